@@ -1,0 +1,260 @@
+"""Train the bundled generator on procedural heads: supervised in space first, then on rendered image patches as well.
+
+No photograph and no discriminator: the truth of every head is known, so each latent code has one right answer and plain
+regression learns the map from z (whose first entries are the head's parameters) to the tri-planes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from inverters.generators.eg3d import Generator, GeneratorConfig
+from inverters.generators.supervision import HeadBatches, PointSettings
+from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
+from inverters.heads.params import to_z
+from inverters.rendering.cameras import default_intrinsics
+from inverters.rendering.rays import rays_at
+from inverters.rendering.reference import Sampling, render_rays, sample_planes
+
+DENSITY_GAIN = 200.0
+"""Raw density of a point whose target is 1; while training, the decoder's first output is in units of the target."""
+
+BUNDLED_CONFIG = GeneratorConfig(
+    z_dim=512,
+    w_dim=512,
+    c_dim=0,
+    mapping_layers=2,
+    mapping_features=512,
+    channel_base=4096,
+    channel_max=256,
+    plane_resolution=128,
+    plane_channels=32,
+    plane_axes="fixed",
+    img_resolution=256,
+    neural_rendering_resolution=64,
+    superresolution="small4x",
+)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one call of the trainer runs; `minutes` of wall time, of which the last `cooldown` share lowers the rate."""
+
+    minutes: float = 60.0
+    learning_rate: float = 2.5e-3
+    cooldown: float = 0.2
+    seed: int = 0
+    ema: float = 0.998
+    patches_from: int = 6000
+    patches: int = 2
+    save_every: float = 300.0
+    workers: int = 1
+    device: str = "auto"
+
+
+def density_scaled(generator: Generator) -> Generator:
+    """A copy whose decoder gives raw density as EG3D's renderer reads it (see DENSITY_GAIN)."""
+    baked = copy.deepcopy(generator)
+    with torch.no_grad():
+        baked.decoder.net[2].weight[0] *= DENSITY_GAIN
+        baked.decoder.net[2].bias[0] *= DENSITY_GAIN
+    return baked
+
+
+def planes_of(generator: Generator, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """(planes [B,3,C,R,R] float32, ws [B,num_ws,w_dim]) of these heads; convolutions in bfloat16 while training."""
+    ws = generator.mapping(to_z(scores, generator.config.z_dim))
+    with torch.autocast(scores.device.type, torch.bfloat16):
+        planes = generator.planes(ws, noise="none")
+    return planes.float(), ws
+
+
+def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """L1 of the density target (weight 4 within reach of the surface) and of the colour at the visible surface."""
+    axes = generator.config.plane_axes
+    sigma, _ = generator.decoder(sample_planes(planes, batch["points"], axes))
+    near = 1 + 3 * (batch["target"].abs() < 0.99).float()
+    _, rgb = generator.decoder(sample_planes(planes, batch["surface"], axes))
+    return {
+        "density": ((sigma.squeeze(-1) - batch["target"]).abs() * near).mean(),
+        "colour": (rgb[..., :3] - batch["colour"]).abs().mean() * 8,
+    }
+
+
+def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """L1 of the ray-marched patch against the area-averaged truth, and of the super-resolved one with its gradients."""
+    planes, ws = planes_of(generator, batch["patch_scores"])
+    n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)
+    origins, directions = rays_at(batch["patch_cam2world"], default_intrinsics(n).to(ws), batch["patch_uv"])
+
+    def decoder(features: Tensor) -> tuple[Tensor, Tensor]:
+        sigma, rgb = generator.decoder(features)
+        return sigma * DENSITY_GAIN, rgb
+
+    rendered = render_rays(
+        planes,
+        decoder,
+        origins,
+        directions,
+        Sampling(coarse=32, fine=24, jitter=rng),
+        plane_axes=generator.config.plane_axes,
+    )
+    features = rendered.features.transpose(1, 2).reshape(n, -1, p, p)
+    truth = batch["patch_image"]
+    low = F.avg_pool2d(truth, truth.shape[-1] // p)
+    with torch.autocast(ws.device.type, torch.bfloat16):
+        high = generator.superresolve(features, ws)
+    edge = 6
+    error = (high.float() - truth)[..., edge:-edge, edge:-edge]
+    slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return {
+        "raw": (features[:, :3] - low).abs().mean() * 4,
+        "image": error.abs().mean() * 4,
+        "slope": slope * 4,
+    }
+
+
+class Trainer:
+    """One run in `folder`: generator, its moving average, Adam, step number; resumes from its last saved state."""
+
+    def __init__(self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG) -> None:
+        self.folder, self.settings = folder, settings
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        torch.manual_seed(settings.seed)
+        self.generator = Generator(config).to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.named = dict(self.generator.named_parameters())
+        self.optimiser = torch.optim.Adam(self.named.values(), lr=settings.learning_rate, betas=(0.9, 0.99))
+        self.step = 0
+        self.seconds = 0.0
+        self.resume()
+
+    def resume(self) -> None:
+        """Continue from the state in `folder`, if there is one."""
+        found = load_state(self.folder / "state")
+        if found is None:
+            return
+        tensors, info = found
+        for prefix, module in (("g.", self.generator), ("ema.", self.average)):
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(own)
+        restore_optimiser(self.optimiser, list(self.named), tensors)
+        self.step, self.seconds = info["step"], info["seconds"]
+        print(f"resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training", flush=True)
+
+    def save(self) -> None:
+        """Write the whole state."""
+        tensors = {f"g.{k}": v for k, v in self.generator.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= optimiser_tensors(self.optimiser, list(self.named))
+        info = {"step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
+        save_state(self.folder / "state", tensors, info)
+
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """Batches from the present step on, made by a worker process."""
+        patches = self.settings.patches if self.step >= self.settings.patches_from else 0
+        heads = 8 if not patches else 4
+        stop = self.step + 10_000_000 if patches else self.settings.patches_from
+        data = HeadBatches(PointSettings(heads=heads, patches=patches), self.settings.seed, self.step, stop)
+        workers = self.settings.workers
+        return iter(DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None))
+
+    def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
+        """One step of Adam at learning rate `rate`; returns the losses."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        planes, _ = planes_of(self.generator, batch["scores"])
+        losses = point_losses(self.generator, planes, batch)
+        if "patch_uv" in batch:
+            rng = torch.Generator(device=self.device).manual_seed(self.step)
+            losses |= patch_losses(self.generator, batch, rng)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.named.values(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, parameter in self.average.named_parameters():
+                parameter.lerp_(self.named[name], 1 - decay)
+        return {k: v.item() for k, v in losses.items()}
+
+    def rate(self, elapsed: float) -> float:
+        """Learning rate: warm-up, inverse square root of the step, and a linear fall in the cool-down."""
+        s = self.settings
+        rate = s.learning_rate * min(1.0, (self.step + 1) / 200) / (1 + self.step / 3000) ** 0.5
+        left = 1 - elapsed / (60 * s.minutes)
+        return rate * (max(0.02, min(1.0, left / s.cooldown)) if s.cooldown > 0 else 1.0)
+
+    def run(self) -> None:
+        """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT stops cleanly."""
+        began = last_save = last_line = time.monotonic()
+        batches = self.batches()
+        mean: dict[str, float] = {}
+        try:
+            while (elapsed := time.monotonic() - began) < 60 * self.settings.minutes:
+                batch = next(batches, None)
+                if batch is None:
+                    batches = self.batches()
+                    continue
+                now = self.learn(batch, self.rate(elapsed))
+                mean = {k: 0.98 * mean.get(k, v) + 0.02 * v for k, v in now.items()}
+                if time.monotonic() - last_line > 10:
+                    last_line = time.monotonic()
+                    text = "  ".join(f"{k} {v:.4f}" for k, v in mean.items())
+                    print(f"step {self.step}  {elapsed / 60:.1f} min  {text}", flush=True)
+                if time.monotonic() - last_save > self.settings.save_every:
+                    self.seconds += time.monotonic() - last_save
+                    last_save = time.monotonic()
+                    self.save()
+                    self.picture()
+        except KeyboardInterrupt:
+            print("stopped by hand; the run is saved and goes on when started again", flush=True)
+        self.seconds += time.monotonic() - last_save
+        self.save()
+        self.picture()
+
+    @torch.no_grad()
+    def picture(self) -> None:
+        """Save runs/.../pictures/STEP.png: true heads above, the moving average's renders below."""
+        from inverters.generators.contact import comparison_sheet
+
+        baked = density_scaled(self.average)
+        path = self.folder / "pictures" / f"{self.step:07d}.png"
+        comparison_sheet(baked, path, seed=10_000, count=6)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`invid train-generator`: train, resume, stop after --minutes; --export writes the bundled files."""
+    defaults = TrainSettings()
+    parser = argparse.ArgumentParser(prog="invid train-generator", description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/bundled"), help="where the run lives")
+    for name, value in asdict(defaults).items():
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
+    parser.add_argument("--export", type=Path, default=None, help="write NAME.safetensors and its card, then stop")
+    args = parser.parse_args(argv)
+    settings = TrainSettings(**{name: getattr(args, name) for name in asdict(defaults)})
+    trainer = Trainer(args.folder, settings)
+    if args.export is not None:
+        from inverters.generators.export import export_generator
+
+        export_generator(density_scaled(trainer.average), args.export, steps=trainer.step, seconds=trainer.seconds)
+        return 0
+    trainer.run()
+    return 0

@@ -1,0 +1,107 @@
+"""Train the judge of edits on a stored set of true renders, and write it with its figures on held-out heads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
+from inverters.generators.supervision import random_cameras
+from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, sample_scores
+from inverters.heads.render import render
+from inverters.rendering.cameras import default_intrinsics
+
+MARGIN = 8
+"""Extra pixels rendered on every side, so that jittered framing never shows a border."""
+
+
+@torch.no_grad()
+def make_set(path: Path, count: int, seed: int, batch: int = 16) -> None:
+    """Render `count` heads at random cameras to `path` (uint8 images with MARGIN, scores), resuming a partial set."""
+    images, scores = [], []
+    size = JUDGE_SIZE + 2 * MARGIN
+    intrinsics = default_intrinsics(batch)
+    intrinsics[:, :2, :2] *= JUDGE_SIZE / size
+    began = time.monotonic()
+    for k in range(0, count, batch):
+        rng = torch.Generator().manual_seed((seed << 32) + k)
+        s = sample_scores(batch, rng)
+        picture = render(s, random_cameras(batch, rng), intrinsics, (size, size)).image
+        images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte())
+        scores.append(s)
+        if k % (batch * 25) == 0:
+            print(f"{k}/{count} heads, {time.monotonic() - began:.0f} s", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"images": torch.cat(images), "scores": torch.cat(scores)}, path)
+
+
+def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images; returns [N,3,64,64]."""
+    n, size = len(images), images.shape[-1]
+    shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
+    zoom = JUDGE_SIZE / size * (1 + (torch.rand(n, generator=rng) * 2 - 1) * 0.06)
+    roll = (torch.rand(n, generator=rng) * 2 - 1) * 0.05
+    rows = torch.stack([torch.stack([zoom, -roll * zoom, shift[:, 0]], 1), torch.stack([roll * zoom, zoom, shift[:, 1]], 1)], 1)
+    grid = F.affine_grid(rows, [n, 3, JUDGE_SIZE, JUDGE_SIZE], align_corners=False)
+    out = F.grid_sample(images.float() / 127.5 - 1, grid, align_corners=False)
+    soft = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    blur = torch.rand(n, 1, 1, 1, generator=rng) ** 2
+    gain = 1 + (torch.rand(n, 3, 1, 1, generator=rng) * 2 - 1) * 0.06
+    out = ((out + (soft - out) * blur + 1) * gain - 1).clamp(-1, 1)
+    return out + 0.02 * torch.randn(out.shape, generator=rng)
+
+
+def train(data: dict[str, Tensor], minutes: float, seed: int, batch: int = 64) -> tuple[JudgeNetwork, dict[str, float]]:
+    """Huber regression of the scores; returns the network and its correlation by parameter on the last 5 % of the set."""
+    torch.manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
+    network = JudgeNetwork()
+    images, scores = data["images"], data["scores"]
+    keep = len(images) * 19 // 20
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
+    began, step = time.monotonic(), 0
+    while (part := (time.monotonic() - began) / (60 * minutes)) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - part)) + 1e-6
+        rows = torch.randint(keep, (batch,), generator=rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            guess = network(jitter(images[rows], rng))
+        loss = F.smooth_l1_loss(guess.float(), scores[rows], beta=0.5)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        step += 1
+        if step % 100 == 0:
+            print(f"step {step}  {part:.0%}  loss {loss.item():.4f}", flush=True)
+    network.eval()
+    with torch.no_grad():
+        guess = torch.cat([network(jitter(chunk, rng)) for chunk in images[keep:].split(128)])
+    truth = scores[keep:]
+    pairs = {p.name: torch.corrcoef(torch.stack([guess[:, k], truth[:, k]]))[0, 1].item() for k, p in enumerate(PARAMETERS)}
+    return network, pairs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`invid train-judge`: render the set where it is missing, train, write the weights beside this file."""
+    parser = argparse.ArgumentParser(prog="invid train-judge", description=main.__doc__)
+    parser.add_argument("--set", type=Path, default=Path("runs/judge/set.safetensors"))
+    parser.add_argument("--count", type=int, default=12000)
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--out", type=Path, default=JUDGE_PATH)
+    args = parser.parse_args(argv)
+    if not args.set.exists():
+        make_set(args.set, args.count, args.seed)
+    network, correlation = train(load_file(args.set), args.minutes, args.seed)
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
+    card = {"parameters": NUM_PARAMETERS, "heads": args.count, "minutes": args.minutes, "correlation": correlation}
+    args.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    print(json.dumps({k: round(v, 3) for k, v in correlation.items()}))
+    return 0

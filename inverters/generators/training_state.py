@@ -1,0 +1,77 @@
+"""A training run on disk: tensors in safetensors files under 16 MB each, the rest in one JSON; replaced whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inverters.errors import CheckpointError
+
+MAX_FILE_BYTES = 15_000_000
+
+
+def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES where no single tensor is larger."""
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if used and used + size > MAX_FILE_BYTES:
+            shards.append({})
+            used = 0
+        shards[-1][name] = tensor.detach().cpu().contiguous()
+        used += size
+    for k, shard in enumerate(shards):
+        save_file(shard, fresh / f"state-{k:02d}.safetensors")
+    (fresh / "state.json").write_text(json.dumps({"files": len(shards), **info}, indent=1))
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_state` wrote; None when there is no run in `folder`. Raises CheckpointError when it is damaged."""
+    if not (folder / "state.json").exists():
+        old = folder.with_name(folder.name + ".old")
+        if not (old / "state.json").exists():
+            return None
+        folder = old  # killed between the two renames of save_state
+    try:
+        info = json.loads((folder / "state.json").read_text())
+        tensors: dict[str, Tensor] = {}
+        for k in range(info.pop("files")):
+            tensors |= load_file(folder / f"state-{k:02d}.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"the training state in {folder} cannot be read ({error}); remove it to start anew") from error
+    return tensors, info
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
+    """Adam's moments and step counts by parameter name (`adam.NAME.exp_avg` ...)."""
+    state = optimiser.state_dict()["state"]
+    return {f"adam.{names[k]}.{key}": value for k, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`."""
+    state = optimiser.state_dict()
+    keys = ("step", "exp_avg", "exp_avg_sq")
+    state["state"] = {
+        k: {key: tensors[f"adam.{name}.{key}"] for key in keys}
+        for k, name in enumerate(names)
+        if f"adam.{name}.step" in tensors
+    }
+    optimiser.load_state_dict(state)

@@ -1,0 +1,120 @@
+"""What flows between the stages: frozen values, arrays with shapes and units stated."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+
+
+class Status(enum.IntEnum):
+    """What is known of the face in one frame."""
+
+    NO_FACE = 0
+    INTERPOLATED = 1
+    FOUND = 2
+
+
+class FrameSource(Protocol):
+    """Frames on demand, in presentation order; nothing holds a whole clip."""
+
+    def __len__(self) -> int: ...
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
+        """Yield frames [start, stop) as uint8 [H,W,3] RGB, upright (rotation tag applied)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One input video. `times` are presentation times in seconds, `pts` the same in units of `time_base`."""
+
+    path: Path
+    content_hash: str
+    width: int
+    height: int
+    times: F64  # [T]
+    pts: I64  # [T]
+    time_base: Fraction
+    rate: Fraction
+    duration: float
+    has_audio: bool
+    color: dict[str, Any] = field(default_factory=dict)
+    rotation: int = 0
+    source: FrameSource | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
+        """Yield frames [start, stop) as uint8 [H,W,3] RGB, upright."""
+        if self.source is None:
+            raise ValueError("this Clip was made without a frame source")
+        return self.source.frames(start, stop)
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One face through the clip; rows of frames without a face are NaN.
+
+    landmarks [T,68,2] and dense [T,478,2] (NaN where the landmark model has no dense mesh) in source pixels.
+    """
+
+    landmarks: F32
+    dense: F32
+    status: U8  # [T] Status
+    detector: str
+
+    @property
+    def usable(self) -> I64:
+        """Indices of the frames that have a face, found or interpolated."""
+        return np.flatnonzero(self.status > 0).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crop of every frame: `affine [T,2,3]` maps source pixels to crop pixels; NaN where there is no face."""
+
+    affine: F64
+    size: int
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """cam2world [T,4,4] (OpenCV axes, EG3D's world), intrinsics [T,3,3] normalised by the crop size; NaN where no face."""
+
+    cam2world: F32
+    intrinsics: F32
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Move along direction `name` by `strength` units (one unit = one standard deviation of the parameter).
+
+    `start`/`stop` in seconds bound it in time (None: the whole clip); it is eased in and out at such bounds.
+    """
+
+    name: str
+    strength: float
+    start: float | None = None
+    stop: float | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A novel view: offsets in radians added to each frame's camera, or a full orbit."""
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    orbit: bool = False

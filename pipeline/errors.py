@@ -1,0 +1,31 @@
+"""Errors a user can meet. Each message says what happened, what was seen, and what to do, in one line."""
+
+from __future__ import annotations
+
+
+class InvidError(Exception):
+    """Anything that stops a job with one clear line on standard error; `exit_code` is the process's."""
+
+    exit_code = 1
+
+
+class UserError(InvidError):
+    """Something in the request or the input is wrong; the user can mend it."""
+
+    exit_code = 2
+
+
+class InputVideoError(UserError):
+    """The input cannot be read as a video with frames."""
+
+
+class NoFaceError(UserError):
+    """No face was found in any frame."""
+
+
+class OutputError(UserError):
+    """The output or cache folder cannot be written, or the disk is full."""
+
+
+class UnknownNameError(UserError):
+    """A method, generator, preset, edit or codec that does not exist; the message lists those that do."""
