@@ -53,6 +53,9 @@ class Clip:
     color: dict[str, Any] = field(default_factory=dict)
     rotation: int = 0
     source: FrameSource | None = None
+    sample_aspect: Fraction = Fraction(1)
+    notes: tuple[str, ...] = ()  # what a user should know of how the file was read
+    whole: bool = True  # False where `max_frames` left frames unread
 
     def __len__(self) -> int:
         return len(self.times)

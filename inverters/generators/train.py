@@ -18,16 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inverters.generators.eg3d import Generator, GeneratorConfig
+from inverters.generators.config import GeneratorConfig
+from inverters.generators.eg3d import Generator
 from inverters.generators.supervision import HeadBatches, PointSettings
 from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
-from inverters.heads.params import to_z
+from inverters.heads.params import NUM_PARAMETERS, to_z
 from inverters.rendering.cameras import default_intrinsics
 from inverters.rendering.rays import rays_at
-from inverters.rendering.reference import Sampling, render_rays, sample_planes
+from inverters.rendering.reference import render_rays
 
 DENSITY_GAIN = 200.0
 """Raw density of a point whose target is 1; while training, the decoder's first output is in units of the target."""
+
+MAPPING_RATE_GAIN = 50.0
+"""The mapping's learning-rate multiplier of 0.01 suits adversarial training; regression may move it like other layers."""
 
 BUNDLED_CONFIG = GeneratorConfig(
     z_dim=512,
@@ -35,8 +39,8 @@ BUNDLED_CONFIG = GeneratorConfig(
     c_dim=0,
     mapping_layers=2,
     mapping_features=512,
-    channel_base=4096,
-    channel_max=256,
+    channel_base=3072,
+    channel_max=192,
     plane_resolution=128,
     plane_channels=32,
     plane_axes="fixed",
@@ -48,13 +52,17 @@ BUNDLED_CONFIG = GeneratorConfig(
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How one call of the trainer runs; `minutes` of wall time, of which the last `cooldown` share lowers the rate."""
+    """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers the rate.
+
+    Planes grow to full size at step `grow_at` (half size before); image patches join at step `patches_from`.
+    """
 
     minutes: float = 60.0
     learning_rate: float = 2.5e-3
     cooldown: float = 0.2
     seed: int = 0
     ema: float = 0.998
+    grow_at: int = 4000
     patches_from: int = 6000
     patches: int = 2
     save_every: float = 300.0
@@ -71,22 +79,35 @@ def density_scaled(generator: Generator) -> Generator:
     return baked
 
 
-def planes_of(generator: Generator, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """(planes [B,3,C,R,R] float32, ws [B,num_ws,w_dim]) of these heads; convolutions in bfloat16 while training."""
+def planes_of(generator: Generator, scores: Tensor, resolution: int | None = None) -> tuple[Tensor, Tensor]:
+    """(planes [B,3,C,R,R] float32, ws [B,num_ws,w_dim]) of these heads; convolutions in bfloat16 while training.
+
+    `resolution` stops the synthesis at an earlier block, as progressive growing does.
+    """
     ws = generator.mapping(to_z(scores, generator.config.z_dim))
+    synthesis = generator.backbone.synthesis
+    x: Tensor | None = None
+    image: Tensor | None = None
+    row = 0
     with torch.autocast(scores.device.type, torch.bfloat16):
-        planes = generator.planes(ws, noise="none")
-    return planes.float(), ws
+        for name in synthesis.names:
+            block = getattr(synthesis, name)
+            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], "none")
+            row += block.num_convs
+            if name == f"b{resolution}":
+                break
+    if image is None:
+        raise ValueError("a generator needs at least one block")
+    return image.float().reshape(len(ws), 3, -1, *image.shape[2:]), ws
 
 
 def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """L1 of the density target (weight 4 within reach of the surface) and of the colour at the visible surface."""
-    axes = generator.config.plane_axes
-    sigma, _ = generator.decoder(sample_planes(planes, batch["points"], axes))
+    sigma, _ = generator.sample(planes, batch["points"])
     near = 1 + 3 * (batch["target"].abs() < 0.99).float()
-    _, rgb = generator.decoder(sample_planes(planes, batch["surface"], axes))
+    _, rgb = generator.sample(planes, batch["surface"])
     return {
-        "density": ((sigma.squeeze(-1) - batch["target"]).abs() * near).mean(),
+        "density": ((sigma - batch["target"]).abs() * near).mean(),
         "colour": (rgb[..., :3] - batch["colour"]).abs().mean() * 8,
     }
 
@@ -124,6 +145,18 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
     }
 
 
+def _prepare(generator: Generator) -> None:
+    """Set a fresh generator up to learn: z beyond the parameters is ignored for good, the last block starts silent."""
+    weight = generator.backbone.mapping.fc0.weight
+    silent = torch.ones_like(weight)
+    silent[:, NUM_PARAMETERS:] = 0
+    with torch.no_grad():
+        weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
+        last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
+        last.torgb.weight.zero_()
+    weight.register_hook(lambda grad: grad * silent)
+
+
 class Trainer:
     """One run in `folder`: generator, its moving average, Adam, step number; resumes from its last saved state."""
 
@@ -135,9 +168,14 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(settings.seed)
         self.generator = Generator(config).to(self.device, memory_format=torch.channels_last)
+        _prepare(self.generator)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.named = dict(self.generator.named_parameters())
-        self.optimiser = torch.optim.Adam(self.named.values(), lr=settings.learning_rate, betas=(0.9, 0.99))
+        named = dict(self.generator.named_parameters())
+        self.named = dict(sorted(named.items(), key=lambda item: ".mapping." not in item[0]))
+        mapping = [p for name, p in self.named.items() if ".mapping." in name]
+        others = [p for name, p in self.named.items() if ".mapping." not in name]
+        groups = [{"params": mapping, "gain": MAPPING_RATE_GAIN}, {"params": others, "gain": 1.0}]
+        self.optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
         self.step = 0
         self.seconds = 0.0
         self.resume()
@@ -175,9 +213,10 @@ class Trainer:
     def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
         """One step of Adam at learning rate `rate`; returns the losses."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["gain"]
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        planes, _ = planes_of(self.generator, batch["scores"])
+        full = self.generator.config.plane_resolution
+        planes, _ = planes_of(self.generator, batch["scores"], full if self.step >= self.settings.grow_at else full // 2)
         losses = point_losses(self.generator, planes, batch)
         if "patch_uv" in batch:
             rng = torch.Generator(device=self.device).manual_seed(self.step)

@@ -10,35 +10,47 @@ Size = float | Tensor
 
 def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Size, ry: Size, rz: Size) -> Tensor:
     """First-order distance to an ellipsoid at the origin: exact on its surface, a bound near it."""
-    x, y, z = x / rx, y / ry, z / rz
-    level = torch.sqrt(x * x + y * y + z * z + 1e-8)
-    x, y, z = x / rx, y / ry, z / rz
-    slope = torch.sqrt(x * x + y * y + z * z + 1e-8)
-    return level * (level - 1.0) / slope
+    ix, iy, iz = rx**-2, ry**-2, rz**-2
+    x2, y2, z2 = x * x, y * y, z * z
+    level = _weighted(x2, y2, z2, ix, iy, iz)
+    slope = _weighted(x2, y2, z2, ix * ix, iy * iy, iz * iz)
+    return (level - torch.sqrt(level)) * torch.rsqrt(slope)
+
+
+def _weighted(x2: Tensor, y2: Tensor, z2: Tensor, ix: Size, iy: Size, iz: Size) -> Tensor:
+    """ix x2 + iy y2 + iz z2, kept above zero so that its root has a slope everywhere."""
+    total = x2 * ix + 1e-8
+    total = torch.addcmul(total, y2, iy) if isinstance(iy, Tensor) else torch.add(total, y2, alpha=iy)
+    return torch.addcmul(total, z2, iz) if isinstance(iz, Tensor) else torch.add(total, z2, alpha=iz)
+
+
+def norm3(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Length of (x, y, z)."""
+    return torch.sqrt(torch.addcmul(torch.addcmul(x * x + 1e-10, y, y), z, z))
 
 
 def sphere(x: Tensor, y: Tensor, z: Tensor, radius: Size) -> Tensor:
     """Distance to a sphere at the origin."""
-    return torch.sqrt(x * x + y * y + z * z + 1e-10) - radius
+    return norm3(x, y, z) - radius
 
 
 def capsule_yz(x: Tensor, y: Tensor, z: Tensor, length_y: Size, length_z: Size, r0: Size, r1: Size) -> Tensor:
     """Distance to a capsule from the origin to (0, length_y, length_z) whose radius goes from r0 to r1."""
     t = ((y * length_y + z * length_z) / (length_y * length_y + length_z * length_z)).clamp(0.0, 1.0)
     y, z = y - t * length_y, z - t * length_z
-    return torch.sqrt(x * x + y * y + z * z + 1e-10) - (r0 + (r1 - r0) * t)
+    return norm3(x, y, z) - (r0 + (r1 - r0) * t)
 
 
-def smooth_min(a: Tensor, b: Tensor, k: Size) -> Tensor:
+def smooth_min(a: Tensor, b: Tensor, k: float) -> Tensor:
     """Union rounded over a band of width k (quadratic polynomial)."""
-    h = (k - (a - b).abs()).clamp_min(0.0)
-    return torch.minimum(a, b) - h * h * (0.25 / k)
+    h = torch.relu(k - (a - b).abs())
+    return torch.addcmul(torch.minimum(a, b), h, h, value=-0.25 / k)
 
 
-def smooth_max(a: Tensor, b: Tensor, k: Size) -> Tensor:
+def smooth_max(a: Tensor, b: Tensor, k: float) -> Tensor:
     """Intersection rounded over a band of width k."""
-    h = (k - (a - b).abs()).clamp_min(0.0)
-    return torch.maximum(a, b) + h * h * (0.25 / k)
+    h = torch.relu(k - (a - b).abs())
+    return torch.addcmul(torch.maximum(a, b), h, h, value=0.25 / k)
 
 
 def smoothstep(low: float, high: float, x: Tensor) -> Tensor:

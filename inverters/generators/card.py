@@ -1,0 +1,80 @@
+"""What is known of a generator beside its weights: crop and camera rules, statistics, directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inverters.generators.config import GeneratorConfig
+from inverters.rendering.cameras import FOCAL, PIVOT, RADIUS
+
+STANDARD_POINTS = (
+    (-0.31149, 0.29036, 0.13378),
+    (0.30980, 0.28972, 0.13180),
+    (0.00325, -0.04618, 0.55244),
+    (-0.25217, -0.38134, 0.22406),
+    (0.24847, -0.38128, 0.22236),
+)
+"""EG3D's five standard points (x, y up, z): image-left eye, image-right eye, nose, mouth corners."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a frame is cropped for a generator, by EG3D's rule.
+
+    Five landmarks are fitted to `points3d` [5,3] by least squares; the image is scaled by rescale_factor /
+    fitted scale, a square of `target` pixels is cut about the fit's centre, and its middle `centre_crop`
+    pixels are the crop.
+    """
+
+    points3d: tuple[tuple[float, float, float], ...] = STANDARD_POINTS
+    rescale_factor: float = 300.0
+    target: int = 1024
+    centre_crop: int = 700
+
+
+@dataclass(frozen=True)
+class CameraRule:
+    """Where a generator's cameras stand: `kind` is one of the radius rules of `rendering.cameras`."""
+
+    radius: float = RADIUS
+    pivot: tuple[float, float, float] = PIVOT
+    focal: float = FOCAL
+    kind: str = "orig"
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorCard:
+    """Everything about one generator that is not a weight.
+
+    `w_avg`, `w_std` [w_dim] (mean and deviation of w over z). `landmarks3d`: by layout ("68", "478") its
+    points [L,3] in the world. `directions`: by name [num_ws,w_dim] or [w_dim], one standard deviation of the
+    parameter each. `parameters`: names of the first entries of z, where they have meaning. `fingerprint`: of
+    the stored weights.
+    """
+
+    name: str
+    config: GeneratorConfig
+    w_avg: Tensor
+    w_std: Tensor
+    crop_rule: CropRule = field(default_factory=CropRule)
+    camera_rule: CameraRule = field(default_factory=CameraRule)
+    landmarks3d: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    directions: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    reports: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    licence: str = ""
+
+    @classmethod
+    def default(cls, config: GeneratorConfig, name: str = "untrained") -> GeneratorCard:
+        """The card of a generator of which nothing is known but its configuration."""
+        rule = CameraRule(radius=config.camera_radius, pivot=config.camera_pivot, focal=config.camera_focal)
+        w = torch.zeros(config.w_dim)
+        return cls(name=name, config=config, w_avg=w, w_std=torch.ones(config.w_dim), camera_rule=rule)

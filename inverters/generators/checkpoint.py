@@ -1,0 +1,171 @@
+"""Our own form of a generator: NAME.safetensors (weights, the card's arrays) beside NAME.json (the card)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from inverters.errors import CheckpointError
+from inverters.generators.card import CameraRule, CropRule, GeneratorCard
+from inverters.generators.config import GeneratorConfig
+from inverters.generators.eg3d import Generator
+
+FORMAT = "invid-generator"
+VERSION = 1
+_ARRAYS = "card."
+"""Prefix of the arrays of the card among the tensors; the fingerprint leaves them out."""
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, precisions, shapes and bytes of the weights as stored, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{str(tensor.dtype).removeprefix('torch.')}|{list(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_generator(
+    path: Path, generator: Generator, card: GeneratorCard | None = None, dtype: torch.dtype = torch.float16
+) -> GeneratorCard:
+    """Write `path` (ending in .safetensors) and the card beside it (.json), each whole or not at all.
+
+    The weights are rounded to `dtype` (float16 or float32), the card's arrays stay float32. Returns the card
+    as written, with the fingerprint of the rounded weights.
+    """
+    if path.suffix != ".safetensors":
+        raise CheckpointError(
+            f"a generator is written to a file that ends in .safetensors, not '{path.name}'"
+        )
+    weights = {k: v.detach().cpu().to(dtype).contiguous() for k, v in generator.state_dict().items()}
+    card = dataclasses.replace(
+        card or generator.card, config=generator.config, fingerprint=fingerprint(weights)
+    )
+    arrays = {_ARRAYS + k: v for k, v in _arrays(card).items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, save({**weights, **arrays}, metadata={"format": FORMAT}))
+        _write_whole(path.with_suffix(".json"), (json.dumps(_card_json(card), indent=2) + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
+    return card
+
+
+def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
+    """The card and the weights (in stored precision) of a generator in our own form.
+
+    Raises CheckpointError: a file is missing, truncated, of another kind, or the two do not belong together.
+    """
+    card_path = path.with_suffix(".json")
+    tensors = _read_tensors(path)
+    weights = {k: v for k, v in tensors.items() if not k.startswith(_ARRAYS)}
+    arrays = {k.removeprefix(_ARRAYS): v for k, v in tensors.items() if k.startswith(_ARRAYS)}
+    try:
+        text = card_path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"the generator '{path}' has no card: '{card_path.name}' is missing beside it"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read the card '{card_path}': {error}") from error
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise CheckpointError(f"'{card_path}' is not the card of a generator")
+        if values.get("version") != VERSION:
+            raise CheckpointError(
+                f"the card '{card_path}' has version {values.get('version')}; version {VERSION} is read"
+            )
+        card = _card_from(values, arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the card '{card_path}' is damaged ({type(error).__name__}: {error})"
+        ) from error
+    found = fingerprint(weights)
+    if found != card.fingerprint:
+        raise CheckpointError(
+            f"the card '{card_path.name}' belongs to the weights {card.fingerprint[:12]}, "
+            f"but '{path.name}' has {found[:12]}"
+        )
+    return card, weights
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in list(file.keys())}
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no generator at '{path}'") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"'{path}' is truncated or is not a safetensors file ({error})") from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write to a side file, then rename."""
+    side = path.with_name(path.name + f".{os.getpid()}.part")
+    try:
+        side.write_bytes(data)
+        side.replace(path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def _arrays(card: GeneratorCard) -> dict[str, Tensor]:
+    """The arrays of a card by name."""
+    arrays = {"w_avg": card.w_avg, "w_std": card.w_std}
+    arrays |= {
+        f"landmarks3d.{k}": torch.from_numpy(np.asarray(v, np.float32)) for k, v in card.landmarks3d.items()
+    }
+    arrays |= {f"directions.{k}": v for k, v in card.directions.items()}
+    return {k: v.detach().cpu().float().contiguous().clone() for k, v in arrays.items()}
+
+
+def _card_json(card: GeneratorCard) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": card.name,
+        "licence": card.licence,
+        "fingerprint": card.fingerprint,
+        "config": card.config.to_dict(),
+        "crop_rule": dataclasses.asdict(card.crop_rule),
+        "camera_rule": dataclasses.asdict(card.camera_rule),
+        "parameters": list(card.parameters),
+        "landmark_layouts": sorted(card.landmarks3d),
+        "directions": sorted(card.directions),
+        "reports": dict(card.reports),
+    }
+
+
+def _card_from(values: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> GeneratorCard:
+    crop, camera = dict(values["crop_rule"]), dict(values["camera_rule"])
+    crop["points3d"] = tuple(tuple(p) for p in crop["points3d"])
+    camera["pivot"] = tuple(camera["pivot"])
+    return GeneratorCard(
+        name=values["name"],
+        config=GeneratorConfig.from_dict(values["config"]),
+        w_avg=arrays["w_avg"],
+        w_std=arrays["w_std"],
+        crop_rule=CropRule(**crop),
+        camera_rule=CameraRule(**camera),
+        landmarks3d={k: arrays[f"landmarks3d.{k}"].numpy() for k in values["landmark_layouts"]},
+        directions={k: arrays[f"directions.{k}"] for k in values["directions"]},
+        parameters=tuple(values["parameters"]),
+        reports=values["reports"],
+        fingerprint=values["fingerprint"],
+        licence=values["licence"],
+    )

@@ -1,0 +1,81 @@
+"""The architecture of a generator as one frozen value, with EG3D's FFHQ 512-128 numbers as defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from inverters.errors import CheckpointError
+
+PlaneAxes = Literal["original", "fixed"]
+SuperresolutionKind = Literal["8XDC", "8X", "4X", "2X", "small4x"]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that fixes the shapes and the arithmetic of a tri-plane generator."""
+
+    z_dim: int = 512
+    w_dim: int = 512
+    c_dim: int = 25
+    """Numbers of the camera label that conditions the mapping; 0 for none."""
+    mapping_layers: int = 2
+    mapping_features: int = 512
+    """Width of the hidden layers of the mapping."""
+    channel_base: int = 32768
+    channel_max: int = 512
+    """A backbone block of resolution R has min(channel_base // R, channel_max) channels."""
+    conv_clamp: float | None = None
+    """Bound on the activations of the backbone."""
+    plane_resolution: int = 256
+    plane_channels: int = 32
+    plane_axes: PlaneAxes = "original"
+    """`original`: xy, xz, zx (the released models); `fixed`: xy, yz, zx."""
+    img_resolution: int = 512
+    neural_rendering_resolution: int = 128
+    feature_channels: int = 32
+    """Colour features per sample; the first three are the raw image."""
+    decoder_hidden: int = 64
+    decoder_lr_mul: float = 1.0
+    superresolution: SuperresolutionKind = "8XDC"
+    sr_channels: tuple[int, int] = (64, 32)
+    """Output channels of the two blocks of `small4x`; the official kinds have theirs fixed."""
+    sr_antialias: bool = True
+    sr_conv_clamp: float | None = 256.0
+    ray_start: float = 2.25
+    ray_end: float = 3.3
+    """Limits of the samples along a unit ray, in world units."""
+    depth_resolution: int = 48
+    depth_resolution_importance: int = 48
+    box_warp: float = 1.0
+    """Side of the cube that the planes cover, in world units."""
+    white_back: bool = False
+    c_scale: float = 1.0
+    c_gen_conditioning_zero: bool = False
+    camera_radius: float = 2.7
+    camera_pivot: tuple[float, float, float] = (0.0, 0.0, 0.2)
+    camera_focal: float = 4.2647
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of w: 14 for planes of 256, 12 for 128."""
+        return 2 * int(math.log2(self.plane_resolution)) - 2
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the backbone block of this resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
+        """The inverse of `to_dict`; raises CheckpointError on a name that is not a field."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(unknown)}")
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)

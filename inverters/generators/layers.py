@@ -1,0 +1,195 @@
+"""Layers of EG3D's networks (StyleGAN2's building blocks), written for shared convolutions over the batch.
+
+Where the public formulation makes one modulated kernel per sample, a layer here scales its input by the
+style,
+runs one convolution for the whole batch, and scales the output by the demodulation: equal up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Noise = Literal["const", "none"] | torch.Generator
+"""`const`: the stored noise maps; `none`: no noise; a torch.Generator: fresh normal noise from it."""
+
+LRELU_GAIN = math.sqrt(2)
+_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def scaled_lrelu(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2, times sqrt(2), bounded by +-clamp if given."""
+    x = F.leaky_relu(x, 0.2) * LRELU_GAIN
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def fir_taps() -> Tensor:
+    """The resampling filter [4,4]: outer([1,3,3,1], [1,3,3,1]) / 64."""
+    taps = torch.tensor(_TAPS)
+    return torch.outer(taps, taps) / 64
+
+
+def blur_after_transpose(x: Tensor) -> Tensor:
+    """The FIR with gain 4 and one zero on each side: [N,C,2n+1,2n+1] -> [N,C,2n,2n]."""
+    channels = x.shape[1]
+    kernel = (fir_taps() * 4).to(x).expand(channels, 1, 4, 4)
+    return F.conv2d(x, kernel, padding=1, groups=channels)
+
+
+def upsample2(x: Tensor) -> Tensor:
+    """StyleGAN2's image upsampling by two: zero insertion, then the FIR with gain 4; zeros beyond the border.
+
+    Its polyphase form is linear interpolation with weights 1/4 and 3/4, i.e. bilinear resizing of the
+    zero-padded image.
+    """
+    padded = F.pad(x, (1, 1, 1, 1))
+    return F.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[..., 2:-2, 2:-2]
+
+
+class FullyConnected(nn.Module):
+    """Equalised dense layer: y = x (g W)^T + m b, g = m / sqrt(fan_in), m the learning-rate multiplier."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        activation: str = "linear",
+        lr_mul: float = 1.0,
+        bias_init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
+        self.activation, self.lr_mul = activation, lr_mul
+        self.weight_gain = lr_mul / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
+        y = F.linear(x, self.weight * self.weight_gain, bias)
+        return scaled_lrelu(y) if self.activation == "lrelu" else y
+
+
+def modulated_conv(
+    x: Tensor, weight: Tensor, styles: Tensor, *, up: bool = False, demodulate: bool = True
+) -> Tensor:
+    """StyleGAN2's modulated convolution with one shared kernel for the batch.
+
+    W'_oi = W_oi s_i, demodulated by 1/sqrt(sum_{i,k} W'^2 + 1e-8) per output channel; `up` is a stride-2
+    transposed convolution followed by the 4x4 FIR.
+
+    Args:
+        x [N,I,n,n], weight [O,I,k,k], styles [N,I].
+    Returns:
+        [N,O,n,n], or [N,O,2n,2n] with `up`.
+    """
+    x = x * styles[:, :, None, None]
+    if up:
+        x = blur_after_transpose(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+    else:
+        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    if demodulate:
+        energy = styles.square() @ weight.square().sum(dim=(2, 3)).T
+        x = x * torch.rsqrt(energy + 1e-8)[:, :, None, None]
+    return x
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
+
+    noise_const: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        up: bool = False,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.clamp = resolution, up, clamp
+        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("resample_filter", fir_taps())
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Noise = "const") -> Tensor:
+        x = modulated_conv(x, self.weight, self.affine(w), up=self.up)
+        if noise == "const":
+            x = x + self.noise_const * self.noise_strength
+        elif isinstance(noise, torch.Generator):
+            drawn = torch.randn(len(x), 1, *x.shape[2:], generator=noise, device=noise.device)
+            x = x + drawn.to(x) * self.noise_strength
+        return scaled_lrelu(x + self.bias[:, None, None], self.clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to image channels, without demodulation."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, *, clamp: float | None = None
+    ) -> None:
+        super().__init__()
+        self.clamp, self.weight_gain = clamp, 1 / math.sqrt(in_channels)
+        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        styles = self.affine(w) * self.weight_gain
+        x = modulated_conv(x, self.weight, styles, demodulate=False) + self.bias[:, None, None]
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: conv0 (doubles the size if `up`; absent in the first block), conv1, a skip image."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        img_channels: int,
+        *,
+        up: bool = True,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.up, self.first = up, in_channels == 0
+        self.register_buffer("resample_filter", fir_taps())
+        if self.first:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=up, clamp=clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, clamp=clamp)
+        self.torgb = ToRGB(out_channels, img_channels, w_dim, clamp=clamp)
+        self.num_convs = 1 if self.first else 2
+
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Noise = "const"
+    ) -> tuple[Tensor, Tensor]:
+        """Features and image of this resolution from those of the last.
+
+        Args:
+            x [N,I,n,n] and image [N,C,n,n] (None before the first block), ws [N,num_convs+1,w_dim].
+        """
+        rows = iter(ws.unbind(dim=1))
+        if x is None:
+            x = self.const.expand(len(ws), *self.const.shape)
+        else:
+            x = self.conv0(x, next(rows), noise)
+        x = self.conv1(x, next(rows), noise)
+        rgb = self.torgb(x, next(rows))
+        if image is None:
+            return x, rgb
+        return x, rgb + (upsample2(image) if self.up else image)

@@ -1,0 +1,98 @@
+"""One door to every generator: the bundled one, an official snapshot, or our own form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inverters.errors import CheckpointError
+from inverters.generators.card import GeneratorCard
+from inverters.generators.checkpoint import fingerprint, load_checkpoint
+from inverters.generators.config import GeneratorConfig, PlaneAxes
+from inverters.generators.eg3d import Generator
+from inverters.generators.official import read_official
+
+BUNDLED = Path(__file__).with_name("bundled.safetensors")
+_SAMPLES_FOR_SPREAD = 1000
+
+
+def load_generator(
+    source: str | Path, device: torch.device | str = "cpu", plane_axes: PlaneAxes | None = None
+) -> Generator:
+    """A generator ready to use: float32, eval mode, no gradients for its weights, with its `card`.
+
+    Args:
+        source: "bundled", the path of an official EG3D snapshot (.pkl), or of our own form (.safetensors,
+            card beside it).
+        plane_axes: overrides the projection of the planes; None takes the card's, and `original` for
+            snapshots, which do not tell.
+    Raises:
+        CheckpointError: missing, truncated, unsafe, not a generator, or a card that does not belong to it.
+    """
+    if plane_axes not in (None, "original", "fixed"):
+        raise CheckpointError(f"plane axes '{plane_axes}' do not exist; known: original, fixed")
+    path = BUNDLED if str(source) == "bundled" else Path(source)
+    if not path.is_file():
+        if path is BUNDLED:
+            raise CheckpointError(
+                "the bundled generator is not part of this installation; name a .pkl or .safetensors file"
+            )
+        raise CheckpointError(f"there is no generator at '{path}'")
+    if path.suffix == ".pkl":
+        return _from_snapshot(path, device, plane_axes or "original")
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"'{path}' is not a generator: a name ending in .pkl or .safetensors is needed")
+    card, weights = load_checkpoint(path)
+    if plane_axes is not None:
+        card = dataclasses.replace(card, config=dataclasses.replace(card.config, plane_axes=plane_axes))
+    generator = _filled(path, card.config, weights)
+    generator.card = card
+    return generator.to(device)
+
+
+def _from_snapshot(path: Path, device: torch.device | str, plane_axes: PlaneAxes) -> Generator:
+    config, tensors = read_official(path, plane_axes)
+    generator = _filled(path, config, tensors)
+    _, spread = w_statistics(generator)
+    generator.card = dataclasses.replace(
+        GeneratorCard.default(config, path.stem),
+        w_avg=tensors["backbone.mapping.w_avg"].float().clone(),
+        w_std=spread,
+        fingerprint=fingerprint(tensors),
+        licence="that of the snapshot's authors; EG3D's own are for research and evaluation only",
+    )
+    return generator.to(device)
+
+
+def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) -> Generator:
+    """A generator of this shape with these weights, which must fit exactly."""
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are not kept
+        generator = Generator(config)
+    expected = {k: tuple(v.shape) for k, v in generator.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in tensors.items()}
+    if wrong := [k for k in sorted(expected | found) if expected.get(k) != found.get(k)]:
+        name = wrong[0]
+        raise CheckpointError(
+            f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{name}' "
+            f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
+        )
+    generator.load_state_dict({k: v.float().clone() for k, v in tensors.items()}, assign=True)
+    generator.card = GeneratorCard.default(config)
+    return generator.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def w_statistics(generator: Generator, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [w_dim] of w over z [n,z_dim], with the frontal label.
+
+    By default over 1,000 normal z drawn with seed 0; generators whose z has meaning pass their own.
+    """
+    if z is None:
+        rng = torch.Generator().manual_seed(0)
+        z = torch.randn(_SAMPLES_FOR_SPREAD, generator.config.z_dim, generator=rng)
+    w = generator.mapping(z.to(generator.backbone.mapping.w_avg.device))[:, 0].cpu()
+    return w.mean(dim=0), w.std(dim=0, correction=0)

@@ -1,0 +1,68 @@
+"""EG3D's super-resolution modules, and a small one of our own: two blocks driven by the last row of w."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inverters.generators.config import GeneratorConfig
+from inverters.generators.layers import SynthesisBlock, fir_taps
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Shapes of one kind: input size, whether only smaller inputs are resized, output channels."""
+
+    input_resolution: int
+    only_enlarge: bool
+    channels: tuple[int, int]
+    first_up: bool
+    has_filter: bool
+
+
+_PLANS = {
+    "8XDC": _Plan(128, False, (256, 128), True, False),
+    "8X": _Plan(128, False, (128, 64), True, True),
+    "4X": _Plan(128, True, (128, 64), False, True),
+    "2X": _Plan(64, False, (128, 64), False, True),
+}
+
+
+class Superresolution(nn.Module):
+    """Raw features to the final image: the first three are the raw image, refined by two skip blocks.
+
+    All layers are driven by the last row of w; there is no noise whatever the noise mode of the planes, as in
+    the official models. The raw image is never altered in place.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        size = config.img_resolution
+        plan = _PLANS.get(config.superresolution) or _Plan(size // 4, False, config.sr_channels, True, False)
+        self.input_resolution, self.only_enlarge = plan.input_resolution, plan.only_enlarge
+        self.antialias = config.sr_antialias
+        if plan.has_filter:
+            self.register_buffer("resample_filter", fir_taps())
+        first, second = plan.channels
+        clamp = config.sr_conv_clamp
+        self.block0 = SynthesisBlock(
+            config.feature_channels, first, config.w_dim, size // 2, 3, up=plan.first_up, clamp=clamp
+        )
+        self.block1 = SynthesisBlock(first, second, config.w_dim, size, 3, clamp=clamp)
+
+    def forward(self, features: Tensor, ws: Tensor) -> Tensor:
+        """Features [N,C,h,w] and ws [N,num_ws,w_dim] to the image [N,3,S,S]."""
+        last = ws[:, -1:].expand(-1, 3, -1)
+        x = self._resized(features)
+        x, image = self.block0(x, x[:, :3], last, "none")
+        return self.block1(x, image, last, "none")[1]
+
+    def _resized(self, features: Tensor) -> Tensor:
+        size, want = features.shape[-1], self.input_resolution
+        if size == want or (self.only_enlarge and size > want):
+            return features
+        return F.interpolate(
+            features, size=(want, want), mode="bilinear", align_corners=False, antialias=self.antialias
+        )

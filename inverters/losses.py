@@ -1,0 +1,138 @@
+"""Losses of the inversion methods. Images are float32 [N,3,H,W] in [-1,1]; per-ray colours [..., 3] in [-1,1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ImageLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def latent_distance(ws: Tensor, w_avg: Tensor, squared: bool = True) -> Tensor:
+    """How far codes lie from the mean code. In-N-Out, section 4.1, eq. 1 (the release takes the root).
+
+    Args: ws [N,L,D]; w_avg [D] or [L,D]. Returns a scalar: squared norm over L and D, mean over N.
+    """
+    square = (ws - w_avg).square().sum((1, 2))
+    return (square if squared else (square + 1e-12).sqrt()).mean()
+
+
+def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> Tensor:
+    """How far the layers of a W+ code lie from the first. In-N-Out, section 4.1, L_delta.
+
+    Args: ws [N,L,D]; `squared` as in the paper, else plain norms as released; `skip_last` leaves out the last layer.
+    Returns a scalar: sum over layers, mean over N.
+    """
+    stop = ws.shape[1] - 1 if skip_last else ws.shape[1]
+    square = (ws[:, 1:stop] - ws[:, :1]).square().sum(-1)
+    return (square if squared else (square + 1e-12).sqrt()).sum(1).mean()
+
+
+def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> Tensor:
+    """Binary entropy H(b^skew) of blend weights. In-N-Out, section 4.3, eq. 6; skew from D2NeRF.
+
+    Args: blend [...,K] in [0,1], K samples a ray; `reduction` over the samples: "sum" (paper) or "mean" (release).
+    Returns a scalar, mean over rays.
+    """
+    b = blend.clamp(1e-6, 1 - 1e-6) ** skew
+    entropy = -(b * b.log() + (1 - b) * (1 - b).clamp_min(1e-12).log())
+    return (entropy.sum(-1) if reduction == "sum" else entropy.mean(-1)).mean()
+
+
+def blend_area(blend: Tensor) -> Tensor:
+    """Mean over rays of the squared largest blend on the ray (D2NeRF; in the released In-N-Out, not in its paper)."""
+    return blend.amax(-1).square().mean()
+
+
+def charbonnier(difference: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """sqrt(d^2 + epsilon^2), elementwise: an absolute value that is smooth at zero."""
+    return (difference.square() + epsilon * epsilon).sqrt()
+
+
+def robust_weights(residual: Tensor, scale: float | Tensor) -> Tensor:
+    """Geman-McClure weights in (0,1] of residual norms: 1 where they are far below `scale`, 0 far above."""
+    return (1 + (residual / scale).square()).reciprocal().square()
+
+
+def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
+    """L1 between depth and a reference known up to scale and shift in disparity. In-N-Out, eq. 7.
+
+    Both [R] > 0 on the same rays; each disparity is normalised by its median and mean absolute deviation (MiDaS), and the
+    reference is brought to the scale of `depth` without gradient. Returns a scalar.
+    """
+    with torch.no_grad():
+        disparity, wanted = 1 / depth, 1 / reference
+        shift, wanted_shift = disparity.median(), wanted.median()
+        scale = (disparity - shift).abs().mean()
+        wanted_scale = (wanted - wanted_shift).abs().mean().clamp_min(1e-8)
+        target = ((wanted - wanted_shift) / wanted_scale * scale + shift).clamp_min(1e-3).reciprocal()
+    return (depth - target).abs().mean()
+
+
+def multiscale_loss(image: Tensor, target: Tensor) -> Tensor:
+    """A perceptual stand-in that needs no weights: L1, slopes and local structure at up to four scales.
+
+    image, target [N,3,H,W] in [-1,1], sides from 8 pixels. Returns a scalar; 0 for equal images, about 1 for unrelated.
+    """
+    total = image.new_zeros(())
+    scales = 0
+    while scales < 4 and min(image.shape[-2:]) >= 8:
+        error = image - target
+        slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        total = total + error.abs().mean() + slope + 0.5 * (1 - _structure(image, target))
+        scales += 1
+        image, target = F.avg_pool2d(image, 2), F.avg_pool2d(target, 2)
+    if scales == 0:
+        raise ValueError(f"images of {list(image.shape[-2:])} pixels are too small; the sides must be at least 8")
+    return total / (3 * scales)
+
+
+def _structure(image: Tensor, target: Tensor, window: int = 5) -> Tensor:
+    """Mean contrast-structure term of SSIM over box windows."""
+    pool = window, 1
+    mean_a, mean_b = F.avg_pool2d(image, *pool), F.avg_pool2d(target, *pool)
+    var_a = F.avg_pool2d(image.square(), *pool) - mean_a.square()
+    var_b = F.avg_pool2d(target.square(), *pool) - mean_b.square()
+    cov = F.avg_pool2d(image * target, *pool) - mean_a * mean_b
+    return ((2 * cov + 3.6e-3) / (var_a + var_b + 3.6e-3)).mean()  # C2 of SSIM, (0.03 x range 2)^2
+
+
+_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+
+
+def lpips_weights(net: str) -> Path | None:
+    """Where torchvision's weights of LPIPS's backbone lie in the local cache, or None."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONES[net]
+    return path if path.exists() else None
+
+
+def load_lpips(net: str, spatial: bool = False) -> Any | None:
+    """The LPIPS network `net` ("vgg", "alex", "squeeze"), frozen, or None where package or weights are absent."""
+    if lpips_weights(net) is None:
+        return None
+    try:
+        import lpips
+    except ImportError:
+        return None
+    return lpips.LPIPS(net=net, spatial=spatial, verbose=False).eval().requires_grad_(False)
+
+
+def perceptual_loss(net: str = "vgg", device: torch.device | str = "cpu") -> tuple[ImageLoss, str]:
+    """The perceptual loss to use, and its name: LPIPS where its weights are cached, else `multiscale_loss`.
+
+    Nothing is downloaded. LPIPS maps are spatial and averaged, as in the released In-N-Out.
+    """
+    network = load_lpips(net, spatial=True)
+    if network is None:
+        return multiscale_loss, "multiscale (no LPIPS weights in the local cache)"
+    network = network.to(device)
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        return network(image, target).mean()
+
+    return loss, f"lpips-{net}"

@@ -1,0 +1,65 @@
+"""Adam for tables of which each step touches a few rows: rows that were not seen do not move.
+
+A dense Adam over a table of per-frame codes moves every frame at every step by its momentum, seen or not. Here moments
+and step counts belong to rows, and the cost of a step is that of its rows, however long the clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RowAdam:
+    """Adam (Kingma and Ba 2014) over the rows of one table `values` [K,...], updated in place."""
+
+    def __init__(self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+        self.values = values.detach()
+        self.first = torch.zeros_like(self.values)
+        self.second = torch.zeros_like(self.values)
+        self.counts = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+        self.betas, self.epsilon = betas, epsilon
+
+    def leaf(self, rows: Tensor) -> Tensor:
+        """The rows [n] (distinct) as a new leaf [n,...] that collects a gradient."""
+        return self.values[rows].requires_grad_(True)
+
+    @torch.no_grad()
+    def step(self, rows: Tensor, gradient: Tensor | None, rate: float) -> None:
+        """One Adam step of these rows at learning rate `rate`; None (the rows were not used) changes nothing."""
+        if gradient is None:
+            return
+        beta1, beta2 = self.betas
+        self.counts[rows] += 1
+        shape = (-1,) + (1,) * (gradient.ndim - 1)
+        count = self.counts[rows].to(gradient.dtype).reshape(shape)
+        first = self.first[rows].lerp(gradient, 1 - beta1)
+        second = self.second[rows] * beta2 + gradient.square() * (1 - beta2)
+        self.first[rows], self.second[rows] = first, second
+        spread = (second / (1 - beta2**count)).sqrt() + self.epsilon
+        self.values[rows] -= rate * (first / (1 - beta1**count)) / spread
+
+    def state(self) -> dict[str, Tensor]:
+        """Values and moments by name."""
+        return {"values": self.values, "first": self.first, "second": self.second, "counts": self.counts}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the state of another RowAdam of the same shape."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
+class DenseAdam(RowAdam):
+    """The same arithmetic for a whole tensor, kept as a table of one row."""
+
+    def __init__(self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+        super().__init__(values.unsqueeze(0), betas, epsilon)
+        self._all = torch.zeros(1, dtype=torch.int64, device=values.device)
+
+    def whole(self) -> Tensor:
+        """The tensor as a new leaf that collects a gradient."""
+        return self.values[0].clone().requires_grad_(True)
+
+    def update(self, leaf: Tensor, rate: float) -> None:
+        """One Adam step by the gradient that `leaf` (from `whole`) collected."""
+        self.step(self._all, None if leaf.grad is None else leaf.grad.unsqueeze(0), rate)

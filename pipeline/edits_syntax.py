@@ -1,0 +1,97 @@
+"""What is typed on the command line for edits and views: `smile=1.5@0.5-1.2s`, `yaw=0.3,pitch=-0.1`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from pipeline.clip import Edit, View
+from pipeline.errors import UnknownNameError, UserError
+
+MAX_STRENGTH = 10.0
+"""Edits beyond this many standard deviations leave everything that a generator knows."""
+MAX_VIEW = 1.2
+"""Radians; beyond it a face generator shows the back of a mask."""
+
+_EDIT = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<strength>[^@]+)(?:@(?P<range>.+))?")
+_RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
+
+
+def parse_edit(text: str) -> Edit:
+    """`NAME=VALUE` or `NAME=VALUE@A-Bs` (seconds; A or B may be left out). Raises UserError."""
+    match = _EDIT.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"--edit '{text}' cannot be read; write NAME=VALUE or NAME=VALUE@A-Bs, as smile=1.5@0.5-1.2s")
+    strength = _number(match["strength"], f"--edit '{text}'")
+    if abs(strength) > MAX_STRENGTH:
+        raise UserError(f"--edit '{text}': strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
+    if match["range"] is None:
+        return Edit(match["name"], strength)
+    bounds = _RANGE.fullmatch(match["range"].strip())
+    if bounds is None or not (bounds["start"] or bounds["stop"]):
+        raise UserError(f"--edit '{text}': the time range is written @A-Bs in seconds, as @0.5-1.2s")
+    start = _number(bounds["start"], f"--edit '{text}'") if bounds["start"] else None
+    stop = _number(bounds["stop"], f"--edit '{text}'") if bounds["stop"] else None
+    if start is not None and stop is not None and stop <= start:
+        raise UserError(f"--edit '{text}': the range ends at {stop:g} s, before it starts at {start:g} s")
+    return Edit(match["name"], strength, start, stop)
+
+
+def format_edit(edit: Edit) -> str:
+    """The text that parse_edit reads back."""
+    text = f"{edit.name}={edit.strength!r}"
+    if edit.start is None and edit.stop is None:
+        return text
+    start = "" if edit.start is None else _plain(edit.start)
+    stop = "" if edit.stop is None else _plain(edit.stop)
+    return f"{text}@{start}-{stop}s"
+
+
+def parse_view(text: str) -> View:
+    """`yaw=0.3,pitch=-0.1` (radians, either may be left out) or `orbit`. Raises UserError."""
+    if text.strip() == "orbit":
+        return View(orbit=True)
+    angles = {"yaw": 0.0, "pitch": 0.0}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or name not in angles:
+            raise UserError(f"--view '{text}' cannot be read; write orbit, or yaw=0.3,pitch=-0.1 in radians")
+        angles[name] = _number(value, f"--view '{text}'")
+        if abs(angles[name]) > MAX_VIEW:
+            raise UserError(f"--view '{text}': {name} is in radians and goes from -{MAX_VIEW:g} to {MAX_VIEW:g}")
+    return View(**angles)
+
+
+def check_names(edits: Iterable[Edit], known: Iterable[str]) -> None:
+    """Raise UnknownNameError, which lists the known edits, unless every edit is one of them."""
+    names = sorted(known)
+    for edit in edits:
+        if edit.name not in names:
+            listed = ", ".join(names) if names else "none, as this generator has no directions"
+            raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}")
+
+
+def check_times(edits: Iterable[Edit], duration: float) -> None:
+    """Raise UserError for an edit that would begin after the clip has ended."""
+    for edit in edits:
+        if edit.start is not None and edit.start >= duration:
+            raise UserError(
+                f"--edit '{format_edit(edit)}' begins at {edit.start:g} s, but the clip ends at {duration:.3g} s"
+            )
+
+
+def _plain(value: float) -> str:
+    """Digits without an exponent."""
+    text = f"{value:.6f}".rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"{where}: '{text.strip()}' is not a number") from None
+    if not math.isfinite(value):
+        raise UserError(f"{where}: '{text.strip()}' is not a finite number")
+    return value

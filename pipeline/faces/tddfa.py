@@ -1,0 +1,181 @@
+"""3DDFA_V2 (Guo et al. 2020): 68 landmarks from a morphable face regressed by a small MobileNet, from files the user names."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.clip import F32, F64, U8
+from pipeline.errors import UserError
+from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
+from pipeline.faces.layout import IBUG_POINTS
+
+_INPUT = 120
+_BLOCKS = (
+    ("dw2_1", 2, 1), ("dw2_2", 4, 2), ("dw3_1", 4, 1), ("dw3_2", 8, 2), ("dw4_1", 8, 1), ("dw4_2", 16, 2),
+    ("dw5_1", 16, 1), ("dw5_2", 16, 1), ("dw5_3", 16, 1), ("dw5_4", 16, 1), ("dw5_5", 16, 1), ("dw5_6", 32, 2),
+    ("dw6", 32, 1),
+)  # fmt: skip
+"""Name, output channels in units of 16, and stride of MobileNet V1's blocks at half width (Howard et al. 2017)."""
+
+_FILES = {
+    "network": "mb05_120x120.pth",
+    "scaling": "param_mean_std_62d_120x120.pkl",
+    "mean": "u_base.npy",
+    "shape": "w_shp_base.npy",
+    "expression": "w_exp_base.npy",
+}
+
+
+class _Separable(nn.Module):
+    """Depthwise 3x3, then pointwise convolution, each with batch norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+        self.bn_dw = nn.BatchNorm2d(inputs)
+        self.conv_sep = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn_sep = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,inputs,h,w] -> [N,outputs,h/stride,w/stride]."""
+        x = torch.relu(self.bn_dw(self.conv_dw(x)))
+        return torch.relu(self.bn_sep(self.conv_sep(x)))
+
+
+class MobileNetHalf(nn.Module):
+    """MobileNet V1 at half width: images [N,3,120,120] to 62 numbers (pose 12, shape 40, expression 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        width = 16
+        for name, units, stride in _BLOCKS:
+            self.add_module(name, _Separable(width, 16 * units, stride))
+            width = 16 * units
+        self.fc_param = nn.Linear(width, 62)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,3,120,120], RGB or BGR as trained, (value - 127.5) / 128 -> [N,62]."""
+        x = torch.relu(self.bn1(self.conv1(x)))
+        for name, _, _ in _BLOCKS:
+            x = self.get_submodule(name)(x)
+        return self.fc_param(x.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+class TddfaLandmarks:
+    """68 landmarks of 3DDFA_V2 in the faces that MediaPipe finds. Research use only: its basis derives from BFM."""
+
+    name = "3ddfa"
+
+    def __init__(self, folder: str | Path, finder: LandmarkModel | None = None) -> None:
+        """`folder` holds the network, the scaling of its output and the 68-point rows of its basis.
+
+        Raises UserError for a missing, damaged or unexpected file; nothing in a file is ever executed.
+        """
+        files = {key: Path(folder) / name for key, name in _FILES.items()}
+        missing = [path.name for path in files.values() if not path.is_file()]
+        if missing:
+            raise UserError(f"3DDFA_V2 needs {', '.join(missing)} in {folder}; see docs/formats.md or use mediapipe")
+        try:
+            self._network = _load_network(files["network"])
+            self._mean, self._std = _load_scaling(files["scaling"])
+            arrays = [np.load(files[k], allow_pickle=False) for k in ("mean", "shape", "expression")]
+        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+            raise UserError(f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {error}") from error
+        self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
+        if self._base.size != 3 * IBUG_POINTS:
+            raise UserError(f"{files['mean']} has {self._base.size} numbers; its rows for 68 points are {3 * IBUG_POINTS}")
+        if finder is None:
+            from pipeline.faces.mediapipe_mesh import MediaPipeMesh
+
+            finder = MediaPipeMesh()
+        self._finder = finder
+
+    def close(self) -> None:
+        """Free the face finder."""
+        self._finder.close()
+
+    def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
+        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one face near it."""
+        out = []
+        for face in self._finder.detect(frame, hint):
+            points = self._landmarks(frame, *_region(face.landmarks68))
+            # the second pass looks at the region that 3DDFA_V2's own landmarks give, as its tracker does
+            points = self._landmarks(frame, *_region(points))
+            out.append(FaceDetection(points, no_mesh(), box_of(points), face.score))
+        return out
+
+    def _landmarks(self, frame: U8, center: F64, side: float) -> F32:
+        """68 points [68,2] in source pixels of the face in a square region."""
+        window, corner = square_window(frame, center, side)
+        image = torch.from_numpy(window[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+        image = torch.nn.functional.interpolate(
+            image, size=(_INPUT, _INPUT), mode="bilinear", align_corners=False, antialias=True
+        )
+        with torch.no_grad():
+            numbers = self._network((image - 127.5) / 128)[0].numpy().astype(np.float64)
+        numbers = numbers * self._std + self._mean
+        pose = numbers[:12].reshape(3, 4)
+        flat = self._base.ravel() + self._shape @ numbers[12:52] + self._expression @ numbers[52:62]
+        points = flat.reshape(IBUG_POINTS, 3) @ pose[:, :3].T + pose[:, 3]
+        # the network counts pixels from 1 with y upwards
+        image_points = np.stack([points[:, 0] - 1, _INPUT - points[:, 1]], axis=1) + 0.5
+        return (image_points * (window.shape[0] / _INPUT) + corner).astype(np.float32)
+
+
+def _region(points: Floats) -> tuple[F64, float]:
+    """Centre and side of 3DDFA_V2's region around landmarks: the diagonal of their square box."""
+    box = box_of(points).astype(np.float64)
+    return (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max() * np.sqrt(2))
+
+
+def _load_network(path: Path) -> MobileNetHalf:
+    data = torch.load(path, map_location="cpu", weights_only=True)
+    state = data.get("state_dict", data)
+    state = {k.removeprefix("module."): v for k, v in state.items() if "fc_lm" not in k}
+    network = MobileNetHalf()
+    network.load_state_dict(state)
+    return network.eval()
+
+
+class _PlainArrays(pickle.Unpickler):
+    """Unpickles numpy arrays of numbers and refuses every other name."""
+
+    _ALLOWED = ("_reconstruct", "ndarray", "dtype")
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The three names that a pickled array needs."""
+        root, _, rest = module.partition(".")
+        if root != "numpy" or rest not in ("", "core.multiarray", "_core.multiarray") or name not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of plain numbers does")
+        if name == "_reconstruct":
+            return _empty_array
+        return {"ndarray": np.ndarray, "dtype": _number_type}[name]
+
+
+def _empty_array(_kind: Any, _shape: Any, _code: Any) -> np.ndarray:
+    return np.ndarray((0,), dtype="b")
+
+
+def _number_type(code: str, *_: Any) -> np.dtype[Any]:
+    kind = np.dtype(code)
+    if kind.hasobject:
+        raise pickle.UnpicklingError("it holds Python objects, not numbers")
+    return kind
+
+
+def _load_scaling(path: Path) -> tuple[F64, F64]:
+    """Mean and standard deviation [62] of the network's output."""
+    data = _PlainArrays(io.BytesIO(path.read_bytes())).load()
+    mean, std = (np.asarray(data[key], dtype=np.float64).ravel() for key in ("mean", "std"))
+    if mean.shape != (62,) or std.shape != (62,):
+        raise ValueError(f"{path.name} has {mean.size} and {std.size} numbers, 62 and 62 are needed")
+    return mean, std

@@ -1,0 +1,90 @@
+"""A user's folder of occluder masks, one image a frame, brought into the crops (0 = occluder)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.clip import F64, I64, U8
+from pipeline.errors import UserError
+from pipeline.video.warp import warp_crop
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """The images of a mask folder in order of name. Raises UserError where there is no folder or no image."""
+    if not folder.is_dir():
+        raise UserError(f"--occluder-masks {folder}: there is no such folder; give one mask image a frame")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise UserError(f"--occluder-masks {folder}: holds no images; give one mask (png) a frame, 0 = occluder")
+    return files
+
+
+def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) -> list[Path]:
+    """The mask file of each of `frames`, by the number in its name (from 0, or from 1 where `total` is the last).
+
+    Where names hold no numbers, they are taken in order and there must be `total` of them. Raises UserError for a
+    frame without a mask, and for masks of another size than the video's upright frames.
+    """
+    files = mask_files(folder)
+    digits = [re.findall(r"\d+", path.stem) for path in files]
+    if all(digits):
+        numbers = [int(found[-1]) for found in digits]
+        first = 1 if min(numbers) >= 1 and max(numbers) == total else 0
+        by_frame = {number - first: path for number, path in zip(numbers, files)}
+    else:
+        by_frame = dict(enumerate(files))
+    if (not all(digits) and len(files) != total) or (by_frame and max(by_frame) >= total):
+        raise UserError(
+            f"--occluder-masks {folder}: {len(files)} masks do not match the video's {total} frames; "
+            "name each mask by its frame's number, as 00000.png"
+        )
+    missing = [int(frame) for frame in frames if int(frame) not in by_frame]
+    if missing:
+        raise UserError(
+            f"--occluder-masks {folder}: there is no mask for frame {missing[0]} "
+            f"({len(missing)} of {len(frames)} frames with a face have none)"
+        )
+    chosen = [by_frame[int(frame)] for frame in frames]
+    for path in chosen:
+        if (size := _size(path)) != (width, height):
+            raise UserError(
+                f"--occluder-masks {folder}: {path.name} is {size[0]} x {size[1]} pixels, but the video is "
+                f"{width} x {height}; masks have the video's size"
+            )
+    return chosen
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"--occluder-masks: {path.name} is not an image that can be read ({error})") from None
+
+
+class CropMasks:
+    """Masks of the crops by row, read from their files when asked for: uint8 [n,S,S], 0 = occluder, 255 = face."""
+
+    def __init__(self, files: list[Path], affines: F64, size: int) -> None:
+        self._files = files
+        self._affines = affines
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, rows: npt.NDArray[np.integer]) -> U8:
+        return np.stack([self._one(int(row)) for row in np.atleast_1d(rows)])
+
+    def _one(self, row: int) -> U8:
+        with Image.open(self._files[row]) as image:
+            mask = np.where(np.asarray(image.convert("L")) < 128, 0, 255).astype(np.uint8)
+        crop = warp_crop(mask, self._affines[row], self._size)
+        return np.where(crop < 128, 0, 255).astype(np.uint8)

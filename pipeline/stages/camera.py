@@ -1,0 +1,138 @@
+"""Stage `camera`: EG3D's camera of every frame, from landmarks or from official labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
+from pipeline.errors import UserError
+from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
+from pipeline.faces.shape_fit import (
+    Basis,
+    Priors,
+    Sphere,
+    cameras,
+    fit_poses,
+    fit_shape,
+    initial_poses,
+    smooth_modes,
+)
+from pipeline.faces.smoothing import smooth
+from pipeline.settings import CameraSettings
+from pipeline.stages.align import apply_affine
+
+VERSION = 1
+
+_SHAPE_FRAMES = 96
+"""Frames from which the person's landmark shape is fitted."""
+_MOVING_WEIGHT = 0.25
+_EFFECTIVE_POINTS = 40.0
+"""Landmarks of one frame err together; all of them count as this many independent ones."""
+
+MESH_KEYS = ("mediapipe478", "478")
+IBUG_KEYS = ("ibug68", "68")
+
+
+class CameraRule(Protocol):
+    """Where a generator's cameras stand (`inverters.generators.card.CameraRule`)."""
+
+    @property
+    def radius(self) -> float: ...
+
+    @property
+    def pivot(self) -> tuple[float, float, float]: ...
+
+    @property
+    def focal(self) -> float: ...
+
+
+def estimate_cameras(
+    track: FaceTrack,
+    crops: Crops,
+    landmarks3d: Mapping[str, npt.NDArray[np.floating]],
+    camera_rule: CameraRule,
+    settings: CameraSettings,
+    fps: float,
+) -> Cameras:
+    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the frame's.
+
+    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting from the
+    generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time, never across a gap.
+    Points that expressions move count less, and a Cauchy loss lets go of those that are covered.
+
+    `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and [68,3] as
+    `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig` rule), the focal length is
+    the rule's, and the view may turn a little off the pivot, since the crop follows the landmarks.
+    `fps` only bounds the smoothing: never more than a quarter of a second to either side.
+    Returns NaN rows for frames without a face. Raises UserError where the generator has no landmarks.
+    """
+    observed, mean, stable, moving = _choose_points(track, crops, landmarks3d)
+    sphere = Sphere(camera_rule.focal, camera_rule.radius, tuple(camera_rule.pivot))
+    usable = track.usable
+    weight = np.concatenate([np.ones(len(stable)), np.full(len(moving), _MOVING_WEIGHT)])
+    weight *= _EFFECTIVE_POINTS / weight.sum()
+    priors = Priors()
+    basis = Basis(mean, smooth_modes(mean), weight)
+    poses = initial_poses(mean, observed, sphere)
+    poses, _ = fit_poses(mean, observed, poses, weight, sphere, priors)
+    chosen = _spread(np.flatnonzero(track.status[usable] == Status.FOUND), _SHAPE_FRAMES)
+    scores, _ = fit_shape(basis, observed[chosen], poses[chosen], sphere, priors)
+    poses, _ = fit_poses(basis.shape(scores), observed, poses, weight, sphere, priors)
+    sigma = min(settings.smoothing, max(fps, 1.0) / 12)
+    if sigma > 0:
+        # yaw, pitch and three small turns: coordinates without a seam for any face that shows its landmarks
+        everywhere = np.zeros((len(track.status), poses.shape[1]))
+        everywhere[usable] = poses
+        poses = smooth(everywhere, track.status > 0, "gaussian", sigma)[usable]
+    return _to_cameras(poses, usable, len(track.status), sphere)
+
+
+def _choose_points(
+    track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, npt.NDArray[np.floating]]
+) -> tuple[F64, F64, I64, I64]:
+    """Image points [K,N,2] in crop widths of the usable frames, their mean shape [N,3], and the two groups of indices."""
+    usable = track.usable
+    has_mesh = len(usable) > 0 and not np.isnan(track.dense[usable]).any()
+    mesh = next((landmarks3d[k] for k in MESH_KEYS if k in landmarks3d), None)
+    ibug = next((landmarks3d[k] for k in IBUG_KEYS if k in landmarks3d), None)
+    if has_mesh and mesh is not None:
+        source, shape, stable, moving = track.dense, mesh, MESH_STABLE, MESH_MOVING
+    elif ibug is not None:
+        source, shape, stable, moving = track.landmarks, ibug, IBUG_STABLE, IBUG_MOVING
+    else:
+        raise UserError(
+            "this generator has no 3D landmarks, so cameras cannot be estimated; "
+            "run `invid calibrate` on it or give official cameras with --labels dataset.json"
+        )
+    chosen = np.concatenate([stable, moving])
+    points = apply_affine(crops.affine[usable], source[usable][:, chosen]) / crops.size
+    return points, np.asarray(shape, dtype=np.float64)[chosen], stable, moving
+
+
+def _spread(indices: npt.NDArray[np.int64], count: int) -> I64:
+    """At most `count` of `indices`, evenly spread."""
+    if len(indices) <= count:
+        return indices.astype(np.int64)
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)].astype(np.int64)
+
+
+def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
+    """Poses [K,6] of the usable frames as cameras of all `count` frames."""
+    cam2world = np.full((count, 4, 4), np.nan, dtype=np.float32)
+    intrinsics = np.full((count, 3, 3), np.nan, dtype=np.float32)
+    rotation, position = cameras(poses, sphere)
+    cam2world[usable, :3, :3], cam2world[usable, :3, 3] = rotation, position
+    cam2world[usable, 3] = (0, 0, 0, 1)
+    intrinsics[usable] = ((sphere.focal, 0, 0.5), (0, sphere.focal, 0.5), (0, 0, 1))
+    return Cameras(cam2world, intrinsics)
+
+
+def rotation_errors(estimated: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> F32:
+    """Angle in degrees [T] between the rotations of two cam2world [T,4,4]; NaN where either is."""
+    relative = np.swapaxes(estimated[:, :3, :3], 1, 2) @ truth[:, :3, :3]
+    cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)

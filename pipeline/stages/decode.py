@@ -1,0 +1,59 @@
+"""First stage: a file becomes a Clip, with exact times and frames on demand."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.clip import Clip, FrameSource
+from pipeline.errors import UnknownNameError
+from pipeline.settings import DecodeSettings
+from pipeline.video.ingest import ingest, parse_ingest
+from pipeline.video.probe import OnFrame, hash_file, open_video, probe
+from pipeline.video.reader import AvSource
+
+
+def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFrame | None = None) -> Clip:
+    """Open a video: count and time its frames in one decoding pass, and hold none of them.
+
+    With `settings.ingest`, the Clip is of the filtered lossless copy that is left in `workdir`, and its
+    content hash is that of the original's hash and the filters; otherwise it is the SHA-256 of the file's
+    bytes. Frame durations, rotation, colour tags and sound come from the same file. Raises InputVideoError
+    (bad file) or UserError (settings).
+    """
+    if settings.reader not in ("av", "decord"):
+        raise UnknownNameError(f"unknown reader '{settings.reader}'; known: av, decord")
+    open_video(path).close()  # a bad file is named before anything is hashed or filtered
+    content_hash = hash_file(path)
+    if settings.ingest:
+        filters = parse_ingest(settings.ingest)
+        path = ingest(path, settings.ingest, workdir)
+        content_hash = hashlib.sha256(f"{content_hash}:{filters}".encode()).hexdigest()
+    found = probe(path, settings.max_frames, on_frame)
+    source: FrameSource = AvSource(path, found)
+    if settings.reader == "decord":
+        from pipeline.video.decord_reader import DecordSource
+
+        source = DecordSource(path, found, reference=source)
+    width, height = found.size
+    time_base = found.time_base
+    return Clip(
+        path=path,
+        content_hash=content_hash,
+        width=width,
+        height=height,
+        times=found.pts.astype(np.float64) * time_base.numerator / time_base.denominator,
+        pts=found.pts,
+        time_base=time_base,
+        rate=found.rate,
+        duration=float((found.end - int(found.pts[0])) * time_base),
+        has_audio=found.has_audio,
+        color=found.color,
+        rotation=found.rotation,
+        source=source,
+        sample_aspect=found.sample_aspect,
+        notes=found.notes,
+        whole=found.whole,
+    )

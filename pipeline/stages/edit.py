@@ -1,0 +1,119 @@
+"""Stage `edit`: the clip's crops as asked for: edited, without the occluder, from another side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.clip import F32, F64, U8, Edit, View
+from pipeline.settings import EditSettings
+
+if TYPE_CHECKING:
+    from inverters.base import Inversion, InversionProblem
+
+VERSION = 1
+BATCH = 4
+"""Rows rendered at a time."""
+ORBIT_YAW, ORBIT_PITCH = 0.45, 0.15
+"""Half axes of an orbit in radians."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to render the clip."""
+
+    edits: tuple[Edit, ...] = ()
+    remove_occluder: bool = False
+    view: View | None = None
+
+
+def variants(settings: EditSettings) -> dict[str, Variant]:
+    """What a job renders, by the name of its output; `edited` is always there."""
+    found = {"edited": Variant(settings.edits)}
+    if settings.remove_occluder:
+        found["removal"] = Variant((), True)
+        if settings.edits:
+            found["removal_edited"] = Variant(settings.edits, True)
+    if settings.view is not None:
+        found["view"] = Variant(settings.edits, settings.remove_occluder, settings.view)
+    return found
+
+
+def render_variant(
+    generator: Any,
+    renderer: Any,
+    inversion: Inversion,
+    problem: InversionProblem,
+    variant: Variant,
+    times: F64,
+    ease: float,
+    on_rows: Callable[[int, int], None] | None = None,
+) -> Iterator[U8]:
+    """Render all rows, uint8 [n,S,S,3] at a time.
+
+    times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s.
+    """
+    import torch
+
+    ws = inversion.ws
+    if variant.edits:
+        from inverters.editing.edit import edit_codes
+
+        ws = edit_codes(ws, torch.from_numpy(np.asarray(times)), variant.edits, generator, ease)
+    cam2world = problem.cam2world
+    count = len(problem.frames)
+    if variant.view is not None:
+        pivot = np.asarray(generator.card.camera_rule.pivot, np.float64)
+        turned = turn_cameras(cam2world.cpu().numpy(), *view_angles(variant.view, count), pivot)
+        cam2world = torch.from_numpy(turned).to(cam2world)
+    for start in range(0, count, BATCH):
+        rows = np.arange(start, min(start + BATCH, count))
+        with torch.no_grad():
+            seen = renderer.render(
+                rows,
+                cam2world[rows],
+                problem.intrinsics[rows],
+                ws=ws[rows],
+                remove_occluder=variant.remove_occluder,
+            )
+        yield to_bytes(seen.image)
+        if on_rows is not None:
+            on_rows(int(rows[-1]) + 1, count)
+
+
+def view_angles(view: View, count: int) -> tuple[F64, F64]:
+    """Yaw and pitch offsets [K] in radians; an orbit goes round once over the clip."""
+    if not view.orbit:
+        return np.full(count, view.yaw), np.full(count, view.pitch)
+    phase = 2 * math.pi * np.arange(count) / max(count, 1)
+    return ORBIT_YAW * np.sin(phase), ORBIT_PITCH * (1 - np.cos(phase)) / 2
+
+
+def turn_cameras(cam2world: F32, yaw: F64, pitch: F64, pivot: F64) -> F32:
+    """Turn cameras [K,4,4] about the pivot: by `yaw` about the world's y axis towards +x, by `pitch` upwards."""
+    poses = np.asarray(cam2world, np.float64)
+    out = poses.copy()
+    for k, pose in enumerate(poses):
+        right = pose[:3, 0] * np.array([1.0, 0.0, 1.0])  # level, so that a rolled camera still rises straight up
+        right /= max(float(np.linalg.norm(right)), 1e-9)
+        turn = _rotation((0.0, 1.0, 0.0), float(yaw[k])) @ _rotation(right, -float(pitch[k]))
+        out[k, :3, :3] = turn @ pose[:3, :3]
+        out[k, :3, 3] = turn @ (pose[:3, 3] - pivot) + pivot
+    return out.astype(np.float32)
+
+
+def _rotation(axis: Sequence[float] | F64, angle: float) -> F64:
+    """Rodrigues' formula: the rotation [3,3] by `angle` about a unit axis."""
+    x, y, z = (float(a) for a in axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
+
+
+def to_bytes(image: Any) -> U8:
+    """Tensor [n,3,S,S] in [-1,1] to uint8 [n,S,S,3]."""
+    levels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())

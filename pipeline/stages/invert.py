@@ -1,0 +1,113 @@
+"""Stage `invert`: the chosen method of `inverters` is given the crops and their cameras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.settings import InvertSettings
+
+if TYPE_CHECKING:
+    from inverters.base import Inversion, InversionProblem, OnStep
+
+VERSION = 1
+
+_GROUPS = ("ood", "superresolution")
+
+
+def invert(
+    generator: Any,
+    problem: InversionProblem,
+    settings: InvertSettings,
+    checkpoint_dir: Path | None,
+    on_step: OnStep | None,
+) -> Inversion:
+    """Codes, and the out-of-distribution field where the method has one, for all rows of the problem.
+
+    Continues from `checkpoint_dir` where an earlier run left off.
+    """
+    from inverters.base import get_inverter
+
+    method = get_inverter(settings.method)
+    return method(
+        generator,
+        problem,
+        preset=settings.preset,
+        steps=settings.steps,
+        seed=settings.seed,
+        checkpoint_dir=checkpoint_dir,
+        on_step=on_step,
+    )
+
+
+def to_arrays(inversion: Inversion) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """An inversion as named arrays and JSON values, to be stored."""
+    arrays = {"ws": _numpy(inversion.ws), "frames": np.asarray(inversion.frames, np.int64)}
+    for group in _GROUPS:
+        for name, tensor in getattr(inversion, group).items():
+            arrays[f"{group}.{name}"] = _numpy(tensor)
+    meta = {
+        "method": inversion.method,
+        "preset": inversion.preset,
+        "fingerprint": inversion.fingerprint,
+        "history": {k: [finite(v) for v in values] for k, values in inversion.history.items()},
+        "info": plain(inversion.info),
+    }
+    return arrays, meta
+
+
+def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> Inversion:
+    """The inverse of to_arrays."""
+    import torch
+
+    from inverters.base import Inversion
+
+    groups: dict[str, dict[str, torch.Tensor]] = {group: {} for group in _GROUPS}
+    for name, array in arrays.items():
+        group, dot, rest = name.partition(".")
+        if dot and group in groups:
+            groups[group][rest] = torch.from_numpy(np.array(array))
+    nan = math.nan
+    return Inversion(
+        method=meta["method"],
+        preset=meta["preset"],
+        fingerprint=meta["fingerprint"],
+        frames=np.array(arrays["frames"]),
+        ws=torch.from_numpy(np.array(arrays["ws"])),
+        ood=groups["ood"],
+        superresolution=groups["superresolution"],
+        history={k: [nan if v is None else v for v in values] for k, values in meta["history"].items()},
+        info=dict(meta["info"]),
+    )
+
+
+def finite(value: Any) -> float | None:
+    """A float for JSON; None for what is not finite."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON knows them; numbers that are not finite become None, other objects their text."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return finite(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def _numpy(tensor: Any) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -1,0 +1,110 @@
+"""What each output codec needs: encoder, pixel format, options, and colour tags that match the source's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UnknownNameError, UserError
+from pipeline.settings import EncodeSettings
+
+
+@dataclass(frozen=True)
+class OutputColor:
+    """ITU-T H.273 numbers to tag the stream with, and swscale's numbers to convert by."""
+
+    matrix: int
+    range: int
+    primaries: int
+    transfer: int
+    sws_matrix: int
+    sws_range: int
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One way to write frames."""
+
+    name: str
+    pixel_format: str
+    options: dict[str, str]
+    tag: str | None = None
+
+
+_SUFFIXES = {
+    "h264": (".mp4", ".mov", ".mkv"),
+    "hevc": (".mp4", ".mov", ".mkv"),
+    "prores": (".mov", ".mkv"),
+    "ffv1": (".mkv",),
+}
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# MP4 stores durations in decoding order: with B-frames the last picture's own duration has no place, and the
+# start needs an edit list, which some readers ignore.
+_NO_REORDERING = {"bf": "0"}
+_BT709, _UNSPECIFIED, _LIMITED, _FULL, _SWS_BT601 = 1, 2, 1, 2, 5
+
+
+def suffix_for(codec: str) -> str:
+    """The file name ending for a codec; raises UnknownNameError, which lists those that exist."""
+    return _suffixes(codec)[0]
+
+
+def check_suffix(codec: str, suffix: str) -> None:
+    """Raise UserError unless files with this ending can hold the codec."""
+    if suffix.lower() not in _suffixes(codec):
+        raise UserError(
+            f"{codec} cannot be written to a '{suffix}' file; name it {' or '.join(_suffixes(codec))}"
+        )
+
+
+def encoder_for(settings: EncodeSettings, width: int, height: int, suffix: str) -> Encoder:
+    """The encoder for these settings and size; odd sizes take 4:4:4, as there are no half chroma columns."""
+    odd_width, odd_height = width % 2 == 1, height % 2 == 1
+    yuv = "yuv444p" if odd_width or odd_height else "yuv420p"
+    tag = "hvc1" if suffix in (".mp4", ".mov") else None
+    if settings.codec == "h264":
+        crf = 16 if settings.quality is None else settings.quality
+        return Encoder("libx264", yuv, {"crf": str(crf), "preset": "veryfast", **_NO_REORDERING})
+    if settings.codec == "hevc":
+        crf = 18 if settings.quality is None else settings.quality
+        quiet = {"x265-params": "log-level=error:bframes=0"}
+        return Encoder("libx265", yuv, {"crf": str(crf), "preset": "fast", **quiet}, tag)
+    if settings.codec == "prores":
+        if odd_width:
+            return Encoder("prores_ks", "yuv444p10le", {"profile": "4444"})
+        return Encoder("prores_ks", "yuv422p10le", {"profile": "hq"})
+    _suffixes(settings.codec)
+    return Encoder("ffv1", "bgr0", {"level": "3", "slicecrc": "1"})
+
+
+def output_color(source: dict[str, Any], pixel_format: str) -> OutputColor:
+    """Tags for the output: the source's own, so that every player shows both files alike.
+
+    An untagged source stays untagged (and is converted as BT.601, as it was read); RGB sources become BT.709.
+    """
+    matrix = int(source.get("matrix", _UNSPECIFIED))
+    full = int(source.get("range", 0)) == _FULL or str(source.get("format", "")).startswith("yuvj")
+    primaries = int(source.get("primaries", _UNSPECIFIED))
+    transfer = int(source.get("transfer", _UNSPECIFIED))
+    if pixel_format == "bgr0":
+        return OutputColor(0, _FULL, primaries, transfer, _SWS_BT601, _FULL)
+    if _is_rgb(source):
+        return OutputColor(_BT709, _LIMITED, _BT709, _BT709, 1, _LIMITED)
+    bounds = _FULL if full else _LIMITED
+    if matrix == _UNSPECIFIED:
+        return OutputColor(_UNSPECIFIED, bounds, primaries, transfer, _SWS_BT601, bounds)
+    if matrix not in _SWS_MATRIX:
+        return OutputColor(_BT709, bounds, primaries, transfer, 1, bounds)
+    return OutputColor(matrix, bounds, primaries, transfer, _SWS_MATRIX[matrix], bounds)
+
+
+def _is_rgb(source: dict[str, Any]) -> bool:
+    name = str(source.get("format", ""))
+    return not name or any(part in name for part in ("rgb", "bgr", "gbr", "pal8"))
+
+
+def _suffixes(codec: str) -> tuple[str, ...]:
+    if codec not in _SUFFIXES:
+        raise UnknownNameError(f"unknown codec '{codec}'; known: {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[codec]

@@ -1,0 +1,114 @@
+"""Filters that run before anything else, by way of an ffmpeg-python graph, into a lossless copy."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+
+from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
+from pipeline.video.probe import hash_file, open_video, video_stream
+
+KNOWN = "deinterlace, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
+_HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
+
+
+def parse_ingest(spec: str) -> tuple[str, ...]:
+    """The filters of a spec such as `deinterlace,tonemap,fps=25`, checked and normalised, in their order.
+
+    Raises UnknownNameError for a filter that does not exist, UserError for a bad rate or an empty spec.
+    """
+    filters = []
+    for part in (p.strip() for p in spec.split(",")):
+        name, _, value = part.partition("=")
+        if name in ("deinterlace", "tonemap") and not value and "=" not in part:
+            filters.append(name)
+        elif name == "fps":
+            filters.append(f"fps={_rate(value)}")
+        else:
+            raise UnknownNameError(f"unknown ingest filter '{part}'; known: {KNOWN}")
+    return tuple(filters)
+
+
+def ingest(path: Path, spec: str, workdir: Path) -> Path:
+    """Run the filters over a video; returns a lossless copy (FFV1 in Matroska, sound copied) in `workdir`.
+
+    The name holds the hash of the bytes and the filters, so an earlier copy is used again. Matroska rounds
+    times to 1 ms. Raises UserError (bad spec), InputVideoError (the file), OutputError (no space, not
+    writable).
+    """
+    filters = parse_ingest(spec)
+    with open_video(path) as container:
+        transfer = video_stream(container, path).codec_context.color_trc
+    key = hashlib.sha256(f"{hash_file(path)}:{filters}".encode()).hexdigest()[:24]
+    target = workdir / f"ingest-{key}.mkv"
+    if target.exists():
+        return target
+    partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _run(_graph(path, partial, filters, transfer in _HDR_TRANSFERS), path)
+        partial.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"{workdir}: cannot be written ({error.strerror}); choose another folder or free some space"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return target
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"ingest filter fps wants a rate, not '{text}'; known: {KNOWN}") from None
+    if not 0 < rate <= 1000:
+        raise UserError(f"ingest filter fps wants a rate above 0 and up to 1000, not {text}")
+    return rate
+
+
+def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool) -> list[str]:
+    source = ffmpeg.input(str(path.absolute()))
+    picture: Any = source.video
+    for entry in filters:
+        name, _, value = entry.partition("=")
+        if name == "deinterlace":
+            picture = picture.filter("bwdif", mode="send_frame", deint="all")
+        elif name == "fps":
+            picture = picture.filter("fps", fps=value)
+        elif is_hdr:  # a picture that is not HDR has nothing to map
+            picture = (
+                picture.filter("zscale", transfer="linear", npl=100)
+                .filter("format", "gbrpf32le")
+                .filter("zscale", primaries="bt709")
+                .filter("tonemap", tonemap="hable", desat=0)
+                .filter("zscale", transfer="bt709", matrix="bt709", range="limited")
+                .filter("format", "yuv444p10le")
+            )
+    graph = ffmpeg.output(
+        picture,
+        source["a?"],
+        str(target.absolute()),
+        **{"c:v": "ffv1", "level": 3, "c:a": "copy", "fps_mode": "passthrough", "f": "matroska"},
+    ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
+    command: list[str] = ffmpeg.compile(graph, cmd=imageio_ffmpeg.get_ffmpeg_exe())
+    return command
+
+
+def _run(command: list[str], path: Path) -> None:
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 0:
+        return
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    if "No space left" in done.stderr:
+        raise OutputError("the disk filled up while ingesting; free some space or give another cache folder")
+    raise InputVideoError(f"{path}: the ingest filters failed ({lines[0].strip()}); try without --ingest")

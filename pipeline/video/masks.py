@@ -1,0 +1,121 @@
+"""Soft masks in crop space: where the rendered face replaces the source's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import ConvexHull, QhullError
+
+from pipeline.clip import F32, F64, U8
+from pipeline.errors import UnknownNameError
+from pipeline.settings import CompositeSettings
+from pipeline.video.warp import warp_points
+
+REGIONS = ("face", "crop")
+_CHIN, _BROWS = 8, slice(17, 27)
+# The 68 points end at the brows. The forehead is about half as high as brows to chin, and rounded towards the
+# temples.
+_FOREHEAD = 0.5 * np.array([0.55, 0.75, 0.9, 0.98, 1.0, 1.0, 0.98, 0.9, 0.75, 0.55])
+
+
+class Maps(Protocol):
+    """Maps [S,S] by row, in memory or on disk."""
+
+    def __getitem__(self, row: int, /) -> Any: ...
+
+
+def face_masks(
+    landmarks: npt.NDArray[Any],
+    affines: F64,
+    size: int,
+    settings: CompositeSettings,
+    extra: Maps | None = None,
+    region: str = "face",
+) -> Iterator[U8]:
+    """Yield one soft mask a row, uint8 [size,size], 255 where the render shows fully, 0 on the crop's border.
+
+    landmarks [K,68,2] in source pixels (iBUG order), affines [K,2,3] source to crop of `size`. The mask is
+    the face's convex hull with the forehead, reaching `settings.grow` crop widths beyond it and falling off
+    over `settings.feather`. extra: by row, a map [S,S] in 0 to 1 whose part above one half is shown as well,
+    such as the blend of an occluder that is taken off. region: `face`, or `crop` for all of it (hair, novel
+    views). Rows whose landmarks are not finite get an empty mask. Raises UnknownNameError for another region.
+    """
+    if region not in REGIONS:
+        raise UnknownNameError(f"unknown mask region '{region}'; known: {', '.join(REGIONS)}")
+    frame = crop_mask(size, settings.feather)
+    ramp = _border_ramp(size, min(settings.feather, 0.03))
+    for row in range(len(landmarks)):
+        if not (np.isfinite(landmarks[row]).all() and np.isfinite(affines[row]).all()):
+            yield np.zeros((size, size), np.uint8)
+            continue
+        if region == "crop":
+            yield frame
+            continue
+        points = warp_points(landmarks[row], affines[row])
+        mask = _hull_mask(with_forehead(points), size, settings)
+        if extra is not None:
+            mask = np.maximum(mask, _region_mask(np.asarray(extra[row]), size, settings))
+        yield _to_uint8(mask * ramp)
+
+
+def crop_mask(size: int, feather: float) -> U8:
+    """The whole crop, uint8 [size,size], falling to 0 at its border over `feather` crop widths."""
+    return _to_uint8(_border_ramp(size, feather))
+
+
+def with_forehead(points: F64) -> F64:
+    """68 landmarks [68,2] and ten more: the brows moved up by half of chin to brows; [78,2]."""
+    up = points[_BROWS].mean(0) - points[_CHIN]
+    return np.concatenate([points, points[_BROWS] + _FOREHEAD[:, None] * up])
+
+
+def _hull_mask(points: F64, size: int, settings: CompositeSettings) -> F32:
+    """1 inside the hull, falling to 0 at `grow` beyond it; float32 [size,size]."""
+    try:
+        planes = ConvexHull(points).equations.astype(np.float32)
+    except QhullError:  # all points on one line
+        return np.zeros((size, size), np.float32)
+    centres = np.arange(size, dtype=np.float32) + 0.5
+    distance = np.full((size, size), -np.inf, np.float32)
+    # Signed distance to a convex outline, exact inside: no raster, so the edge moves smoothly from frame to
+    # frame.
+    for normal_x, normal_y, offset in planes:
+        np.maximum(distance, normal_x * centres + (normal_y * centres[:, None] + offset), out=distance)
+    return _falloff(distance / size, settings.grow, settings.feather)
+
+
+def _region_mask(values: npt.NDArray[Any], size: int, settings: CompositeSettings) -> F32:
+    """1 where the map is above one half, falling to 0 over `feather` outside; float32 [size,size]."""
+    if values.dtype == np.uint8:
+        values = values / np.float32(255.0)
+    inside = (values > 0.5).astype(np.uint8)
+    # Single bright pixels are noise of the field, not an occluder.
+    inside = np.asarray(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+    if inside.shape != (size, size):
+        inside = np.asarray(cv2.resize(inside, (size, size), interpolation=cv2.INTER_NEAREST))
+    if not inside.any():
+        return np.zeros((size, size), np.float32)
+    distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / size
+    return _falloff(np.asarray(distance, np.float32), max(settings.grow, settings.feather), settings.feather)
+
+
+def _falloff(distance: F32, reach: float, feather: float) -> F32:
+    """Smooth step from 1 at `reach - feather` to 0 at `reach`."""
+    x = np.clip((reach - distance) / max(feather, 1e-6), 0.0, 1.0)
+    return (x * x * (3.0 - 2.0 * x)).astype(np.float32)
+
+
+def _border_ramp(size: int, feather: float) -> F32:
+    """0 on the outermost pixels, 1 from `feather` crop widths inwards; float32 [size,size]."""
+    steps = np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32) / size
+    nearest = np.minimum(steps, steps[:, None])
+    return _falloff(-nearest, 0.0, max(feather, 1.0 / size))
+
+
+def _to_uint8(mask: F32) -> U8:
+    levels: U8 = np.rint(255.0 * mask).astype(np.uint8)
+    return levels

@@ -1,0 +1,143 @@
+"""Sub-pixel warps between a frame and its crop, exact inverses of each other.
+
+Coordinates are continuous (the centre of pixel (i, j) is (j + 0.5, i + 0.5)); OpenCV's own warps quantise
+positions to 1/32 pixel, so the sampling is torch's bilinear `grid_sample`, which does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from pipeline.clip import F32, F64, U8, Clip, Crops
+
+Box = tuple[int, int, int, int]
+"""Columns x0 to x1 and rows y0 to y1 of a frame, as (x0, y0, x1, y1); x1 and y1 are left out."""
+
+
+def invert_affine(affine: F64) -> F64:
+    """The exact inverse [2,3] of an affine map [2,3]; raises ValueError when it is singular or not finite."""
+    affine = np.asarray(affine, np.float64)
+    linear = affine[:, :2]
+    determinant = float(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0])
+    if not np.isfinite(affine).all() or determinant == 0.0:
+        raise ValueError(f"this affine map has no inverse: {affine.tolist()}")
+    inverse = np.array([[linear[1, 1], -linear[0, 1]], [-linear[1, 0], linear[0, 0]]]) / determinant
+    return np.concatenate([inverse, -inverse @ affine[:, 2:]], axis=1)
+
+
+def warp_points(points: npt.NDArray[Any], affine: F64) -> F64:
+    """Points [...,2] moved by affine [2,3]."""
+    affine = np.asarray(affine, np.float64)
+    moved: F64 = np.asarray(points, np.float64) @ affine[:, :2].T + affine[:, 2]
+    return moved
+
+
+def warp_crop(frame: U8, affine: F64, size: int) -> U8:
+    """Cut the crop of one face: uint8 [H,W,C] -> uint8 [size,size,C], black outside the frame.
+
+    affine [2,3] maps source pixels to crop pixels. Where the crop is smaller than what it shows, the frame is
+    first low-passed by a Gaussian whose width goes to zero as the scale goes to one, so sharpness does not
+    jump in time.
+    """
+    inverse = invert_affine(affine)
+    sigma = _prefilter_sigma(inverse)
+    margin = math.ceil(3.0 * sigma) + 2
+    box = _covering_box(inverse, (0.0, 0.0, size, size), margin, frame.shape[1], frame.shape[0])
+    if box is None:
+        return np.zeros((size, size, *frame.shape[2:]), np.uint8)
+    x0, y0, x1, y1 = box
+    part = _low_pass(frame[y0:y1, x0:x1], sigma)
+    local = inverse.copy()
+    local[:, 2] -= (x0, y0)
+    return _to_uint8(_sample(part, local, (0, 0, size, size), "zeros"))
+
+
+def back_box(affine: F64, region: tuple[float, float, float, float], width: int, height: int) -> Box | None:
+    """The frame pixels that a region (x0, y0, x1, y1) of the crop falls on; None if outside the frame."""
+    return _covering_box(invert_affine(affine), region, 1, width, height)
+
+
+def warp_back(
+    crop: npt.NDArray[Any], affine: F64, box: Box, padding: str = "border", antialias: bool = True
+) -> F32:
+    """Put a crop [S,S(,C)] back where it came from: float32 [h,w(,C)], the frame pixels of `box`.
+
+    affine [2,3] is the one that made the crop. `padding` tells what lies beyond the crop: `border` repeats
+    its edge, `zeros` is black. With `antialias`, low-passed first where the frame has fewer pixels than the
+    crop.
+    """
+    affine = np.asarray(affine, np.float64)
+    sigma = _prefilter_sigma(affine) if antialias else 0.0
+    return _sample(_low_pass(crop, sigma), affine, box, padding)
+
+
+def crop_frames(
+    clip: Clip, crops: Crops, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[int, U8]]:
+    """Yield (frame index, crop uint8 [S,S,3]) of every frame in [start, stop) that has a crop."""
+    for index, frame in enumerate(clip.frames(start, stop), start):
+        affine = crops.affine[index]
+        if np.isfinite(affine).all():
+            yield index, warp_crop(frame, affine, crops.size)
+
+
+def _prefilter_sigma(affine: F64) -> float:
+    """Gaussian width in input pixels, for a map from output to input pixels of scale r: 0.5 sqrt(r^2 - 1)."""
+    area = abs(float(np.linalg.det(affine[:, :2])))
+    return 0.5 * math.sqrt(area - 1.0) if area > 1.0 else 0.0
+
+
+def _low_pass(image: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
+    if sigma < 0.05:
+        return image
+    taps = 2 * math.ceil(3.0 * sigma) + 1
+    source = np.ascontiguousarray(image, np.float32)
+    return np.asarray(cv2.GaussianBlur(source, (taps, taps), sigma, borderType=cv2.BORDER_REPLICATE))
+
+
+def _covering_box(
+    affine: F64, region: tuple[float, float, float, float], margin: int, width: int, height: int
+) -> Box | None:
+    """Whole pixels around affine(region), grown by `margin`, inside width x height; None when empty."""
+    x0, y0, x1, y1 = region
+    corners = warp_points(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), affine)
+    low = np.clip(np.floor(corners.min(0)) - margin, 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + margin, 0, (width, height)).astype(int)
+    if (high <= low).any():
+        return None
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _sample(image: npt.NDArray[Any], affine: F64, box: Box, padding: str) -> F32:
+    """Bilinear samples of image [H,W(,C)] at affine(centres of the pixels of `box`), float32."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = box
+    columns = torch.arange(x0, x1, dtype=torch.float64) + 0.5
+    rows = torch.arange(y0, y1, dtype=torch.float64)[:, None] + 0.5
+    (a, b, tx), (c, d, ty) = affine.tolist()
+    # grid_sample's align_corners=False convention is ours with [0, size] stretched over [-1, 1].
+    grid = torch.stack(
+        [
+            (a * columns + b * rows + tx) * (2.0 / width) - 1.0,
+            (c * columns + d * rows + ty) * (2.0 / height) - 1.0,
+        ],
+        dim=-1,
+    ).to(torch.float32)
+    planes = torch.from_numpy(np.ascontiguousarray(image)).to(torch.float32).reshape(height, width, -1)
+    out = F.grid_sample(
+        planes.permute(2, 0, 1)[None], grid[None], mode="bilinear", padding_mode=padding, align_corners=False
+    )
+    samples: F32 = out[0].permute(1, 2, 0).numpy()
+    return samples.reshape(*samples.shape[:2], *image.shape[2:])
+
+
+def _to_uint8(values: F32) -> U8:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,77 @@
+"""Keys and hashes: what a result depends on, as a name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_BLOCK = 1 << 20
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot write by itself: dataclasses, paths, numpy scalars."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a cache key")
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted names, no spaces, shortest form of floats; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def stage_key(stage: str, version: int, settings: Any, inputs: Iterable[str]) -> str:
+    """`stage-<sha256>` of the stage's name and version, the settings that it reads, and its inputs' keys."""
+    text = canonical_json([stage, version, settings, list(inputs)])
+    return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """sha256 over the names and bytes of the files directly in a folder, in order of name."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(f"{path.name}\0{file_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+class ArrayHash:
+    """sha256 of an array's dtype, shape and C-order bytes, fed rows at a time."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._digest = hashlib.sha256(f"{self._dtype.str}{list(shape)}".encode())
+
+    def update(self, rows: npt.NDArray[Any]) -> None:
+        """Feed the next rows."""
+        self._digest.update(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
+
+    def hexdigest(self) -> str:
+        """The hash so far, in hex."""
+        return self._digest.hexdigest()
+
+
+def content_hash(array: npt.NDArray[Any]) -> str:
+    """sha256 of an array's dtype, shape and bytes; the same for a stored array of equal content."""
+    digest = ArrayHash(array.shape, array.dtype)
+    digest.update(array)
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""Reading one published result; arrays are read when asked for, rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.errors import CacheDamagedError
+from storage.keys import ArrayHash, file_hash
+from storage.layout import FORMAT, chunk_path, count_chunks, open_array
+
+
+class StoredArray:
+    """An array on disk: `array[3]`, `array[2:5]`, `array[rows]` read those rows; `read()` reads all."""
+
+    def __init__(self, path: Path, key: str, entry: Mapping[str, Any]) -> None:
+        self.path = path
+        self.shape = tuple(int(n) for n in entry["shape"])
+        self.dtype = np.dtype(entry["dtype"])
+        self.hash = str(entry["hash"])
+        self._key = key
+        self._chunk_rows = int(entry["chunk_rows"])
+        self._chunks = int(entry["chunks"])
+        self._header = str(entry["header"])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @cached_property
+    def _array(self) -> Any:
+        try:
+            return open_array(self.path)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error
+
+    def __getitem__(self, rows: int | slice | npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+        """Rows by index; an int drops the first axis. Raises CacheDamagedError for a bad chunk."""
+        if isinstance(rows, slice):
+            wanted = np.arange(*rows.indices(len(self)))
+        else:
+            wanted = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
+            raise IndexError(f"row {wanted.max()} of an array of {len(self)}")
+        wanted = wanted % max(1, len(self))
+        out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        numbers = wanted // self._chunk_rows
+        if 0 not in out.shape:
+            for number in np.unique(numbers):
+                block = self._chunk(int(number))
+                here = numbers == number
+                out[here] = block[wanted[here] - number * self._chunk_rows]
+        return np.asarray(out[0]) if isinstance(rows, int | np.integer) else out
+
+    def _chunk(self, number: int) -> npt.NDArray[Any]:
+        start = number * self._chunk_rows
+        return self._guarded(number, slice(start, start + self._chunk_rows))
+
+    def _guarded(self, number: int, selection: Any) -> npt.NDArray[Any]:
+        # Zarr returns the fill value for a chunk that is not there, so its file is looked for first.
+        if not chunk_path(self.path, number, len(self.shape)).is_file():
+            raise CacheDamagedError(self._key, f"chunk {number} of array {self.path.name} is missing")
+        try:
+            return np.asarray(self._array[selection])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            what = f"chunk {number} of array {self.path.name}: {error}"
+            raise CacheDamagedError(self._key, what) from error
+
+    def read(self) -> npt.NDArray[Any]:
+        """The whole array."""
+        return self[:] if self.shape else self._guarded(0, ...)
+
+    def check(self) -> None:
+        """Raise CacheDamagedError unless the header and the number of chunks are what was published."""
+        try:
+            header, chunks = file_hash(self.path / "zarr.json"), count_chunks(self.path)
+        except OSError as error:
+            raise CacheDamagedError(self._key, f"array {self.path.name}: {error.strerror}") from error
+        if header != self._header:
+            raise CacheDamagedError(self._key, f"the header of array {self.path.name} has changed")
+        if chunks != self._chunks:
+            raise CacheDamagedError(self._key, f"array {self.path.name} has {chunks}/{self._chunks} chunks")
+
+    def verify(self) -> None:
+        """Read everything and compare it with the published hash."""
+        self.check()
+        digest = ArrayHash(self.shape, self.dtype)
+        if self.shape:
+            for start in range(0, len(self), self._chunk_rows):
+                digest.update(self[start : start + self._chunk_rows])
+        else:
+            digest.update(self.read())
+        if digest.hexdigest() != self.hash:
+            raise CacheDamagedError(self._key, f"array {self.path.name} is not what was published")
+
+
+class StageResult:
+    """A published result: `meta`, `arrays` by name, files by name."""
+
+    def __init__(self, folder: Path, key: str, manifest: Mapping[str, Any]) -> None:
+        if manifest.get("format") != FORMAT or manifest.get("key") != key:
+            raise CacheDamagedError(key, "its manifest is of another format or key")
+        try:
+            self.key = key
+            self.folder = folder
+            self.meta: dict[str, Any] = dict(manifest["meta"])
+            self.arrays = {
+                str(name): StoredArray(folder / "arrays" / name, key, entry)
+                for name, entry in manifest["arrays"].items()
+            }
+            self._files: dict[str, dict[str, Any]] = dict(manifest["files"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CacheDamagedError(key, f"its manifest is incomplete: {error!r}") from error
+
+    @property
+    def file_names(self) -> list[str]:
+        """The files of this result."""
+        return sorted(self._files)
+
+    def file(self, name: str) -> Path:
+        """The path of a file of this result, its bytes checked; do not change it."""
+        path = self.folder / "files" / name
+        self._check_size(name)
+        if file_hash(path) != self._files[name]["hash"]:
+            raise CacheDamagedError(self.key, f"file {name} is not what was published")
+        return path
+
+    def file_hash(self, name: str) -> str:
+        """sha256 of a file as published."""
+        return str(self._files[name]["hash"])
+
+    def _check_size(self, name: str) -> None:
+        path = self.folder / "files" / name
+        if not path.is_file() or path.stat().st_size != self._files[name]["bytes"]:
+            raise CacheDamagedError(self.key, f"file {name} is missing or has another size")
+
+    def check(self) -> None:
+        """The quick look: every array's header and chunk count, every file's size."""
+        for array in self.arrays.values():
+            array.check()
+        for name in self._files:
+            self._check_size(name)
+
+    def verify(self) -> None:
+        """The long look: every byte against its hash."""
+        for array in self.arrays.values():
+            array.verify()
+        for name in self._files:
+            self.file(name)

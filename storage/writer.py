@@ -1,0 +1,175 @@
+"""Writing one result: arrays row by row, files, a little metadata; then one rename."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.errors import StorageError, writing
+from storage.keys import ArrayHash, canonical_json, file_hash
+from storage.layout import FORMAT, MANIFEST, WHOLE_ARRAY_CHUNK, check_name, count_chunks, create_array
+from storage.result import StageResult
+
+
+class ArrayWriter:
+    """One array being written in order of its rows; nothing but the current chunk is held."""
+
+    def __init__(self, path: Path, root: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, chunk_rows: int):
+        self.path = path
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = np.dtype(dtype)
+        self.chunk_rows = max(1, chunk_rows)
+        self.rows_written = 0
+        self._root = root
+        self._hash = ArrayHash(self.shape, self.dtype)
+        with writing(root):
+            self._array = create_array(path, self.shape, self.dtype, self.chunk_rows)
+
+    def write(self, rows: npt.NDArray[Any]) -> None:
+        """Append rows [n, *shape[1:]]; each call but the last must fill whole chunks."""
+        if rows.shape[1:] != self.shape[1:]:
+            raise ValueError(f"rows of shape {rows.shape[1:]} do not fit an array of rows {self.shape[1:]}")
+        start, stop = self.rows_written, self.rows_written + len(rows)
+        if stop > self.shape[0]:
+            raise ValueError(f"{stop} rows written to an array of {self.shape[0]}")
+        if start % self.chunk_rows:
+            raise ValueError(f"row {start} is inside a chunk of {self.chunk_rows}: write whole chunks")
+        rows = np.ascontiguousarray(rows, dtype=self.dtype)
+        with writing(self._root):
+            if len(rows):
+                self._array[start:stop] = rows
+        self._hash.update(rows)
+        self.rows_written = stop
+
+    def write_scalar(self, value: npt.NDArray[Any]) -> None:
+        """The value of an array without dimensions."""
+        with writing(self._root):
+            self._array[...] = value
+        self._hash.update(value)
+
+    def finish(self) -> dict[str, Any]:
+        """The manifest's entry; raises StorageError where rows or chunks are missing."""
+        if self.shape and self.rows_written != self.shape[0]:
+            seen = f"{self.rows_written} of {self.shape[0]} rows were written"
+            raise StorageError(f"array {self.path.name}: {seen}")
+        expected = 1 if not self.shape else math.ceil(self.shape[0] / self.chunk_rows)
+        if 0 in self.shape:
+            expected = 0
+        if (found := count_chunks(self.path)) != expected:
+            raise StorageError(f"array {self.path.name}: {found} of {expected} chunks are on disk")
+        return {
+            "shape": list(self.shape),
+            "dtype": self.dtype.str,
+            "chunk_rows": self.chunk_rows,
+            "chunks": expected,
+            "hash": self._hash.hexdigest(),
+            "header": file_hash(self.path / "zarr.json"),
+        }
+
+
+class StageWriter:
+    """A result in the making; leaving the `with` block without publish() throws it away."""
+
+    def __init__(self, root: Path, key: str, release: Callable[[], None]) -> None:
+        self.key = key
+        self.meta: dict[str, Any] = {}
+        self._root = root
+        self._release = release
+        self._folder = root / f".tmp-{uuid.uuid4().hex[:12]}.{key}"
+        self._arrays: dict[str, ArrayWriter] = {}
+        self._files: list[str] = []
+        with writing(root):
+            (self._folder / "arrays").mkdir(parents=True)
+            (self._folder / "files").mkdir()
+
+    def array(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, *, chunk_rows: int = 1
+    ) -> ArrayWriter:
+        """A new array to be written row by row; by default one row, that is one frame, a chunk."""
+        path = self._folder / "arrays" / check_name(name)
+        self._arrays[name] = ArrayWriter(path, self._root, shape, dtype, chunk_rows)
+        return self._arrays[name]
+
+    def put(self, name: str, array: npt.NDArray[Any]) -> None:
+        """A whole array at once, in chunks of about 4 MB."""
+        if array.ndim == 0:
+            self.array(name, (), array.dtype).write_scalar(array)
+            return
+        row_bytes = max(1, array.nbytes // max(1, len(array)))
+        rows = min(max(1, WHOLE_ARRAY_CHUNK // row_bytes), max(1, len(array)))
+        self.array(name, array.shape, array.dtype, chunk_rows=rows).write(array)
+
+    def file(self, name: str) -> Path:
+        """Where to write the file `name`; it becomes part of the result."""
+        if name not in self._files:
+            self._files.append(check_name(name))
+        return self._folder / "files" / name
+
+    def publish(self) -> StageResult:
+        """Make the result visible: check, sync, rename. Where another came first, theirs stands."""
+        with writing(self._root):
+            manifest = {
+                "format": FORMAT,
+                "key": self.key,
+                "meta": json.loads(canonical_json(self.meta)),
+                "arrays": {name: writer.finish() for name, writer in sorted(self._arrays.items())},
+                "files": {name: self._file_entry(name) for name in sorted(self._files)},
+            }
+            path = self._folder / MANIFEST
+            path.write_text(json.dumps(manifest, indent=1))
+            _sync(self._folder)
+            target = self._root / self.key
+            try:
+                self._folder.rename(target)
+            except OSError:
+                if not (target / MANIFEST).is_file():
+                    raise
+            _sync_one(self._root)
+        shutil.rmtree(self._root / "checkpoints" / self.key, ignore_errors=True)
+        self.close()
+        return StageResult(target, self.key, manifest)
+
+    def _file_entry(self, name: str) -> dict[str, Any]:
+        path = self._folder / "files" / name
+        if not path.is_file():
+            raise StorageError(f"file {name} of {self.key} was announced but never written")
+        return {"bytes": path.stat().st_size, "hash": file_hash(path)}
+
+    def close(self) -> None:
+        """Throw away what was not published and let others compute this key."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._release()
+
+    def __enter__(self) -> StageWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _sync(folder: Path) -> None:
+    """Everything below `folder` is on the disk before the rename names it."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync_one(Path(parent) / name)
+        _sync_one(Path(parent))
+
+
+def _sync_one(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
