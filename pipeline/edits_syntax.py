@@ -22,7 +22,9 @@ def parse_edit(text: str) -> Edit:
     """`NAME=VALUE` or `NAME=VALUE@A-Bs` (seconds; A or B may be left out). Raises UserError."""
     match = _EDIT.fullmatch(text.strip())
     if match is None:
-        raise UserError(f"--edit '{text}' cannot be read; write NAME=VALUE or NAME=VALUE@A-Bs, as smile=1.5@0.5-1.2s")
+        raise UserError(
+            f"--edit '{text}' cannot be read; write NAME=VALUE or NAME=VALUE@A-Bs, as smile=1.5@0.5-1.2s"
+        )
     strength = _number(match["strength"], f"--edit '{text}'")
     if abs(strength) > MAX_STRENGTH:
         raise UserError(f"--edit '{text}': strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
@@ -59,8 +61,10 @@ def parse_view(text: str) -> View:
             raise UserError(f"--view '{text}' cannot be read; write orbit, or yaw=0.3,pitch=-0.1 in radians")
         angles[name] = _number(value, f"--view '{text}'")
         if abs(angles[name]) > MAX_VIEW:
-            raise UserError(f"--view '{text}': {name} is in radians and goes from -{MAX_VIEW:g} to {MAX_VIEW:g}")
-    return View(**angles)
+            raise UserError(
+                f"--view '{text}': {name} is in radians and goes from -{MAX_VIEW:g} to {MAX_VIEW:g}"
+            )
+    return View(yaw=angles["yaw"], pitch=angles["pitch"])
 
 
 def check_names(edits: Iterable[Edit], known: Iterable[str]) -> None:
@@ -77,7 +81,8 @@ def check_times(edits: Iterable[Edit], duration: float) -> None:
     for edit in edits:
         if edit.start is not None and edit.start >= duration:
             raise UserError(
-                f"--edit '{format_edit(edit)}' begins at {edit.start:g} s, but the clip ends at {duration:.3g} s"
+                f"--edit '{format_edit(edit)}' begins at {edit.start:g} s, "
+                f"but the clip ends at {duration:.3g} s"
             )
 
 

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a job read, did and wrote (docs/formats.md), and the way back from it to the arrays."""
+"""`manifest.json`: what a job read, did and wrote (docs/formats.md), and the way back to its arrays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import Clip, FaceTrack, Status
+from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
+from pipeline.outputs import output_errors
 from pipeline.settings import Settings
-from pipeline.stages.invert import plain
+from pipeline.stages.invert import finite, plain
 from storage import StageCache, StageResult
 
 FORMAT = 1
@@ -53,7 +54,7 @@ class JobRecord:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, Invid and what decides about its numbers; packages that are missing are left out."""
+    """Versions of Python, Invid and what decides about its numbers; missing packages are left out."""
     found = {"python": platform.python_version()}
     for name in ("invid", *_PACKAGES):
         try:
@@ -121,7 +122,9 @@ def _metric(result: StageResult, name: str) -> npt.NDArray[Any] | None:
     return result.arrays[name].read() if name in result.arrays else None
 
 
-def _spread(values: npt.NDArray[Any] | None, usable: npt.NDArray[np.int64], total: int) -> list[float | None] | None:
+def _spread(
+    values: npt.NDArray[Any] | None, usable: npt.NDArray[np.int64], total: int
+) -> list[float | None] | None:
     """One value a frame of the source, None where there is no face."""
     if values is None:
         return None
@@ -131,10 +134,34 @@ def _spread(values: npt.NDArray[Any] | None, usable: npt.NDArray[np.int64], tota
     return out
 
 
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest as JSON text."""
+    with output_errors(path.parent):
+        path.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+
+
+def curves(
+    record: JobRecord, manifest: Mapping[str, Any], cameras: Cameras
+) -> dict[str, Sequence[float | None]]:
+    """What the report draws: losses by step, metrics and camera angles by frame."""
+    found: dict[str, Sequence[float | None]] = {}
+    for stage in ("invert", "finetune"):
+        for name, values in record.results[stage].meta["history"].items():
+            found[f"losses/{name}"] = values
+    for name in ("psnr", "ssim", "lpips"):
+        values = manifest["per_frame"][name]
+        if values is not None:
+            found[f"{name}/{name}"] = values
+    back = -cameras.cam2world[:, :3, 2]  # from the face towards the camera
+    found["camera/yaw"] = [finite(v) for v in np.arctan2(back[:, 0], back[:, 2])]
+    found["camera/pitch"] = [finite(v) for v in np.arcsin(np.clip(back[:, 1], -1, 1))]
+    return found
+
+
 class JobResult:
     """A finished job, opened again from its --out folder: the manifest, and the cached arrays behind it.
 
-    `array("align/crops")`, `array("edit:removal/images")` and so on, by the names in the manifest's `arrays`.
+    `array("align/crops")`, `array("edit/removal/images")` and so on, by the names in the manifest's `arrays`.
     """
 
     def __init__(self, out: Path) -> None:
@@ -162,7 +189,7 @@ class JobResult:
 
         Raises UserError where the cache no longer holds it.
         """
-        stage, _, array = name.partition("/")
+        stage, _, array = name.rpartition("/")
         if name not in self.manifest["arrays"]:
             return None
         found = self._cache.get(self.manifest["cache"]["keys"][stage])

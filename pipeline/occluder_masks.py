@@ -6,12 +6,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.clip import F64, I64, U8
 from pipeline.errors import UserError
-from pipeline.video.warp import warp_crop
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -22,15 +20,18 @@ def mask_files(folder: Path) -> list[Path]:
         raise UserError(f"--occluder-masks {folder}: there is no such folder; give one mask image a frame")
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
     if not files:
-        raise UserError(f"--occluder-masks {folder}: holds no images; give one mask (png) a frame, 0 = occluder")
+        raise UserError(
+            f"--occluder-masks {folder}: holds no images; give one mask (png) a frame, 0 = occluder"
+        )
     return files
 
 
 def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) -> list[Path]:
-    """The mask file of each of `frames`, by the number in its name (from 0, or from 1 where `total` is the last).
+    """The mask file of each of `frames`, by the number in its name.
 
-    Where names hold no numbers, they are taken in order and there must be `total` of them. Raises UserError for a
-    frame without a mask, and for masks of another size than the video's upright frames.
+    Numbers count from 0, or from 1 where `total` is the last. Where names hold no numbers, files are taken in
+    order and there must be `total` of them. Raises UserError for a frame without a mask, and for masks of
+    another size than the video's upright frames.
     """
     files = mask_files(folder)
     digits = [re.findall(r"\d+", path.stem) for path in files]
@@ -51,14 +52,13 @@ def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) 
             f"--occluder-masks {folder}: there is no mask for frame {missing[0]} "
             f"({len(missing)} of {len(frames)} frames with a face have none)"
         )
-    chosen = [by_frame[int(frame)] for frame in frames]
-    for path in chosen:
+    for path in files:
         if (size := _size(path)) != (width, height):
             raise UserError(
                 f"--occluder-masks {folder}: {path.name} is {size[0]} x {size[1]} pixels, but the video is "
                 f"{width} x {height}; masks have the video's size"
             )
-    return chosen
+    return [by_frame[int(frame)] for frame in frames]
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -70,7 +70,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 class CropMasks:
-    """Masks of the crops by row, read from their files when asked for: uint8 [n,S,S], 0 = occluder, 255 = face."""
+    """Masks of the crops by row, read when asked for: uint8 [n,S,S], 0 = occluder, 255 = face."""
 
     def __init__(self, files: list[Path], affines: F64, size: int) -> None:
         self._files = files
@@ -80,10 +80,12 @@ class CropMasks:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, rows: npt.NDArray[np.integer]) -> U8:
+    def __getitem__(self, rows: I64) -> U8:
         return np.stack([self._one(int(row)) for row in np.atleast_1d(rows)])
 
     def _one(self, row: int) -> U8:
+        from pipeline.video.warp import warp_crop
+
         with Image.open(self._files[row]) as image:
             mask = np.where(np.asarray(image.convert("L")) < 128, 0, 255).astype(np.uint8)
         crop = warp_crop(mask, self._affines[row], self._size)

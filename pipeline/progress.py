@@ -82,7 +82,11 @@ class TextProgress(Progress):
                 self._draw()
 
     def update(
-        self, done: int, total: int | None = None, losses: Mapping[str, float] | None = None, unit: str = "frames"
+        self,
+        done: int,
+        total: int | None = None,
+        losses: Mapping[str, float] | None = None,
+        unit: str = "frames",
     ) -> None:
         """Remember the state; print it when a plain line is due."""
         now = time.monotonic()

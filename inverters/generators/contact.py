@@ -24,8 +24,8 @@ def save_sheet(rows: list[Tensor], path: Path) -> None:
 
 
 def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Scores [count,P] that training never draws (its seeds are (seed, step)), and a fan of cameras [count,4,4]."""
-    rng = torch.Generator().manual_seed((1 << 48) + seed)
+    """Scores [count,P] from seeds that training does not reach, and a fan of cameras [count,4,4]."""
+    rng = torch.Generator().manual_seed(4_000_000_000 + seed)
     scores = sample_scores(count, rng)
     yaw = torch.linspace(-0.5, 0.5, count)
     return scores, look_at(yaw, torch.zeros(count))

@@ -23,6 +23,10 @@ DISTANCE_SCALE = 0.01
 """World units of signed distance that saturate the density target (one texel of a 128-plane is 0.0078)."""
 
 
+SEED_STRIDE = 20_000_003
+"""Steps between the seeds of two runs; torch's generator reads 32 bits of a seed."""
+
+
 @dataclass(frozen=True)
 class PointSettings:
     """Sizes of one batch: heads, rays a head, and free points a head; image patches of `patch` low-resolution pixels."""
@@ -128,7 +132,7 @@ class HeadBatches(Dataset[dict[str, Tensor]]):
 
     @torch.no_grad()
     def __getitem__(self, item: int) -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed((self.seed << 32) + self.start + item)
+        rng = torch.Generator().manual_seed((self.seed * SEED_STRIDE + self.start + item) % 2**32)
         batch = point_batch(self.settings, rng)
         if self.settings.patches:
             batch |= patch_batch(self.settings, rng)

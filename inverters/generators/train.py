@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -64,6 +65,7 @@ class TrainSettings:
     ema: float = 0.998
     grow_at: int = 4000
     patches_from: int = 6000
+    heads: int = 8
     patches: int = 2
     save_every: float = 300.0
     workers: int = 1
@@ -122,19 +124,13 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
         sigma, rgb = generator.decoder(features)
         return sigma * DENSITY_GAIN, rgb
 
-    rendered = render_rays(
-        planes,
-        decoder,
-        origins,
-        directions,
-        Sampling(coarse=32, fine=24, jitter=rng),
-        plane_axes=generator.config.plane_axes,
-    )
+    sampling = generator.sampling(coarse=32, fine=24, rng=rng)
+    rendered = render_rays(planes, decoder, origins, directions, sampling)
     features = rendered.features.transpose(1, 2).reshape(n, -1, p, p)
     truth = batch["patch_image"]
     low = F.avg_pool2d(truth, truth.shape[-1] // p)
     with torch.autocast(ws.device.type, torch.bfloat16):
-        high = generator.superresolve(features, ws)
+        high = _superresolve_patch(generator, features, ws)
     edge = 6
     error = (high.float() - truth)[..., edge:-edge, edge:-edge]
     slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -155,6 +151,13 @@ def _prepare(generator: Generator) -> None:
         last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
         last.torgb.weight.zero_()
     weight.register_hook(lambda grad: grad * silent)
+
+
+def _superresolve_patch(generator: Generator, features: Tensor, ws: Tensor) -> Tensor:
+    """Super-resolution of part of a picture: its two blocks, without the resize to a whole picture's size."""
+    module, last = generator.superresolution, ws[:, -1:].expand(-1, 3, -1)
+    x, image = module.block0(features, features[:, :3], last, "none")
+    return module.block1(x, image, last, "none")[1]
 
 
 class Trainer:
@@ -201,12 +204,17 @@ class Trainer:
         info = {"step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
         save_state(self.folder / "state", tensors, info)
 
+    def point_settings(self) -> PointSettings:
+        """What a batch holds at the present step."""
+        if self.step < self.settings.patches_from:
+            return PointSettings(heads=self.settings.heads)
+        return PointSettings(heads=self.settings.heads // 2, patches=self.settings.patches)
+
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """Batches from the present step on, made by a worker process."""
-        patches = self.settings.patches if self.step >= self.settings.patches_from else 0
-        heads = 8 if not patches else 4
-        stop = self.step + 10_000_000 if patches else self.settings.patches_from
-        data = HeadBatches(PointSettings(heads=heads, patches=patches), self.settings.seed, self.step, stop)
+        late = self.step >= self.settings.patches_from
+        stop = self.step + 10_000_000 if late else self.settings.patches_from
+        data = HeadBatches(self.point_settings(), self.settings.seed, self.step, stop)
         workers = self.settings.workers
         return iter(DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None))
 
@@ -241,7 +249,9 @@ class Trainer:
         return rate * (max(0.02, min(1.0, left / s.cooldown)) if s.cooldown > 0 else 1.0)
 
     def run(self) -> None:
-        """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT stops cleanly."""
+        """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT and SIGTERM stop cleanly."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         began = last_save = last_line = time.monotonic()
         batches = self.batches()
         mean: dict[str, float] = {}
@@ -276,6 +286,11 @@ class Trainer:
         baked = density_scaled(self.average)
         path = self.folder / "pictures" / f"{self.step:07d}.png"
         comparison_sheet(baked, path, seed=10_000, count=6)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Turn a signal into KeyboardInterrupt, also where the shell had asked to ignore it."""
+    raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,17 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
-from inverters.generators.supervision import random_cameras
-from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, sample_scores
-from inverters.heads.render import render
+from inverters.generators.supervision import random_cameras, visible_depth
+from inverters.heads.field import radiance
+from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, sample_scores, to_values
 from inverters.rendering.cameras import default_intrinsics
+from inverters.rendering.rays import make_rays
 
 MARGIN = 8
 """Extra pixels rendered on every side, so that jittered framing never shows a border."""
 
 
 @torch.no_grad()
-def make_set(path: Path, count: int, seed: int, batch: int = 16) -> None:
+def make_set(path: Path, count: int, seed: int, batch: int = 4) -> None:
     """Render `count` heads at random cameras to `path` (uint8 images with MARGIN, scores), resuming a partial set."""
     images, scores = [], []
     size = JUDGE_SIZE + 2 * MARGIN
@@ -31,10 +32,13 @@ def make_set(path: Path, count: int, seed: int, batch: int = 16) -> None:
     intrinsics[:, :2, :2] *= JUDGE_SIZE / size
     began = time.monotonic()
     for k in range(0, count, batch):
-        rng = torch.Generator().manual_seed((seed << 32) + k)
+        rng = torch.Generator().manual_seed(3_000_000_000 + seed * 1_000_000 + k)
         s = sample_scores(batch, rng)
-        picture = render(s, random_cameras(batch, rng), intrinsics, (size, size)).image
-        images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte())
+        values = to_values(s)
+        origins, directions = make_rays(random_cameras(batch, rng), intrinsics, (size, size))
+        depth = visible_depth(values, origins, directions)
+        colour = radiance(values, origins + directions * depth.unsqueeze(-1))
+        images.append((colour.mT.reshape(batch, 3, size, size) * 255).round().byte())
         scores.append(s)
         if k % (batch * 25) == 0:
             print(f"{k}/{count} heads, {time.monotonic() - began:.0f} s", flush=True)
@@ -92,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     """`invid train-judge`: render the set where it is missing, train, write the weights beside this file."""
     parser = argparse.ArgumentParser(prog="invid train-judge", description=main.__doc__)
     parser.add_argument("--set", type=Path, default=Path("runs/judge/set.safetensors"))
-    parser.add_argument("--count", type=int, default=12000)
+    parser.add_argument("--count", type=int, default=7000)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--out", type=Path, default=JUDGE_PATH)

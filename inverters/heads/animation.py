@@ -26,9 +26,9 @@ _REST = {"smile": -0.55, "mouth_open": -0.4, "blink": -1.0}
 class ClipScript:
     """Every frame of a clip; render it with `render(scores, cam2world, intrinsics, size, occluder)`.
 
-    size (H, W) of the frames in pixels; scores [T,P]; cam2world [T,4,4]; intrinsics [T,3,3] of the whole frame, divided
-    by W and H; window [T,3]: centre x, centre y and width in pixels of the square crop that is exactly an EG3D camera;
-    speech [T] in [0, 1], how loud the head speaks; state: the occluder's parameters by name, each [T,1].
+    size (H, W) of the frames in pixels; scores [T,P]; cam2world [T,4,4]; intrinsics [T,3,3] of the whole
+    frame, divided by W and H; window [T,3]: centre x, centre y and width in pixels of the square crop that is
+    exactly an EG3D camera; speech [T] in [0, 1], how loud the head speaks; state: the occluder's parameters, each [T,1].
     """
 
     seed: int
@@ -65,11 +65,11 @@ def talking_clip(
     """A head that talks, blinks, smiles and turns, the same for the same arguments.
 
     Args:
-        seed: chooses the identity, the motion and the occluder's looks, each on its own, so that another occluder leaves
-            the head and its motion as they are.
+        seed: chooses the identity, the motion and the occluder's looks, each on its own: another occluder
+            leaves the head and its motion as they are.
         frames: T, at least 1; fps in frames a second.
         occluder: one of OCCLUDERS, or None.
-        size: (H, W) of the frames in pixels; crop: width of the EG3D crop in pixels, None for 8/9 of the shorter side.
+        size: (H, W) of the frames in pixels; crop: width of the EG3D crop, None for 8/9 of the shorter side.
     Returns:
         The script. Raises ValueError for sizes below one and UnknownNameError for an unknown occluder.
     """
@@ -102,7 +102,7 @@ def talking_clip(
 
 
 def window_intrinsics(window: Tensor, size: tuple[int, int]) -> Tensor:
-    """Intrinsics [T,3,3] float32 of frames `size` (H, W) whose windows [T,3] are EG3D crops (a lens that shifts)."""
+    """Intrinsics [T,3,3] of frames `size` (H, W) whose windows [T,3] are EG3D crops (a lens that shifts)."""
     height, width = size
     cx, cy, crop = window.double().unbind(-1)
     matrix = torch.zeros(len(window), 3, 3, dtype=torch.float64)
@@ -112,7 +112,7 @@ def window_intrinsics(window: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def wander(times: Tensor, generator: torch.Generator, slow: float = 0.25, fast: float = 0.7) -> Tensor:
-    """A smooth random path [T] of about unit size: three sines with random phases between two rates in hertz."""
+    """A smooth random path [T] of about unit size: three sines of random phase between two rates in Hz."""
     rates = torch.linspace(slow, fast, 3, dtype=torch.float64)
     rates = rates * (1 + 0.2 * (torch.rand(3, generator=generator, dtype=torch.float64) - 0.5))
     phases = 2 * math.pi * torch.rand(3, generator=generator, dtype=torch.float64)
@@ -127,7 +127,7 @@ def pulse(times: Tensor, centre: float | Tensor, width: float | Tensor) -> Tenso
 
 
 def speech_level(times: Tensor, generator: torch.Generator) -> Tensor:
-    """How far the voice opens the mouth at these times [T] in [0, 1]: syllables, about four a second, with pauses."""
+    """How far the voice opens the mouth at these times [T], in [0, 1]: about four syllables a second."""
     level = torch.zeros_like(times)
     at, end = -0.3, float(times[-1]) + 0.5
     while at < end:
@@ -175,7 +175,7 @@ def _head_turn(times: Tensor, speech: Tensor, generator: torch.Generator) -> tup
 def _window(
     times: Tensor, yaw: Tensor, speech: Tensor, size: tuple[int, int], crop: float, generator: torch.Generator
 ) -> Tensor:
-    """Centre and width [T,3] in pixels of the crop window: it follows the turning head a little, and never rests."""
+    """Centre and width [T,3] in pixels of the crop window, which follows the turning head a little."""
     height, width = size
     room_x, room_y = max(width - crop, 0.0) / 2, max(height - crop, 0.0) / 2
     sway = 0.55 * wander(times, generator) - 0.3 * yaw / MAX_YAW

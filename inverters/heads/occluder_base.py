@@ -21,7 +21,7 @@ _TETRAHEDRON = ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1))
 class Occluder(ABC):
     """Something in front of the face, as a field: `signed_distance` and `radiance` at world points [N,M,3].
 
-    Values are those of the N heads (`to_values`), so that what is worn follows the face's shape; `state` gives the
+    Values are those of the N heads (`to_values`), so that what is worn follows the face; `state` gives the
     occluder's own parameters, [N,1] each; one that is missing takes the middle of its range.
     """
 
@@ -56,6 +56,10 @@ class Occluder(ABC):
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Signed distance [N,M] in the head's design units at design coordinates."""
 
+    def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """The distance whose slope light sees: that of the occluder, unless overridden."""
+        return self.distance(x, y, z)
+
     @abstractmethod
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [N,M,3], gloss [N,M,1] and softness [N,M,1] at design coordinates."""
@@ -74,11 +78,11 @@ class Occluder(ABC):
         n, m = points.shape[:2]
         corners = points.new_tensor(_TETRAHEDRON)
         taps = (points[:, :, None] + _NORMAL_STEP * corners).reshape(n, 4 * m, 3)
-        around = self.signed_distance(taps).reshape(n, m, 4, 1)
+        around = self.relief(*self.coordinates(taps)).reshape(n, m, 4, 1)
         normal = F.normalize((around * corners).sum(2), dim=-1, eps=1e-6)
         steps = points.new_tensor([0.012, 0.035])
         out = (points[:, :, None] + steps[:, None] * normal[:, :, None]).reshape(n, 2 * m, 3)
-        reach = self.signed_distance(out).reshape(n, m, 2) / 0.8
+        reach = UNITS * self.relief(*self.coordinates(out)).reshape(n, m, 2)
         occlusion = 0.4 * ((steps - reach).clamp_min(0.0) / steps).clamp_max(1.0).sum(-1)
         colour, gloss, soft = self.material(*self.coordinates(points))
         return shade(self.values, colour, gloss, soft, normal, occlusion).clamp(0.0, 1.0)

@@ -41,7 +41,7 @@ def make_occluder(name: str, values: Values, state: Mapping[str, Tensor] | None 
 
 
 def animate_occluder(name: str, times: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw one occluder's parameters, uniform in their ranges, and move them; [T,1] each at times [T] in seconds."""
+    """Draw an occluder's parameters, uniform in their ranges, and move them: [T,1] each at times [T] in s."""
     kind = _get(name)
     drawn = torch.rand(len(kind.parameters), generator=generator)
     state = {

@@ -15,8 +15,13 @@ from inverters.heads.paint import hue_color, palette
 from inverters.heads.params import Parameter
 from inverters.heads.shapes import mix, smooth_min, smoothstep, sphere
 
-_FINGERS = ((-0.036, 0.050, -0.062, 0.118, 0.088), (-0.013, 0.058, -0.020, 0.148, 0.0), (0.011, 0.056, 0.017, 0.138, 0.0),
-            (0.034, 0.046, 0.055, 0.106, 0.0))  # fmt: skip
+_FINGERS = (
+    (-0.036, 0.050, -0.062, 0.118),
+    (-0.013, 0.058, -0.020, 0.148),
+    (0.011, 0.056, 0.017, 0.138),
+    (0.034, 0.046, 0.055, 0.106),
+)
+"""Root and tip of each finger as (x, y, x, y)."""
 
 
 class PassingHand(Occluder):
@@ -59,7 +64,7 @@ class PassingHand(Occluder):
         palm = round_box(x, y, z + 0.25 * (y * y + x * x), (0.049, 0.054, 0.019), 0.0185)
         heel = segment(x, y, z, (0.0, -0.030, 0.0), (0.0, -0.12, -0.004), 0.034, 0.027)
         hand = smooth_min(palm, heel, 0.03)
-        for ax, ay, bx, by, _ in _FINGERS:
+        for ax, ay, bx, by in _FINGERS:
             mx, my = 0.55 * ax + 0.45 * bx, 0.52 * ay + 0.48 * by
             near = segment(x, y, z, (ax, ay, 0.0), (mx, my, 0.006), 0.0125, 0.0115)
             far = segment(x, y, z, (mx, my, 0.006), (bx, by, -0.003), 0.0115, 0.0092)

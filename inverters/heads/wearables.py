@@ -178,12 +178,14 @@ class FacePaint(Occluder):
         front = 0.02 - z
         return smooth_max(cheek, front, 0.01), smooth_max(band, front, 0.01), v / (0.030 * size)
 
-    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         values = self.values
         points = torch.stack([x * values["face_width"], y * values["face_height"], z], -1) * UNITS
+        return parts(values, points).skin
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         cheek, band, _ = self._strokes(x, y, z)
-        skin = parts(values, points).skin
-        return torch.maximum(skin - self._THICKNESS, torch.minimum(cheek, band))
+        return torch.maximum(self.relief(x, y, z) - self._THICKNESS, torch.minimum(cheek, band))
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         cheek, band, height = self._strokes(x, y, z)
@@ -215,7 +217,7 @@ class HatBrim(Occluder):
         crown = smooth_max(outer.abs() - 0.006, cut, 0.006)
         reach = self.state["reach"]
         bend = y - hem - 0.010 + self.state["curve"] * ax * ax + 0.38 * (z - 0.15)
-        round_ = torch.sqrt((ax / 0.165) ** 2 + ((z - 0.08) / (0.05 + reach)) ** 2 + 1e-9)
+        round_ = torch.sqrt((ax / (0.152 + grow)) ** 2 + ((z - 0.08) / (0.04 + reach + grow)) ** 2 + 1e-9)
         brim = smooth_max((bend * 0.8).abs() - 0.0045, (round_ - 1.0) * 0.13, 0.006)
         return crown, smooth_max(brim, 0.06 - z, 0.005)
 

@@ -19,7 +19,7 @@ VERSION = 1
 BATCH = 4
 """Rows rendered at a time."""
 ORBIT_YAW, ORBIT_PITCH = 0.45, 0.15
-"""Half axes of an orbit in radians."""
+"""Radians by which an orbit turns to either side, and rises."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,13 @@ def view_angles(view: View, count: int) -> tuple[F64, F64]:
 
 
 def turn_cameras(cam2world: F32, yaw: F64, pitch: F64, pivot: F64) -> F32:
-    """Turn cameras [K,4,4] about the pivot: by `yaw` about the world's y axis towards +x, by `pitch` upwards."""
+    """Turn cameras [K,4,4] about the pivot: by `yaw` about the world's y axis to +x, by `pitch` upwards."""
     poses = np.asarray(cam2world, np.float64)
     out = poses.copy()
     for k, pose in enumerate(poses):
-        right = pose[:3, 0] * np.array([1.0, 0.0, 1.0])  # level, so that a rolled camera still rises straight up
+        right = pose[:3, 0] * np.array(
+            [1.0, 0.0, 1.0]
+        )  # level, so that a rolled camera still rises straight up
         right /= max(float(np.linalg.norm(right)), 1e-9)
         turn = _rotation((0.0, 1.0, 0.0), float(yaw[k])) @ _rotation(right, -float(pitch[k]))
         out[k, :3, :3] = turn @ pose[:3, :3]

@@ -1,4 +1,4 @@
-"""Stage `finetune`: the super-resolution module is fitted to the clip; then the clip is rendered and measured."""
+"""Stage `finetune`: the super-resolution module is fitted; then the clip is rendered and measured."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipeline.clip import F32, U8
 from pipeline.settings import FinetuneSettings, InvertSettings
 from pipeline.stages.edit import BATCH, to_bytes
+from storage import StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
@@ -29,12 +30,12 @@ def finetune(
     checkpoint_dir: Path | None,
     on_step: OnStep | None,
 ) -> Inversion:
-    """In-N-Out section 4.5, eq. 9: tuned super-resolution weights; the inversion itself where it is switched off."""
+    """In-N-Out section 4.5, eq. 9: tuned super-resolution weights; unchanged where it is switched off."""
     if not settings.enabled:
         return inversion
     from inverters.finetune import finetune as tune
 
-    return tune(
+    tuned: Inversion = tune(
         generator,
         problem,
         inversion,
@@ -44,11 +45,12 @@ def finetune(
         checkpoint_dir=checkpoint_dir,
         on_step=on_step,
     )
+    return tuned
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Some rows of the reconstruction: images uint8 [n,S,S,3], blend [n,h,w] in 0..1 or None, metrics [n] each."""
+    """Rows of the reconstruction: images uint8 [n,S,S,3], blend [n,h,w] in 0..1 or None, metrics [n]."""
 
     images: U8
     blend: F32 | None
@@ -84,6 +86,33 @@ def reconstruct(
             )
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
+
+
+def store_reconstruction(
+    writer: StageWriter,
+    renderer: Any,
+    problem: InversionProblem,
+    on_rows: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write `reconstruction` uint8 [K,S,S,3], `blend` float16 [K,h,w] and the metrics [K] of all rows."""
+    count = len(problem.frames)
+    images = blend = None
+    figures: dict[str, list[npt.NDArray[Any]]] = {"psnr": [], "ssim": [], "lpips": []}
+    for part in reconstruct(renderer, problem, on_rows):
+        if images is None:
+            images = writer.array("reconstruction", (count, *part.images.shape[1:]), np.uint8)
+            if part.blend is not None:
+                blend = writer.array("blend", (count, *part.blend.shape[1:]), np.float16)
+        images.write(part.images)
+        if blend is not None and part.blend is not None:
+            blend.write(part.blend)
+        for name, values in figures.items():
+            value = getattr(part, name)
+            if value is not None:
+                values.append(value)
+    for name, values in figures.items():
+        if values:
+            writer.put(name, np.concatenate(values).astype(np.float32))
 
 
 def _unit(images: Any) -> Any:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
 VERSION = 1
+PREFIX = "inversion."
+"""Before the names of an inversion's arrays where it is stored beside others."""
 
 _GROUPS = ("ood", "superresolution")
 

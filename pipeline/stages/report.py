@@ -52,8 +52,8 @@ def report(
 ) -> Path:
     """Write the self-contained page of one job beside its videos.
 
-    `manifest` is the job's manifest (docs/formats.md); a missing key leaves its part of the page out. `curves`
-    maps "chart/series" to numbers, one a step or a frame (None or NaN: no value there), e.g. "losses/total",
+    `manifest` is the job's manifest (docs/formats.md); a missing key leaves its part out. `curves` maps
+    "chart/series" to numbers, one a step or a frame (None or NaN: no value there), e.g. "losses/total",
     "psnr/psnr", "camera/yaw" in radians; series with the same part before the slash share a chart.
     Returns the path of the page. Raises OutputError if it cannot be written.
     """
@@ -148,7 +148,7 @@ def _tiles(manifest: Mapping[str, Any]) -> str:
         ("computing", sum(seconds) if seconds else None, "s"),
     ]
     tiles = [
-        f"<div><dd>{escape(_number(value))}{f' <small>{unit}</small>' if unit else ''}</dd><dt>{name}</dt></div>"
+        f"<div><dd>{escape(_number(value))} <small>{unit}</small></dd><dt>{name}</dt></div>"
         for name, value, unit in figures
         if value is not None
     ]
@@ -219,9 +219,9 @@ def _charts(curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
     for key, values in curves.items():
         chart, _, series = key.partition("/")
         groups.setdefault(chart, {})[series or chart] = values
-    for chart, series in groups.items():
+    for chart, lines in groups.items():
         title, axis, unit = _CHARTS.get(chart, (chart.replace("_", " ").capitalize(), "frame", ""))
-        drawn = _chart(series, axis, unit, log=chart == "losses")
+        drawn = _chart(lines, axis, unit, log=chart == "losses")
         if drawn:
             yield f"<figure><figcaption>{escape(title)}</figcaption>{drawn}</figure>"
 

@@ -15,6 +15,7 @@ from av.packet import Packet
 
 from pipeline.video.probe import clock_start, open_video
 
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
@@ -120,7 +121,8 @@ def _aac_stream(stream: AudioStream, output: OutputContainer) -> AudioStream:
     context = stream.codec_context
     rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
     target: AudioStream = output.add_stream("aac", rate=rate)
-    target.codec_context.layout = context.layout
+    # PCM often says how many channels it has and not which; AAC wants to know.
+    target.codec_context.layout = _LAYOUTS.get(context.layout.nb_channels, "stereo")
     target.codec_context.bit_rate = 96000 * max(1, context.layout.nb_channels)
     target.codec_context.time_base = Fraction(1, rate)
     return target

@@ -84,7 +84,8 @@ def output_color(source: dict[str, Any], pixel_format: str) -> OutputColor:
     An untagged source stays untagged (and is converted as BT.601, as it was read); RGB sources become BT.709.
     """
     matrix = int(source.get("matrix", _UNSPECIFIED))
-    full = int(source.get("range", 0)) == _FULL or str(source.get("format", "")).startswith("yuvj")
+    # ProRes (10 bits here) has no room for a range tag: every decoder takes it as limited.
+    full = not pixel_format.endswith("10le") and _is_full(source)
     primaries = int(source.get("primaries", _UNSPECIFIED))
     transfer = int(source.get("transfer", _UNSPECIFIED))
     if pixel_format == "bgr0":
@@ -97,6 +98,10 @@ def output_color(source: dict[str, Any], pixel_format: str) -> OutputColor:
     if matrix not in _SWS_MATRIX:
         return OutputColor(_BT709, bounds, primaries, transfer, 1, bounds)
     return OutputColor(matrix, bounds, primaries, transfer, _SWS_MATRIX[matrix], bounds)
+
+
+def _is_full(source: dict[str, Any]) -> bool:
+    return int(source.get("range", 0)) == _FULL or str(source.get("format", "")).startswith("yuvj")
 
 
 def _is_rgb(source: dict[str, Any]) -> bool:

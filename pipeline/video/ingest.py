@@ -18,6 +18,7 @@ from pipeline.video.probe import hash_file, open_video, video_stream
 
 KNOWN = "deinterlace, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
+_FULL_RANGE = 2
 
 
 def parse_ingest(spec: str) -> tuple[str, ...]:
@@ -46,7 +47,9 @@ def ingest(path: Path, spec: str, workdir: Path) -> Path:
     """
     filters = parse_ingest(spec)
     with open_video(path) as container:
-        transfer = video_stream(container, path).codec_context.color_trc
+        context = video_stream(container, path).codec_context
+        is_hdr = context.color_trc in _HDR_TRANSFERS
+        is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
     key = hashlib.sha256(f"{hash_file(path)}:{filters}".encode()).hexdigest()[:24]
     target = workdir / f"ingest-{key}.mkv"
     if target.exists():
@@ -54,7 +57,7 @@ def ingest(path: Path, spec: str, workdir: Path) -> Path:
     partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _run(_graph(path, partial, filters, transfer in _HDR_TRANSFERS), path)
+        _run(_graph(path, partial, filters, is_hdr, is_full), path)
         partial.replace(target)
     except OSError as error:
         raise OutputError(
@@ -76,7 +79,7 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool) -> list[str]:
+def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:
     source = ffmpeg.input(str(path.absolute()))
     picture: Any = source.video
     for entry in filters:
@@ -94,11 +97,15 @@ def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool) -> 
                 .filter("zscale", transfer="bt709", matrix="bt709", range="limited")
                 .filter("format", "yuv444p10le")
             )
+    # Said aloud, since FFmpeg would otherwise squeeze a full range into the one that FFV1 takes by default.
+    mapped = is_hdr and "tonemap" in filters
+    extent = {"color_range": "pc"} if is_full and not mapped else {}
     graph = ffmpeg.output(
         picture,
         source["a?"],
         str(target.absolute()),
         **{"c:v": "ffv1", "level": 3, "c:a": "copy", "fps_mode": "passthrough", "f": "matroska"},
+        **extent,
     ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
     command: list[str] = ffmpeg.compile(graph, cmd=imageio_ffmpeg.get_ffmpeg_exe())
     return command

@@ -59,7 +59,7 @@ def face_masks(
         mask = _hull_mask(with_forehead(points), size, settings)
         if extra is not None:
             mask = np.maximum(mask, _region_mask(np.asarray(extra[row]), size, settings))
-        yield _to_uint8(mask * ramp)
+        yield _to_uint8(np.minimum(mask, ramp))
 
 
 def crop_mask(size: int, feather: float) -> U8:

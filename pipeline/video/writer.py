@@ -24,14 +24,6 @@ from pipeline.video.audio import AudioCarrier
 from pipeline.video.codecs import FORMATS, check_suffix, encoder_for, output_color
 from pipeline.video.reader import SWS_FLAGS
 
-# The index goes in front, so that a page can play the file while it loads. Matroska would otherwise move
-# every time stamp so that the sound's lead-in, which lies before zero, starts at zero.
-_MUXER_OPTIONS = {
-    "mp4": {"movflags": "faststart"},
-    "mov": {"movflags": "faststart"},
-    "matroska": {"avoid_negative_ts": "disabled"},
-}
-
 
 class VideoWriter:
     """Write frames one at a time to `path`, at the times of the clip's frames.
@@ -70,7 +62,7 @@ class VideoWriter:
                     cast(BinaryIO, self._sink),
                     "w",
                     format=format_name,
-                    container_options=_MUXER_OPTIONS[format_name],
+                    container_options=_muxer_options(format_name, clip.time_base),
                     io_open=self._sink.reopen,
                 )
                 self._container.metadata["comment"] = comment
@@ -251,8 +243,26 @@ class _output_errors(contextlib.AbstractContextManager[None]):
         raise _output_error(self._path, cause) from None
 
 
+def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
+    if format_name == "matroska":
+        # It would otherwise move every time stamp so that the sound's lead-in, before zero, starts at zero.
+        return {"avoid_negative_ts": "disabled"}
+    # The index goes in front, so that a page can play the file while it loads. A first frame later than zero
+    # is written in units of the movie's clock, which would be 1 ms.
+    clock = time_base.denominator
+    while clock < 10_000:
+        clock *= 2
+    return (
+        {"movflags": "faststart", "movie_timescale": str(clock)}
+        if clock < 2**31
+        else {"movflags": "faststart"}
+    )
+
+
 def _output_error(path: Path, error: BaseException) -> OutputError:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if not isinstance(error, OSError):
+        return OutputError(f"{path}: cannot be encoded ({reason}); choose another codec or file ending")
     return OutputError(
         f"{path}: cannot be written ({reason}); free some space or choose another output folder"
     )

@@ -56,7 +56,11 @@ def bump(size):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.floats(0.3, 3.0), st.floats(-3.1, 3.1), st.floats(-60, 60), st.floats(-60, 60), st.sampled_from([16, 32, 64])
+    st.floats(0.3, 3.0),
+    st.floats(-3.1, 3.1),
+    st.floats(-60, 60),
+    st.floats(-60, 60),
+    st.sampled_from([16, 32, 64]),
 )
 def test_outside_the_mask_every_bit_is_the_sources(scale, angle, x, y, size):
     frame = next(Made(1).frames())

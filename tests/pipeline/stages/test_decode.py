@@ -27,7 +27,9 @@ def read(path: Path, **knobs):
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
 def test_every_frame_at_its_own_time(tmp_path, suffix):
     stamps = list(range(12)) if suffix == ".avi" else VFR
-    clip = read(make_video(tmp_path / f"a{suffix}", pts=stamps, codec="mpeg4" if suffix == ".avi" else "libx264"))
+    clip = read(
+        make_video(tmp_path / f"a{suffix}", pts=stamps, codec="mpeg4" if suffix == ".avi" else "libx264")
+    )
     tolerance = 0.0006 if suffix == ".mkv" else 1e-9
     assert np.abs(clip.times - clip.times[0] - np.array(stamps) / 30).max() < tolerance
     assert [index_of(frame) for frame in clip.frames()] == list(range(12))
@@ -104,7 +106,9 @@ def test_display_matrix_is_applied_as_ffmpeg_applies_it(tmp_path, degrees, mirro
 @pytest.mark.parametrize("matrix", [1, 6])
 @pytest.mark.parametrize("range_", [1, 2])
 def test_colour_matrix_and_range_are_honoured(tmp_path, matrix, range_):
-    patches = [np.full((64, 96, 3), c, np.uint8) for c in [(220, 20, 20), (20, 200, 30), (30, 40, 210), (5, 5, 5)]]
+    patches = [
+        np.full((64, 96, 3), c, np.uint8) for c in [(220, 20, 20), (20, 200, 30), (30, 40, 210), (5, 5, 5)]
+    ]
     path = make_video(tmp_path / "c.mp4", count=4, pictures=patches, matrix=matrix, range_=range_)
     clip = read(path)
     assert (clip.color["matrix"], clip.color["range"]) == (matrix, range_)
@@ -279,7 +283,9 @@ def test_decord_refuses_what_it_would_read_wrongly(tmp_path):
 def test_memory_does_not_grow_with_length(tmp_path):
     """40 MB of pixels in 600 small frames: neither counting nor reading keeps them."""
     frames = [picture(i % 256, 192, 128) for i in range(256)]
-    path = make_video(tmp_path / "long.mp4", count=600, size=(192, 128), pictures=[frames[i % 256] for i in range(600)])
+    path = make_video(
+        tmp_path / "long.mp4", count=600, size=(192, 128), pictures=[frames[i % 256] for i in range(600)]
+    )
     list(read(path, max_frames=40).frames())  # codecs and buffers are there now
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clip = read(path)

@@ -92,7 +92,9 @@ def make_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound is not None:
-            _add_tone(container, sound, audio_rate, seconds=float((pts[-1] + 1) * time_base), start=audio_start)
+            _add_tone(
+                container, sound, audio_rate, seconds=float((pts[-1] + 1) * time_base), start=audio_start
+            )
     return path
 
 

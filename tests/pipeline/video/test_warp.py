@@ -76,7 +76,9 @@ def test_quarter_turns_are_exact_to_the_bit():
 @given(st.floats(0.5, 2.5), st.floats(-0.6, 0.6), st.floats(-3, 3), st.floats(-3, 3))
 def test_there_and_back_is_the_picture(scale, angle, dx, dy):
     y, x = np.mgrid[0:120, 0:120]
-    smooth = np.stack([128 + 90 * np.sin(x / 17 + k) * np.cos(y / 19 - k) for k in range(3)], -1).astype(np.uint8)
+    smooth = np.stack([128 + 90 * np.sin(x / 17 + k) * np.cos(y / 19 - k) for k in range(3)], -1).astype(
+        np.uint8
+    )
     size = 96
     centre = similarity(scale, angle, 0, 0)[:, :2] @ (60, 60)
     affine = similarity(scale, angle, size / 2 - centre[0] + dx, size / 2 - centre[1] + dy)

@@ -1,0 +1,102 @@
+"""The loop that all optimisations share: steps, history, checkpoints, progress."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from inverters.base import OnStep
+from inverters.checkpointing import (
+    Checkpoint,
+    CheckpointStore,
+    random_state,
+    restore_random,
+    under_prefix,
+    with_prefix,
+)
+
+CHECKPOINT_EVERY = 50
+"""Steps between checkpoints."""
+
+
+class Stage(Protocol):
+    """One optimisation: `step` does step number i; `state` is all it needs beside its arguments to go on."""
+
+    name: str
+    steps: int
+    rng: torch.Generator
+
+    def step(self, i: int) -> dict[str, Tensor]: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Run:
+    """Runs the stages of one job in turn, from its checkpoint if it has one.
+
+    `before` and `total` place the job's steps within those reported to `on_step`.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        on_step: OnStep | None,
+        total: int,
+        every: int = CHECKPOINT_EVERY,
+    ) -> None:
+        self.store, self.on_step, self.total, self.every = store, on_step, total, every
+        self.history: dict[str, list[float]] = {}
+        self.kept: dict[str, Tensor] = {}
+        """Results of earlier stages, saved with every later checkpoint."""
+        self.found: Checkpoint | None = store.load()
+        self.before = 0
+        self.resumed_at: int | None = None
+        if self.found is not None:
+            self.history = self.found.meta["history"]
+            self.resumed_at = self.found.meta["before"] + self.found.meta["step"]
+
+    def is_past(self, name: str) -> bool:
+        """Whether the checkpoint found lies in a stage after `name`, whose results it then holds."""
+        return self.found is not None and name in self.found.meta["past"]
+
+    def results(self, name: str) -> dict[str, Tensor]:
+        """Results of a stage that the checkpoint is past."""
+        return under_prefix(name, under_prefix("kept", self.found.tensors if self.found else {}))
+
+    def keep(self, name: str, steps: int, results: dict[str, Tensor]) -> None:
+        """A stage is done: its results go into every later checkpoint."""
+        self.kept |= with_prefix(name, results)
+        self.before += steps
+
+    def run(self, stage: Stage) -> None:
+        """Do all steps of a stage that are not done yet."""
+        start = 0
+        if self.found is not None and self.found.meta["stage"] == stage.name:
+            stage.restore(under_prefix("stage", self.found.tensors))
+            restore_random(stage.rng, self.found.tensors["rng"])
+            start = self.found.meta["step"]
+        for i in range(start, stage.steps):
+            losses = {k: float(v) for k, v in stage.step(i).items()}
+            for name, value in losses.items():
+                self.history.setdefault(f"{stage.name}/{name}", []).append(value)
+            if (i + 1) % self.every == 0 or i + 1 == stage.steps:
+                self.save(stage, i + 1)
+            if self.on_step is not None:
+                self.on_step(self.before + i + 1, self.total, losses)
+
+    def save(self, stage: Stage, step: int) -> None:
+        """Write a checkpoint after `step` steps of `stage`."""
+        tensors = with_prefix("stage", stage.state()) | with_prefix("kept", self.kept)
+        tensors["rng"] = random_state(stage.rng)
+        meta: dict[str, Any] = {
+            "stage": stage.name,
+            "step": step,
+            "before": self.before,
+            "past": sorted({name.split(".")[0] for name in self.kept}),
+            "history": self.history,
+        }
+        self.store.save(Checkpoint(tensors, meta))

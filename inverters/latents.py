@@ -1,0 +1,63 @@
+"""Coordinates of a generator's latent space in which a standard normal is the prior.
+
+Optimising w itself moves 512 numbers of very different meaning at one rate. Here a code has few coordinates of unit
+spread, so that one learning rate suits all and the distance from zero says how unlikely a face is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """`to_w` maps coordinates [N,dim] to w [N,w_dim]; coordinates of random faces are standard normal."""
+
+    dim: int
+    to_w: Callable[[Tensor], Tensor]
+    w_avg: Tensor
+    w_std: Tensor
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Coordinates [n,dim] of random faces."""
+        return torch.randn(n, self.dim, generator=rng).to(self.w_avg.device)
+
+
+@torch.no_grad()
+def latent_space(generator: Any, components: int = 64) -> LatentSpace:
+    """The coordinates that suit a generator.
+
+    Where the first entries of z have meaning (`card.parameters`), they are the coordinates, through the mapping. Else the
+    first `components` principal axes of w over 4,096 random z (GANSpace, Harkonen et al. 2020), each scaled to unit spread.
+    """
+    device = generator.backbone.mapping.w_avg.device
+    card, z_dim = generator.card, generator.config.z_dim
+    rng = torch.Generator().manual_seed(0)
+    named = len(card.parameters)
+
+    def through_mapping(coordinates: Tensor) -> Tensor:
+        ones = coordinates.new_ones(len(coordinates), z_dim - named)
+        return generator.mapping(torch.cat([coordinates, ones], 1))[:, 0]
+
+    if named:
+        w = through_mapping(torch.randn(SAMPLES, named, generator=rng).to(device))
+        return LatentSpace(named, through_mapping, w.mean(0), w.std(0))
+    w = generator.mapping(torch.randn(SAMPLES, z_dim, generator=rng).to(device))[:, 0]
+    mean = w.mean(0)
+    # Axes are found in float64 on the CPU, so that they are the same on every device.
+    _, spread, axes = torch.linalg.svd((w - mean).double().cpu(), full_matrices=False)
+    count = min(components, len(spread))
+    scaled = axes[:count] * (spread[:count] / (SAMPLES - 1) ** 0.5)[:, None]
+    basis = scaled.float().to(device)
+
+    def along_axes(coordinates: Tensor) -> Tensor:
+        return mean + coordinates @ basis
+
+    return LatentSpace(count, along_axes, mean, w.std(0))

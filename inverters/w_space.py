@@ -1,0 +1,254 @@
+"""W+ inversion of a whole clip: w_t = shared code + residual_t (In-N-Out, section 4.1; the ablation without OOD)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverters import losses
+from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
+from inverters.checkpointing import CheckpointStore, under_prefix, with_prefix
+from inverters.fitting import Run
+from inverters.latents import LatentSpace, latent_space
+from inverters.presets import CodePreset, get_preset, step_count
+from inverters.rendering.reference import render_rays
+from inverters.row_adam import DenseAdam, RowAdam
+from inverters.schedules import SCHEDULES, geometric
+from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
+
+COORDINATE_SHARE = 0.5
+"""Share of a run in latent coordinates after which W+ offsets may move too."""
+FRAMES_FROM = 0.2
+"""Share of a run after which frames may differ from each other."""
+
+
+class CodeFit:
+    """Fits the codes of all frames of a problem; a stage for `fitting.Run`.
+
+    ws_t = to_w(shared + frame_t) in every layer + offset + ratio * residual_t, of which a preset moves the coordinates
+    (`shared`, `frame`) and `offset`, or `offset` and `residual`.
+    """
+
+    name = "codes"
+
+    def __init__(
+        self, generator: Any, targets: Targets, preset: CodePreset, steps: int, seed: int, robust: bool
+    ) -> None:
+        self.generator, self.targets, self.preset = generator, targets, preset
+        self.steps, self.seed = steps, seed
+        self.rng = seeded(seed)
+        self.sampling = generator.sampling(preset.coarse, preset.fine)
+        self.robust = preset.robust if robust else None
+        self.space = latent_space(generator)
+        self.perceptual, self.perceptual_name = _perceptual(preset.lambda_perceptual, targets.device)
+        config, count, device = generator.config, len(targets), targets.device
+        shared = self._beginning()
+        self.shared = DenseAdam(shared, betas=(0.9, 0.99))
+        self.frame = RowAdam(torch.zeros(count, self.space.dim, device=device), betas=(0.8, 0.99))
+        layers = generator.num_ws, config.w_dim
+        self.offset = DenseAdam(torch.zeros(layers, device=device))
+        rows = 0 if preset.coordinates else count
+        self.residual = RowAdam(torch.zeros(rows, *layers, device=device))
+
+    # State
+
+    def _tables(self) -> dict[str, RowAdam]:
+        return {
+            "shared": self.shared,
+            "frame": self.frame,
+            "offset": self.offset,
+            "residual": self.residual,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and optimiser state by name."""
+        found: dict[str, Tensor] = {}
+        for name, table in self._tables().items():
+            found |= with_prefix(name, table.state())
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the state of an earlier run of the same job."""
+        for name, table in self._tables().items():
+            table.restore(under_prefix(name, state))
+
+    # Codes
+
+    def _compose(self, shared: Tensor, frame: Tensor, offset: Tensor, residual: Tensor | None) -> Tensor:
+        """ws [n,num_ws,w_dim] of rows with per-frame coordinates [n,D]."""
+        ws = self.space.to_w(shared + frame)[:, None] + offset
+        return ws if residual is None else ws + self.preset.ratio * residual
+
+    @torch.no_grad()
+    def ws(self, rows: Tensor) -> Tensor:
+        """Codes [n,num_ws,w_dim] of these rows."""
+        residual = None if self.preset.coordinates else self.residual.values[rows]
+        return self._compose(
+            self.shared.values[0], self.frame.values[rows], self.offset.values[0], residual
+        )
+
+    def all_ws(self) -> Tensor:
+        """Codes [K,num_ws,w_dim] of all rows."""
+        return torch.cat([self.ws(rows) for rows in torch.arange(len(self.targets)).split(64)])
+
+    @torch.no_grad()
+    def _beginning(self) -> Tensor:
+        """Shared coordinates [D]: zero, or, of random faces, the mean of those that each of a few frames likes best."""
+        count = self.preset.candidates
+        zero = torch.zeros(self.space.dim, device=self.targets.device)
+        if count == 0:
+            return zero
+        rows = torch.linspace(0, len(self.targets) - 1, min(8, len(self.targets))).round().long()
+        pixels = random_pixels(1, 1024, self.targets.resolution, self.rng).expand(len(rows), -1)
+        pixels = pixels.to(self.targets.device)
+        wanted = at_pixels(self.targets.raw(rows), pixels)
+        keep = at_pixels(self.targets.keep(rows), pixels)
+        rays = self.targets.rays(rows, pixels)
+        faces = self.space.sample(count, self.rng)
+        errors = []
+        for face in faces:
+            planes = self.generator.planes(self.space.to_w(face[None])[:, None].expand(-1, self.generator.num_ws, -1))
+            seen = render_rays(planes, self.generator.decoder, *rays, self.sampling).features[..., :3]
+            errors.append((losses.charbonnier(seen - wanted).mean(-1) * keep).mean(1))
+        best = torch.stack(errors).argmin(0)
+        return faces[best].mean(0)
+
+    # One step
+
+    def step(self, i: int) -> dict[str, Tensor]:
+        """Adam on the frames of step i; returns the losses."""
+        p = self.preset
+        rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed)
+        shared, offset = self.shared.whole(), self.offset.whole()
+        frame = self.frame.leaf(rows)
+        residual = None if p.coordinates else self.residual.leaf(rows)
+        ws = self._compose(shared, frame, offset, residual)
+        pixels = random_pixels(len(rows), p.rays, self.targets.resolution, self.rng).to(self.targets.device)
+        terms = self._terms(i, rows, ws, pixels)
+        terms |= self._regularisers(rows, ws, shared, frame)
+        torch.stack(list(terms.values())).sum().backward()
+        factor = SCHEDULES[p.schedule](i, self.steps)
+        share = i / max(self.steps, 1)
+        if p.coordinates:
+            self.shared.update(shared, p.coordinate_rate * factor)
+            if share >= FRAMES_FROM:
+                self.frame.step(rows, frame.grad, p.frame_rate * factor)
+            if share >= COORDINATE_SHARE:
+                self.offset.update(offset, p.rate * factor)
+        else:
+            self.offset.update(offset, p.rate * factor)
+            if residual is not None:
+                self.residual.step(rows, residual.grad, p.rate * factor)
+        return {k: v.detach() for k, v in terms.items()}
+
+    def _terms(self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        """Losses on colours."""
+        p, generator, targets = self.preset, self.generator, self.targets
+        planes = generator.planes(ws)
+        rays = targets.rays(rows, pixels)
+        features = render_rays(planes, generator.decoder, *rays, self.sampling).features
+        keep = at_pixels(targets.keep(rows), pixels)
+        error = features[..., :3] - at_pixels(targets.raw(rows), pixels)
+        square = error.square().sum(-1)
+        if self.robust is None:
+            terms = {"colour": (square * keep).sum() / keep.sum().clamp_min(1) / 3}
+        else:
+            scale = geometric(i, self.steps, *self.robust)
+            # Geman-McClure: an occluder's pixels, far off whatever the face, lose their pull as the scale narrows.
+            terms = {"colour": (keep * square / (1 + square / scale**2)).mean()}
+        whole = pixels.shape[1] == targets.resolution**2
+        if p.lambda_perceptual and whole:
+            raw = _as_images(features[..., :3], targets.resolution)
+            mask = targets.keep(rows)[:, None]
+            terms["perceptual"] = p.lambda_perceptual * self.perceptual(raw * mask, targets.raw(rows) * mask)
+        if p.at_image and whole:
+            image = generator.superresolve(_as_images(features, targets.resolution), ws)
+            terms["image"] = (image - targets.image(rows, image.shape[-1])).square().mean()
+            if p.lambda_perceptual:
+                terms["image_perceptual"] = p.lambda_perceptual * self.perceptual(
+                    image, targets.image(rows, image.shape[-1])
+                )
+        return terms
+
+    def _regularisers(self, rows: Tensor, ws: Tensor, shared: Tensor, frame: Tensor) -> dict[str, Tensor]:
+        """Losses on codes."""
+        p = self.preset
+        terms: dict[str, Tensor] = {}
+        if p.lambda_delta:
+            terms["delta"] = p.lambda_delta * losses.layer_spread(ws, p.squared, p.skip_last)
+        if p.lambda_w:
+            terms["w"] = p.lambda_w * losses.latent_distance(ws, self.space.w_avg, p.squared)
+        if p.coordinates:
+            terms["prior"] = p.prior * shared.square().sum() + p.frame_prior * frame.square().sum(1).mean()
+            if p.smoothness and len(self.targets) > 2:
+                values = self.frame.values
+                last = len(values) - 1
+                around = (values[(rows - 1).clamp_min(0)] + values[(rows + 1).clamp_max(last)]) / 2
+                terms["smooth"] = p.smoothness * (frame - around).square().sum(1).mean()
+        return terms
+
+
+def _as_images(features: Tensor, resolution: int) -> Tensor:
+    """Rays [n,h*h,C] of whole frames as images [n,C,h,h]."""
+    return features.mT.reshape(len(features), -1, resolution, resolution)
+
+
+def _perceptual(weight: float, device: torch.device) -> tuple[losses.ImageLoss, str]:
+    if not weight:
+        return losses.multiscale_loss, "none"
+    return losses.perceptual_loss(device=device)
+
+
+def job_of(method: str, generator: Any, problem: InversionProblem, preset: Any, seed: int) -> dict[str, Any]:
+    """What a checkpoint must agree on to be continued."""
+    return {
+        "method": method,
+        "preset": asdict(preset),
+        "seed": seed,
+        "generator": generator.card.fingerprint,
+        "frames": [int(f) for f in problem.frames],
+        "masks": problem.occluder_masks is not None,
+    }
+
+
+@register("w+")
+def invert_w_plus(
+    generator: Any,
+    problem: InversionProblem,
+    *,
+    preset: str,
+    steps: int | None = None,
+    seed: int = 0,
+    checkpoint_dir: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Inversion:
+    """W+ over the whole clip, by plain squared error (and LPIPS where the preset has it); `steps` replaces the preset's."""
+    chosen = get_preset(preset)
+    generator.requires_grad_(False)
+    codes = replace(chosen.codes, robust=None)
+    targets = Targets(problem, generator.config.neural_rendering_resolution, problem.cam2world.device)
+    count = steps or step_count(codes.steps, codes.epochs, codes.growth, len(targets), codes.frames_per_step)
+    store = CheckpointStore(checkpoint_dir, job_of("w+", generator, problem, chosen, seed) | {"steps": count})
+    run = Run(store, on_step, count)
+    fit = CodeFit(generator, targets, codes, count, seed, robust=False)
+    run.run(fit)
+    return Inversion(
+        method="w+",
+        preset=preset,
+        fingerprint=generator.card.fingerprint,
+        frames=problem.frames,
+        ws=fit.all_ws(),
+        history=run.history,
+        info={
+            "perceptual_loss": fit.perceptual_name,
+            "steps": {"codes": count},
+            "render": {"coarse": chosen.render[0], "fine": chosen.render[1]},
+        },
+    )
+
+
+__all__ = ["CodeFit", "LatentSpace", "invert_w_plus", "job_of"]

@@ -1,0 +1,290 @@
+"""`invid` and `process-video`: what is typed becomes a request; what goes wrong becomes one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InvidError
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+USAGE = """usage: invid COMMAND ...
+
+Edit faces in video by 3D GAN inversion, even behind a mask, glasses or a hand.
+
+commands:
+  process          edit the face in a clip (the same as process-video)
+  sample           write a made-up talking clip, and the truth about it
+  score            compare a result with the truth of a made-up clip
+  train-generator  train the bundled generator
+  doctor           what is installed and found, to paste into a bug report
+
+`invid COMMAND --help` tells the options of each.
+"""
+INTERRUPTED = 130
+
+
+def process_arguments() -> argparse.ArgumentParser:
+    """The options of `process-video`."""
+    parser = argparse.ArgumentParser(
+        prog="process-video",
+        description="Edit the face in a video. Everything outside the face stays as it is; size, frame times "
+        "and sound are kept. Edit people only with their consent.",
+        epilog="example: process-video clip.mp4 --edit smile=1.5 --edit glasses=1@0.5-1.2s --remove-occluder",
+    )
+    add = parser.add_argument
+    add("input", type=Path, help="a video file")
+    add("--out", type=Path, metavar="DIR", help="folder for the results (out/NAME)")
+    add("--cache", type=Path, metavar="DIR", help="folder of reusable stages (~/.cache/invid)")
+    what = parser.add_argument_group("what to do")
+    add = what.add_argument
+    add("--edit", action="append", default=[], metavar="NAME=VALUE[@A-Bs]", help="may be given several times")
+    add("--remove-occluder", action="store_true", help="take off what covers the face")
+    add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")
+    how = parser.add_argument_group("how")
+    add = how.add_argument
+    add("--generator", default="bundled", metavar="bundled|PATH", help="an EG3D .pkl, or a .safetensors")
+    add("--device", default="auto", help="auto, cpu or cuda (auto)")
+    add("--inverter", default="in-n-out", metavar="NAME", help="in-n-out or w+ (in-n-out)")
+    add("--preset", metavar="NAME", help="the method's numbers: draft on CPU, fast on CUDA, paper, ...")
+    add("--steps", type=int, metavar="N", help="steps of the inversion, instead of the preset's")
+    add("--finetune-steps", type=int, metavar="N", help="steps of the last fine-tuning; 0 leaves it out")
+    add("--occluder-masks", metavar="DIR", help="one mask image a frame, 0 = occluder")
+    add("--cameras", metavar="dataset.json", help="official EG3D cameras instead of estimated ones")
+    add("--detector", default="mediapipe", help="mediapipe, fan or 3ddfa:PATH (mediapipe)")
+    add("--face", type=int, default=0, metavar="N", help="which face: 0 is the largest")
+    add("--smoothing", default="box", help="of landmarks in time: box, gaussian or none (box)")
+    add("--smoothing-window", type=float, default=3.0, metavar="FRAMES", help="width or sigma (3)")
+    add("--seed", type=int, default=0, help="of every random choice (0)")
+    files = parser.add_argument_group("reading and writing")
+    add = files.add_argument
+    add("--reader", default="av", help="av or decord (av)")
+    add("--ingest", default="", metavar="FILTERS", help="run first: deinterlace,tonemap,fps=25")
+    add("--max-frames", type=int, metavar="N", help="read no more frames than this")
+    add("--codec", default="h264", help="h264, hevc, prores or ffv1 (h264)")
+    add("--quality", type=int, metavar="CRF", help="of h264 and hevc")
+    add("--crops", action="store_true", help="also write the face crops alone")
+    add("--json", action="store_true", help="print the manifest; progress goes to standard error")
+    add("--quiet", action="store_true", help="show no progress")
+    add("--debug", action="store_true", help="write the traceback of an unexpected error to a file")
+    return parser
+
+
+def settings_from(args: argparse.Namespace) -> Settings:
+    """The request as Settings. Raises UserError."""
+    from pipeline.edits_syntax import parse_edit, parse_view
+    from pipeline.settings import (
+        CameraSettings,
+        DecodeSettings,
+        EditSettings,
+        EncodeSettings,
+        FinetuneSettings,
+        InvertSettings,
+        Settings,
+        TrackSettings,
+    )
+
+    return Settings(
+        generator=args.generator,
+        device=args.device,
+        decode=DecodeSettings(args.reader, args.ingest, args.max_frames),
+        track=TrackSettings(
+            detector=args.detector,
+            face=args.face,
+            smoothing=args.smoothing,
+            smoothing_window=args.smoothing_window,
+        ),
+        camera=CameraSettings(labels=args.cameras),
+        invert=InvertSettings(
+            args.inverter, args.preset or "draft", args.steps, args.occluder_masks, args.seed
+        ),
+        finetune=FinetuneSettings(enabled=args.finetune_steps != 0, steps=args.finetune_steps or None),
+        edit=EditSettings(
+            edits=tuple(parse_edit(text) for text in args.edit),
+            remove_occluder=args.remove_occluder,
+            view=None if args.view is None else parse_view(args.view),
+        ),
+        encode=EncodeSettings(args.codec, args.quality, args.crops),
+    )
+
+
+def default_cache() -> Path:
+    """Where stages are kept unless --cache says otherwise (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
+
+
+def _process(argv: Sequence[str]) -> int:
+    args = process_arguments().parse_args(argv)
+    return _guarded(lambda: _run_process(args), args.debug)
+
+
+def _run_process(args: argparse.Namespace) -> int:
+    from pipeline.progress import Progress, TextProgress
+
+    stream = sys.stderr if args.json else sys.stdout
+    settings = settings_from(args)
+    out = args.out or Path("out") / args.input.stem
+    cache = args.cache or default_cache()
+    with Progress() if args.quiet else TextProgress(stream) as progress:
+        progress.start("checking")
+        from pipeline.validate import check_request
+
+        check_request(args.input, out, settings)
+        progress.start("loading")
+        from pipeline.job import Job
+
+        job = Job(args.input, out, cache, settings, progress)
+        try:
+            manifest = job.run()
+        except KeyboardInterrupt:
+            progress.close()
+            where = f" in stage {job.current}" if job.current else ""
+            print(
+                f"invid: interrupted{where}; give the same command again to go on from there "
+                f"(finished stages are kept in {cache})",
+                file=sys.stderr,
+            )
+            return INTERRUPTED
+    if args.json:
+        print(json.dumps(manifest, indent=1, allow_nan=False))
+    elif not args.quiet:
+        for name, file in manifest["outputs"].items():
+            print(f"{name:<15} {out / file}")
+    return 0
+
+
+def _sample(argv: Sequence[str]) -> int:
+    return _forwarded("invid sample", "pipeline.sample", argv)
+
+
+def _score(argv: Sequence[str]) -> int:
+    return _forwarded("invid score", "pipeline.score", argv)
+
+
+def _forwarded(prog: str, module: str, argv: Sequence[str]) -> int:
+    """A command that lives in its own module, with `add_arguments(parser)` and `run(args)`."""
+    import importlib
+
+    def run() -> int:
+        command: Any = importlib.import_module(module)
+        parser = argparse.ArgumentParser(prog=prog, description=(command.__doc__ or "").partition("\n")[0])
+        command.add_arguments(parser)
+        return int(command.run(parser.parse_args(argv)))
+
+    return _guarded(run, debug=False)
+
+
+def _train(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from inverters.generators.train import main as train
+
+        return int(train(list(argv)))
+
+    return _guarded(run, debug=False)
+
+
+def _doctor(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from pipeline import doctor
+
+        parser = argparse.ArgumentParser(prog="invid doctor", description=doctor.__doc__)
+        doctor.add_arguments(parser)
+        return doctor.run(parser.parse_args(argv))
+
+    return _guarded(run, debug=False)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "process": _process,
+    "sample": _sample,
+    "score": _score,
+    "train-generator": _train,
+    "doctor": _doctor,
+}
+
+
+def _guarded(run: Callable[[], int], debug: bool) -> int:
+    """Run a command; anything that stops it becomes one line on standard error and an exit code."""
+    with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the caller decides
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return run()
+    except InvidError as error:
+        return _fail(error, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; give the same command again to go on", INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; standard output must not be flushed into it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if _is_users(error):
+            return _fail(error, 2)
+        return _unexpected(error, debug)
+
+
+def _is_users(error: Exception) -> bool:
+    """Errors of the packages below, which know nothing of exit codes, and full disks."""
+    from storage import StorageError
+    from storage.errors import is_full
+
+    if isinstance(error, OSError):
+        return is_full(error)
+    errors = sys.modules.get("inverters.errors")
+    return isinstance(error, StorageError) or (errors is not None and isinstance(error, errors.InverterError))
+
+
+def _fail(error: Exception | str, code: int) -> int:
+    print("invid: " + " ".join(str(error).split()), file=sys.stderr)
+    return code
+
+
+def _unexpected(error: Exception, debug: bool) -> int:
+    what = f"unexpected {type(error).__name__}: {error}"
+    if not debug:
+        return _fail(f"{what}; please report it, with the file that --debug writes", 1)
+    with tempfile.NamedTemporaryFile("w", prefix="invid-", suffix=".log", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return _fail(f"{what}; the traceback is in {file.name}", 1)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM is treated like Ctrl-C, so that drafts are removed."""
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console command `invid`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"invid {version('invid')}")
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        return _fail(f"unknown command '{words[0]}'; known: {', '.join(COMMANDS)}", 2)
+    return command(words[1:])
+
+
+def process_video(argv: Sequence[str] | None = None) -> int:
+    """The console command `process-video`."""
+    return _process(list(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,402 @@
+"""One job: the stages in order, each through the cache under a key of all that it depends on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import videos
+from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
+from pipeline.edits_syntax import check_names, check_times
+from pipeline.errors import UserError
+from pipeline.manifest import MANIFEST, JobRecord, StageTime, build_manifest, curves, write_manifest
+from pipeline.outputs import OutputFolder
+from pipeline.progress import Progress
+from pipeline.settings import Settings
+from pipeline.stages import align as align_stage
+from pipeline.stages import camera as camera_stage
+from pipeline.stages import edit as edit_stage
+from pipeline.stages import finetune as finetune_stage
+from pipeline.stages import invert as invert_stage
+from pipeline.stages import track as track_stage
+from storage import CacheDamagedError, StageCache, StageResult, StageWriter, file_hash, folder_hash, stage_key
+
+if TYPE_CHECKING:
+    from inverters.base import Inversion, InversionProblem
+
+STAGES = (
+    "decode",
+    "track",
+    "align",
+    "camera",
+    "invert",
+    "finetune",
+    "edit",
+    "composite",
+    "encode",
+    "report",
+)
+_DECODE_VERSION = 1
+_MOST_REPAIRS = 3
+
+
+def run_job(
+    path: Path, out: Path, cache: Path, settings: Settings, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Run every stage on one video; results are in `out` when this returns the manifest.
+
+    Raises UserError for a request or an input that cannot be met; then nothing is left in `out`.
+    """
+    return Job(path, out, cache, settings, progress or Progress()).run()
+
+
+class Job:
+    """The state of one job. `step(name)` runs one stage, in the order of STAGES; `run()` runs them all."""
+
+    def __init__(self, path: Path, out: Path, cache: Path, settings: Settings, progress: Progress) -> None:
+        self.path, self.out, self.settings, self.progress = path, out, settings, progress
+        OutputFolder(out).close()  # not writable: say so before any work
+        self.notes: list[str] = []
+        self.cache = StageCache(cache, on_damage=self.note)
+        self.results: dict[str, StageResult] = {}
+        self.times: dict[str, StageTime] = {}
+        self.current = ""
+        self.manifest: dict[str, Any] = {}
+        self._hits: list[bool] = []
+
+    def run(self) -> dict[str, Any]:
+        """All stages; returns the manifest."""
+        for name in STAGES:
+            self.step(name)
+        return self.manifest
+
+    def step(self, name: str) -> None:
+        """One stage. What it finds damaged in the cache is dropped and computed again, with all it depends on."""
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return self._timed(name)
+            except CacheDamagedError as error:
+                self.cache.discard(error)
+                for earlier in STAGES[: STAGES.index(name)]:
+                    self._timed(earlier)
+        self._timed(name)
+
+    def _timed(self, name: str) -> None:
+        self.current = name
+        self._hits = []
+        self.progress.start(name)
+        began = time.monotonic()
+        self.times[name] = StageTime(name, 0.0, False)
+        getattr(self, f"_{name}")()
+        stage = self.times[name]
+        stage.seconds += time.monotonic() - began
+        stage.cached = bool(self._hits) and all(self._hits)
+        self.progress.finish(name, stage.seconds, stage.cached)
+
+    def note(self, text: str) -> None:
+        """Tell the user now, and in the manifest."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.progress.note(text)
+
+    def cached(self, name: str, key: str, compute: Callable[[StageWriter], None]) -> StageResult:
+        """The result under `key`, from the cache or computed now; kept as `self.results[name]`."""
+        found = self.cache.get(key)
+        hit = found is not None
+        if found is None:
+            with self.cache.begin(key, self._wait) as writer:
+                found = self.cache.get(key)  # it may have come while we waited
+                hit = found is not None
+                if found is None:
+                    compute(writer)
+                    found = writer.publish()
+        self._hits.append(hit)
+        self.results[name] = found
+        return found
+
+    def _wait(self) -> None:
+        self.progress.note("another job is computing the same; waiting for its result")
+
+    def count(self, done: int, total: int) -> None:
+        """Progress in frames."""
+        self.progress.update(done, total, None, "frames")
+
+    def _steps(self, done: int, total: int, losses: dict[str, float]) -> None:
+        self.progress.update(done, total, losses, "steps")
+
+    # What the stages share
+
+    @cached_property
+    def device(self) -> str:
+        """The device that the generator runs on."""
+        import torch
+
+        if self.settings.device != "auto":
+            return self.settings.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def generator(self) -> Any:
+        """The generator, loaded once; its directions must know every edit asked for."""
+        from inverters.generators.load import load_generator
+
+        generator = load_generator(self.settings.generator, self.device)
+        check_names(self.settings.edit.edits, generator.card.directions)
+        return generator
+
+    @property
+    def usable(self) -> I64:
+        """Source frames of the rows of all arrays of crops."""
+        return self.track.usable
+
+    @cached_property
+    def problem(self) -> InversionProblem:
+        """What the inverters are given."""
+        import torch
+
+        from inverters.base import InversionProblem
+        from pipeline.occluder_masks import CropMasks, match_masks
+
+        rows = self.usable
+        masks = None
+        if self.settings.invert.occluder_masks is not None:
+            folder = Path(self.settings.invert.occluder_masks)
+            files = match_masks(folder, rows, len(self.clip), self.clip.width, self.clip.height)
+            masks = CropMasks(files, self.crops.affine[rows], self.crops.size)
+        return InversionProblem(
+            crops=self.results["align"].arrays["crops"],
+            frames=rows,
+            cam2world=torch.from_numpy(self.cameras.cam2world[rows]).to(self.device),
+            intrinsics=torch.from_numpy(self.cameras.intrinsics[rows]).to(self.device),
+            occluder_masks=masks,
+        )
+
+    def renderer(self) -> Any:
+        """Renders the tuned inversion."""
+        from inverters.synthesis import InversionRenderer
+
+        return InversionRenderer(self.generator, self.tuned)
+
+    # The stages
+
+    def _decode(self) -> None:
+        from pipeline.stages.decode import decode
+
+        clip = decode(
+            self.path,
+            self.settings.decode,
+            self.cache.root / "ingest",
+            lambda done: self.progress.update(done, None, None, "frames"),
+        )
+        self.clip: Clip = clip
+        for text in clip.notes:
+            self.note(text)
+        check_times(self.settings.edit.edits, clip.duration)
+        if self.settings.invert.occluder_masks is not None:
+            from pipeline.occluder_masks import match_masks
+
+            folder = Path(self.settings.invert.occluder_masks)
+            match_masks(folder, np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+        settings = asdict(self.settings.decode)
+        self.decode_key = stage_key("decode", _DECODE_VERSION, settings, [clip.content_hash])
+        _ = self.generator  # an edit that it does not know is named before the long stages
+
+    def _track(self) -> None:
+        def compute(writer: StageWriter) -> None:
+            found = track_stage.track(self.clip, self.settings.track, on_frame=self.count)
+            writer.put("landmarks", found.landmarks)
+            writer.put("dense", found.dense)
+            writer.put("status", found.status)
+            writer.meta["detector"] = found.detector
+
+        key = stage_key("track", track_stage.VERSION, asdict(self.settings.track), [self.decode_key])
+        result = self.cached("track", key, compute)
+        arrays = {name: array.read() for name, array in result.arrays.items()}
+        self.track = FaceTrack(
+            arrays["landmarks"], arrays["dense"], arrays["status"], result.meta["detector"]
+        )
+
+    def _align(self) -> None:
+        from pipeline.video.warp import crop_frames
+
+        rule, size = self.generator.card.crop_rule, int(self.generator.config.img_resolution)
+
+        def compute(writer: StageWriter) -> None:
+            crops = align_stage.align(self.track, rule, size)
+            pixels = writer.array("crops", (len(self.usable), size, size, 3), np.uint8)
+            for row, (_, crop) in enumerate(crop_frames(self.clip, crops)):
+                pixels.write(crop[None])
+                self.count(row + 1, len(self.usable))
+            writer.put("affine", crops.affine)
+            writer.put("frames", self.usable)
+
+        rules = {"crop_rule": asdict(rule), "size": size}
+        key = stage_key("align", align_stage.VERSION, rules, [self.results["track"].key])
+        result = self.cached("align", key, compute)
+        self.crops = Crops(result.arrays["affine"].read(), size)
+
+    def _camera(self) -> None:
+        card, labels = self.generator.card, self.settings.camera.labels
+
+        def compute(writer: StageWriter) -> None:
+            cameras = self._find_cameras()
+            writer.put("cam2world", cameras.cam2world)
+            writer.put("intrinsics", cameras.intrinsics)
+
+        rules = {
+            "camera_rule": asdict(card.camera_rule),
+            "smoothing": self.settings.camera.smoothing,
+            "labels": None if labels is None else file_hash(Path(labels)),
+            "generator": card.fingerprint,
+        }
+        key = stage_key("camera", camera_stage.VERSION, rules, [self.results["align"].key])
+        result = self.cached("camera", key, compute)
+        self.cameras = Cameras(result.arrays["cam2world"].read(), result.arrays["intrinsics"].read())
+        self.__dict__.pop("problem", None)
+
+    def _find_cameras(self) -> Cameras:
+        labels = self.settings.camera.labels
+        if labels is None:
+            card = self.generator.card
+            return camera_stage.estimate_cameras(
+                self.track,
+                self.crops,
+                card.landmarks3d,
+                card.camera_rule,
+                self.settings.camera,
+                float(self.clip.rate),
+            )
+        from pipeline.faces.labels import read_dataset_json
+
+        cameras = read_dataset_json(labels, len(self.clip))
+        without = self.usable[~np.isfinite(cameras.cam2world[self.usable]).all(axis=(1, 2))]
+        if len(without):
+            raise UserError(
+                f"--cameras {labels}: there is no label for frame {without[0]}, which shows a face "
+                f"({len(without)} of {len(self.usable)} such frames); give one label a frame"
+            )
+        return cameras
+
+    def _invert(self) -> None:
+        settings = self.settings.invert
+
+        def compute(writer: StageWriter) -> None:
+            folder = self.cache.checkpoint_dir(writer.key)
+            found = invert_stage.invert(self.generator, self.problem, settings, folder, self._steps)
+            _store(writer, found)
+
+        rules = asdict(settings) | {"generator": self.generator.card.fingerprint}
+        if settings.occluder_masks is not None:
+            rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
+        inputs = [self.results["align"].key, self.results["camera"].key]
+        key = stage_key("invert", invert_stage.VERSION, rules, inputs)
+        self.inversion = _load(self.cached("invert", key, compute))
+
+    def _finetune(self) -> None:
+        def compute(writer: StageWriter) -> None:
+            folder = self.cache.checkpoint_dir(writer.key)
+            self.tuned = finetune_stage.finetune(
+                self.generator,
+                self.problem,
+                self.inversion,
+                self.settings.finetune,
+                self.settings.invert,
+                folder,
+                self._steps,
+            )
+            _store(writer, self.tuned)
+            finetune_stage.store_reconstruction(writer, self.renderer(), self.problem, self.count)
+
+        key = stage_key(
+            "finetune",
+            finetune_stage.VERSION,
+            asdict(self.settings.finetune),
+            [self.results["invert"].key],
+        )
+        self.tuned = _load(self.cached("finetune", key, compute))
+
+    def _edit(self) -> None:
+        self.variants = edit_stage.variants(self.settings.edit)
+        times = self.clip.times[self.usable] - self.clip.times[0]
+        for name, variant in self.variants.items():
+            if variant == edit_stage.Variant():
+                continue  # that is the reconstruction, which is there already
+
+            def compute(writer: StageWriter, variant: edit_stage.Variant = variant) -> None:
+                size = self.crops.size
+                pixels = writer.array("images", (len(self.usable), size, size, 3), np.uint8)
+                for images in edit_stage.render_variant(
+                    self.generator,
+                    self.renderer(),
+                    self.tuned,
+                    self.problem,
+                    variant,
+                    times,
+                    self.settings.edit.ease,
+                    self.count,
+                ):
+                    pixels.write(images)
+
+            rules = {"variant": asdict(variant), "ease": self.settings.edit.ease}
+            inputs = [self.results["finetune"].key, self.decode_key]
+            self.cached(f"edit/{name}", stage_key("edit", edit_stage.VERSION, rules, inputs), compute)
+        if not self._hits:
+            self._hits.append(self.times["finetune"].cached)
+
+    def _composite(self) -> None:
+        videos.store_masks(self)
+
+    def _encode(self) -> None:
+        self.files = videos.encode_all(self)
+
+    def _report(self) -> None:
+        from pipeline.stages.report import report
+
+        with OutputFolder(self.out) as folder:
+            outputs, hashes = {}, {}
+            for name, (file, digest) in self.files.items():
+                folder.copy(file, file.name)
+                outputs[name], hashes[name] = file.name, digest
+            outputs["report"] = "report.html"
+            record = JobRecord(
+                path=self.path,
+                clip=self.clip,
+                track=self.track,
+                settings=self.settings,
+                generator={"name": self.generator.card.name, "fingerprint": self.generator.card.fingerprint},
+                device=self.device,
+                cache_root=self.cache.root,
+                stages=[self.times[name] for name in STAGES],
+                results=self.results,
+                outputs=outputs,
+                hashes=hashes,
+                notes=self.notes,
+            )
+            began = time.monotonic()
+            manifest = build_manifest(record)
+            page = report(manifest, curves(record, manifest, self.cameras), folder.draft)
+            record.hashes = hashes | {"report": file_hash(page)}
+            record.stages[-1].seconds = time.monotonic() - began
+            self.manifest = build_manifest(record)
+            record.stages[-1].seconds = 0.0
+            write_manifest(folder.draft / MANIFEST, self.manifest)
+            folder.publish(last=[MANIFEST])
+
+
+def _store(writer: StageWriter, inversion: Inversion) -> None:
+    arrays, meta = invert_stage.to_arrays(inversion)
+    for name, array in arrays.items():
+        writer.put(f"{invert_stage.PREFIX}{name}", array)
+    writer.meta |= meta
+
+
+def _load(result: StageResult) -> Inversion:
+    prefix = invert_stage.PREFIX
+    found = {k.removeprefix(prefix): a.read() for k, a in result.arrays.items() if k.startswith(prefix)}
+    return invert_stage.from_arrays(found, result.meta)

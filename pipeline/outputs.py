@@ -1,0 +1,185 @@
+"""The videos of a job: which there are, what goes into each, and moving them into the output folder whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline.clip import F32, F64, U8, Clip
+from pipeline.edits_syntax import format_edit
+from pipeline.errors import OutputError
+from pipeline.settings import CompositeSettings, EditSettings
+from pipeline.stages.edit import Variant
+from pipeline.video.masks import face_masks
+from storage import StoredArray
+
+COMPARISON_HEIGHT = 540
+"""Most pixels of height of a panel of the side-by-side video."""
+_VISIBLE_CHANGE = 48.0
+"""Levels of 255 that count as a full change of the picture by an edit."""
+
+
+@dataclass(frozen=True)
+class FaceMasks:
+    """Soft composite masks by row, made when asked for: uint8 [S,S].
+
+    blend: by row, shown where an occluder is taken off. edited, plain: by row, shown where they visibly
+    differ, so that an edit of the hair or of glasses reaches beyond the face's outline.
+    """
+
+    landmarks: F32  # [K,68,2]
+    affines: F64  # [K,2,3]
+    size: int
+    settings: CompositeSettings
+    blend: StoredArray | None = None
+    edited: StoredArray | None = None
+    plain: StoredArray | None = None
+
+    def __getitem__(self, row: int) -> U8:
+        extra = self._extra(row)
+        one = slice(row, row + 1)
+        masks = face_masks(
+            self.landmarks[one],
+            self.affines[one],
+            self.size,
+            self.settings,
+            extra=None if extra is None else {0: extra},
+        )
+        return next(masks)
+
+    def _extra(self, row: int) -> F32 | None:
+        shown: list[F32] = []
+        if self.blend is not None:
+            blend = np.asarray(self.blend[row], np.float32)
+            grown = cv2.resize(blend, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+            shown.append(np.asarray(grown, np.float32))
+        if self.edited is not None and self.plain is not None:
+            change = np.abs(self.edited[row].astype(np.float32) - self.plain[row]).max(axis=-1)
+            # blurred, because a lone bright pixel is noise; what a viewer sees has some size
+            change = np.asarray(cv2.GaussianBlur(change, (0, 0), 2.0), np.float32)
+            shown.append(np.clip(change / _VISIBLE_CHANGE, 0, 1))
+        return np.maximum.reduce(shown) if shown else None
+
+
+def describe(variant: Variant, generator: str, method: str) -> str:
+    """What the metadata of an output says."""
+    done = [format_edit(edit) for edit in variant.edits]
+    if variant.remove_occluder:
+        done.append("occluder removed")
+    if variant.view is not None:
+        view = variant.view
+        done.append("orbit" if view.orbit else f"view yaw={view.yaw:g},pitch={view.pitch:g}")
+    what = ", ".join(done) if done else "face reconstructed, no edit"
+    return f"Edited with Invid: {what} (method {method}, generator {generator})"
+
+
+def panel_labels(settings: EditSettings) -> dict[str, str]:
+    """Labels of the panels of the side-by-side video, by output."""
+    return {
+        "source": "source",
+        "edited": ", ".join(f"{e.name} {e.strength:+g}" for e in settings.edits) or "reconstruction",
+        "removal": "occluder removed",
+        "removal_edited": "removed and edited",
+        "view": "orbit" if settings.view is not None and settings.view.orbit else "novel view",
+    }
+
+
+def panel_frames(clip: Clip, panels: int) -> Iterator[U8]:
+    """The source as a panel: at most COMPARISON_HEIGHT high, and all panels at most 4096 wide."""
+    scale = min(1.0, COMPARISON_HEIGHT / clip.height, 4096 / (clip.width * panels))
+    size = (max(2, round(clip.width * scale)), max(2, round(clip.height * scale)))
+    for frame in clip.frames():
+        yield (
+            frame
+            if scale == 1.0
+            else np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+        )
+
+
+def held_rows(images: StoredArray, rows: Mapping[int, int], count: int) -> Iterator[U8]:
+    """A crop for each of `count` frames: its own, else the one before (black at the start)."""
+    current: U8 = np.zeros(images.shape[1:], np.uint8)
+    for frame in range(count):
+        if frame in rows:
+            current = images[rows[frame]]
+        yield current
+
+
+def row_images(images: StoredArray) -> Iterator[U8]:
+    """All rows in order, one at a time."""
+    for row in range(len(images)):
+        yield images[row]
+
+
+class OutputFolder:
+    """The --out folder. Files are made in a hidden folder inside it and appear all together at the end.
+
+    Leaving the `with` block without publish() leaves no trace of it. Raises OutputError.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._made: list[Path] = []
+        with output_errors(out):
+            self._make(out)
+            self.draft = out / f".draft-{uuid.uuid4().hex[:12]}"
+            self.draft.mkdir()
+
+    def _make(self, folder: Path) -> None:
+        """Make the folder and its parents, remembering which are new."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir()
+            self._made.append(folder)
+
+    def copy(self, source: Path, name: str) -> None:
+        """Put a copy of a file into the draft."""
+        with output_errors(self.out):
+            shutil.copyfile(source, self.draft / name)
+
+    def publish(self, last: Sequence[str] = ()) -> None:
+        """Give every file of the draft its place; those named in `last` come after all others."""
+        with output_errors(self.out):
+            names = sorted(p.name for p in self.draft.iterdir())
+            for name in [n for n in names if n not in last] + [n for n in last if n in names]:
+                (self.draft / name).replace(self.out / name)
+            self.draft.rmdir()
+        self._made.clear()
+
+    def close(self) -> None:
+        """Remove the draft, and the folders that were made for it if they are empty."""
+        shutil.rmtree(self.draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in reversed(self._made):
+                folder.rmdir()
+        self._made.clear()
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def output_errors(out: Path) -> Iterator[None]:
+    """Turn what the operating system says against writing to `out` into OutputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(
+                f"{out}: the disk is full; free some space or choose another --out folder"
+            ) from error
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror or error}); choose another --out folder"
+        ) from error

@@ -1,0 +1,107 @@
+"""Everything about a request that can be checked before any heavy work, cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.errors import UnknownNameError, UserError
+from pipeline.outputs import OutputFolder
+from pipeline.settings import Settings
+
+READERS = ("av", "decord")
+SMOOTHINGS = ("box", "gaussian", "none")
+DETECTORS = ("mediapipe", "fan", "3ddfa:PATH")
+
+
+def check_request(path: Path, out: Path, settings: Settings) -> None:
+    """Raise UserError for an input, an output folder or a setting that cannot be meant."""
+    _check_input(path)
+    _check_names(settings)
+    _check_numbers(settings)
+    _check_paths(settings)
+    OutputFolder(out).close()
+    _check_method(settings)
+
+
+def _check_input(path: Path) -> None:
+    from pipeline.video.probe import open_video, video_stream
+
+    with open_video(path) as container:
+        video_stream(container, path)
+
+
+def _known(kind: str, name: str, names: Iterable[str]) -> None:
+    listed = list(names)
+    if name not in listed:
+        raise UnknownNameError(f"unknown {kind} '{name}'; known: {', '.join(listed)}")
+
+
+def _check_names(settings: Settings) -> None:
+    from pipeline.video.codecs import suffix_for
+
+    suffix_for(settings.encode.codec)
+    _known("reader", settings.decode.reader, READERS)
+    _known("smoothing", settings.track.smoothing, SMOOTHINGS)
+    detector = settings.track.detector
+    if not detector.startswith("3ddfa:"):
+        _known("detector", detector, DETECTORS)
+    if settings.decode.ingest:
+        from pipeline.video.ingest import parse_ingest
+
+        parse_ingest(settings.decode.ingest)
+
+
+def _check_numbers(settings: Settings) -> None:
+    limits = [
+        ("--max-frames", settings.decode.max_frames, 1),
+        ("--face", settings.track.face, 0),
+        ("--steps", settings.invert.steps, 1),
+        ("--finetune-steps", settings.finetune.steps, 1),
+        ("--quality", settings.encode.quality, 0),
+    ]
+    for name, value, least in limits:
+        if value is not None and value < least:
+            raise UserError(f"{name} must be {least} or more, not {value}")
+    if settings.encode.quality is not None and settings.encode.quality > 51:
+        raise UserError(f"--quality is a CRF from 0 (lossless) to 51, not {settings.encode.quality}")
+    if settings.track.smoothing_window < 0:
+        raise UserError(f"--smoothing-window must not be negative, as {settings.track.smoothing_window:g} is")
+
+
+def _check_paths(settings: Settings) -> None:
+    generator, labels = settings.generator, settings.camera.labels
+    if generator != "bundled":
+        if Path(generator).suffix not in (".pkl", ".safetensors"):
+            raise UnknownNameError(
+                f"unknown generator '{generator}'; known: bundled, PATH.pkl, PATH.safetensors"
+            )
+        if not Path(generator).is_file():
+            raise UserError(f"--generator {generator}: there is no such file; check the path")
+    if labels is not None and not Path(labels).is_file():
+        raise UserError(f"--cameras {labels}: there is no such file; give EG3D's dataset.json")
+    if settings.track.detector.startswith("3ddfa:"):
+        model = Path(settings.track.detector.partition(":")[2])
+        if not model.is_file():
+            raise UserError(f"--detector 3ddfa:{model}: there is no such file; name the 3DDFA_V2 model")
+    if settings.invert.occluder_masks is not None:
+        from pipeline.occluder_masks import mask_files
+
+        mask_files(Path(settings.invert.occluder_masks))
+
+
+def _check_method(settings: Settings) -> None:
+    """The method's and the preset's names; loads torch, so it comes last."""
+    import torch
+
+    from inverters.base import get_inverter
+
+    device = settings.device
+    if device not in ("auto", "cpu") and not device.startswith("cuda"):
+        raise UnknownNameError(f"unknown device '{device}'; known: auto, cpu, cuda, cuda:N")
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count()
+        number = device.partition(":")[2] or "0"
+        if not number.isdigit() or int(number) >= count:
+            raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
+    get_inverter(settings.invert.method)

@@ -1,0 +1,186 @@
+"""Stages `composite` and `encode` of a job: soft masks, full frames, and the files made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.clip import U8
+from pipeline.outputs import (
+    FaceMasks,
+    describe,
+    held_rows,
+    panel_frames,
+    panel_labels,
+    row_images,
+)
+from pipeline.settings import DecodeSettings, EncodeSettings
+from pipeline.stages.composite import composite
+from pipeline.stages.decode import decode
+from pipeline.stages.edit import Variant
+from pipeline.stages.encode import encode
+from pipeline.video.codecs import suffix_for
+from pipeline.video.compare import side_by_side
+from storage import StageWriter, StoredArray, stage_key
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
+
+COMPOSITE_VERSION = 1
+ENCODE_VERSION = 1
+
+Files = dict[str, tuple[Path, str]]
+"""Path and hash of each output."""
+
+
+def images_of(job: Job, name: str) -> StoredArray:
+    """The rendered crops [K,S,S,3] of a variant; the reconstruction where nothing was asked for."""
+    result = job.results.get(f"edit/{name}")
+    return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
+
+
+def full_frame(job: Job) -> dict[str, Variant]:
+    """The variants that go back into the source's frames; a novel view does not fit there."""
+    return {name: variant for name, variant in job.variants.items() if variant.view is None}
+
+
+def store_masks(job: Job) -> None:
+    """The soft mask of every row and variant, cached."""
+    finetuned = job.results["finetune"]
+    rows = job.usable
+    for name, variant in full_frame(job).items():
+        images = images_of(job, name)
+        changed = bool(variant.edits)
+        masks = FaceMasks(
+            landmarks=job.track.landmarks[rows],
+            affines=job.crops.affine[rows],
+            size=job.crops.size,
+            settings=job.settings.composite,
+            blend=finetuned.arrays.get("blend") if variant.remove_occluder else None,
+            edited=images if changed else None,
+            plain=images_of(job, "removal")
+            if variant.remove_occluder
+            else finetuned.arrays["reconstruction"],
+        )
+
+        def compute(writer: StageWriter, masks: FaceMasks = masks) -> None:
+            stored = writer.array("masks", (len(rows), masks.size, masks.size), np.uint8)
+            for row in range(len(rows)):
+                stored.write(masks[row][None])
+                job.count(row + 1, len(rows))
+
+        inputs = [finetuned.key, job.results["align"].key, images.hash]
+        rules = asdict(job.settings.composite) | {"variant": asdict(variant)}
+        job.cached(f"composite/{name}", stage_key("composite", COMPOSITE_VERSION, rules, inputs), compute)
+
+
+def encode_all(job: Job) -> Files:
+    """Every video of the job, cached: full frames, the novel view, the crops, and all side by side."""
+    row_of = {int(frame): row for row, frame in enumerate(job.usable)}
+    suffix = suffix_for(job.settings.encode.codec)
+    generator, method = job.generator.card.name, job.settings.invert.method
+    files: Files = {}
+    for name, variant in full_frame(job).items():
+        comment = describe(variant, generator, method)
+
+        def frames(name: str = name) -> Iterator[U8]:
+            masks = job.results[f"composite/{name}"].arrays["masks"]
+            mixed = composite(
+                job.clip, job.crops, images_of(job, name), row_of, masks, job.settings.composite
+            )
+            return _timed(mixed, job)
+
+        inputs = [job.results[f"composite/{name}"].key, images_of(job, name).hash]
+        files[name] = _file(job, f"{name}{suffix}", frames, comment, inputs)
+    if "view" in job.variants:
+        images = images_of(job, "view")
+        comment = describe(job.variants["view"], generator, method)
+        files["view"] = _crop_file(job, "view", images, comment)
+    if job.settings.encode.crops:
+        name = next(n for n in ("removal_edited", "removal", "edited") if n in job.variants)
+        if job.settings.edit.edits and name == "removal":
+            name = "edited"
+        comment = describe(job.variants[name], generator, method)
+        files["crops"] = _crop_file(job, "crops", images_of(job, name), comment)
+    files["comparison"] = _comparison(job, files, row_of)
+    return files
+
+
+def _file(
+    job: Job,
+    file_name: str,
+    frames: Any,
+    comment: str,
+    inputs: list[str],
+    settings: EncodeSettings | None = None,
+    indices: list[int] | None = None,
+) -> tuple[Path, str]:
+    """One video through the cache; `frames` makes the frames when they are needed."""
+    settings = settings or job.settings.encode
+    total = len(job.clip) if indices is None else len(indices)
+
+    def compute(writer: StageWriter) -> None:
+        done = encode(
+            frames(),
+            job.clip,
+            writer.file(file_name),
+            settings,
+            comment,
+            indices,
+            lambda count: job.count(count, total),
+        )
+        writer.meta["notes"] = list(done.notes)
+
+    rules = {"codec": settings.codec, "quality": settings.quality, "comment": comment, "file": file_name}
+    key = stage_key("encode", ENCODE_VERSION, rules, [job.decode_key, *inputs])
+    result = job.cached(f"encode/{file_name}", key, compute)
+    for text in result.meta["notes"]:
+        job.note(text)
+    return result.file(file_name), result.file_hash(file_name)
+
+
+def _crop_file(job: Job, name: str, images: StoredArray, comment: str) -> tuple[Path, str]:
+    suffix = suffix_for(job.settings.encode.codec)
+    frames = [int(frame) for frame in job.usable]
+    return _file(job, f"{name}{suffix}", lambda: row_images(images), comment, [images.hash], indices=frames)
+
+
+def _comparison(job: Job, files: Files, row_of: Mapping[int, int]) -> tuple[Path, str]:
+    """Source, outputs and view beside each other; the outputs are read back from their files."""
+    names = [n for n in ("edited", "removal", "removal_edited", "view") if n in files]
+    if not job.settings.edit.edits and "removal" in names:
+        names.remove("edited")  # the plain reconstruction tells nothing beside the removal
+    labels = panel_labels(job.settings.edit)
+
+    def frames() -> Iterator[U8]:
+        streams: list[Iterable[U8]] = [panel_frames(job.clip, len(names) + 1)]
+        for name in names:
+            if name == "view":
+                streams.append(held_rows(images_of(job, name), row_of, len(job.clip)))
+            else:
+                workdir = job.cache.root / "ingest"
+                streams.append(decode(files[name][0], DecodeSettings(), workdir).frames())
+        return side_by_side(streams, [labels["source"], *(labels[name] for name in names)])
+
+    inputs = [files[name][1] for name in names]
+    settings = replace(job.settings.encode, codec="h264", quality=None)
+    return _file(job, "comparison.mp4", frames, "Edited with Invid: comparison", inputs, settings)
+
+
+def _timed(frames: Iterator[U8], job: Job) -> Iterator[U8]:
+    """Count the time spent on making frames as `composite`'s, not as `encode`'s."""
+    spent = 0.0
+    while True:
+        began = time.monotonic()
+        frame = next(frames, None)
+        spent += time.monotonic() - began
+        if frame is None:
+            break
+        yield frame
+    job.times["composite"].seconds += spent
+    job.times["encode"].seconds -= spent

@@ -1,0 +1,170 @@
+"""A tiny clip, and stand-ins for the face models and the generator, so that a whole job takes a second."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from inverters.base import Inversion
+from inverters.generators.card import CameraRule, CropRule
+from pipeline import job as job_module
+from pipeline.clip import Cameras, FaceTrack
+from pipeline.job import Job
+from pipeline.stages import camera, finetune, invert, track
+
+SIZE = 32
+FRAMES = 12
+WIDTH, HEIGHT = 96, 80
+
+
+def write_clip(path: Path, frames: int = FRAMES, width: int = WIDTH, height: int = HEIGHT) -> Path:
+    """A clip with a moving disc and a tone, 12 frames a second."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=12, options={"crf": "12", "bf": "0"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        audio = container.add_stream("aac", rate=16000)
+        audio.layout = "mono"
+        y, x = np.mgrid[:height, :width]
+        for t in range(frames):
+            frame = np.full((height, width, 3), 90, np.uint8)
+            frame[(x - 40 - t) ** 2 + (y - 40) ** 2 < 400] = (200, 160, 130)
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = t, Fraction(1, 12)
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        time = np.arange(16000 * frames // 12) / 16000
+        sound = av.AudioFrame.from_ndarray(
+            (np.sin(2 * np.pi * 440 * time) * 8000).astype(np.int16)[None], format="s16", layout="mono"
+        )
+        sound.sample_rate, sound.pts = 16000, 0
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+    return path
+
+
+class FakeGenerator:
+    """What the pipeline reads of a generator."""
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(img_resolution=SIZE)
+        self.card = SimpleNamespace(
+            name="fake",
+            fingerprint="f" * 64,
+            crop_rule=CropRule(),
+            camera_rule=CameraRule(),
+            directions={"smile": torch.ones(4), "age": torch.ones(4)},
+            landmarks3d={},
+            config=self.config,
+        )
+
+
+@dataclass
+class Fakes:
+    """How often each stand-in was asked, and knobs for the tests."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    no_face: tuple[int, ...] = (3,)
+    interpolated: tuple[int, ...] = (5,)
+    fail_in: str = ""
+    error: BaseException = field(default_factory=KeyboardInterrupt)
+    checkpoints: list[Path] = field(default_factory=list)
+
+    def count(self, name: str) -> None:
+        self.calls[name] += 1
+        if name == self.fail_in:
+            raise self.error
+
+
+class FakeRenderer:
+    """Renders each row's crop from its code: grey level, brighter by the edit, red channel off by removal."""
+
+    def __init__(self, fakes: Fakes, inversion: Inversion) -> None:
+        self.fakes, self.inversion = fakes, inversion
+
+    def render(self, rows: Any, cam2world: Any, intrinsics: Any, ws: Any = None, **how: Any) -> Any:
+        self.fakes.calls["render"] += len(rows)
+        codes = self.inversion.ws[rows] if ws is None else ws
+        level = codes.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+        image = level.expand(len(rows), 3, SIZE, SIZE).clone()
+        if how.get("remove_occluder"):
+            image[:, 0] = -0.5
+        blend = torch.zeros(len(rows), 1, SIZE // 2, SIZE // 2)
+        blend[..., :4, :4] = 0.9
+        return SimpleNamespace(image=image, blend=blend)
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """Put the stand-ins in the place of the models."""
+    fakes = Fakes()
+    ring = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+
+    def fake_track(clip: Any, settings: Any, on_frame: Any = None, model: Any = None) -> FaceTrack:
+        fakes.count("track")
+        count = len(clip)
+        status = np.full(count, 2, np.uint8)
+        status[list(fakes.no_face)] = 0
+        status[list(fakes.interpolated)] = 1
+        circle = np.stack([40 + 14 * np.cos(ring), 40 + 14 * np.sin(ring)], -1)
+        five = {36: (34, 34), 39: (38, 34), 42: (44, 34), 45: (48, 34), 30: (41, 40), 48: (36, 48), 54: (46, 48)}
+        for index, point in five.items():
+            circle[index] = point
+        landmarks = np.repeat(circle[None], count, 0).astype(np.float32)
+        landmarks[status == 0] = np.nan
+        for t in range(count):
+            if on_frame is not None:
+                on_frame(t + 1, count)
+        return FaceTrack(landmarks, np.full((count, 478, 2), np.nan, np.float32), status, "fake")
+
+    def fake_cameras(found: FaceTrack, *rest: Any) -> Cameras:
+        fakes.count("camera")
+        poses = np.repeat(np.eye(4, dtype=np.float32)[None], len(found.status), 0)
+        poses[:, 1, 1] = poses[:, 2, 2] = -1
+        poses[:, 2, 3] = 2.7
+        lens = np.array([[4.2647, 0, 0.5], [0, 4.2647, 0.5], [0, 0, 1]], np.float32)
+        intrinsics = np.repeat(lens[None], len(found.status), 0)
+        poses[found.status == 0] = np.nan
+        intrinsics[found.status == 0] = np.nan
+        return Cameras(poses, intrinsics)
+
+    def fake_invert(generator: Any, problem: Any, settings: Any, folder: Path, on_step: Any) -> Inversion:
+        fakes.checkpoints.append(folder)
+        (folder / "state").write_text("half way")
+        fakes.count("invert")
+        on_step(1, 1, {"total": 0.5})
+        level = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
+        ws = (level.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
+        return Inversion(
+            "in-n-out", "draft", "f" * 64, problem.frames, ws, history={"total": [1.0, 0.5]}, info={"loss": "none"}
+        )
+
+    def fake_finetune(
+        generator: Any, problem: Any, inversion: Inversion, a: Any, b: Any, folder: Path, on_step: Any
+    ) -> Inversion:
+        fakes.count("finetune")
+        return inversion
+
+    def fake_edit(ws: Any, times: Any, edits: Any, generator: Any, ease: float) -> Any:
+        fakes.count("edit")
+        return ws + 0.2 * sum(edit.strength for edit in edits)
+
+    editing = ModuleType("inverters.editing.edit")
+    editing.edit_codes = fake_edit  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "inverters.editing.edit", editing)
+    monkeypatch.setattr(track, "track", fake_track)
+    monkeypatch.setattr(camera, "estimate_cameras", fake_cameras)
+    monkeypatch.setattr(invert, "invert", fake_invert)
+    monkeypatch.setattr(finetune, "finetune", fake_finetune)
+    monkeypatch.setattr(Job, "generator", FakeGenerator())
+    monkeypatch.setattr(Job, "renderer", lambda self: FakeRenderer(fakes, self.tuned))
+    assert job_module.track_stage is track
+    return fakes

@@ -1,0 +1,90 @@
+"""ingest: filters by name into a lossless copy, sound and tags kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
+from pipeline.settings import DecodeSettings
+from pipeline.stages.decode import decode
+from pipeline.video.ingest import ingest, parse_ingest
+from tests.pipeline.video.media import audio_packets, ffmpeg, index_of, make_video
+
+
+def test_spec_is_normalised_and_checked():
+    assert parse_ingest(" deinterlace, tonemap,fps=25") == ("deinterlace", "tonemap", "fps=25")
+    assert parse_ingest("fps=29.97") == ("fps=2997/100",)
+    assert parse_ingest("fps=30000/1001") == ("fps=30000/1001",)
+    for bad in ("denoise", "tonemap=1", "", "fps=25,,tonemap"):
+        with pytest.raises(UnknownNameError, match=r"known: deinterlace, tonemap, fps"):
+            parse_ingest(bad)
+    for bad in ("fps=", "fps=0", "fps=-3", "fps=fast", "fps=1/0"):
+        with pytest.raises(UserError, match="fps"):
+            parse_ingest(bad)
+
+
+def test_constant_rate_from_variable_rate_with_sound(tmp_path):
+    source = make_video(tmp_path / "a.mp4", pts=[0, 1, 2, 8, 9, 14, 15, 29], count=8, audio="aac")
+    clip = decode(source, DecodeSettings(ingest="fps=25"), tmp_path / "work")
+    assert np.diff(clip.times) == pytest.approx(np.full(len(clip) - 1, 0.04), abs=1e-6)
+    assert len(clip) == 25
+    shown = [index_of(frame) for frame in clip.frames()]
+    assert shown == sorted(shown) and shown[0] == 0 and shown[-1] == 7
+    assert clip.path.parent == tmp_path / "work" and clip.has_audio
+    assert [data for _, data in audio_packets(clip.path)] == [data for _, data in audio_packets(source)]
+    plain = decode(source, DecodeSettings(), tmp_path / "work")
+    assert plain.content_hash != clip.content_hash and plain.path == source
+
+
+def test_the_copy_is_lossless_keeps_colour_tags_and_is_used_again(tmp_path):
+    source = make_video(tmp_path / "a.mp4", matrix=1, range_=2)
+    first = decode(source, DecodeSettings(), tmp_path)
+    second = decode(source, DecodeSettings(ingest="tonemap"), tmp_path / "work")  # not HDR: nothing to map
+    assert (second.color["matrix"], second.color["range"]) == (1, 2)
+    assert all(np.array_equal(a, b) for a, b in zip(first.frames(), second.frames(), strict=True))
+    stamp = second.path.stat().st_mtime_ns
+    assert ingest(source, "tonemap", tmp_path / "work") == second.path
+    assert second.path.stat().st_mtime_ns == stamp
+    assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def test_deinterlacing_removes_the_combs(tmp_path):
+    woven = tmp_path / "woven.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=50:d=0.4", "-vf", "tinterlace=interleave_top",
+           "-c:v", "libx264", "-flags", "+ildct+ilme", "-crf", "4", woven)  # fmt: skip
+    plain = decode(woven, DecodeSettings(), tmp_path)
+    assert any("deinterlace" in note for note in plain.notes)
+    mended = decode(woven, DecodeSettings(ingest="deinterlace"), tmp_path / "work")
+    assert len(mended) == len(plain) and not mended.color["interlaced"]
+
+    def combs(clip):
+        rows = [frame.astype(int).mean(-1) for frame in clip.frames()]
+        return np.mean([np.abs(r[1:-1] - (r[:-2] + r[2:]) / 2).mean() for r in rows])
+
+    assert combs(mended) < 0.8 * combs(plain)
+
+
+def test_tone_mapping_brings_pq_into_range(tmp_path):
+    pictures = [
+        np.full((64, 96, 3), 130, np.uint8)
+    ] * 3  # PQ 0.51: about 100 cd/m2, white on an ordinary screen
+    source = tmp_path / "hdr.mp4"
+    make_video(tmp_path / "raw.mkv", count=3, pictures=pictures, pix_fmt="yuv420p10le")
+    ffmpeg("-i", tmp_path / "raw.mkv", "-vf", "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084:range=tv",
+           "-c:v", "libx264", "-pix_fmt", "yuv420p10le", source)  # fmt: skip
+    plain = decode(source, DecodeSettings(), tmp_path)
+    assert any("tonemap" in note for note in plain.notes)
+    mapped = decode(source, DecodeSettings(ingest="tonemap"), tmp_path / "work")
+    assert mapped.color["transfer"] == 1 and mapped.color["matrix"] == 1
+    (frame, *_) = mapped.frames()
+    assert frame.mean() > 150 and np.ptp(frame.reshape(-1, 3).mean(0)) < 4
+
+
+def test_failures_leave_nothing(tmp_path):
+    with pytest.raises(InputVideoError, match="no such file"):
+        ingest(tmp_path / "none.mp4", "fps=25", tmp_path / "work")
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        ingest(make_video(tmp_path / "a.mp4"), "fps=25", blocked / "work")
