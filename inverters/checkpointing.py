@@ -1,6 +1,8 @@
-"""Checkpoints of an inversion: one file, written aside and renamed, so that a reader sees a whole one or none.
+"""Checkpoints of an inversion: one file, written aside and renamed, so that a reader sees a whole one or
+none.
 
-The file is safetensors; a JSON text in its header holds the step, the history and the key of the job it belongs to.
+The file is safetensors; a JSON text in its header holds the step, the history and the key of the job it
+belongs to.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class CheckpointStore:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         header = {"invid": json.dumps({"job": self.job, "meta": checkpoint.meta})}
-        # A view of one storage may be saved under two names, which safetensors refuses; each gets its own memory.
+        # A view of one storage may be saved under two names, which safetensors refuses; each gets its own
+        # memory.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in sorted(checkpoint.tensors.items())}
         side = self.path.with_suffix(".partial")
         save_file(tensors, side, header)
@@ -52,7 +55,9 @@ class CheckpointStore:
         side.replace(self.path)
 
     def load(self) -> Checkpoint | None:
-        """The checkpoint, or None where there is none, it is damaged, or it belongs to another job (both logged)."""
+        """The checkpoint, or None where there is none, it is damaged, or it belongs to another job (both
+        logged).
+        """
         if self.path is None or not self.path.exists():
             return None
         try:

@@ -1,7 +1,7 @@
 """Coordinates of a generator's latent space in which a standard normal is the prior.
 
-Optimising w itself moves 512 numbers of very different meaning at one rate. Here a code has few coordinates of unit
-spread, so that one learning rate suits all and the distance from zero says how unlikely a face is.
+Optimising w itself moves 512 numbers of very different meaning at one rate. Here a code has few coordinates
+of unit spread, so that one learning rate suits all and the distance from zero says how unlikely a face is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class LatentSpace:
 def latent_space(generator: Any, components: int = 64) -> LatentSpace:
     """The coordinates that suit a generator.
 
-    Where the first entries of z have meaning (`card.parameters`), they are the coordinates, through the mapping. Else the
-    first `components` principal axes of w over 4,096 random z (GANSpace, Harkonen et al. 2020), each scaled to unit spread.
+    Where the first entries of z have meaning (`card.parameters`), they are the coordinates, through the
+    mapping. Else the first `components` principal axes of w over 4,096 random z (GANSpace, Harkonen et al.
+    2020), each scaled to unit spread.
     """
     device = generator.backbone.mapping.w_avg.device
     card, z_dim = generator.card, generator.config.z_dim

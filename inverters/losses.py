@@ -1,4 +1,6 @@
-"""Losses of the inversion methods. Images are float32 [N,3,H,W] in [-1,1]; per-ray colours [..., 3] in [-1,1]."""
+"""Losses of the inversion methods. Images are float32 [N,3,H,W] in [-1,1]; per-ray colours [..., 3] in
+[-1,1].
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def latent_distance(ws: Tensor, w_avg: Tensor, squared: bool = True) -> Tensor:
 def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> Tensor:
     """How far the layers of a W+ code lie from the first. In-N-Out, section 4.1, L_delta.
 
-    Args: ws [N,L,D]; `squared` as in the paper, else plain norms as released; `skip_last` leaves out the last layer.
+    Args: ws [N,L,D]; `squared` as in the paper, else plain norms as released; `skip_last` leaves out the last
+    layer.
     Returns a scalar: sum over layers, mean over N.
     """
     stop = ws.shape[1] - 1 if skip_last else ws.shape[1]
@@ -36,7 +39,8 @@ def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> T
 def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> Tensor:
     """Binary entropy H(b^skew) of blend weights. In-N-Out, section 4.3, eq. 6; skew from D2NeRF.
 
-    Args: blend [...,K] in [0,1], K samples a ray; `reduction` over the samples: "sum" (paper) or "mean" (release).
+    Args: blend [...,K] in [0,1], K samples a ray; `reduction` over the samples: "sum" (paper) or "mean"
+    (release).
     Returns a scalar, mean over rays.
     """
     b = blend.clamp(1e-6, 1 - 1e-6) ** skew
@@ -45,7 +49,9 @@ def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> T
 
 
 def blend_area(blend: Tensor) -> Tensor:
-    """Mean over rays of the squared largest blend on the ray (D2NeRF; in the released In-N-Out, not in its paper)."""
+    """Mean over rays of the squared largest blend on the ray (D2NeRF; in the released In-N-Out, not in its
+    paper).
+    """
     return blend.amax(-1).square().mean()
 
 
@@ -62,8 +68,8 @@ def robust_weights(residual: Tensor, scale: float | Tensor) -> Tensor:
 def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     """L1 between depth and a reference known up to scale and shift in disparity. In-N-Out, eq. 7.
 
-    Both [R] > 0 on the same rays; each disparity is normalised by its median and mean absolute deviation (MiDaS), and the
-    reference is brought to the scale of `depth` without gradient. Returns a scalar.
+    Both [R] > 0 on the same rays; each disparity is normalised by its median and mean absolute deviation
+    (MiDaS), and the reference is brought to the scale of `depth` without gradient. Returns a scalar.
     """
     with torch.no_grad():
         disparity, wanted = 1 / depth, 1 / reference
@@ -77,7 +83,8 @@ def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
 def multiscale_loss(image: Tensor, target: Tensor) -> Tensor:
     """A perceptual stand-in that needs no weights: L1, slopes and local structure at up to four scales.
 
-    image, target [N,3,H,W] in [-1,1], sides from 8 pixels. Returns a scalar; 0 for equal images, about 1 for unrelated.
+    image, target [N,3,H,W] in [-1,1], sides from 8 pixels. Returns a scalar; 0 for equal images, about 1 for
+    unrelated.
     """
     total = image.new_zeros(())
     scales = 0
@@ -88,7 +95,9 @@ def multiscale_loss(image: Tensor, target: Tensor) -> Tensor:
         scales += 1
         image, target = F.avg_pool2d(image, 2), F.avg_pool2d(target, 2)
     if scales == 0:
-        raise ValueError(f"images of {list(image.shape[-2:])} pixels are too small; the sides must be at least 8")
+        raise ValueError(
+            f"images of {list(image.shape[-2:])} pixels are too small; the sides must be at least 8"
+        )
     return total / (3 * scales)
 
 
@@ -102,7 +111,11 @@ def _structure(image: Tensor, target: Tensor, window: int = 5) -> Tensor:
     return ((2 * cov + 3.6e-3) / (var_a + var_b + 3.6e-3)).mean()  # C2 of SSIM, (0.03 x range 2)^2
 
 
-_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+_BACKBONES = {
+    "vgg": "vgg16-397923af.pth",
+    "alex": "alexnet-owt-7be5be79.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
 
 
 def lpips_weights(net: str) -> Path | None:
@@ -112,7 +125,9 @@ def lpips_weights(net: str) -> Path | None:
 
 
 def load_lpips(net: str, spatial: bool = False) -> Any | None:
-    """The LPIPS network `net` ("vgg", "alex", "squeeze"), frozen, or None where package or weights are absent."""
+    """The LPIPS network `net` ("vgg", "alex", "squeeze"), frozen, or None where package or weights are
+    absent.
+    """
     if lpips_weights(net) is None:
         return None
     try:

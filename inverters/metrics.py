@@ -1,4 +1,6 @@
-"""Measures of a reconstruction. Images are [N,3,H,W] in [-1,1], brought to [0,1] before measuring; results are per image."""
+"""Measures of a reconstruction. Images are [N,3,H,W] in [-1,1], brought to [0,1] before measuring; results
+are per image.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,11 @@ def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range [0,1].
+    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range
+    [0,1].
 
-    Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [-1,1], 1 for equal images: the mean over channels
-    and over the windows that lie wholly inside.
+    Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [-1,1], 1 for equal images: the
+    mean over channels and over the windows that lie wholly inside.
     """
     if min(image.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of at least 11 pixels a side, not {list(image.shape[-2:])}")
@@ -50,7 +53,9 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    value = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    value = (
+        (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    )
     return value.flatten(1).mean(1)
 
 
@@ -64,7 +69,8 @@ def _lpips_network(net: str, device: str) -> Any | None:
 def lpips(image: Tensor, target: Tensor, net: str = "alex") -> Tensor | None:
     """Learned perceptual distance (Zhang et al. 2018, v0.1). 0 for equal images; lower is better.
 
-    Images [N,3,H,W] in [-1,1]. Returns [N], or None where the weights are not in the local cache (nothing is fetched).
+    Images [N,3,H,W] in [-1,1]. Returns [N], or None where the weights are not in the local cache (nothing is
+    fetched).
     """
     network = _lpips_network(net, str(image.device))
     return None if network is None else network(image.clamp(-1, 1), target.clamp(-1, 1)).flatten()

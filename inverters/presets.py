@@ -1,7 +1,8 @@
 """Named hyper-parameters of the inversion methods; beside each number, where it comes from.
 
-`paper` is In-N-Out's section 5.1; `released-masked` and `released-maskfree` are the two recipes of its public code
-(Twizwei/in-n-out); `draft` suits two CPU cores and short clips, `fast` a small GPU or a patient CPU: both are ours.
+`paper` is In-N-Out's section 5.1; `released-masked` and `released-maskfree` are the two recipes of its public
+code (Twizwei/in-n-out); `draft` suits two CPU cores and short clips, `fast` a small GPU or a patient CPU:
+both are ours.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class CodePreset:
     fine: int | None = None
     """Samples a ray; None takes the generator's."""
     coordinates: bool = False
-    """Optimise in the latent space's own coordinates (see `latents`), then in W+; else in W+ from the start."""
+    """Optimise in the latent space's own coordinates (see `latents`), then in W+; else in W+ from the
+    start.
+    """
     candidates: int = 0
     """Random faces tried as a beginning; 0 begins at the mean."""
     rate: float = 1e-3
@@ -42,7 +45,9 @@ class CodePreset:
     ratio: float = 1.0
     schedule: str = "constant"
     robust: tuple[float, float] | None = None
-    """Scales from and to which the robust loss narrows, in [-1,1] colour units; None is a plain squared error."""
+    """Scales from and to which the robust loss narrows, in [-1,1] colour units; None is a plain squared
+    error.
+    """
     at_image: bool = False
     """Compare the final image too, not only the raw one."""
     lambda_perceptual: float = 0.0
@@ -67,6 +72,9 @@ class JointPreset:
     growth: float = 0.0
     frames_per_step: int = 1
     rays: int = 0
+    """Random rays a frame and step; 0 takes whole raw frames."""
+    patch: int = 0
+    """Side in raw pixels of a square of one frame that joins each step, for the losses on the final image."""
     coarse: int | None = None
     fine: int | None = None
     init: OODInit = field(default_factory=OODInit)
@@ -80,7 +88,7 @@ class JointPreset:
     """Of the squared colour error over the rays of a frame."""
     lambda_perceptual: float = 0.0
     lambda_image: float = 0.0
-    """Squared error of the final image, super-resolution frozen."""
+    """Squared error of the final image (whole frames or the patch), super-resolution frozen."""
     lambda_ood: float = 0.0
     """Squared error of the OOD field alone inside the occluder's mask, where masks are given."""
     lambda_entropy: float = 0.0
@@ -88,7 +96,9 @@ class JointPreset:
     skew: float = 1.0
     lambda_area: float = 0.0
     residual_prior: tuple[float, float] | None = None
-    """(scale, price): blend costs `price` where the codes' own error is far below `scale`, nothing where it is far above."""
+    """(scale, price): blend costs `price` where the codes' own error is far below `scale`, nothing where it
+    is far above.
+    """
     lambda_delta: float = 0.0
     lambda_w: float = 0.0
     squared: bool = True
@@ -237,7 +247,14 @@ _DRAFT = Preset(
         residual_prior=(0.25, 0.05),
     ),
     tune=TunePreset(
-        steps=60, growth=0.3, frames_per_step=2, max_frames=10, rate=2e-3, schedule="warmup_cosine", coarse=24, fine=24
+        steps=60,
+        growth=0.3,
+        frames_per_step=2,
+        max_frames=10,
+        rate=2e-3,
+        schedule="warmup_cosine",
+        coarse=24,
+        fine=24,
     ),
     render=(24, 24),
 )
@@ -270,7 +287,9 @@ def get_preset(name: str) -> Preset:
 
 
 def step_count(steps: int, epochs: int, growth: float, frames: int, per_step: int) -> int:
-    """Steps of a stage: whole epochs where given, else `steps` grown by (frames / 30) ** growth from 30 frames on."""
+    """Steps of a stage: whole epochs where given, else `steps` grown by (frames / 30) ** growth from 30
+    frames on.
+    """
     if epochs:
         return epochs * -(-frames // min(per_step, frames))
     return round(steps * max(1.0, frames / 30) ** growth)

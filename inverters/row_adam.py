@@ -1,7 +1,8 @@
 """Adam for tables of which each step touches a few rows: rows that were not seen do not move.
 
-A dense Adam over a table of per-frame codes moves every frame at every step by its momentum, seen or not. Here moments
-and step counts belong to rows, and the cost of a step is that of its rows, however long the clip.
+A dense Adam over a table of per-frame codes moves every frame at every step by its momentum, seen or not.
+Here moments and step counts belong to rows, and the cost of a step is that of its rows, however long the
+clip.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from torch import Tensor
 class RowAdam:
     """Adam (Kingma and Ba 2014) over the rows of one table `values` [K,...], updated in place."""
 
-    def __init__(self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+    def __init__(
+        self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
+    ) -> None:
         self.values = values.detach()
         self.first = torch.zeros_like(self.values)
         self.second = torch.zeros_like(self.values)
@@ -26,7 +29,9 @@ class RowAdam:
 
     @torch.no_grad()
     def step(self, rows: Tensor, gradient: Tensor | None, rate: float) -> None:
-        """One Adam step of these rows at learning rate `rate`; None (the rows were not used) changes nothing."""
+        """One Adam step of these rows at learning rate `rate`; None (the rows were not used) changes
+        nothing.
+        """
         if gradient is None:
             return
         beta1, beta2 = self.betas
@@ -52,7 +57,9 @@ class RowAdam:
 class DenseAdam(RowAdam):
     """The same arithmetic for a whole tensor, kept as a table of one row."""
 
-    def __init__(self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+    def __init__(
+        self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
+    ) -> None:
         super().__init__(values.unsqueeze(0), betas, epsilon)
         self._all = torch.zeros(1, dtype=torch.int64, device=values.device)
 

@@ -12,7 +12,9 @@ from inverters.rendering.rays import pixel_centres, rays_at
 
 
 class Targets:
-    """Rows of a problem as tensors. Raw-size targets are kept once read (3 bytes a pixel); crops are read on demand."""
+    """Rows of a problem as tensors. Raw-size targets are kept once read (3 bytes a pixel); crops are read on
+    demand.
+    """
 
     def __init__(self, problem: InversionProblem, resolution: int, device: torch.device) -> None:
         self.problem, self.resolution, self.device = problem, resolution, device
@@ -75,7 +77,8 @@ def _read(source: CropSource, rows: Tensor) -> Tensor:
 
 
 def frames_of_step(step: int, per_step: int, count: int, seed: int) -> Tensor:
-    """Distinct rows [min(per_step, count)] that step `step` visits: shuffled epochs, so that all are seen equally.
+    """Distinct rows [min(per_step, count)] that step `step` visits: shuffled epochs, so that all are seen
+    equally.
 
     A function of its arguments alone, so that a run that continues visits what it would have visited.
     """

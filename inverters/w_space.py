@@ -1,4 +1,6 @@
-"""W+ inversion of a whole clip: w_t = shared code + residual_t (In-N-Out, section 4.1; the ablation without OOD)."""
+"""W+ inversion of a whole clip: w_t = shared code + residual_t (In-N-Out, section 4.1; the ablation without
+OOD).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ FRAMES_FROM = 0.2
 class CodeFit:
     """Fits the codes of all frames of a problem; a stage for `fitting.Run`.
 
-    ws_t = to_w(shared + frame_t) in every layer + offset + ratio * residual_t, of which a preset moves the coordinates
-    (`shared`, `frame`) and `offset`, or `offset` and `residual`.
+    ws_t = to_w(shared + frame_t) in every layer + offset + ratio * residual_t, of which a preset moves the
+    coordinates (`shared`, `frame`) and `offset`, or `offset` and `residual`.
     """
 
     name = "codes"
@@ -87,9 +89,7 @@ class CodeFit:
     def ws(self, rows: Tensor) -> Tensor:
         """Codes [n,num_ws,w_dim] of these rows."""
         residual = None if self.preset.coordinates else self.residual.values[rows]
-        return self._compose(
-            self.shared.values[0], self.frame.values[rows], self.offset.values[0], residual
-        )
+        return self._compose(self.shared.values[0], self.frame.values[rows], self.offset.values[0], residual)
 
     def all_ws(self) -> Tensor:
         """Codes [K,num_ws,w_dim] of all rows."""
@@ -97,7 +97,9 @@ class CodeFit:
 
     @torch.no_grad()
     def _beginning(self) -> Tensor:
-        """Shared coordinates [D]: zero, or, of random faces, the mean of those that each of a few frames likes best."""
+        """Shared coordinates [D]: zero, or, of random faces, the mean of those that each of a few frames
+        likes best.
+        """
         count = self.preset.candidates
         zero = torch.zeros(self.space.dim, device=self.targets.device)
         if count == 0:
@@ -111,7 +113,9 @@ class CodeFit:
         faces = self.space.sample(count, self.rng)
         errors = []
         for face in faces:
-            planes = self.generator.planes(self.space.to_w(face[None])[:, None].expand(-1, self.generator.num_ws, -1))
+            planes = self.generator.planes(
+                self.space.to_w(face[None])[:, None].expand(-1, self.generator.num_ws, -1)
+            )
             seen = render_rays(planes, self.generator.decoder, *rays, self.sampling).features[..., :3]
             errors.append((losses.charbonnier(seen - wanted).mean(-1) * keep).mean(1))
         best = torch.stack(errors).argmin(0)
@@ -158,7 +162,8 @@ class CodeFit:
             terms = {"colour": (square * keep).sum() / keep.sum().clamp_min(1) / 3}
         else:
             scale = geometric(i, self.steps, *self.robust)
-            # Geman-McClure: an occluder's pixels, far off whatever the face, lose their pull as the scale narrows.
+            # Geman-McClure: an occluder's pixels, far off whatever the face, lose their pull as the scale
+            # narrows.
             terms = {"colour": (keep * square / (1 + square / scale**2)).mean()}
         whole = pixels.shape[1] == targets.resolution**2
         if p.lambda_perceptual and whole:
@@ -226,7 +231,9 @@ def invert_w_plus(
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Inversion:
-    """W+ over the whole clip, by plain squared error (and LPIPS where the preset has it); `steps` replaces the preset's."""
+    """W+ over the whole clip, by plain squared error (and LPIPS where the preset has it); `steps` replaces
+    the preset's.
+    """
     chosen = get_preset(preset)
     generator.requires_grad_(False)
     codes = replace(chosen.codes, robust=None)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +139,15 @@ def _run_process(args: argparse.Namespace) -> int:
     cache = args.cache or default_cache()
     with Progress() if args.quiet else TextProgress(stream) as progress:
         progress.start("checking")
-        from pipeline.validate import check_request
+        from pipeline.validate import check_request, default_preset
 
         check_request(args.input, out, settings)
         progress.start("loading")
         from pipeline.job import Job
+
+        if args.preset is None:
+            preset = default_preset(settings.device)
+            settings = replace(settings, invert=replace(settings.invert, preset=preset))
 
         job = Job(args.input, out, cache, settings, progress)
         try:

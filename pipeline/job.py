@@ -28,7 +28,7 @@ from pipeline.stages import track as track_stage
 from storage import CacheDamagedError, StageCache, StageResult, StageWriter, file_hash, folder_hash, stage_key
 
 if TYPE_CHECKING:
-    from inverters.base import Inversion, InversionProblem
+    from inverters.base import InversionProblem
 
 STAGES = (
     "decode",
@@ -77,7 +77,7 @@ class Job:
         return self.manifest
 
     def step(self, name: str) -> None:
-        """One stage. What it finds damaged in the cache is dropped and computed again, with all it depends on."""
+        """One stage. What it finds damaged in the cache is dropped and computed again."""
         for _ in range(_MOST_REPAIRS):
             try:
                 return self._timed(name)
@@ -126,6 +126,12 @@ class Job:
     def count(self, done: int, total: int) -> None:
         """Progress in frames."""
         self.progress.update(done, total, None, "frames")
+
+    def _resuming(self, folder: Path) -> Path:
+        """Say so where a checkpoint was found; returns the folder."""
+        if any(folder.iterdir()):
+            self.progress.note(f"{self.current}: going on from the checkpoint of an earlier run")
+        return folder
 
     def _steps(self, done: int, total: int, losses: dict[str, float]) -> None:
         self.progress.update(done, total, losses, "steps")
@@ -287,20 +293,20 @@ class Job:
         settings = self.settings.invert
 
         def compute(writer: StageWriter) -> None:
-            folder = self.cache.checkpoint_dir(writer.key)
+            folder = self._resuming(self.cache.checkpoint_dir(writer.key))
             found = invert_stage.invert(self.generator, self.problem, settings, folder, self._steps)
-            _store(writer, found)
+            invert_stage.store(writer, found)
 
         rules = asdict(settings) | {"generator": self.generator.card.fingerprint}
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
         inputs = [self.results["align"].key, self.results["camera"].key]
         key = stage_key("invert", invert_stage.VERSION, rules, inputs)
-        self.inversion = _load(self.cached("invert", key, compute))
+        self.inversion = invert_stage.load(self.cached("invert", key, compute))
 
     def _finetune(self) -> None:
         def compute(writer: StageWriter) -> None:
-            folder = self.cache.checkpoint_dir(writer.key)
+            folder = self._resuming(self.cache.checkpoint_dir(writer.key))
             self.tuned = finetune_stage.finetune(
                 self.generator,
                 self.problem,
@@ -310,7 +316,7 @@ class Job:
                 folder,
                 self._steps,
             )
-            _store(writer, self.tuned)
+            invert_stage.store(writer, self.tuned)
             finetune_stage.store_reconstruction(writer, self.renderer(), self.problem, self.count)
 
         key = stage_key(
@@ -319,7 +325,11 @@ class Job:
             asdict(self.settings.finetune),
             [self.results["invert"].key],
         )
-        self.tuned = _load(self.cached("finetune", key, compute))
+        self.tuned = invert_stage.load(self.cached("finetune", key, compute))
+        if str(self.tuned.info.get("perceptual_loss", "")).startswith("multiscale"):
+            self.note(
+                "LPIPS has no weights in the local cache: a multi-scale loss without weights took its place"
+            )
 
     def _edit(self) -> None:
         self.variants = edit_stage.variants(self.settings.edit)
@@ -387,16 +397,3 @@ class Job:
             record.stages[-1].seconds = 0.0
             write_manifest(folder.draft / MANIFEST, self.manifest)
             folder.publish(last=[MANIFEST])
-
-
-def _store(writer: StageWriter, inversion: Inversion) -> None:
-    arrays, meta = invert_stage.to_arrays(inversion)
-    for name, array in arrays.items():
-        writer.put(f"{invert_stage.PREFIX}{name}", array)
-    writer.meta |= meta
-
-
-def _load(result: StageResult) -> Inversion:
-    prefix = invert_stage.PREFIX
-    found = {k.removeprefix(prefix): a.read() for k, a in result.arrays.items() if k.startswith(prefix)}
-    return invert_stage.from_arrays(found, result.meta)

@@ -100,7 +100,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
             "time": clip.times.tolist(),
             **{k: _spread(v, usable, len(clip)) for k, v in quality.items()},
         },
-        "loss_used": record.results["invert"].meta["info"].get("loss"),
+        "loss_used": measured.meta["info"].get("perceptual_loss"),
         "arrays": {
             f"{name}/{array}": stored.hash
             for name, result in record.results.items()

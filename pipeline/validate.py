@@ -95,6 +95,7 @@ def _check_method(settings: Settings) -> None:
     import torch
 
     from inverters.base import get_inverter
+    from inverters.presets import get_preset
 
     device = settings.device
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
@@ -105,3 +106,16 @@ def _check_method(settings: Settings) -> None:
         if not number.isdigit() or int(number) >= count:
             raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
     get_inverter(settings.invert.method)
+    preset = get_preset(settings.invert.preset)
+    if preset.joint.lambda_ood and settings.invert.occluder_masks is None:
+        raise UserError(
+            f"--preset {preset.name} is made for masks; give --occluder-masks DIR, or another preset"
+        )
+
+
+def default_preset(device: str) -> str:
+    """`draft` where the generator will run on a CPU, `fast` on CUDA."""
+    import torch
+
+    on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return "fast" if on_cuda else "draft"

@@ -127,7 +127,10 @@ class StageWriter:
             }
             path = self._folder / MANIFEST
             path.write_text(json.dumps(manifest, indent=1))
-            _sync(self._folder)
+            # Chunks are not flushed one by one, which takes 7 ms each: their checksums find what a power cut
+            # lost. The manifest and the names are, so that a result is never half known.
+            for written in (path, self._folder):
+                _sync_one(written)
             target = self._root / self.key
             try:
                 self._folder.rename(target)
@@ -157,14 +160,6 @@ class StageWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _sync(folder: Path) -> None:
-    """Everything below `folder` is on the disk before the rename names it."""
-    for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            _sync_one(Path(parent) / name)
-        _sync_one(Path(parent))
 
 
 def _sync_one(path: Path) -> None:

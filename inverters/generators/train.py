@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.pretrain import pretrain_mapping
 from inverters.generators.supervision import HeadBatches, PointSettings
 from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 from inverters.heads.params import NUM_PARAMETERS, to_z
@@ -38,7 +39,7 @@ BUNDLED_CONFIG = GeneratorConfig(
     z_dim=512,
     w_dim=512,
     c_dim=0,
-    mapping_layers=2,
+    mapping_layers=4,
     mapping_features=512,
     channel_base=3072,
     channel_max=192,
@@ -55,7 +56,8 @@ BUNDLED_CONFIG = GeneratorConfig(
 class TrainSettings:
     """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers the rate.
 
-    Planes grow to full size at step `grow_at` (half size before); image patches join at step `patches_from`.
+    The mapping alone learns for `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before);
+    image patches join at step `patches_from`.
     """
 
     minutes: float = 60.0
@@ -67,6 +69,7 @@ class TrainSettings:
     patches_from: int = 6000
     heads: int = 8
     patches: int = 2
+    pretrain: int = 2500
     save_every: float = 300.0
     workers: int = 1
     device: str = "auto"
@@ -187,6 +190,9 @@ class Trainer:
         """Continue from the state in `folder`, if there is one."""
         found = load_state(self.folder / "state")
         if found is None:
+            if self.settings.pretrain:
+                pretrain_mapping(self.generator, steps=self.settings.pretrain)
+                self.average.load_state_dict(self.generator.state_dict())
             return
         tensors, info = found
         for prefix, module in (("g.", self.generator), ("ema.", self.average)):

@@ -18,7 +18,7 @@ MAX_YAW, MAX_PITCH = 0.36, 0.13
 
 _CALM = {"glasses": -1.2, "gaze_x": 0.0, "gaze_y": 0.0, "brow_tilt": -0.2}
 """Scores that a clip fixes, so that a sample shows the occluder and not a second one of the head's own."""
-_REST = {"smile": -0.55, "mouth_open": -0.4, "blink": -1.0}
+_REST = {"smile": -0.25, "mouth_open": -0.4, "blink": -1.0}
 """Resting scores of what moves: lips closed, eyes open, and room for a smile to be added."""
 
 
@@ -28,7 +28,8 @@ class ClipScript:
 
     size (H, W) of the frames in pixels; scores [T,P]; cam2world [T,4,4]; intrinsics [T,3,3] of the whole
     frame, divided by W and H; window [T,3]: centre x, centre y and width in pixels of the square crop that is
-    exactly an EG3D camera; speech [T] in [0, 1], how loud the head speaks; state: the occluder's parameters, each [T,1].
+    exactly an EG3D camera; speech [T] in [0, 1], how loud the head speaks; state: the occluder's parameters,
+    each [T,1].
     """
 
     seed: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pipeline.clip import F64, U8
 from pipeline.errors import UserError
 from pipeline.faces.detectors import LandmarkModel, load_landmark_model
-from pipeline.faces.layout import MESH_POINTS, mesh_to_ibug
+from pipeline.faces.landmark_stats import Landmarks3D, summarise
+from pipeline.faces.layout import MESH_POINTS
 from pipeline.faces.shape_fit import Sphere, look_at
 from pipeline.stages.align import fit_camera, five_points
 
@@ -21,45 +22,23 @@ Floats = npt.NDArray[np.floating]
 Render = Callable[[int, F64, F64], U8]
 """render(index of the face, cam2world [4,4], intrinsics [3,3]) -> uint8 [S,S,3] RGB."""
 
-VIEWS: tuple[tuple[float, float], ...] = (
-    (0.0, 0.0),
-    (0.25, 0.08),
-    (-0.25, 0.08),
-    (0.45, -0.08),
-    (-0.45, -0.08),
-    (0.12, -0.2),
-    (-0.12, 0.2),
-)
-"""Yaw and pitch in radians of the cameras that a face is seen from."""
+YAW, PITCH = 0.5, 0.22
+"""Faces are seen from within +-YAW and +-PITCH radians."""
 
 _FEWEST_VIEWS = 4
 _FEWEST_FACES = 3
 
 
-@dataclass(frozen=True)
-class Landmarks3D:
-    """Landmarks of a generator's mean face in world units, and how well they were found.
-
-    mesh [478,3], ibug [68,3] (its 68 points); faces used; residual: median distance in crop widths between a detected
-    landmark and its triangulated point's image; spread: median over points of their standard deviation over faces.
-    """
-
-    mesh: F64
-    ibug: F64
-    shapes: F64  # [faces,478,3]
-    faces: int
-    asked: int
-    residual: float
-    spread: float
-
-    def as_card(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The arrays that a generator's card carries."""
-        return {"478": self.mesh.astype(np.float32), "68": self.ibug.astype(np.float32)}
+def spread_views(count: int, views: int, seed: int = 0) -> F64:
+    """Yaw and pitch [count,views,2] for each face: every yaw and every pitch band once, in random company."""
+    rng = np.random.default_rng(seed)
+    bands = (np.arange(views) + rng.random((count, 2, views))) / views * 2 - 1
+    pitch = rng.permuted(bands[:, 1], axis=1)
+    return np.stack([YAW * bands[:, 0], PITCH * pitch], axis=-1)
 
 
-def view_cameras(views: Sequence[tuple[float, float]], sphere: Sphere) -> tuple[F64, F64]:
-    """cam2world [V,4,4] of level cameras at (yaw, pitch), and their intrinsics [3,3]."""
-    angles = np.asarray(views, dtype=np.float64)
+def view_cameras(angles: Floats, sphere: Sphere) -> tuple[F64, F64]:
+    """cam2world [V,4,4] of level cameras at angles [V,2] (yaw, pitch in radians), and their intrinsics [3,3]."""
     rotation, position = look_at(angles[:, 0], angles[:, 1], sphere)
     cam2world = np.tile(np.eye(4), (len(angles), 1, 1))
     cam2world[:, :3, :3], cam2world[:, :3, 3] = rotation, position
@@ -95,59 +74,49 @@ def triangulate(observed: Floats, cam2world: Floats, intrinsics: Floats, iterati
 def calibrate(
     render: Render,
     count: int,
-    views: Sequence[tuple[float, float]] = VIEWS,
+    views: int = 7,
     sphere: Sphere | None = None,
+    seed: int = 0,
     model: LandmarkModel | None = None,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Landmarks3D:
-    """Landmarks of the mean of `count` faces, each drawn by `render` from every view, detected and triangulated.
+    """Landmarks of `count` faces, each drawn by `render` from `views` known cameras, detected and triangulated.
 
-    The mean shape is the median over faces of each point, made symmetric. Faces that are found in fewer than 4 views are
-    left out. Raises UserError where fewer than 3 faces are left: the generator does not make faces that can be found.
+    Faces that are found in fewer than 4 views are left out. `model` takes the place of MediaPipe's mesh.
+    Raises UserError where fewer than 3 faces are left: the generator does not make faces that can be found.
     """
     sphere = sphere or Sphere()
-    cam2world, intrinsics = view_cameras(views, sphere)
+    cameras = np.stack([view_cameras(a, sphere)[0] for a in spread_views(count, views, seed)])
+    _, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
     own = model or load_landmark_model("mediapipe")
-    shapes, residuals = [], []
+    observed = np.full((count, views, MESH_POINTS, 2), np.nan)
     try:
         for index in range(count):
-            observed = np.full((len(views), MESH_POINTS, 2), np.nan)
-            for v, camera in enumerate(cam2world):
-                image = render(index, camera, intrinsics)
+            for v in range(views):
+                image = render(index, cameras[index, v], intrinsics)
                 faces = own.detect(image)
                 if faces:
-                    observed[v] = faces[0].dense / np.array([image.shape[1], image.shape[0]])
-            seen = ~np.isnan(observed).any(axis=(1, 2))
-            if seen.sum() >= min(_FEWEST_VIEWS, len(views)):
-                points, residual = triangulate(observed[seen], cam2world[seen], intrinsics)
-                shapes.append(points)
-                residuals.append(float(np.median(residual)))
+                    observed[index, v] = faces[0].dense / np.array([image.shape[1], image.shape[0]])
             if on_face is not None:
                 on_face(index + 1, count)
     finally:
         if model is None:
             own.close()
-    if len(shapes) < min(_FEWEST_FACES, count):
+    return from_observations(observed, cameras, sphere)
+
+
+def from_observations(observed: Floats, cam2world: Floats, sphere: Sphere) -> Landmarks3D:
+    """Statistics of landmarks observed [F,V,478,2] (crop widths, NaN where not found) in cameras [F,V,4,4]."""
+    _, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
+    seen = ~np.isnan(observed).any(axis=(2, 3))
+    usable = np.flatnonzero(seen.sum(axis=1) >= min(_FEWEST_VIEWS, observed.shape[1]))
+    if len(usable) < min(_FEWEST_FACES, len(observed)) or not len(usable):
         raise UserError(
-            f"a face was found in enough views for only {len(shapes)} of {count} faces of this generator, "
-            "so its landmarks cannot be measured; is it a generator of faces, and trained?"
+            f"a face was found in enough views for only {len(usable)} of {len(observed)} faces of this generator, "
+            "so its landmarks cannot be measured; is it a trained generator of faces?"
         )
-    return summarise(np.stack(shapes), float(np.median(residuals)), count)
-
-
-def summarise(shapes: Floats, residual: float, asked: int) -> Landmarks3D:
-    """The mean face of triangulated shapes [F,478,3]: median of each point, made mirror-symmetric."""
-    mesh = np.median(shapes, axis=0)
-    spread = float(np.median(np.linalg.norm(shapes.std(axis=0), axis=-1)))
-    return Landmarks3D(
-        mesh=mesh,
-        ibug=mesh_to_ibug(mesh),
-        shapes=np.asarray(shapes, dtype=np.float64),
-        faces=len(shapes),
-        asked=asked,
-        residual=residual,
-        spread=spread,
-    )
+    shapes = np.stack([triangulate(observed[i, seen[i]], cam2world[i, seen[i]], intrinsics)[0] for i in usable])
+    return summarise(shapes, observed[usable], cam2world[usable], sphere, asked=len(observed))
 
 
 def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None) -> Any:
@@ -157,7 +126,7 @@ def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None
     scaled and moved so that the mean face, seen by the frontal camera, is cropped to itself exactly.
     """
     sphere = sphere or Sphere()
-    cam2world, intrinsics = view_cameras([(0.0, 0.0)], sphere)
+    cam2world, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
     points = np.asarray(landmarks3d68, dtype=np.float64)
     local = (points - cam2world[0, :3, 3]) @ cam2world[0, :3, :3]
     image = intrinsics[0, 0] * local[:, :2] / local[:, 2:] + 0.5
@@ -208,12 +177,12 @@ def generator_renderer(generator: Any, n: int, seed: int = 0, psi: float = 0.7) 
 
 def landmarks3d(
     generator: Any,
+    views: int = 7,
     n: int = 16,
     seed: int = 0,
-    views: Sequence[tuple[float, float]] = VIEWS,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Landmarks3D:
-    """Landmarks of a generator's mean face from `n` of its faces; see `calibrate`."""
+    """Landmarks of a generator's faces from `n` of them in `views` views each; see `calibrate`."""
     rule = generator.card.camera_rule
     sphere = Sphere(rule.focal, rule.radius, tuple(rule.pivot))
-    return calibrate(generator_renderer(generator, n, seed), n, views, sphere, on_face=on_face)
+    return calibrate(generator_renderer(generator, n, seed), n, views, sphere, seed, on_face=on_face)

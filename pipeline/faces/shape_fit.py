@@ -29,15 +29,15 @@ class Sphere:
 class Priors:
     """Standard deviations that hold the fit where landmarks say little; radians, crop widths, world units."""
 
-    yaw: float = 0.6
-    pitch: float = 0.35
+    yaw: float = 0.5
+    pitch: float = 0.15
     look: float = 0.02
     """Turn of the view away from the pivot: the crop does not centre the pivot to the pixel."""
-    roll: float = 0.3
-    zoom: float = 0.02
+    roll: float = 0.2
+    zoom: float = 0.03
     """The crop's scale follows the landmarks, so it wavers with the expression; focal and radius do not."""
-    noise: float = 0.008
-    """Error of one landmark in crop widths, mostly what its definition shifts by with the view."""
+    noise: float = 0.004
+    """Error of one landmark by itself, in crop widths."""
 
 
 def look_at(yaw: Floats, pitch: Floats, sphere: Sphere) -> tuple[F64, F64]:
@@ -95,27 +95,46 @@ def initial_poses(points: Floats, observed: Floats, sphere: Sphere) -> F64:
 
 @dataclass(frozen=True)
 class Basis:
-    """How landmark shapes differ: shape = mean + sum of scores times modes; a score's standard deviation is 1.
+    """How the landmarks of faces differ from the mean ones, in world units and crop widths; scores have unit variance.
 
-    mean [N,3], modes [K,N,3] in world units; weight [N] in [0,1] is the trust in a point.
+    mean [N,3]; person [K,N,3]: modes of a person's shape; drift [5,N,2]: how far a landmark's image slides with the view,
+    for (pitch, yaw, yaw^2, yaw pitch, pitch^2); frame [L,N,2]: modes of what changes from frame to frame (expression,
+    the landmark model's errors); weight [N] in [0,1] is the trust in a point.
     """
 
     mean: F64
-    modes: F64
+    person: F64
+    drift: F64
+    frame: F64
     weight: F64
 
     def shape(self, scores: Floats) -> F64:
-        """The shape [N,3] with scores [K]."""
-        return self.mean + np.einsum("k,knd->nd", scores, self.modes)
+        """The shape [N,3] of a person with scores [K]."""
+        return self.mean + np.einsum("k,knd->nd", scores, self.person)
+
+    def project(self, shape: Floats, poses: Floats, sphere: Sphere) -> F64:
+        """Where a landmark model sees a shape [N,3] from poses [T,6]: [T,N,2] in crop widths."""
+        return project(shape, poses, sphere) + np.einsum("tb,bnd->tnd", view_terms(poses), self.drift)
 
 
-def smooth_modes(
-    mean: Floats, count: int = 40, spread: float = 0.008, reach: float = 0.06, scale: float = 0.06
-) -> F64:
-    """Modes [K,N,3] for a shape [N,3] of which only the mean is known.
+def view_terms(poses: Floats) -> F64:
+    """The view's terms [T,5] that landmarks slide with."""
+    yaw, pitch = poses[:, 0], poses[:, 1]
+    return np.stack([pitch, yaw, yaw * yaw, yaw * pitch, pitch * pitch], axis=-1)
 
-    A Gaussian process over the face: offsets of `spread` world units that vary smoothly over `reach`, mirrored left to
-    right (three quarters of the variance), and one mode for the size of the whole face by `scale` about its centre.
+
+def smooth_basis(
+    mean: Floats,
+    weight: Floats,
+    person: int = 40,
+    frame: int = 20,
+    spread: float = 0.008,
+    reach: float = 0.06,
+) -> Basis:
+    """The basis for a generator of which only the mean shape [N,3] is known.
+
+    Gaussian processes over the face: a person's shape differs by `spread` world units that vary smoothly over `reach`,
+    mirrored left to right in three quarters of their variance; a frame's landmarks by a third of that in the image.
     """
     mirrored = mean * np.array([-1.0, 1.0, 1.0])
 
@@ -123,117 +142,133 @@ def smooth_modes(
         return np.exp(-0.5 * ((a[:, None] - b[None]) ** 2).sum(-1) / reach**2)
 
     own, across = kernel(mean, mean), kernel(mean, mirrored)
+    across = (across + across.T) / 2
+    size = len(mean)
+    covariances = [spread**2 * (own + 0.75 * sign * across) for sign in (-1.0, 1.0, 1.0)]
+    in_image = (spread / 3 * _WIDTHS_PER_UNIT) ** 2 * own
+    return Basis(
+        mean=np.asarray(mean, dtype=np.float64),
+        person=np.concatenate([size_mode(mean), _leading(covariances, person).reshape(-1, size, 3)]),
+        drift=np.zeros((5, size, 2)),
+        frame=_leading([in_image, in_image], frame).reshape(-1, size, 2),
+        weight=np.asarray(weight, dtype=np.float64),
+    )
+
+
+_WIDTHS_PER_UNIT = 1.7
+"""Crop widths per world unit at the face."""
+
+
+def size_mode(mean: Floats, scale: float = 0.06) -> F64:
+    """The mode [1,N,3] of a larger or smaller face: the crop takes away most of it, not all."""
+    return (scale * (mean - mean.mean(axis=0)))[None]
+
+
+def _leading(covariances: list[F64], count: int) -> F64:
+    """The `count` strongest modes [count,N,D] of D independent coordinates with these covariances [N,N]."""
+    size, dims = len(covariances[0]), len(covariances)
     modes = []
-    for axis, sign in enumerate((-1.0, 1.0, 1.0)):
-        covariance = spread**2 * (own + 0.75 * sign * (across + across.T) / 2)
+    for axis, covariance in enumerate(covariances):
         values, vectors = np.linalg.eigh(covariance)
         for value, vector in zip(values[::-1][:count], vectors.T[::-1][:count]):
-            mode = np.zeros((len(mean), 3))
+            mode = np.zeros((size, dims))
             mode[:, axis] = np.sqrt(max(value, 0.0)) * vector
-            modes.append(mode)
-    modes.sort(key=lambda m: -float((m**2).sum()))
-    size = scale * (mean - mean.mean(axis=0))
-    return np.stack([size, *modes[:count]])
+            modes.append((value, mode))
+    modes.sort(key=lambda item: -item[0])
+    return np.stack([mode for _, mode in modes[:count]])
 
 
-def _cauchy(residual: Floats, width: float = 2.0) -> F64:
-    """Weight of each point under a Cauchy loss, for its residual [T,N,2] in standard deviations."""
-    return 1 / (1 + (residual**2).sum(-1) / width**2)
+@dataclass(frozen=True)
+class Fit:
+    """poses [T,6]; frame_scores [T,L]; scores [K] of the person; robust [T,N], the points' final weights."""
+
+    poses: F64
+    frame_scores: F64
+    scores: F64
+    robust: F64
+
+
+def fit(
+    basis: Basis,
+    observed: Floats,
+    sphere: Sphere,
+    priors: Priors,
+    start: Fit | None = None,
+    with_person: bool = True,
+    iterations: int = 12,
+) -> Fit:
+    """Poses of all frames and the person's shape that together explain image points [T,N,2] (crop widths).
+
+    Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes) is eliminated
+    frame by frame (Schur complement), so the cost is linear in T. Landmark errors of neighbouring frames are alike, so all
+    frames count as `4 + T / 12` independent ones for the person, and the poses' prior holds their mean only.
+    Without `with_person` the person's scores stay as in `start`.
+    """
+    count, modes = len(observed), len(basis.frame)
+    scores = np.zeros(len(basis.person)) if start is None else np.array(start.scores)
+    poses = initial_poses(basis.shape(scores), observed, sphere) if start is None else np.array(start.poses)
+    extra = np.zeros((count, modes)) if start is None else np.array(start.frame_scores)
+    share = min(1.0, (4 + count / 12) / count) if with_person else 1.0
+    precision = np.concatenate([_prior(priors, count * share), np.ones(modes)])
+    robust = np.ones(observed.shape[:2])
+    for _ in range(iterations):
+        residual, jac, by_point = _linearise(basis, scores, poses, extra, observed, sphere)
+        residual, jac = residual / priors.noise, jac / priors.noise
+        robust = 1 / (1 + (residual**2).sum(-1) / _CAUCHY**2)
+        trust = robust * basis.weight * share
+        state = np.concatenate([poses, extra], axis=1)
+        own = np.einsum("tn,tnik,tnil->tkl", trust, jac, jac, optimize=True) + np.diag(precision * share)
+        pull = np.einsum("tn,tnik,tni->tk", trust, jac, residual, optimize=True) - precision * share * state
+        if with_person:
+            jac_s = np.einsum("tnid,knd->tnik", by_point, basis.person, optimize=True) / priors.noise
+            cross = np.einsum("tn,tnik,tnil->tkl", trust, jac, jac_s, optimize=True)
+            common = np.einsum("tn,tnik,tnil->kl", trust, jac_s, jac_s, optimize=True) + np.eye(len(scores))
+            toward = np.einsum("tn,tnik,tni->k", trust, jac_s, residual, optimize=True) - scores
+            solved = np.linalg.solve(own, np.concatenate([cross, pull[..., None]], axis=-1))
+            reduced = common - np.einsum("tpk,tpl->kl", cross, solved[..., :-1])
+            step = np.linalg.solve(reduced, toward - np.einsum("tpk,tp->k", cross, solved[..., -1]))
+            scores = scores + np.clip(step, -2.0, 2.0)
+            change = solved[..., -1] - solved[..., :-1] @ step
+        else:
+            change = np.linalg.solve(own, pull[..., None])[..., 0]
+        poses += np.clip(change[:, :POSE], -0.3, 0.3)
+        extra += np.clip(change[:, POSE:], -2.0, 2.0)
+        if np.abs(change[:, :POSE]).max(initial=0.0) < 1e-5:
+            break
+    return Fit(poses, extra, scores, robust)
+
+
+_CAUCHY = 2.5
+"""Residuals beyond this many standard deviations lose their say."""
 
 
 def _linearise(
-    points: Floats, poses: Floats, sphere: Sphere
+    basis: Basis, scores: Floats, poses: Floats, extra: Floats, observed: Floats, sphere: Sphere
 ) -> tuple[F64, F64, F64]:
-    """Image points [T,N,2], their derivatives by the pose [T,N,2,6] and by the world point [T,N,2,3]."""
-    base = project(points, poses, sphere)
-    by_pose = np.empty((*base.shape, POSE))
+    """Residual [T,N,2], its image's derivatives by pose and frame modes [T,N,2,6+L] and by the world point [T,N,2,3]."""
+    shape = basis.shape(scores)
+    base = basis.project(shape, poses, sphere)
+    jac = np.empty((*base.shape, POSE + len(basis.frame)))
     step = 1e-5
     for k in range(POSE):
         moved = poses.copy()
         moved[:, k] += step
-        by_pose[..., k] = (project(points, moved, sphere) - base) / step
+        jac[..., k] = (basis.project(shape, moved, sphere) - base) / step
+    jac[..., POSE:] = np.moveaxis(basis.frame, 0, -1)
+    residual = observed - base - np.einsum("tl,lnd->tnd", extra, basis.frame)
     rotation, position = cameras(poses, sphere)
-    local = (points - position[:, None]) @ rotation
+    local = (shape - position[:, None]) @ rotation
     zoom = (sphere.focal * np.exp(poses[:, 5]))[:, None, None]
     # d(x/z) = (dx - (x/z) dz) / z, with d(local) = rotation^T d(point)
     ratio = local[..., :2] / local[..., 2:]
     world = np.swapaxes(rotation, 1, 2)[:, None]
     by_point = zoom[..., None] / local[..., 2:, None] * (world[:, :, :2] - ratio[..., None] * world[:, :, 2:])
-    return base, by_pose, by_point
+    return residual, jac, by_point
 
 
-def _prior(priors: Priors) -> F64:
-    """Precision [6] of each number of a pose."""
-    sigma = [priors.yaw, priors.pitch, priors.look, priors.look, priors.roll, priors.zoom]
-    return 1 / np.array(sigma) ** 2
-
-
-def fit_poses(
-    shape: Floats,
-    observed: Floats,
-    poses: Floats,
-    weight: Floats,
-    sphere: Sphere,
-    priors: Priors,
-    iterations: int = 12,
-) -> tuple[F64, F64]:
-    """Robust poses [T,6] of a known shape [N,3] seen at [T,N,2], and the points' final robust weights [T,N]."""
-    poses = np.array(poses, dtype=np.float64)
-    precision = _prior(priors)
-    robust = np.ones(observed.shape[:2])
-    for _ in range(iterations):
-        base, jac, _ = _linearise(shape, poses, sphere)
-        residual = (observed - base) / priors.noise
-        robust = _cauchy(residual)
-        trust = robust * weight
-        jac = jac / priors.noise
-        hessian = np.einsum("tn,tnik,tnil->tkl", trust, jac, jac) + np.diag(precision)
-        gradient = np.einsum("tn,tnik,tni->tk", trust, jac, residual) - precision * poses
-        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        poses += np.clip(step, -0.3, 0.3)
-        if np.abs(step).max(initial=0.0) < 1e-6:
-            break
-    return poses, robust
-
-
-def fit_shape(
-    basis: Basis,
-    observed: Floats,
-    poses: Floats,
-    sphere: Sphere,
-    priors: Priors,
-    iterations: int = 10,
-) -> tuple[F64, F64]:
-    """Scores [K] of the shape and poses [T,6] that together explain the image points [T,N,2].
-
-    Gauss-Newton on poses and scores at once; poses are eliminated frame by frame (Schur complement). Errors of one point
-    in different frames are alike (they come from the person, not from the frame), so all frames together count as no more
-    than `effective` independent ones.
-    """
-    poses = np.array(poses, dtype=np.float64)
-    scores = np.zeros(len(basis.modes))
-    precision = _prior(priors)
-    count = len(poses)
-    effective = min(count, 4 + count / 12)
-    share = effective / count
-    for _ in range(iterations):
-        shape = basis.shape(scores)
-        base, by_pose, by_point = _linearise(shape, poses, sphere)
-        residual = (observed - base) / priors.noise
-        trust = _cauchy(residual) * basis.weight * share
-        jac_p = by_pose / priors.noise
-        jac_s = np.einsum("tnid,knd->tnik", by_point, basis.modes) / priors.noise
-        weighted = trust[..., None, None] * jac_p
-        a = np.einsum("tnik,tnil->tkl", weighted, jac_p) + np.diag(precision * share)
-        b = np.einsum("tnik,tnil->tkl", weighted, jac_s)
-        c = np.einsum("tn,tnik,tnil->kl", trust, jac_s, jac_s, optimize=True) + np.eye(len(scores))
-        g_pose = np.einsum("tnik,tni->tk", weighted, residual) - precision * share * poses
-        g_score = np.einsum("tn,tnik,tni->k", trust, jac_s, residual, optimize=True) - scores
-        solved = np.linalg.solve(a, np.concatenate([b, g_pose[..., None]], axis=-1))
-        eliminate = np.einsum("tpk,tpl->kl", b, solved[..., :-1])
-        step = np.linalg.solve(c - eliminate, g_score - np.einsum("tpk,tp->k", b, solved[..., -1]))
-        scores += np.clip(step, -2.0, 2.0)
-        poses += np.clip(solved[..., -1] - solved[..., :-1] @ step, -0.3, 0.3)
-        if np.abs(step).max() < 1e-4:
-            break
-    return scores, poses
+def _prior(priors: Priors, frames: float) -> F64:
+    """Precision [6] of each number of a frame's pose; that of the view is shared among `frames` independent frames."""
+    sigma = np.array([priors.yaw, priors.pitch, priors.look, priors.look, priors.roll, priors.zoom])
+    precision = 1 / sigma**2
+    precision[[0, 1, 4]] /= max(frames, 1.0)
+    return precision

@@ -10,17 +10,9 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
+from pipeline.faces.landmark_stats import basis_of
 from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
-from pipeline.faces.shape_fit import (
-    Basis,
-    Priors,
-    Sphere,
-    cameras,
-    fit_poses,
-    fit_shape,
-    initial_poses,
-    smooth_modes,
-)
+from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.smoothing import smooth
 from pipeline.settings import CameraSettings
 from pipeline.stages.align import apply_affine
@@ -32,9 +24,6 @@ _SHAPE_FRAMES = 96
 _MOVING_WEIGHT = 0.25
 _EFFECTIVE_POINTS = 40.0
 """Landmarks of one frame err together; all of them count as this many independent ones."""
-
-MESH_KEYS = ("mediapipe478", "478")
-IBUG_KEYS = ("ibug68", "68")
 
 
 class CameraRule(Protocol):
@@ -70,18 +59,18 @@ def estimate_cameras(
     `fps` only bounds the smoothing: never more than a quarter of a second to either side.
     Returns NaN rows for frames without a face. Raises UserError where the generator has no landmarks.
     """
-    observed, mean, stable, moving = _choose_points(track, crops, landmarks3d)
     sphere = Sphere(camera_rule.focal, camera_rule.radius, tuple(camera_rule.pivot))
+    observed, basis = _points_and_basis(track, crops, landmarks3d)
     usable = track.usable
-    weight = np.concatenate([np.ones(len(stable)), np.full(len(moving), _MOVING_WEIGHT)])
-    weight *= _EFFECTIVE_POINTS / weight.sum()
+    if not len(usable):
+        return _to_cameras(np.zeros((0, POSE)), usable, len(track.status), sphere)
     priors = Priors()
-    basis = Basis(mean, smooth_modes(mean), weight)
-    poses = initial_poses(mean, observed, sphere)
-    poses, _ = fit_poses(mean, observed, poses, weight, sphere, priors)
     chosen = _spread(np.flatnonzero(track.status[usable] == Status.FOUND), _SHAPE_FRAMES)
-    scores, _ = fit_shape(basis, observed[chosen], poses[chosen], sphere, priors)
-    poses, _ = fit_poses(basis.shape(scores), observed, poses, weight, sphere, priors)
+    together = fit(basis, observed[chosen], sphere, priors)
+    # every frame by itself, now that the person is known, from the fitted frame next to it in time
+    nearest = np.abs(np.arange(len(usable))[:, None] - chosen).argmin(axis=1)
+    start = Fit(together.poses[nearest], together.frame_scores[nearest], together.scores, together.robust[nearest])
+    poses = fit(basis, observed, sphere, priors, start, with_person=False).poses
     sigma = min(settings.smoothing, max(fps, 1.0) / 12)
     if sigma > 0:
         # yaw, pitch and three small turns: coordinates without a seam for any face that shows its landmarks
@@ -91,26 +80,25 @@ def estimate_cameras(
     return _to_cameras(poses, usable, len(track.status), sphere)
 
 
-def _choose_points(
+def _points_and_basis(
     track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, npt.NDArray[np.floating]]
-) -> tuple[F64, F64, I64, I64]:
-    """Image points [K,N,2] in crop widths of the usable frames, their mean shape [N,3], and the two groups of indices."""
+) -> tuple[F64, Basis]:
+    """Image points [K,N,2] in crop widths of the usable frames, and the basis of the same points."""
     usable = track.usable
-    has_mesh = len(usable) > 0 and not np.isnan(track.dense[usable]).any()
-    mesh = next((landmarks3d[k] for k in MESH_KEYS if k in landmarks3d), None)
-    ibug = next((landmarks3d[k] for k in IBUG_KEYS if k in landmarks3d), None)
-    if has_mesh and mesh is not None:
-        source, shape, stable, moving = track.dense, mesh, MESH_STABLE, MESH_MOVING
-    elif ibug is not None:
-        source, shape, stable, moving = track.landmarks, ibug, IBUG_STABLE, IBUG_MOVING
-    else:
-        raise UserError(
-            "this generator has no 3D landmarks, so cameras cannot be estimated; "
-            "run `invid calibrate` on it or give official cameras with --labels dataset.json"
-        )
-    chosen = np.concatenate([stable, moving])
-    points = apply_affine(crops.affine[usable], source[usable][:, chosen]) / crops.size
-    return points, np.asarray(shape, dtype=np.float64)[chosen], stable, moving
+    has_mesh = not np.isnan(track.dense[usable]).any()
+    for mesh in (True, False) if has_mesh else (False,):
+        stable, moving = (MESH_STABLE, MESH_MOVING) if mesh else (IBUG_STABLE, IBUG_MOVING)
+        weight = np.concatenate([np.ones(len(stable)), np.full(len(moving), _MOVING_WEIGHT)])
+        indices = np.concatenate([stable, moving])
+        basis = basis_of(landmarks3d, indices, weight * (_EFFECTIVE_POINTS / weight.sum()), mesh)
+        if basis is not None:
+            source = track.dense if mesh else track.landmarks
+            points = apply_affine(crops.affine[usable], source[usable][:, indices])
+            return points / crops.size, basis
+    raise UserError(
+        "this generator has no 3D landmarks, so cameras cannot be estimated; "
+        "run `invid calibrate` on it or give official cameras with --labels dataset.json"
+    )
 
 
 def _spread(indices: npt.NDArray[np.int64], count: int) -> I64:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.settings import InvertSettings
+from storage import StageResult, StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
@@ -45,6 +46,20 @@ def invert(
         checkpoint_dir=checkpoint_dir,
         on_step=on_step,
     )
+
+
+def store(writer: StageWriter, inversion: Inversion) -> None:
+    """Make an inversion part of a cached result."""
+    arrays, meta = to_arrays(inversion)
+    for name, array in arrays.items():
+        writer.put(f"{PREFIX}{name}", array)
+    writer.meta |= meta
+
+
+def load(result: StageResult) -> Inversion:
+    """The inversion in a cached result."""
+    found = {k.removeprefix(PREFIX): a.read() for k, a in result.arrays.items() if k.startswith(PREFIX)}
+    return from_arrays(found, result.meta)
 
 
 def to_arrays(inversion: Inversion) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

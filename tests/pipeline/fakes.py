@@ -23,7 +23,7 @@ from pipeline.job import Job
 from pipeline.stages import camera, finetune, invert, track
 
 SIZE = 32
-FRAMES = 12
+FRAMES = 8
 WIDTH, HEIGHT = 96, 80
 
 
@@ -115,7 +115,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
         status[list(fakes.no_face)] = 0
         status[list(fakes.interpolated)] = 1
         circle = np.stack([40 + 14 * np.cos(ring), 40 + 14 * np.sin(ring)], -1)
-        five = {36: (34, 34), 39: (38, 34), 42: (44, 34), 45: (48, 34), 30: (41, 40), 48: (36, 48), 54: (46, 48)}
+        five = {
+            36: (34, 34),
+            39: (38, 34),
+            42: (44, 34),
+            45: (48, 34),
+            30: (41, 40),
+            48: (36, 48),
+            54: (46, 48),
+        }
         for index, point in five.items():
             circle[index] = point
         landmarks = np.repeat(circle[None], count, 0).astype(np.float32)
@@ -144,7 +152,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
         level = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
         ws = (level.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
         return Inversion(
-            "in-n-out", "draft", "f" * 64, problem.frames, ws, history={"total": [1.0, 0.5]}, info={"loss": "none"}
+            "in-n-out",
+            "draft",
+            "f" * 64,
+            problem.frames,
+            ws,
+            history={"total": [1.0, 0.5]},
+            info={"perceptual_loss": "multiscale"},
         )
 
     def fake_finetune(

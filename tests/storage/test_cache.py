@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -215,7 +214,7 @@ def child(root: Path, body: str) -> subprocess.Popen[str]:
     {body}
     """
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
+        [sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
     )
 
 

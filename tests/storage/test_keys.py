@@ -55,7 +55,13 @@ def test_values_without_one_text_are_refused() -> None:
 
 def test_content_hash_tells_dtype_shape_and_values() -> None:
     base = np.arange(6, dtype=np.float32)
-    others = [base.astype(np.float64), base.reshape(2, 3), base.reshape(3, 2), base + 1, base.astype(np.int32)]
+    others = [
+        base.astype(np.float64),
+        base.reshape(2, 3),
+        base.reshape(3, 2),
+        base + 1,
+        base.astype(np.int32),
+    ]
     hashes = {content_hash(array) for array in [base, *others]}
     assert len(hashes) == 6
     assert content_hash(np.asfortranarray(base.reshape(2, 3))) == content_hash(base.reshape(2, 3))

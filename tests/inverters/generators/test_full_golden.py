@@ -67,7 +67,9 @@ def test_raw_view(generator: Generator, golden: Golden, planes: Tensor, name: st
     assert_close(found.opacity[0].reshape(64, 64), golden[f"grid_wsum_{name}"], 2e-3)
 
 
-def test_image_from_a_smaller_rendering(generator: Generator, golden: Golden, ws: Tensor, planes: Tensor) -> None:
+def test_image_from_a_smaller_rendering(
+    generator: Generator, golden: Golden, ws: Tensor, planes: Tensor
+) -> None:
     found = generator.synthesis(ws, *camera("front"), resolution=64, planes=planes)
     assert_close(found.image[0, :, ::8, ::8], golden["nrr64_final_front"], 2e-3)
     assert_stats(found.image[0], golden["nrr64_final_stats_front"], 1e-4)

@@ -31,7 +31,7 @@ TINY = GeneratorConfig(
     superresolution="small4x",
     sr_channels=(8, 8),
 )
-SETTINGS = TrainSettings(heads=2, workers=0, grow_at=2, patches_from=3, patches=1, device="cpu", cooldown=0.0)
+SETTINGS = TrainSettings(heads=2, workers=0, grow_at=2, patches_from=3, patches=1, device="cpu", cooldown=0.0, pretrain=0)
 
 
 @pytest.fixture(autouse=True)

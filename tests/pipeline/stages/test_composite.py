@@ -38,8 +38,19 @@ class Made:
 def clip_of(source):
     count = len(source)
     height, width = source.shape[:2]
-    times = np.arange(count) / 25
-    return Clip(Path("x"), "", width, height, times, np.arange(count), Fraction(1, 25), Fraction(25), count / 25, False, source=source)  # fmt: skip
+    return Clip(
+        path=Path("x"),
+        content_hash="",
+        width=width,
+        height=height,
+        times=np.arange(count) / 25,
+        pts=np.arange(count),
+        time_base=Fraction(1, 25),
+        rate=Fraction(25),
+        duration=count / 25,
+        has_audio=False,
+        source=source,
+    )
 
 
 def affine_of(scale, angle, x, y):

@@ -182,8 +182,9 @@ def _bad(kind: str, folder: Path) -> Path:
     elif kind == "audio only":
         ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", "-c:a", "aac", path)
     elif kind == "cover art":
-        ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", "-f", "lavfi", "-i", "color=s=64x64:d=0.04", "-frames:v", "1",
-               "-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "mjpeg", "-disposition:v:0", "attached_pic", path)  # fmt: skip
+        inputs = ("-f", "lavfi", "-i", "sine=d=0.2", "-f", "lavfi", "-i", "color=s=64x64:d=0.04")
+        cover = ("-c:v", "mjpeg", "-frames:v", "1", "-disposition:v:0", "attached_pic")
+        ffmpeg(*inputs, "-map", "0", "-map", "1", "-c:a", "aac", *cover, path)
     elif kind == "no index":
         data = make_video(folder / "whole.mp4").read_bytes()
         path.write_bytes(data[: data.index(b"moov") - 4])

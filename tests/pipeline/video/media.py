@@ -17,7 +17,7 @@ BITS = 8
 
 
 def picture(index: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """uint8 [H,W,3]: the top half shows `index` in black and white bars, the bottom half red, then a dark gradient."""
+    """uint8 [H,W,3]: `index` in black and white bars above, red and a dark gradient below."""
     out = np.zeros((height, width, 3), np.uint8)
     edges = np.linspace(0, width, BITS + 1).astype(int)
     for bit in range(BITS):
@@ -57,7 +57,7 @@ def make_video(
     aspect: Fraction | None = None,
     transfer: int | None = None,
 ) -> Path:
-    """Write a real file; rotation is (degrees counter-clockwise, mirror columns, mirror rows) of the display matrix."""
+    """Write a real file; rotation tag: (degrees counter-clockwise, mirror columns, mirror rows)."""
     pts = list(range(count)) if pts is None else list(pts)
     defaults = {"crf": "4", "preset": "ultrafast"} if codec == "libx264" else {}
     with av.open(str(path), "w") as container:

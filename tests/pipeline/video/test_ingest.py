@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
@@ -37,12 +38,16 @@ def test_constant_rate_from_variable_rate_with_sound(tmp_path):
     assert plain.content_hash != clip.content_hash and plain.path == source
 
 
+def planes(path):
+    with av.open(str(path)) as container:
+        return [[bytes(plane) for plane in frame.planes] for frame in container.decode(video=0)]
+
+
 def test_the_copy_is_lossless_keeps_colour_tags_and_is_used_again(tmp_path):
     source = make_video(tmp_path / "a.mp4", matrix=1, range_=2)
-    first = decode(source, DecodeSettings(), tmp_path)
     second = decode(source, DecodeSettings(ingest="tonemap"), tmp_path / "work")  # not HDR: nothing to map
     assert (second.color["matrix"], second.color["range"]) == (1, 2)
-    assert all(np.array_equal(a, b) for a, b in zip(first.frames(), second.frames(), strict=True))
+    assert planes(source) == planes(second.path)  # as stored: FFV1 has no tag for where chroma is sited
     stamp = second.path.stat().st_mtime_ns
     assert ingest(source, "tonemap", tmp_path / "work") == second.path
     assert second.path.stat().st_mtime_ns == stamp
@@ -71,8 +76,8 @@ def test_tone_mapping_brings_pq_into_range(tmp_path):
     ] * 3  # PQ 0.51: about 100 cd/m2, white on an ordinary screen
     source = tmp_path / "hdr.mp4"
     make_video(tmp_path / "raw.mkv", count=3, pictures=pictures, pix_fmt="yuv420p10le")
-    ffmpeg("-i", tmp_path / "raw.mkv", "-vf", "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084:range=tv",
-           "-c:v", "libx264", "-pix_fmt", "yuv420p10le", source)  # fmt: skip
+    tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084:range=tv"
+    ffmpeg("-i", tmp_path / "raw.mkv", "-vf", tags, "-c:v", "libx264", "-pix_fmt", "yuv420p10le", source)
     plain = decode(source, DecodeSettings(), tmp_path)
     assert any("tonemap" in note for note in plain.notes)
     mapped = decode(source, DecodeSettings(ingest="tonemap"), tmp_path / "work")

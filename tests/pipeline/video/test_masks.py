@@ -43,7 +43,7 @@ def test_always_zero_on_the_border_and_smooth(x, y, radius, tilt):
     assert mask.dtype == int and mask.shape == (SIZE, SIZE)
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     assert not border.any()
-    # No step steeper than a smooth fall over two and a half pixels (3/2 of the mean slope): the ramp at the border.
+    # The steepest fall allowed is the smooth ramp at the crop's border: 3/2 of its mean slope.
     steepest = max(np.abs(np.diff(mask, axis=0)).max(), np.abs(np.diff(mask, axis=1)).max())
     assert steepest < 255 * 1.5 / (0.03 * SIZE) + 2
 

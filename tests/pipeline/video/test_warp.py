@@ -135,8 +135,19 @@ def test_crop_frames_knows_frames_by_their_index():
     frames = [np.full((20, 20, 3), 10 * i, np.uint8) for i in range(6)]
     affine = np.stack([similarity(1.0, 0.0, 0.0, 0.0)] * 6)
     affine[[0, 3]] = np.nan
-    times = np.arange(6) / 25
-    clip = Clip(Path("x"), "", 20, 20, times, np.arange(6), Fraction(1, 25), Fraction(25), 0.24, False, source=ListSource(frames))  # fmt: skip
+    clip = Clip(
+        path=Path("x"),
+        content_hash="",
+        width=20,
+        height=20,
+        times=np.arange(6) / 25,
+        pts=np.arange(6),
+        time_base=Fraction(1, 25),
+        rate=Fraction(25),
+        duration=0.24,
+        has_audio=False,
+        source=ListSource(frames),
+    )
     found = list(crop_frames(clip, Crops(affine, 16)))
     assert [index for index, _ in found] == [1, 2, 4, 5]
     assert all((crop == 10 * index).all() and crop.shape == (16, 16, 3) for index, crop in found)

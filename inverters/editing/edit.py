@@ -1,0 +1,89 @@
+"""Semantic edits: codes moved along named directions, over all of a clip or part of it (In-N-Out, section
+4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from inverters.errors import InverterError, UnknownNameError
+from inverters.schedules import smoothstep
+
+
+class EditLike(Protocol):
+    """One edit: `strength` units along direction `name`, between `start` and `stop` seconds where these are
+    given.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def start(self) -> float | None: ...
+    @property
+    def stop(self) -> float | None: ...
+
+
+def edit_codes(
+    ws: Tensor,
+    times: Tensor | Sequence[float],
+    edits: Sequence[EditLike],
+    directions: Mapping[str, Tensor] | Any,
+    ease: float = 0.2,
+) -> Tensor:
+    """Codes with all edits applied; the given ones are not changed.
+
+    Args:
+        ws: [K,num_ws,w_dim]; times: [K] in seconds, in which the edits' bounds are given.
+        directions: by name [num_ws,w_dim] or [w_dim] (the same in every layer), or a generator, whose card
+            has them.
+        ease: seconds over which an edit comes after `start` and goes before `stop`; bounds that are None do
+            not ease.
+    Returns:
+        [K,num_ws,w_dim].
+    Raises:
+        UnknownNameError: an edit without a direction; the message lists those that exist.
+        InverterError: a direction of another shape.
+    """
+    known = directions if isinstance(directions, Mapping) else directions.card.directions
+    amounts = [float(t) for t in times]
+    if len(amounts) != len(ws):
+        raise InverterError(
+            f"{len(ws)} codes were given with {len(amounts)} times; one time a code is needed"
+        )
+    edited = ws
+    for edit in edits:
+        if edit.name not in known:
+            listed = ", ".join(sorted(known)) or "none; this generator has no directions"
+            raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}")
+        direction = known[edit.name].to(ws)
+        if direction.shape not in (ws.shape[1:], ws.shape[2:]):
+            raise InverterError(
+                f"direction '{edit.name}' has shape {list(direction.shape)}; "
+                f"codes here have {list(ws.shape[1:])}"
+            )
+        presence = torch.tensor([edit_presence(edit, t, ease) for t in amounts]).to(ws)
+        edited = edited + edit.strength * presence[:, None, None] * direction
+    return edited
+
+
+def edit_presence(edit: EditLike, time: float, ease: float) -> float:
+    """How far an edit is in force at `time` seconds, in [0,1]: smoothstep in and out inside its bounds.
+
+    Where the range is shorter than both ramps, they share it and meet in its middle.
+    """
+    start, stop = edit.start, edit.stop
+    if (start is not None and time < start) or (stop is not None and time > stop):
+        return 0.0
+    if start is not None and stop is not None:
+        ease = min(ease, (stop - start) / 2)
+    if ease <= 0:
+        return 1.0
+    coming = 1.0 if start is None else smoothstep((time - start) / ease)
+    going = 1.0 if stop is None else smoothstep((stop - time) / ease)
+    return min(coming, going)
