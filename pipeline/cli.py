@@ -139,6 +139,7 @@ def _run_process(args: argparse.Namespace) -> int:
     cache = args.cache or default_cache()
     with Progress() if args.quiet else TextProgress(stream) as progress:
         progress.start("checking")
+        progress.say(f"{args.input} -> {out}")
         from pipeline.validate import check_request, default_preset
 
         check_request(args.input, out, settings)

@@ -16,7 +16,7 @@ from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.edits_syntax import check_names, check_times
 from pipeline.errors import UserError
 from pipeline.manifest import MANIFEST, JobRecord, StageTime, build_manifest, curves, write_manifest
-from pipeline.outputs import OutputFolder
+from pipeline.output_folder import OutputFolder
 from pipeline.progress import Progress
 from pipeline.settings import Settings
 from pipeline.stages import align as align_stage

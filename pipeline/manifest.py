@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
-from pipeline.outputs import output_errors
+from pipeline.output_folder import output_errors
 from pipeline.settings import Settings
 from pipeline.stages.invert import finite, plain
 from storage import StageCache, StageResult

@@ -12,7 +12,7 @@ from typing import TextIO
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_TIME = 0.2
-_LINE_EVERY = 5.0
+_LINE_EVERY, _FIRST_LINE = 5.0, 1.0
 
 
 def clock(seconds: float) -> str:
@@ -40,6 +40,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Something that the user should know, in one line."""
+
+    def say(self, text: str) -> None:
+        """A line as it is."""
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -77,7 +80,7 @@ class TextProgress(Progress):
         """A stage begins: say so at once."""
         with self._lock:
             self._stage, self._detail, self._began = stage, "", time.monotonic()
-            self._last_line = self._began
+            self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
             if self._live:
                 self._draw()
 
@@ -108,6 +111,11 @@ class TextProgress(Progress):
         """A line of its own."""
         with self._lock:
             self._print(f"note: {text}")
+
+    def say(self, text: str) -> None:
+        """A line as it is."""
+        with self._lock:
+            self._print(text)
 
     def close(self) -> None:
         """Stop moving and clear the live line."""

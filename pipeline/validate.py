@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.outputs import OutputFolder
+from pipeline.output_folder import OutputFolder
 from pipeline.settings import Settings
 
 READERS = ("av", "decord")

@@ -88,18 +88,17 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
             raise CheckpointError(
                 f"the card '{card_path}' has version {values.get('version')}; version {VERSION} is read"
             )
-        card = _card_from(values, arrays)
+        found = fingerprint(weights)
+        if found != values["fingerprint"]:
+            raise CheckpointError(
+                f"the card '{card_path.name}' belongs to the weights {str(values['fingerprint'])[:12]}, "
+                f"but '{path.name}' has {found[:12]}"
+            )
+        return _card_from(values, arrays), weights
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"the card '{card_path}' is damaged ({type(error).__name__}: {error})"
         ) from error
-    found = fingerprint(weights)
-    if found != card.fingerprint:
-        raise CheckpointError(
-            f"the card '{card_path.name}' belongs to the weights {card.fingerprint[:12]}, "
-            f"but '{path.name}' has {found[:12]}"
-        )
-    return card, weights
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

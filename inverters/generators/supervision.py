@@ -74,10 +74,7 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
     b, r, f = settings.heads, settings.rays, settings.free
     scores = spread_scores(b, rng)
     values = to_values(scores)
-    wide = torch.rand(b, r // 2, 2, generator=rng)
-    centred = 0.5 + 0.17 * torch.randn(b, r - r // 2, 2, generator=rng)
-    uv = torch.cat([wide, centred.clamp(0, 1)], 1)
-    origins, directions = rays_at(random_cameras(b, rng), default_intrinsics(b), uv)
+    origins, directions = rays_at(random_cameras(b, rng), default_intrinsics(b), _ray_positions(b, r, rng))
     depth = visible_depth(values, origins, directions).unsqueeze(-1)
     hit = origins + directions * depth
     colour = radiance(values, hit)
@@ -89,6 +86,15 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
     points = torch.cat([surface, hit + directions * far, before[:, :f], free], 1)
     target = (-signed_distance(values, points) / DISTANCE_SCALE).clamp(-1, 1)
     return {"scores": scores, "points": points, "target": target, "surface": surface, "colour": colour}
+
+
+def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
+    """Where rays cross the picture [b,r,2]: a third anywhere, a third about the head, the rest on eyes, nose and mouth."""
+    third = r // 3
+    wide = torch.rand(b, third, 2, generator=rng)
+    head = 0.5 + 0.17 * torch.randn(b, third, 2, generator=rng)
+    features = torch.randn(b, r - 2 * third, 2, generator=rng) * torch.tensor([0.085, 0.1]) + torch.tensor([0.5, 0.56])
+    return torch.cat([wide, head, features], 1).clamp(0, 1)
 
 
 def patch_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A generator's own face landmarks in 3D, and the crop rule that gives its own framing back; once per generator."""
+"""Once per generator: its face landmarks in 3D, and the crop rule that gives its own framing back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.faces.layout import MESH_POINTS
 from pipeline.faces.shape_fit import Sphere, look_at
 from pipeline.stages.align import fit_camera, five_points
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 Render = Callable[[int, F64, F64], U8]
 """render(index of the face, cam2world [4,4], intrinsics [3,3]) -> uint8 [S,S,3] RGB."""
@@ -38,7 +38,7 @@ def spread_views(count: int, views: int, seed: int = 0) -> F64:
 
 
 def view_cameras(angles: Floats, sphere: Sphere) -> tuple[F64, F64]:
-    """cam2world [V,4,4] of level cameras at angles [V,2] (yaw, pitch in radians), and their intrinsics [3,3]."""
+    """cam2world [V,4,4] of level cameras at angles [V,2] (yaw, pitch in rad), and their intrinsics [3,3]."""
     rotation, position = look_at(angles[:, 0], angles[:, 1], sphere)
     cam2world = np.tile(np.eye(4), (len(angles), 1, 1))
     cam2world[:, :3, :3], cam2world[:, :3, 3] = rotation, position
@@ -46,7 +46,9 @@ def view_cameras(angles: Floats, sphere: Sphere) -> tuple[F64, F64]:
     return cam2world, intrinsics
 
 
-def triangulate(observed: Floats, cam2world: Floats, intrinsics: Floats, iterations: int = 8) -> tuple[F64, F64]:
+def triangulate(
+    observed: Floats, cam2world: Floats, intrinsics: Floats, iterations: int = 8
+) -> tuple[F64, F64]:
     """World points [N,3] from their images [V,N,2] (crop widths) in V known views, and residuals [V,N].
 
     Direct linear transform (Hartley and Zisserman, section 12.2), then Gauss-Newton with Cauchy weights.
@@ -64,7 +66,9 @@ def triangulate(observed: Floats, cam2world: Floats, intrinsics: Floats, iterati
         image = local[..., :2] / local[..., 2:]
         residual = observed - image
         weight = 1 / (1 + (residual**2).sum(-1) / width**2)
-        jac = (matrices[:, None, :2, :3] - image[..., None] * matrices[:, None, 2:, :3]) / local[..., 2:, None]
+        jac = (matrices[:, None, :2, :3] - image[..., None] * matrices[:, None, 2:, :3]) / local[
+            ..., 2:, None
+        ]
         hessian = np.einsum("vn,vnik,vnil->nkl", weight, jac, jac)
         gradient = np.einsum("vn,vnik,vni->nk", weight, jac, residual)
         points = points + np.linalg.solve(hessian, gradient[..., None])[..., 0]
@@ -80,7 +84,8 @@ def calibrate(
     model: LandmarkModel | None = None,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Landmarks3D:
-    """Landmarks of `count` faces, each drawn by `render` from `views` known cameras, detected and triangulated.
+    """Landmarks of `count` faces, each drawn by `render` from `views` known cameras, detected and
+    triangulated.
 
     Faces that are found in fewer than 4 views are left out. `model` takes the place of MediaPipe's mesh.
     Raises UserError where fewer than 3 faces are left: the generator does not make faces that can be found.
@@ -106,24 +111,27 @@ def calibrate(
 
 
 def from_observations(observed: Floats, cam2world: Floats, sphere: Sphere) -> Landmarks3D:
-    """Statistics of landmarks observed [F,V,478,2] (crop widths, NaN where not found) in cameras [F,V,4,4]."""
+    """Statistics of landmarks [F,V,478,2] (crop widths, NaN if not found) seen by cameras [F,V,4,4]."""
     _, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
     seen = ~np.isnan(observed).any(axis=(2, 3))
     usable = np.flatnonzero(seen.sum(axis=1) >= min(_FEWEST_VIEWS, observed.shape[1]))
     if len(usable) < min(_FEWEST_FACES, len(observed)) or not len(usable):
         raise UserError(
-            f"a face was found in enough views for only {len(usable)} of {len(observed)} faces of this generator, "
-            "so its landmarks cannot be measured; is it a trained generator of faces?"
+            f"a face was found in enough views for only {len(usable)} of {len(observed)} faces of this "
+            "generator, so its landmarks cannot be measured; is it a trained generator of faces?"
         )
-    shapes = np.stack([triangulate(observed[i, seen[i]], cam2world[i, seen[i]], intrinsics)[0] for i in usable])
+    shapes = np.stack(
+        [triangulate(observed[i, seen[i]], cam2world[i, seen[i]], intrinsics)[0] for i in usable]
+    )
     return summarise(shapes, observed[usable], cam2world[usable], sphere, asked=len(observed))
 
 
 def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None) -> Any:
     """`rule` (a CropRule) with the points under which EG3D's crop gives back the generator's own framing.
 
-    `landmarks3d68` [68,3] in world units. The five points are taken about the pivot, at which every camera looks, then
-    scaled and moved so that the mean face, seen by the frontal camera, is cropped to itself exactly.
+    `landmarks3d68` [68,3] in world units. The five points are taken about the pivot, at which every camera
+    looks, then scaled and moved so that the mean face, seen by the frontal camera, is cropped to itself
+    exactly.
     """
     sphere = sphere or Sphere()
     cam2world, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
@@ -145,7 +153,8 @@ def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None
 def generator_renderer(generator: Any, n: int, seed: int = 0, psi: float = 0.7) -> Render:
     """A `Render` of `n` random faces of a generator with `.mapping`, `.synthesis` and `.card`.
 
-    Latents whose first entries have a meaning (`card.parameters`) are drawn as the generator knows them: the rest ones.
+    Latents whose first entries have a meaning (`card.parameters`) are drawn as the generator knows them: the
+    rest ones.
     """
     import torch
 

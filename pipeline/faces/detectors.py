@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from pipeline.clip import F32, U8
 from pipeline.errors import UnknownNameError
 from pipeline.faces.layout import MESH_POINTS
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 KNOWN_DETECTORS = ("mediapipe", "fan", "fan:download", "3ddfa:PATH")
 
@@ -21,7 +21,8 @@ KNOWN_DETECTORS = ("mediapipe", "fan", "fan:download", "3ddfa:PATH")
 class FaceDetection:
     """One face in one frame, in source pixels (pixel centres at +0.5).
 
-    landmarks68 [68,2]; dense [478,2], NaN where the model has no mesh; box [4] = left, top, right, bottom; score in [0,1].
+    landmarks68 [68,2]; dense [478,2], NaN where the model has no mesh; box [4] = left, top, right, bottom;
+    score in [0,1].
     """
 
     landmarks68: F32
@@ -43,8 +44,8 @@ class LandmarkModel(Protocol):
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
         """Faces in `frame` (uint8 [H,W,3] RGB), the largest first.
 
-        With `hint`, a box [4] or a face's landmarks [68,2] or [478,2] in the frame before, only the face near it (at
-        most one); without, all faces.
+        With `hint`, a box [4] or a face's landmarks [68,2] or [478,2] in the frame before, only the face near
+        it (at most one); without, all faces.
         """
         ...
 
@@ -76,7 +77,7 @@ def load_landmark_model(spec: str) -> LandmarkModel:
 
 def box_of(points: Floats) -> F32:
     """Bounding box [4] = left, top, right, bottom of points [N,2]."""
-    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+    return np.asarray(np.concatenate([points.min(axis=0), points.max(axis=0)]), dtype=np.float32)
 
 
 def hint_box(hint: Floats) -> F32:
@@ -114,7 +115,8 @@ def no_mesh() -> F32:
 def square_window(frame: U8, center: Floats, side: float) -> tuple[U8, F32]:
     """Cut the square of `side` pixels around `center` (x, y), black outside the frame.
 
-    Returns the window uint8 [S,S,3] and its left upper corner [2] in the frame; whole pixels, nothing is resampled.
+    Returns the window uint8 [S,S,3] and its left upper corner [2] in the frame; whole pixels, nothing is
+    resampled.
     """
     size = max(2, int(np.ceil(side)))
     left, top = (int(v) for v in np.round(np.asarray(center) - size / 2))
@@ -125,4 +127,3 @@ def square_window(frame: U8, center: Floats, side: float) -> tuple[U8, F32]:
     if x0 < x1 and y0 < y1:
         window[y0 - top : y1 - top, x0 - left : x1 - left] = frame[y0:y1, x0:x1]
     return window, np.array([left, top], dtype=np.float32)
-

@@ -12,6 +12,7 @@ from pipeline.clip import F32, U8
 from pipeline.errors import UserError
 from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh
 
+
 def weights_path() -> Path:
     """Where face-alignment keeps the weights of its 2D network."""
     import torch
@@ -21,12 +22,14 @@ def weights_path() -> Path:
 
 
 class FanLandmarks:
-    """68 landmarks of FAN inside the face boxes that MediaPipe finds; nothing is fetched unless `download` says so."""
+    """68 landmarks of FAN in the faces that MediaPipe finds; nothing is fetched unless `download` says so."""
 
     name = "fan"
 
-    def __init__(self, download: bool = False, finder: LandmarkModel | None = None, network: Any = None) -> None:
-        """`finder` finds the faces, `network` takes the place of face-alignment's; raises UserError without weights."""
+    def __init__(
+        self, download: bool = False, finder: LandmarkModel | None = None, network: Any = None
+    ) -> None:
+        """`finder` finds the faces, `network` replaces face-alignment's; raises UserError without weights."""
         self._network = network if network is not None else _load(download)
         if finder is None:
             from pipeline.faces.mediapipe_mesh import MediaPipeMesh
@@ -39,7 +42,7 @@ class FanLandmarks:
         self._finder.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one face near it."""
+        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
         faces = self._finder.detect(frame, hint)
         if not faces:
             return []

@@ -20,18 +20,20 @@ _PIXEL_FOCAL = 50.0
 def read_dataset_json(path: str | Path, count: int, frame_names: Sequence[str] | None = None) -> Cameras:
     """Cameras of `count` frames from EG3D's `dataset.json`: {"labels": [[file name, [25 numbers]], ...]}.
 
-    Each label is cam2world 4x4 row by row, then intrinsics 3x3 divided by the image size (EG3D, docs/camera_conventions).
-    Labels go to frames by file name where `frame_names` are given; else by the number in the file name, counted from 0, or
-    from 1 where none is 0 and the last is `count`; else in order, if there are exactly `count`. Mirrored copies are
-    skipped. Frames without a label are NaN.
-    Raises UserError for a file that is no such list, for raw uncalibrated `cameras.json`, and where labels do not match.
+    Each label is cam2world 4x4 row by row, then intrinsics 3x3 divided by the image size (EG3D,
+    docs/camera_conventions). Labels go to frames by file name where `frame_names` are given; else by the
+    number in the file name, counted from 0, or from 1 where none is 0 and the last is `count`; else in order,
+    if there are exactly `count`. Mirrored copies are skipped. Frames without a label are NaN.
+    Raises UserError for a file that is no such list, for raw uncalibrated `cameras.json`, and where labels do
+    not match.
     """
     file = Path(path)
     data = _load(file)
     if _is_raw(data):
         raise UserError(
-            f"{file} holds raw, uncalibrated cameras (pixel intrinsics and poses off EG3D's sphere), as `cameras.json` of "
-            "EG3D's preprocessing does; give the `dataset.json` that its last step writes, or leave --labels out"
+            f"{file} holds raw, uncalibrated cameras (pixel intrinsics, poses off EG3D's sphere), as "
+            "`cameras.json` of EG3D's preprocessing does; give the `dataset.json` that its last step writes, "
+            "or leave --cameras out"
         )
     entries = _entries(file, data)
     labels = np.full((count, 25), np.nan)
@@ -63,16 +65,22 @@ def _entries(file: Path, data: Any) -> list[tuple[str, F64]]:
     """Names and labels [25] of a dataset.json, without mirrored copies."""
     labels = data.get("labels") if isinstance(data, dict) else None
     if not isinstance(labels, list) or not labels:
-        raise UserError(f'{file} has no list "labels" of [file name, 25 numbers], so it is no dataset.json of EG3D')
+        raise UserError(
+            f'{file} has no list "labels" of [file name, 25 numbers], so it is no dataset.json of EG3D'
+        )
     entries = []
     for item in labels:
         try:
             name, numbers = item
             vector = np.array(numbers, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{file}: an entry of labels is not [file name, 25 numbers]: {str(item)[:80]}") from error
+            raise UserError(
+                f"{file}: an entry of labels is not [file name, 25 numbers]: {str(item)[:80]}"
+            ) from error
         if not isinstance(name, str) or vector.shape != (25,) or not np.isfinite(vector).all():
-            raise UserError(f"{file}: the label of {name!r} is not 25 finite numbers (shape {list(vector.shape)})")
+            raise UserError(
+                f"{file}: the label of {name!r} is not 25 finite numbers (shape {list(vector.shape)})"
+            )
         if not Path(name).stem.endswith("_mirror"):
             entries.append((name, vector))
     return entries
@@ -95,8 +103,9 @@ def _rows(file: Path, names: list[str], count: int, frame_names: Sequence[str] |
     if len(names) == count:
         return list(range(count))
     raise UserError(
-        f"{file} has {len(names)} labels, the clip {count} frames, and the numbers in the file names do not say which is "
-        "which; name the entries by frame number (frame0000.png is the first frame), or give one label a frame"
+        f"{file} has {len(names)} labels, the clip {count} frames, and the numbers in the file names do not "
+        "say which is which; name the entries by frame number (frame0000.png is the first frame), "
+        "or give one label a frame"
     )
 
 
@@ -105,10 +114,12 @@ def _check(file: Path, labels: F64) -> None:
     poses, intrinsics = labels[:, :16].reshape(-1, 4, 4), labels[:, 16:].reshape(-1, 3, 3)
     if (intrinsics[:, 0, 0] > _PIXEL_FOCAL).any():
         raise UserError(
-            f"{file}: the intrinsics are in pixels (focal {intrinsics[0, 0, 0]:.1f}), so these cameras are not calibrated; "
-            "EG3D's are divided by the image size (4.2647)"
+            f"{file}: the intrinsics are in pixels (focal {intrinsics[0, 0, 0]:.1f}), so they are not "
+            "calibrated; EG3D's are divided by the image size (4.2647)"
         )
     rotation = poses[:, :3, :3]
     error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(initial=0.0)
     if error > 1e-2 or (np.linalg.det(rotation) < 0).any() or (intrinsics[:, 0, 0] <= 0).any():
-        raise UserError(f"{file}: a label is no camera: its rotation is off by {error:.2g}, or its focal length is not > 0")
+        raise UserError(
+            f"{file}: a label is no camera: its rotation is off by {error:.2g} or its focal length is not > 0"
+        )

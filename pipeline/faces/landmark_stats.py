@@ -1,9 +1,10 @@
-"""What a landmark model sees on a generator's faces: mean shape, how persons differ, how landmarks slide with the view."""
+"""A generator's landmarks: mean shape, how persons differ, how landmarks slide with the view."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from pipeline.clip import F32, F64, I64
 from pipeline.faces.layout import mesh_to_ibug, mirror_pairs
 from pipeline.faces.shape_fit import Basis, Sphere, project, size_mode, smooth_basis, to_poses, view_terms
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 MESH_KEYS = ("mediapipe478", "478")
 IBUG_KEYS = ("ibug68", "68")
@@ -26,9 +27,9 @@ _FRAME_MODES = 12
 class Landmarks3D:
     """Landmarks of a generator's mean face in world units, how faces differ, and how well they were found.
 
-    mesh [478,3], ibug [68,3] (its 68 points); person, drift and frame as in `shape_fit.Basis`; faces used of those asked
-    for; residual: median distance in crop widths between a detected landmark and its triangulated point's image; spread:
-    median over points of their standard deviation over faces, in world units.
+    mesh [478,3], ibug [68,3] (its 68 points); person, drift and frame as in `shape_fit.Basis`; faces used of
+    those asked for; residual: median distance in crop widths between a detected landmark and its triangulated
+    point's image; spread: median over points of their standard deviation over faces, in world units.
     """
 
     mesh: F64
@@ -43,7 +44,13 @@ class Landmarks3D:
 
     def as_card(self) -> dict[str, F32]:
         """The arrays that a generator's card carries."""
-        arrays = {"478": self.mesh, "68": self.ibug, _PERSON: self.person, _DRIFT: self.drift, _FRAME: self.frame}
+        arrays = {
+            "478": self.mesh,
+            "68": self.ibug,
+            _PERSON: self.person,
+            _DRIFT: self.drift,
+            _FRAME: self.frame,
+        }
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
     def report(self) -> dict[str, float]:
@@ -59,10 +66,12 @@ class Landmarks3D:
 def summarise(
     shapes: Floats, observed: Floats, cam2world: Floats, sphere: Sphere, asked: int | None = None
 ) -> Landmarks3D:
-    """Statistics of triangulated shapes [F,478,3] and of what was seen of them: observed [F,V,478,2], cam2world [F,V,4,4].
+    """Statistics of triangulated shapes [F,478,3] and of what was seen of them: observed [F,V,478,2],
+    cam2world [F,V,4,4].
 
-    Views in which nothing was found are NaN. Every face is used with its mirror image, so all statistics are symmetric.
-    The mean is the median of each point over faces; modes are principal components with their standard deviations.
+    Views in which nothing was found are NaN. Every face is used with its mirror image, so all statistics are
+    symmetric. The mean is the median of each point over faces; modes are principal components with their
+    standard deviations.
     """
     mean = np.median(shapes, axis=0)
     pairs = mirror_pairs(mean)
@@ -101,7 +110,8 @@ def summarise(
 
 
 def basis_of(landmarks3d: Mapping[str, Floats], chosen: I64, weight: Floats, mesh: bool) -> Basis | None:
-    """The basis for the points `chosen` of the mesh or of the 68; None where the generator's card has no such points.
+    """The basis for the points `chosen` of the mesh or of the 68; None where the generator's card has no such
+    points.
 
     A card with a mean shape alone is enough; how persons and views differ is then assumed (`smooth_basis`).
     """
@@ -114,15 +124,17 @@ def basis_of(landmarks3d: Mapping[str, Floats], chosen: I64, weight: Floats, mes
     person, drift, frame = (
         np.asarray(landmarks3d[k], dtype=np.float64)[:, chosen] for k in (_PERSON, _DRIFT, _FRAME)
     )
-    return Basis(mean, np.concatenate([size_mode(mean), person]), drift, frame, np.asarray(weight, dtype=np.float64))
+    return Basis(
+        mean, np.concatenate([size_mode(mean), person]), drift, frame, np.asarray(weight, dtype=np.float64)
+    )
 
 
 def _mirrored(points: Floats, pairs: I64) -> Floats:
-    return points[..., pairs, :] * np.array([-1.0, 1.0, 1.0])
+    return np.asarray(points[..., pairs, :] * np.array([-1.0, 1.0, 1.0]))
 
 
 def _components(samples: Floats, count: int) -> F64:
     """Principal components [count,D] of samples [S,D] about zero, each times its standard deviation."""
     _, values, vectors = np.linalg.svd(samples / np.sqrt(len(samples)), full_matrices=False)
     count = min(count, len(values))
-    return values[:count, None] * vectors[:count]
+    return np.asarray(values[:count, None] * vectors[:count], dtype=np.float64)

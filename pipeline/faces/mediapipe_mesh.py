@@ -1,8 +1,10 @@
-"""MediaPipe's face mesh (478 points), its models taken from the wheel, with the search window under our control.
+"""MediaPipe's face mesh (478 points), its models taken from the wheel, with the search window under our
+control.
 
-The wheel's own `FaceMesh` looks for faces with the short-range detector, which misses those smaller than about a fifth of
-the frame, and loses a covered face for good. Here the same landmark graph is given its region directly: from the frame
-before, or from the full-range detector on the frame and the short-range one on tiles of it.
+The wheel's own `FaceMesh` looks for faces with the short-range detector, which misses those smaller than
+about a fifth of the frame, and loses a covered face for good. Here the same landmark graph is given its
+region directly: from the frame before, or from the full-range detector on the frame and the short-range one
+on tiles of it.
 """
 
 from __future__ import annotations
@@ -63,22 +65,24 @@ def _quiet() -> Iterator[None]:
 
 
 class MediaPipeMesh:
-    """Face mesh with attention (eyes, irises and lips refined). Kartynnik et al. 2019; Grishchenko et al. 2020."""
+    """Face mesh with attention to eyes and lips (Kartynnik et al. 2019; Grishchenko et al. 2020)."""
 
     name = "mediapipe"
 
     def __init__(self, min_confidence: float = 0.5, search_confidence: float = 0.3) -> None:
-        """`min_confidence` of a detection anywhere in the frame, `search_confidence` of one where a face just was."""
+        """`min_confidence` of a detection anywhere, `search_confidence` of one where a face just was."""
         with _quiet():
             try:
-                from google.protobuf import text_format
+                from google.protobuf import text_format  # type: ignore[import-untyped]
                 from mediapipe.framework import calculator_pb2
                 from mediapipe.framework.formats import rect_pb2
                 from mediapipe.python.solution_base import SolutionBase
                 from mediapipe.python.solutions import face_mesh  # noqa: F401  # registers the graph's types
                 from mediapipe.python.solutions.face_detection import FaceDetection as Detector
             except ImportError as error:
-                raise UserError(f"the face mesh needs mediapipe 0.10.21, which does not import: {error}") from error
+                raise UserError(
+                    f"the face mesh needs mediapipe 0.10.21, which does not import: {error}"
+                ) from error
             graph = text_format.Parse(_GRAPH, calculator_pb2.CalculatorGraphConfig())
             self._mesh: Any = SolutionBase(
                 graph_config=graph, side_inputs={"with_attention": True}, outputs=["landmarks", _SCORE]
@@ -101,7 +105,7 @@ class MediaPipeMesh:
             graph.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one face near it."""
+        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
         if hint is None:
             return self._all_faces(frame)
         if hint.ndim == 2:
@@ -119,7 +123,7 @@ class MediaPipeMesh:
     def _all_faces(self, frame: U8) -> list[FaceDetection]:
         faces: list[FaceDetection] = []
         for window, corner in _tiles(frame):
-            # the whole frame goes to the full-range detector; tiles show a face at the size the short-range one likes
+            # tiles show a face at the size that the short-range detector likes
             whole = window.shape == frame.shape
             detector = self._far if whole else self._near
             faces += self._faces_in(frame, detector, window, corner, self._min_confidence)
@@ -151,7 +155,7 @@ class MediaPipeMesh:
     def _face(
         self, frame: U8, center: Floats, side: float, angle: float, settle: bool = False
     ) -> FaceDetection | None:
-        """The face in a region, read a second time from its own region if that lies elsewhere (or `settle` is asked)."""
+        """The face in a region, read again from its own region if that lies elsewhere (or if `settle`)."""
         if side < _ROI_SCALE * _MIN_FACE:
             return None
         dense, score = self._landmarks(frame, center, side, angle)
@@ -169,7 +173,7 @@ class MediaPipeMesh:
         return FaceDetection(mesh_to_ibug(dense).astype(np.float32), dense, box, score)
 
     def _landmarks(self, frame: U8, center: Floats, side: float, angle: float) -> tuple[F32 | None, float]:
-        """Mesh [478,2] in source pixels of the face in a square region turned by `angle` radians; None if there is none."""
+        """Mesh [478,2] in source pixels of the face in a square region turned by `angle`, and its score."""
         # the graph treats a turned region rightly only in a square image, so it is shown a square window
         window, corner = square_window(frame, center, side * 1.5)
         size = float(window.shape[0])
@@ -185,7 +189,7 @@ class MediaPipeMesh:
 
 
 def _roi_of_landmarks(points: Floats) -> tuple[Floats, float, float]:
-    """Centre [2], side and angle of the region in which to read a face whose landmarks [478,2] or [68,2] are known."""
+    """Centre [2], side and angle of the region in which to read a face with landmarks [478,2] or [68,2]."""
     left_eye, right_eye = (33, 263) if len(points) == MESH_POINTS else (36, 45)
     box = box_of(points).astype(np.float64)
     if len(points) == IBUG_POINTS:

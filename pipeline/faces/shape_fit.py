@@ -1,8 +1,9 @@
-"""Cameras of a clip and the face's landmark shape, fitted together (a small bundle adjustment on the camera sphere)."""
+"""A clip's cameras and the person's landmark shape fitted together: a small bundle adjustment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +11,15 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.clip import F64
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 POSE = 6
-"""Numbers a frame: yaw, pitch of the position on the sphere; turn of the view about x, y, z; log of the crop's zoom."""
+"""Numbers a frame: yaw and pitch of the position, turn of the view about x, y, z, log of the crop's zoom."""
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """The generator's camera rule: position at `radius` from the origin, looking near `pivot`, `focal` in crop widths."""
+    """A generator's camera rule: `radius` from the origin, looking near `pivot`, `focal` in crop widths."""
 
     focal: float = 4.2647
     radius: float = 2.7
@@ -41,7 +42,7 @@ class Priors:
 
 
 def look_at(yaw: Floats, pitch: Floats, sphere: Sphere) -> tuple[F64, F64]:
-    """Rotations [T,3,3] (camera to world, OpenCV axes) and positions [T,3] of level cameras that look at the pivot."""
+    """Rotations [T,3,3] (to the world, OpenCV axes), positions [T,3] of level cameras at the pivot."""
     direction = np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], axis=-1)
     position = sphere.radius * direction
     forward = np.asarray(sphere.pivot) - position
@@ -59,7 +60,7 @@ def cameras(poses: Floats, sphere: Sphere) -> tuple[F64, F64]:
 
 
 def to_poses(rotation: Floats, sphere: Sphere) -> F64:
-    """Poses [T,6] of cameras with these rotations [T,3,3] that look towards the pivot as well as the sphere lets them."""
+    """Poses [T,6] of cameras with these rotations [T,3,3] that look at the pivot from the sphere."""
     forward = rotation[:, :, 2]
     # the sphere's point behind the pivot: |pivot - s forward| = radius
     pivot = np.asarray(sphere.pivot)
@@ -79,11 +80,11 @@ def project(points: Floats, poses: Floats, sphere: Sphere) -> F64:
     rotation, position = cameras(poses, sphere)
     local = (points - position[:, None]) @ rotation
     zoom = sphere.focal * np.exp(poses[:, 5])
-    return 0.5 + zoom[:, None, None] * local[..., :2] / local[..., 2:]
+    return np.asarray(0.5 + zoom[:, None, None] * local[..., :2] / local[..., 2:], dtype=np.float64)
 
 
 def initial_poses(points: Floats, observed: Floats, sphere: Sphere) -> F64:
-    """Poses [T,6] from an affine camera fitted to world points [N,3] and image points [T,N,2] (weak perspective)."""
+    """Poses [T,6] from an affine camera fitted to world points [N,3] and image points [T,N,2]."""
     design = np.concatenate([points - points.mean(axis=0), np.ones((len(points), 1))], axis=1)
     rows = np.swapaxes(np.einsum("kn,tnd->tkd", np.linalg.pinv(design), observed), 1, 2)[..., :3]
     x, y = rows[:, 0], rows[:, 1]
@@ -95,11 +96,12 @@ def initial_poses(points: Floats, observed: Floats, sphere: Sphere) -> F64:
 
 @dataclass(frozen=True)
 class Basis:
-    """How the landmarks of faces differ from the mean ones, in world units and crop widths; scores have unit variance.
+    """How the landmarks of faces differ from the mean ones, in world units and crop widths; scores have unit
+    variance.
 
-    mean [N,3]; person [K,N,3]: modes of a person's shape; drift [5,N,2]: how far a landmark's image slides with the view,
-    for (pitch, yaw, yaw^2, yaw pitch, pitch^2); frame [L,N,2]: modes of what changes from frame to frame (expression,
-    the landmark model's errors); weight [N] in [0,1] is the trust in a point.
+    mean [N,3]; person [K,N,3]: modes of a person's shape; drift [5,N,2]: how far a landmark's image slides
+    with the view, for (pitch, yaw, yaw^2, yaw pitch, pitch^2); frame [L,N,2]: modes of what changes from
+    frame to frame (expression, the landmark model's errors); weight [N] in [0,1] is the trust in a point.
     """
 
     mean: F64
@@ -110,11 +112,12 @@ class Basis:
 
     def shape(self, scores: Floats) -> F64:
         """The shape [N,3] of a person with scores [K]."""
-        return self.mean + np.einsum("k,knd->nd", scores, self.person)
+        return np.asarray(self.mean + np.einsum("k,knd->nd", scores, self.person), dtype=np.float64)
 
     def project(self, shape: Floats, poses: Floats, sphere: Sphere) -> F64:
         """Where a landmark model sees a shape [N,3] from poses [T,6]: [T,N,2] in crop widths."""
-        return project(shape, poses, sphere) + np.einsum("tb,bnd->tnd", view_terms(poses), self.drift)
+        slide = np.einsum("tb,bnd->tnd", view_terms(poses), self.drift)
+        return np.asarray(project(shape, poses, sphere) + slide, dtype=np.float64)
 
 
 def view_terms(poses: Floats) -> F64:
@@ -133,13 +136,15 @@ def smooth_basis(
 ) -> Basis:
     """The basis for a generator of which only the mean shape [N,3] is known.
 
-    Gaussian processes over the face: a person's shape differs by `spread` world units that vary smoothly over `reach`,
-    mirrored left to right in three quarters of their variance; a frame's landmarks by a third of that in the image.
+    Gaussian processes over the face: a person's shape differs by `spread` world units that vary smoothly over
+    `reach`, mirrored left to right in three quarters of their variance; a frame's landmarks by a third of
+    that in the image.
     """
     mirrored = mean * np.array([-1.0, 1.0, 1.0])
 
     def kernel(a: Floats, b: Floats) -> F64:
-        return np.exp(-0.5 * ((a[:, None] - b[None]) ** 2).sum(-1) / reach**2)
+        squares = ((a[:, None] - b[None]) ** 2).sum(-1)
+        return np.asarray(np.exp(-0.5 * squares / reach**2), dtype=np.float64)
 
     own, across = kernel(mean, mean), kernel(mean, mirrored)
     across = (across + across.T) / 2
@@ -161,7 +166,7 @@ _WIDTHS_PER_UNIT = 1.7
 
 def size_mode(mean: Floats, scale: float = 0.06) -> F64:
     """The mode [1,N,3] of a larger or smaller face: the crop takes away most of it, not all."""
-    return (scale * (mean - mean.mean(axis=0)))[None]
+    return np.asarray((scale * (mean - mean.mean(axis=0)))[None], dtype=np.float64)
 
 
 def _leading(covariances: list[F64], count: int) -> F64:
@@ -199,10 +204,10 @@ def fit(
 ) -> Fit:
     """Poses of all frames and the person's shape that together explain image points [T,N,2] (crop widths).
 
-    Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes) is eliminated
-    frame by frame (Schur complement), so the cost is linear in T. Landmark errors of neighbouring frames are alike, so all
-    frames count as `4 + T / 12` independent ones for the person, and the poses' prior holds their mean only.
-    Without `with_person` the person's scores stay as in `start`.
+    Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes)
+    is eliminated frame by frame (Schur complement), so the cost is linear in T. Landmark errors of
+    neighbouring frames are alike, so all frames count as `4 + T / 12` independent ones for the person, and
+    the poses' prior holds their mean only. Without `with_person` the person's scores stay as in `start`.
     """
     count, modes = len(observed), len(basis.frame)
     scores = np.zeros(len(basis.person)) if start is None else np.array(start.scores)
@@ -211,6 +216,7 @@ def fit(
     share = min(1.0, (4 + count / 12) / count) if with_person else 1.0
     precision = np.concatenate([_prior(priors, count * share), np.ones(modes)])
     robust = np.ones(observed.shape[:2])
+    change: F64
     for _ in range(iterations):
         residual, jac, by_point = _linearise(basis, scores, poses, extra, observed, sphere)
         residual, jac = residual / priors.noise, jac / priors.noise
@@ -228,9 +234,9 @@ def fit(
             reduced = common - np.einsum("tpk,tpl->kl", cross, solved[..., :-1])
             step = np.linalg.solve(reduced, toward - np.einsum("tpk,tp->k", cross, solved[..., -1]))
             scores = scores + np.clip(step, -2.0, 2.0)
-            change = solved[..., -1] - solved[..., :-1] @ step
+            change = np.asarray(solved[..., -1] - solved[..., :-1] @ step)
         else:
-            change = np.linalg.solve(own, pull[..., None])[..., 0]
+            change = np.asarray(np.linalg.solve(own, pull[..., None])[..., 0])
         poses += np.clip(change[:, :POSE], -0.3, 0.3)
         extra += np.clip(change[:, POSE:], -2.0, 2.0)
         if np.abs(change[:, :POSE]).max(initial=0.0) < 1e-5:
@@ -245,7 +251,7 @@ _CAUCHY = 2.5
 def _linearise(
     basis: Basis, scores: Floats, poses: Floats, extra: Floats, observed: Floats, sphere: Sphere
 ) -> tuple[F64, F64, F64]:
-    """Residual [T,N,2], its image's derivatives by pose and frame modes [T,N,2,6+L] and by the world point [T,N,2,3]."""
+    """Residual [T,N,2]; derivatives of the image by pose and frame modes [T,N,2,6+L], by point [T,N,2,3]."""
     shape = basis.shape(scores)
     base = basis.project(shape, poses, sphere)
     jac = np.empty((*base.shape, POSE + len(basis.frame)))
@@ -267,7 +273,7 @@ def _linearise(
 
 
 def _prior(priors: Priors, frames: float) -> F64:
-    """Precision [6] of each number of a frame's pose; that of the view is shared among `frames` independent frames."""
+    """Precision [6] of each number of a pose; that of the view is shared among `frames` frames."""
     sigma = np.array([priors.yaw, priors.pitch, priors.look, priors.look, priors.roll, priors.zoom])
     precision = 1 / sigma**2
     precision[[0, 1, 4]] /= max(frames, 1.0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UserError
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 KINDS = ("box", "gaussian", "none")
 
@@ -21,7 +23,7 @@ def runs(present: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 
 def kernel(kind: str, window: float) -> Floats:
-    """Weights [2r+1] that sum to 1: a centred box of `window` frames or a Gaussian with sigma `window` frames."""
+    """Weights [2r+1] that sum to 1: a centred box of `window` frames or a Gaussian of sigma `window`."""
     if kind == "box":
         # fractional windows weigh the two outermost frames by what is left of them
         reach = max((window - 1) / 2, 0.0)
@@ -36,14 +38,15 @@ def kernel(kind: str, window: float) -> Floats:
         weights = np.ones(1)
     else:
         raise UserError(f"unknown smoothing '{kind}'; known: {', '.join(KINDS)}")
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def smooth(values: Floats, present: npt.NDArray[np.bool_], kind: str, window: float) -> Floats:
     """Smooth `values` [T,...] along time within each run of `present` [T]; a run's ends are replicated.
 
     The paper's sliding window (In-N-Out section 5, a centred mean of 3 frames) is `box` with window 3.
-    Returns float64 [T,...]; rows that are not present stay as they are. Raises UserError for an unknown `kind`.
+    Returns float64 [T,...]; rows that are not present stay as they are. Raises UserError for an unknown
+    `kind`.
     """
     weights = kernel(kind, window)
     radius = len(weights) // 2
@@ -63,15 +66,17 @@ def smooth(values: Floats, present: npt.NDArray[np.bool_], kind: str, window: fl
 def fill_gaps(
     values: Floats, present: npt.NDArray[np.bool_], times: Floats, max_gap: float
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Interpolate missing rows of `values` [T,...] linearly in `times` [T] (seconds) over gaps of at most `max_gap`.
+    """Interpolate missing rows of `values` [T,...] linearly in `times` [T] (seconds) over gaps of at most
+    `max_gap`.
 
-    A gap's length is the time from the last frame before it to the first one after it, less one frame: how long the face
-    was away. Gaps at either end of the clip have only one side and stay. Returns the values and where [T] they were made.
+    A gap's length is the time from the last frame before it to the first one after it, less one frame: how
+    long the face was away. Gaps at either end of the clip have only one side and stay. Returns the values and
+    where [T] they were made.
     """
     out = np.array(values)
     made = np.zeros(len(out), dtype=bool)
     have = np.flatnonzero(present)
-    for before, after in zip(have[:-1], have[1:]):
+    for before, after in itertools.pairwise(have):
         if after == before + 1 or times[after] - times[before + 1] > max_gap + 1e-9:
             continue
         for t in range(before + 1, after):

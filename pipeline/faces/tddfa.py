@@ -1,4 +1,4 @@
-"""3DDFA_V2 (Guo et al. 2020): 68 landmarks from a morphable face regressed by a small MobileNet, from files the user names."""
+"""3DDFA_V2 (Guo et al. 2020): 68 landmarks of a morphable face, from files that the user names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +19,11 @@ from pipeline.faces.layout import IBUG_POINTS
 
 _INPUT = 120
 _BLOCKS = (
-    ("dw2_1", 2, 1), ("dw2_2", 4, 2), ("dw3_1", 4, 1), ("dw3_2", 8, 2), ("dw4_1", 8, 1), ("dw4_2", 16, 2),
-    ("dw5_1", 16, 1), ("dw5_2", 16, 1), ("dw5_3", 16, 1), ("dw5_4", 16, 1), ("dw5_5", 16, 1), ("dw5_6", 32, 2),
-    ("dw6", 32, 1),
-)  # fmt: skip
-"""Name, output channels in units of 16, and stride of MobileNet V1's blocks at half width (Howard et al. 2017)."""
+    *(("dw2_1", 2, 1), ("dw2_2", 4, 2), ("dw3_1", 4, 1), ("dw3_2", 8, 2), ("dw4_1", 8, 1), ("dw4_2", 16, 2)),
+    *((f"dw5_{k}", 16, 1) for k in range(1, 6)),
+    *(("dw5_6", 32, 2), ("dw6", 32, 1)),
+)
+"""Name, channels / 16 and stride of MobileNet V1's blocks at half width (Howard et al. 2017)."""
 
 _FILES = {
     "network": "mb05_120x120.pth",
@@ -71,7 +72,7 @@ class MobileNetHalf(nn.Module):
 
 
 class TddfaLandmarks:
-    """68 landmarks of 3DDFA_V2 in the faces that MediaPipe finds. Research use only: its basis derives from BFM."""
+    """68 landmarks of 3DDFA_V2 in the faces that MediaPipe finds; its basis is for research only."""
 
     name = "3ddfa"
 
@@ -83,7 +84,9 @@ class TddfaLandmarks:
         files = {key: Path(folder) / name for key, name in _FILES.items()}
         missing = [path.name for path in files.values() if not path.is_file()]
         if missing:
-            raise UserError(f"3DDFA_V2 needs {', '.join(missing)} in {folder}; see docs/formats.md or use mediapipe")
+            raise UserError(
+                f"3DDFA_V2 needs {', '.join(missing)} in {folder}; see docs/formats.md or use mediapipe"
+            )
         try:
             self._network = _load_network(files["network"])
             self._mean, self._std = _load_scaling(files["scaling"])
@@ -92,7 +95,9 @@ class TddfaLandmarks:
             raise UserError(f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {error}") from error
         self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
         if self._base.size != 3 * IBUG_POINTS:
-            raise UserError(f"{files['mean']} has {self._base.size} numbers; its rows for 68 points are {3 * IBUG_POINTS}")
+            raise UserError(
+                f"{files['mean']} has {self._base.size} numbers; its rows for 68 points are {3 * IBUG_POINTS}"
+            )
         if finder is None:
             from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 
@@ -104,7 +109,7 @@ class TddfaLandmarks:
         self._finder.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one face near it."""
+        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
         out = []
         for face in self._finder.detect(frame, hint):
             points = self._landmarks(frame, *_region(face.landmarks68))
@@ -128,7 +133,7 @@ class TddfaLandmarks:
         points = flat.reshape(IBUG_POINTS, 3) @ pose[:, :3].T + pose[:, 3]
         # the network counts pixels from 1 with y upwards
         image_points = np.stack([points[:, 0] - 1, _INPUT - points[:, 1]], axis=1) + 0.5
-        return (image_points * (window.shape[0] / _INPUT) + corner).astype(np.float32)
+        return np.asarray(image_points * (window.shape[0] / _INPUT) + corner, dtype=np.float32)
 
 
 def _region(points: Floats) -> tuple[F64, float]:
@@ -154,14 +159,18 @@ class _PlainArrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The three names that a pickled array needs."""
         root, _, rest = module.partition(".")
-        if root != "numpy" or rest not in ("", "core.multiarray", "_core.multiarray") or name not in self._ALLOWED:
+        if (
+            root != "numpy"
+            or rest not in ("", "core.multiarray", "_core.multiarray")
+            or name not in self._ALLOWED
+        ):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of plain numbers does")
         if name == "_reconstruct":
             return _empty_array
         return {"ndarray": np.ndarray, "dtype": _number_type}[name]
 
 
-def _empty_array(_kind: Any, _shape: Any, _code: Any) -> np.ndarray:
+def _empty_array(_kind: Any, _shape: Any, _code: Any) -> npt.NDArray[Any]:
     return np.ndarray((0,), dtype="b")
 
 

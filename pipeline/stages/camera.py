@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, 
 from pipeline.faces.smoothing import smooth
 from pipeline.settings import CameraSettings
 from pipeline.stages.align import apply_affine
+
+Floats = npt.NDArray[np.floating[Any]]
 
 VERSION = 1
 
@@ -42,24 +44,27 @@ class CameraRule(Protocol):
 def estimate_cameras(
     track: FaceTrack,
     crops: Crops,
-    landmarks3d: Mapping[str, npt.NDArray[np.floating]],
+    landmarks3d: Mapping[str, Floats],
     camera_rule: CameraRule,
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the frame's.
+    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the
+    frame's.
 
-    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting from the
-    generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time, never across a gap.
-    Points that expressions move count less, and a Cauchy loss lets go of those that are covered.
+    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting
+    from the generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time,
+    never across a gap. Points that expressions move count less, and a Cauchy loss lets go of those that are
+    covered.
 
-    `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and [68,3] as
-    `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig` rule), the focal length is
-    the rule's, and the view may turn a little off the pivot, since the crop follows the landmarks.
-    `fps` only bounds the smoothing: never more than a quarter of a second to either side.
+    `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and
+    [68,3] as `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig`
+    rule), the focal length is the rule's, and the view may turn a little off the pivot, since the crop
+    follows the landmarks. `fps` only bounds the smoothing: never more than a quarter of a second to either
+    side.
     Returns NaN rows for frames without a face. Raises UserError where the generator has no landmarks.
     """
-    sphere = Sphere(camera_rule.focal, camera_rule.radius, tuple(camera_rule.pivot))
+    sphere = Sphere(camera_rule.focal, camera_rule.radius, camera_rule.pivot)
     observed, basis = _points_and_basis(track, crops, landmarks3d)
     usable = track.usable
     if not len(usable):
@@ -69,7 +74,9 @@ def estimate_cameras(
     together = fit(basis, observed[chosen], sphere, priors)
     # every frame by itself, now that the person is known, from the fitted frame next to it in time
     nearest = np.abs(np.arange(len(usable))[:, None] - chosen).argmin(axis=1)
-    start = Fit(together.poses[nearest], together.frame_scores[nearest], together.scores, together.robust[nearest])
+    start = Fit(
+        together.poses[nearest], together.frame_scores[nearest], together.scores, together.robust[nearest]
+    )
     poses = fit(basis, observed, sphere, priors, start, with_person=False).poses
     sigma = min(settings.smoothing, max(fps, 1.0) / 12)
     if sigma > 0:
@@ -80,9 +87,7 @@ def estimate_cameras(
     return _to_cameras(poses, usable, len(track.status), sphere)
 
 
-def _points_and_basis(
-    track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, npt.NDArray[np.floating]]
-) -> tuple[F64, Basis]:
+def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, Floats]) -> tuple[F64, Basis]:
     """Image points [K,N,2] in crop widths of the usable frames, and the basis of the same points."""
     usable = track.usable
     has_mesh = not np.isnan(track.dense[usable]).any()
@@ -101,11 +106,12 @@ def _points_and_basis(
     )
 
 
-def _spread(indices: npt.NDArray[np.int64], count: int) -> I64:
+def _spread(indices: I64, count: int) -> I64:
     """At most `count` of `indices`, evenly spread."""
     if len(indices) <= count:
-        return indices.astype(np.int64)
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)].astype(np.int64)
+        return indices
+    chosen: I64 = indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+    return chosen
 
 
 def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
@@ -119,8 +125,9 @@ def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
     return Cameras(cam2world, intrinsics)
 
 
-def rotation_errors(estimated: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> F32:
+def rotation_errors(estimated: Floats, truth: Floats) -> F32:
     """Angle in degrees [T] between the rotations of two cam2world [T,4,4]; NaN where either is."""
     relative = np.swapaxes(estimated[:, :3, :3], 1, 2) @ truth[:, :3, :3]
     cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
+    degrees: F32 = np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
+    return degrees

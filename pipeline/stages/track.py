@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import F32, U8, Clip, FaceTrack, Status
 from pipeline.errors import NoFaceError, UserError
@@ -31,9 +32,9 @@ def track(
 ) -> FaceTrack:
     """Follow the largest face, or the N-th largest, through the clip in one pass over its frames.
 
-    Gaps of up to `settings.max_gap` seconds are interpolated, longer ones stay without a face; then the landmarks are
-    smoothed, never across a gap (In-N-Out section 5 smooths 68 landmarks with a sliding window).
-    `model` takes the place of the one that the settings name. Returns landmarks in source pixels.
+    Gaps of up to `settings.max_gap` seconds are interpolated, longer ones stay without a face; then the
+    landmarks are smoothed, never across a gap (In-N-Out section 5 smooths 68 landmarks with a sliding
+    window). `model` takes the place of the one that the settings name. Returns landmarks in source pixels.
     Raises NoFaceError where no frame has the face asked for, UserError for settings that make no sense.
     """
     if settings.face < 0:
@@ -65,8 +66,8 @@ def track(
 
 
 def _complete(
-    points: F32, found: np.ndarray, clip: Clip, settings: TrackSettings
-) -> tuple[F32, np.ndarray]:
+    points: F32, found: npt.NDArray[np.bool_], clip: Clip, settings: TrackSettings
+) -> tuple[F32, npt.NDArray[np.bool_]]:
     """Interpolate short gaps, then smooth what is there."""
     filled, made = fill_gaps(points, found, clip.times, settings.max_gap)
     smoothed = smooth(filled, found | made, settings.smoothing, settings.smoothing_window)
@@ -124,7 +125,7 @@ class _Follower:
 
     @staticmethod
     def _same(face: FaceDetection, last: FaceDetection, away: float) -> bool:
-        """Whether a face `away` seconds later can be the one that was lost: the longer ago, the farther it may be."""
+        """Whether a face can be the one lost `away` seconds ago: the longer ago, the farther it may be."""
         width, before = (float((f.box[2:] - f.box[:2]).max()) for f in (face, last))
         reach = 0.5 + _SPEED * away
         ratio = 1.5 + away

@@ -35,7 +35,7 @@ _TABLE = (
 
 
 def rule_weights(config: GeneratorConfig, density_shift: float) -> Generator:
-    """A generator with the weights of the golden rule; `density_shift`: 16 for the small, -12 for the full."""
+    """A generator with the weights of the golden rule; `density_shift`: 16 (small) or -12 (full)."""
     generator = Generator(config).requires_grad_(False).eval()
     for name, tensor in generator.state_dict().items():
         if name.endswith("resample_filter"):

@@ -39,7 +39,9 @@ def official_modules() -> Iterator[dict[str, Any]]:
         place("dnnlib.util", "EasyDict", type("EasyDict", (dict,), {}))
         place("torch_utils.persistence", "_reconstruct_persistent_obj", lambda meta: meta)
         place("training.triplane", "OSGDecoder", type("OSGDecoder", (), {}))
-        place("training.volumetric_rendering.renderer", "ImportanceRenderer", type("ImportanceRenderer", (), {}))
+        place(
+            "training.volumetric_rendering.renderer", "ImportanceRenderer", type("ImportanceRenderer", (), {})
+        )
         yield names
     finally:
         for name in set(sys.modules) - before:
@@ -51,7 +53,7 @@ class Persistent:
     """Pickles as a persistent object of this class name and state."""
 
     def __init__(self, reconstruct: Callable[..., Any], class_name: str, state: Mapping[str, Any]) -> None:
-        self.reconstruct, self.class_name, self.state = reconstruct, class_name, dict(state)
+        self.reconstruct, self.class_name, self.state = reconstruct, class_name, state
 
     def __reduce__(self) -> tuple[Any, ...]:
         meta = {

@@ -245,7 +245,7 @@ def test_gradients_through_superresolution_and_of_the_decoder(
         backward_of_view(generator, planes, golden, features.grad.flatten(2).mT)
         made.backward(planes.grad)
         assert_close(ws.grad, golden["grad_grid_ws_final"], float("inf"), 1e-3)
-        # The stored gradients of the decoder are those of both losses together: they were not cleared in between.
+        # The stored gradients of the decoder are of both losses together, never cleared in between.
         backward_of_view(generator, planes, golden, torch.from_numpy(golden["R"]).flatten(2).mT)
         for name, parameter in generator.decoder.named_parameters():
             assert_close(parameter.grad, golden[f"grad_grid_decoder.{name}"], float("inf"), 1e-3)

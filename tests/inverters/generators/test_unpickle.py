@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,9 @@ def test_snapshot_round_trip(generator: Generator, written: bytes, tmp_path: Pat
     assert not any(p.requires_grad for p in found.parameters()) and not found.training
     ws = found.mapping(torch.zeros(1, 16))
     image = found.synthesis(ws, look_at(0.2, 0.0), default_intrinsics()).image
-    again = generator.synthesis(generator.mapping(torch.zeros(1, 16)), look_at(0.2, 0.0), default_intrinsics()).image
+    again = generator.synthesis(
+        generator.mapping(torch.zeros(1, 16)), look_at(0.2, 0.0), default_intrinsics()
+    ).image
     assert torch.equal(image, again)
     assert found.card.name == "g" and len(found.card.fingerprint) == 64
     assert found.card.camera_rule.pivot == TINY.camera_pivot
@@ -99,11 +103,13 @@ def test_axes_of_the_planes_are_an_option(written: bytes, tmp_path: Path) -> Non
 
 
 HOSTILE = {
-    "system call": Call(os.system, "echo run > /dev/null"),
+    "system call": Call(os.system, "exit 3"),
     "eval": Call(builtins.eval, "1"),
     "getattr": Call(builtins.getattr, "", "join"),
     "torch load": Call(torch.load, "x"),
-    "numpy object type": Call(np.core.multiarray.scalar, np.dtype("O"), pickle.dumps(Call(os.system, "true"))),
+    "numpy object type": Call(
+        np.core.multiarray.scalar, np.dtype("O"), pickle.dumps(Call(os.system, "true"))
+    ),
     "numpy array": np.zeros(3),
     "path": Path("x"),
     "class of ours": Generator,
@@ -111,11 +117,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_foreign_names_are_refused_wherever_they_are(
-    generator: Generator, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[str] = []
-    monkeypatch.setattr(os, "system", os.system)
+def test_foreign_names_are_refused_wherever_they_are(generator: Generator, tmp_path: Path, what: str) -> None:
     path = tmp_path / "g.pkl"
     places: list[Callable[[dict[str, Any], dict[str, Any]], None]] = [
         lambda state, top: top.update(G=HOSTILE[what]),
@@ -125,7 +127,6 @@ def test_foreign_names_are_refused_wherever_they_are(
     for place in places:
         write_snapshot(path, generator, place)
         refused(path, "not a safe EG3D snapshot")
-    assert ran == []
 
 
 def test_code_inside_a_tensors_storage_is_refused(generator: Generator, tmp_path: Path) -> None:
@@ -148,7 +149,17 @@ def test_source_text_is_not_run(written: bytes, tmp_path: Path) -> None:
 def test_tensor_beyond_its_storage_is_refused(generator: Generator, tmp_path: Path) -> None:
     path = tmp_path / "g.pkl"
     for size, stride in (((9,), (1,)), ((2, 2), (1, 9)), ((1 << 40,), (0,)), ((-1,), (1,))):
-        call = Call(torch._utils._rebuild_tensor_v2, torch.zeros(4).storage(), 0, size, stride, False, {})
+        call = Call(
+            torch._utils._rebuild_tensor_v2,
+            torch.storage.TypedStorage(
+                wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
+            ),
+            0,
+            size,
+            stride,
+            False,
+            {},
+        )
         write_snapshot(path, generator, lambda state, top, call=call: state["_buffers"].update(extra=call))
         refused(path, "beyond its storage|natural number")
 
@@ -211,16 +222,12 @@ def test_generators_of_another_kind_are_refused(generator: Generator, tmp_path: 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damage_is_an_error_of_ours_or_is_harmless(written: bytes, data: st.DataObject) -> None:
-    """Any one byte changed near the structure: read as a snapshot, or refused with CheckpointError."""
-    import tempfile
-
+    """Any one byte changed: read as a snapshot, or refused with CheckpointError, never another error."""
     at = data.draw(st.one_of(st.integers(0, 4000), st.integers(0, len(written) - 1)))
     byte = data.draw(st.integers(0, 255))
     changed = written[:at] + bytes([byte]) + written[at + 1 :]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "g.pkl"
         path.write_bytes(changed)
-        try:
+        with contextlib.suppress(CheckpointError):
             read_snapshot(path)["G_ema"].tensors()
-        except CheckpointError:
-            pass

@@ -34,7 +34,7 @@ def drawn_state(name: str, seed: int, frames: int = 1) -> dict[str, torch.Tensor
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_distance_never_overshoots(name: str, seed: int) -> None:
-    """No surface lies nearer to any point than the field says there, so that sphere tracing cannot pass it."""
+    """No surface lies nearer to any point than the field says there, so sphere tracing cannot pass it."""
     rng = torch.Generator().manual_seed(seed)
     occluder = make_occluder(name, to_values(head(seed)), drawn_state(name, seed))
     points = torch.rand(1, 400, 3, generator=rng) - 0.5

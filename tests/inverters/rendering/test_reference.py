@@ -226,7 +226,7 @@ def test_texel_centres() -> None:
 @pytest.mark.parametrize("transmittance", ["product", "sum"])
 def test_gradients(transmittance: str) -> None:
     scene = Scene(10, size=(1, 2))
-    # Depths of the fine pass are constants of the backward pass, so the numerical derivative must not move them.
+    # Fine depths are constants of the backward pass, so the numerical derivative must not move them.
     scene.sampling = Sampling(coarse=5, fine=0)
     names = ("planes", "ood_planes", "ind", "both", "phi")
     start = [getattr(scene, name).clone().requires_grad_() for name in names]

@@ -349,27 +349,37 @@ REAL = {  # name: frames, width, height, sound; as the data's own README states
 }
 
 
-WHOLE = ("liveportrait_d18.mp4", "facemask_resnet_output.gif")  # the others only in part, to save time
-
-
 @pytest.mark.weights
 @pytest.mark.parametrize("name", REAL)
 def test_real_clips(tmp_path, name):
+    """Every clip decodes whole; twenty frames of it are written."""
+    count, width, height, sound = REAL[name]
+    source = real_clip(name, tmp_path)
+    assert (len(source), source.width, source.height, source.has_audio) == (count, width, height, sound)
+    _check_copy(real_clip(name, tmp_path, max_frames=20), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.parametrize("name", REAL)
+def test_real_clips_whole(tmp_path, name):
+    _check_copy(real_clip(name, tmp_path), tmp_path)
+
+
+def _check_copy(source, folder: Path) -> None:
+    copy = read_into(write(source, folder / "out.mp4").path, folder)
+    assert len(copy) == len(source) and (copy.width, copy.height) == (source.width, source.height)
+    assert np.array_equal(copy.times, source.times)
+    assert copy.duration == pytest.approx(source.duration, abs=1e-6)
+    before, after = audio_packets(source.path), audio_packets(copy.path)
+    assert after == (before if source.whole else before[: len(after)])
+    assert bool(after) == source.has_audio
+
+
+def real_clip(name: str, folder: Path, **knobs):
     if not (CLIPS / name).exists():
         pytest.skip("the private clips are not here")
-    count, width, height, sound = REAL[name]
-    source = read_into(CLIPS / name, tmp_path)
-    assert (len(source), source.width, source.height, source.has_audio) == (count, width, height, sound)
-    part = source if name in WHOLE else read_into(CLIPS / name, tmp_path, max_frames=20)
-    copy = read_into(write(part, tmp_path / "out.mp4").path, tmp_path)
-    assert len(copy) == len(part) and (copy.width, copy.height) == (width, height)
-    assert np.array_equal(copy.times, part.times)
-    assert copy.duration == pytest.approx(part.duration, abs=1e-6)
-    before, after = audio_packets(CLIPS / name), audio_packets(tmp_path / "out.mp4")
-    if part.whole:
-        assert after == before
-    else:
-        assert after == before[: len(after)]
+    return read_into(CLIPS / name, folder, **knobs)
 
 
 def read_into(path: Path, folder: Path, **knobs):

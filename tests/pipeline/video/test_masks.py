@@ -22,6 +22,7 @@ def face(centre=(48.0, 52.0), radius=20.0, tilt=0.0) -> np.ndarray:
     points[:17] = np.stack([-np.cos(jaw), 1.2 * np.sin(jaw)], -1)
     points[17:27] = np.stack([np.linspace(-0.8, 0.8, 10), np.full(10, -0.5)], -1)
     points[27:] = np.stack([0.4 * np.cos(np.arange(41)), 0.3 + 0.3 * np.sin(np.arange(41))], -1)
+    points[33] = (0.0, 0.35)  # nose base, half way from brows to chin
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
     return points @ turn.T * radius + centre
 
@@ -79,6 +80,13 @@ def test_forehead_follows_a_tilted_head():
     across = points[72] - points[8]
     upright = with_forehead(face())[72] - with_forehead(face())[8]
     assert np.linalg.norm(across) == pytest.approx(np.linalg.norm(upright))
+
+
+def test_an_open_mouth_does_not_reach_for_the_hair():
+    closed, opened = face(), face()
+    opened[4:13] += (0.0, 8.0)  # the lower jaw drops
+    first_row = [int(np.flatnonzero(one(points).any(1))[0]) for points in (closed, opened)]
+    assert first_row[0] == first_row[1]
 
 
 def test_extra_region_is_covered_and_specks_are_not():

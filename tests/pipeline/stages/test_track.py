@@ -1,0 +1,160 @@
+"""Following one face: gaps, several faces, smoothing, and what happens where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.clip import Status
+from pipeline.errors import NoFaceError, UnknownNameError, UserError
+from pipeline.settings import TrackSettings
+from pipeline.stages.track import face_boxes, track
+from tests.pipeline.faces.faces_data import (
+    ListSource,
+    ScriptedModel,
+    clip_of,
+    face_points,
+    numbered_frames,
+    real_frames,
+)
+
+PLAIN = TrackSettings(smoothing="none")
+
+
+def follow(script, count, settings=PLAIN, fps=25.0):
+    return track(clip_of(numbered_frames(count), fps), settings, model=ScriptedModel(script))
+
+
+def test_a_still_face_is_found_in_every_frame_in_one_pass():
+    clip = clip_of(numbered_frames(8))
+    seen = []
+    result = track(
+        clip,
+        PLAIN,
+        on_frame=lambda done, total: seen.append((done, total)),
+        model=ScriptedModel({t: [(60, 50, 40)] for t in range(8)}),
+    )
+    assert (result.status == Status.FOUND).all()
+    np.testing.assert_allclose(result.landmarks[3], face_points((60, 50), 40), rtol=1e-5)
+    assert np.isnan(result.dense).all() and result.detector == "scripted"
+    assert seen == [(t + 1, 8) for t in range(8)]
+    assert isinstance(clip.source, ListSource) and clip.source.served == 8
+
+
+def test_short_gaps_are_interpolated_and_long_ones_have_no_face():
+    script = {t: [(60 + t, 50, 40)] for t in range(60) if t not in range(5, 12) and t not in range(20, 45)}
+    result = follow(script, 60)
+    assert (result.status[5:12] == Status.INTERPOLATED).all()
+    assert (result.status[20:45] == Status.NO_FACE).all()
+    assert (result.status[45:] == Status.FOUND).all()
+    np.testing.assert_allclose(result.landmarks[8], face_points((68, 50), 40), rtol=1e-4)
+    assert np.isnan(result.landmarks[20:45]).all()
+    np.testing.assert_array_equal(result.usable, [*range(20), *range(45, 60)])
+
+
+def test_frames_before_the_first_and_after_the_last_face_stay_without():
+    result = follow({t: [(60, 50, 40)] for t in range(4, 9)}, 12)
+    np.testing.assert_array_equal(result.status, [0] * 4 + [2] * 5 + [0] * 3)
+
+
+def test_the_largest_face_is_followed_even_when_another_one_grows_larger():
+    script = {t: [(50, 50, 40), (150, 50, 20 + 3 * t)] for t in range(12)}
+    largest = follow(script, 12)
+    np.testing.assert_allclose(np.nanmean(largest.landmarks[..., 0]), 50, atol=1)
+    second = follow(script, 12, TrackSettings(face=1, smoothing="none"))
+    np.testing.assert_allclose(np.nanmean(second.landmarks[..., 0]), 150, atol=1)
+
+
+def test_a_lost_face_is_not_replaced_by_another_one():
+    script = {t: [(40, 50, 30), (160, 50, 30 - 1)] if t < 5 else [(160, 50, 29)] for t in range(10)}
+    result = follow(script, 10)
+    np.testing.assert_array_equal(result.status, [2] * 5 + [0] * 5)
+
+
+def test_a_face_that_comes_back_elsewhere_later_is_taken_up_again():
+    script = {t: [(40, 50, 30)] for t in range(5)} | {t: [(150, 50, 30)] for t in range(45, 50)}
+    result = follow(script, 50)
+    assert (result.status[45:] == Status.FOUND).all()
+
+
+def test_smoothing_is_sub_pixel_and_reduces_jitter():
+    rng = np.random.default_rng(0)
+    script = {t: [(60 + rng.normal(), 50 + rng.normal(), 40)] for t in range(50)}
+    rough = follow(script, 50)
+    box = follow(script, 50, TrackSettings(smoothing="box", smoothing_window=3))
+    gaussian = follow(script, 50, TrackSettings(smoothing="gaussian", smoothing_window=2))
+
+    def jitter(result):
+        return np.abs(np.diff(result.landmarks[:, 0, 0])).mean()
+
+    assert jitter(box) < 0.6 * jitter(rough)
+    assert jitter(gaussian) < jitter(box)
+    assert np.abs(box.landmarks - np.round(box.landmarks, 1)).max() > 0.01
+    np.testing.assert_allclose(
+        box.landmarks[10], rough.landmarks[9:12].mean(axis=0), atol=1e-4
+    )
+
+
+def test_no_face_at_all_is_an_error_with_one_line():
+    with pytest.raises(NoFaceError, match="no face was found in any of the 5 frames of clip.mp4") as caught:
+        follow({}, 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_asking_for_a_face_that_never_shows_names_how_many_there_are():
+    with pytest.raises(NoFaceError, match="no frame of clip.mp4 shows more than 2 faces; use --face 0 to 1"):
+        follow({t: [(50, 50, 40), (150, 50, 30)] for t in range(5)}, 5, TrackSettings(face=4))
+    with pytest.raises(UserError, match="counts from 0"):
+        follow({}, 5, TrackSettings(face=-1))
+
+
+def test_an_unknown_detector_lists_the_known_ones():
+    with pytest.raises(UnknownNameError, match="mediapipe, fan"):
+        track(clip_of(numbered_frames(2)), TrackSettings(detector="dlib"))
+
+
+def test_the_model_passed_in_is_left_open_for_its_owner():
+    model = ScriptedModel({0: [(60, 50, 40)]})
+    track(clip_of(numbered_frames(1)), PLAIN, model=model)
+    assert not model.closed
+
+
+def test_boxes_hold_the_landmarks():
+    result = follow({0: [(60, 50, 40)]}, 2)
+    box = face_boxes(result)
+    assert np.isnan(box[1]).all()
+    assert (box[0, :2] <= result.landmarks[0].min(axis=0)).all()
+    assert (box[0, 2:] >= result.landmarks[0].max(axis=0)).all()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "every", "least"),
+    [
+        ("liveportrait_d12.mp4", 12, 1.0),
+        ("liveportrait_d18.mp4", 14, 1.0),
+        ("liveportrait_s29.mp4", 20, 1.0),
+        ("fsgan_conan_obrien.mp4", 25, 1.0),
+        ("retalking_1.mp4", 12, 1.0),
+        ("intel_head-pose-face-detection-male.gif", 3, 1.0),
+        ("mpiigaze_video02.mp4", 12, 0.87),
+        ("facemask_resnet_output.gif", 1, 0.95),
+    ],
+)
+def test_real_clips_reach_the_stated_rates(name, every, least):
+    frames = real_frames(name, every)
+    result = track(clip_of(frames, 25.0 / every), TrackSettings(smoothing="none"))
+    assert (result.status == Status.FOUND).mean() >= least
+    boxes = face_boxes(result)[result.usable]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    # the same face all along: it never jumps farther than it can move
+    assert (np.linalg.norm(np.diff(centers, axis=0), axis=1) < 1.5 * sizes[1:]).all()
+    assert not np.isnan(result.dense[result.usable]).any()
+
+
+@pytest.mark.weights
+def test_tracking_is_the_same_every_time():
+    frames = real_frames("intel_head-pose-face-detection-male.gif", 10)
+    first, second = (track(clip_of(frames), PLAIN) for _ in range(2))
+    np.testing.assert_array_equal(first.dense, second.dense)
