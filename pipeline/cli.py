@@ -11,7 +11,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ commands:
   sample           write a made-up talking clip, and the truth about it
   score            compare a result with the truth of a made-up clip
   train-generator  train the bundled generator
+  train-judge      train the network that measures edits of the bundled generator
+  calibrate        find a generator's landmarks and crop rule, once
   doctor           what is installed and found, to paste into a bug report
 
 `invid COMMAND --help` tells the options of each.
@@ -140,15 +141,14 @@ def _run_process(args: argparse.Namespace) -> int:
     with Progress() if args.quiet else TextProgress(stream) as progress:
         progress.start("checking")
         progress.say(f"{args.input} -> {out}")
-        from pipeline.validate import check_request, default_preset
+        from pipeline.validate import check_request, with_default_preset
 
         check_request(args.input, out, settings)
         progress.start("loading")
         from pipeline.job import Job
 
         if args.preset is None:
-            preset = default_preset(settings.device)
-            settings = replace(settings, invert=replace(settings.invert, preset=preset))
+            settings = with_default_preset(settings)
 
         job = Job(args.input, out, cache, settings, progress)
         try:
@@ -200,6 +200,26 @@ def _train(argv: Sequence[str]) -> int:
     return _guarded(run, debug=False)
 
 
+def _calibrate(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from pipeline import calibration
+
+        parser = argparse.ArgumentParser(prog="invid calibrate", description=calibration.__doc__)
+        calibration.add_arguments(parser)
+        return calibration.run(parser.parse_args(argv))
+
+    return _guarded(run, debug=False)
+
+
+def _train_judge(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from inverters.generators.train_judge import main
+
+        return main(list(argv))
+
+    return _guarded(run, debug=False)
+
+
 def _doctor(argv: Sequence[str]) -> int:
     def run() -> int:
         from pipeline import doctor
@@ -216,6 +236,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sample": _sample,
     "score": _score,
     "train-generator": _train,
+    "train-judge": _train_judge,
+    "calibrate": _calibrate,
     "doctor": _doctor,
 }
 

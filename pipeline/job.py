@@ -66,7 +66,7 @@ class Job:
         self.cache = StageCache(cache, on_damage=self.note)
         self.results: dict[str, StageResult] = {}
         self.times: dict[str, StageTime] = {}
-        self.current = ""
+        self.current = self.part = ""
         self.manifest: dict[str, Any] = {}
         self._hits: list[bool] = []
 
@@ -88,8 +88,9 @@ class Job:
         self._timed(name)
 
     def _timed(self, name: str) -> None:
-        self.current = name
-        self._hits = []
+        self.current, self.part, self._hits = name, "", []
+        if name == STAGES[0]:
+            _ = self.generator  # an edit that it does not know is named before any stage
         self.progress.start(name)
         began = time.monotonic()
         self.times[name] = StageTime(name, 0.0, False)
@@ -107,6 +108,7 @@ class Job:
 
     def cached(self, name: str, key: str, compute: Callable[[StageWriter], None]) -> StageResult:
         """The result under `key`, from the cache or computed now; kept as `self.results[name]`."""
+        self.part = name.partition("/")[2]
         found = self.cache.get(key)
         hit = found is not None
         if found is None:
@@ -124,8 +126,9 @@ class Job:
         self.progress.note("another job is computing the same; waiting for its result")
 
     def count(self, done: int, total: int) -> None:
-        """Progress in frames."""
-        self.progress.update(done, total, None, "frames")
+        """Progress in frames of the part of the stage that is being computed."""
+        unit = f"frames of {self.part}" if self.part else "frames"
+        self.progress.update(done, total, None, unit)
 
     def _resuming(self, folder: Path) -> Path:
         """Say so where a checkpoint was found; returns the folder."""
@@ -211,7 +214,6 @@ class Job:
             match_masks(folder, np.zeros(0, np.int64), len(clip), clip.width, clip.height)
         settings = asdict(self.settings.decode)
         self.decode_key = stage_key("decode", _DECODE_VERSION, settings, [clip.content_hash])
-        _ = self.generator  # an edit that it does not know is named before the long stages
 
     def _track(self) -> None:
         def compute(writer: StageWriter) -> None:

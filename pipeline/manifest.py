@@ -73,7 +73,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
     manifest = {
         "format": FORMAT,
         "input": {
-            "path": str(record.path),
+            "path": str(record.path.absolute()),
             "content_hash": clip.content_hash,
             "width": clip.width,
             "height": clip.height,
@@ -178,7 +178,10 @@ class JobResult:
 
     @cached_property
     def _cache(self) -> StageCache:
-        return StageCache(Path(self.manifest["cache"]["root"]))
+        root = Path(self.manifest["cache"]["root"])
+        if not root.is_dir():
+            raise UserError(f"the cache of {self.out} is gone ({root}); run the job again")
+        return StageCache(root)
 
     def names(self) -> list[str]:
         """The arrays of this job."""

@@ -66,8 +66,9 @@ class TextProgress(Progress):
         self._stage = "starting"
         self._detail = ""
         self._began = self._job_began = time.monotonic()
-        self._last_line = self._began
-        self._shown = 0
+        self._last_line = self._part_began = self._began
+        self._done = self._part_done = self._shown = 0
+        self._unit = ""
         self._ticks = 0
         self._stop = threading.Event()
         self._broken = False
@@ -80,6 +81,7 @@ class TextProgress(Progress):
         """A stage begins: say so at once."""
         with self._lock:
             self._stage, self._detail, self._began = stage, "", time.monotonic()
+            self._done, self._unit = 0, ""
             self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
             if self._live:
                 self._draw()
@@ -94,7 +96,11 @@ class TextProgress(Progress):
         """Remember the state; print it when a plain line is due."""
         now = time.monotonic()
         with self._lock:
-            self._detail = _detail(done, total, losses, unit, now - self._began)
+            if done < self._done or unit != self._unit:  # a new part of the stage: its time left is its own
+                self._part_began, self._part_done = (now, done) if self._unit else (self._began, 0)
+            self._done, self._unit = done, unit
+            seconds, counted = now - self._part_began, done - self._part_done
+            self._detail = _detail(done, total, losses, unit, seconds / counted if counted > 0 else 0.0)
             if not self._live and now - self._last_line >= _LINE_EVERY:
                 self._last_line = now
                 self._print(f"{self._stage:<10} {self._detail}")
@@ -164,12 +170,11 @@ class TextProgress(Progress):
             self._out.write(text.encode("ascii", "replace").decode())
 
 
-def _detail(
-    done: int, total: int | None, losses: Mapping[str, float] | None, unit: str, seconds: float
-) -> str:
+def _detail(done: int, total: int | None, losses: Mapping[str, float] | None, unit: str, pace: float) -> str:
+    """`pace` in seconds each; 0 where it is not known yet."""
     text = f"{done}/{total} {unit}" if total else f"{done} {unit}"
     if losses:
         text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in list(losses.items())[:3])
-    if total and 0 < done < total and seconds > 1:
-        text += f"  about {clock(seconds / done * (total - done))} left"
+    if total and done < total and pace * done > 1:
+        text += f"  about {clock(pace * (total - done))} left"
     return text

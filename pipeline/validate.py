@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import UnknownNameError, UserError
@@ -113,9 +114,10 @@ def _check_method(settings: Settings) -> None:
         )
 
 
-def default_preset(device: str) -> str:
-    """`draft` where the generator will run on a CPU, `fast` on CUDA."""
+def with_default_preset(settings: Settings) -> Settings:
+    """The settings with a preset that suits the device: `draft` on a CPU, `fast` on CUDA."""
     import torch
 
+    device = settings.device
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    return "fast" if on_cuda else "draft"
+    return replace(settings, invert=replace(settings.invert, preset="fast" if on_cuda else "draft"))

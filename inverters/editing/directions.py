@@ -110,8 +110,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
 def _read_numpy(path: Path) -> dict[str, Tensor]:
     try:
         loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray) != (path.suffix == ".npy"):
+            raise ValueError("its content is not what its name says")
         arrays = {path.stem: loaded} if path.suffix == ".npy" else {k: loaded[k] for k in loaded.files}
-    except (ValueError, OSError, EOFError, AttributeError) as error:
+    except (ValueError, OSError, EOFError) as error:
         # A torch archive with the wrong suffix, or an array of pickled objects, ends here too.
         raise CheckpointError(f"'{path}' is not a plain numpy array: {error}") from error
     for name, array in arrays.items():

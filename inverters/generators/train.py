@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from inverters.generators.config import GeneratorConfig
+from inverters.generators.contact import comparison_sheet
 from inverters.generators.eg3d import Generator
 from inverters.generators.pretrain import pretrain_mapping
 from inverters.generators.supervision import HeadBatches, PointSettings
@@ -145,14 +146,18 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
 
 
 def _prepare(generator: Generator) -> None:
-    """Set a fresh generator up to learn: z beyond the parameters is ignored for good, the last block starts silent."""
+    """Set a fresh generator up to learn: z beyond the parameters is ignored for good, and what joins later starts silent.
+
+    A silent last block doubles the planes' size and adds nothing; a silent super-resolution enlarges the raw image.
+    """
     weight = generator.backbone.mapping.fc0.weight
     silent = torch.ones_like(weight)
     silent[:, NUM_PARAMETERS:] = 0
     with torch.no_grad():
         weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
         last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
-        last.torgb.weight.zero_()
+        for block in (last, generator.superresolution.block0, generator.superresolution.block1):
+            block.torgb.weight.zero_()
     weight.register_hook(lambda grad: grad * silent)
 
 
@@ -214,7 +219,7 @@ class Trainer:
         """What a batch holds at the present step."""
         if self.step < self.settings.patches_from:
             return PointSettings(heads=self.settings.heads)
-        return PointSettings(heads=self.settings.heads // 2, patches=self.settings.patches)
+        return PointSettings(heads=self.settings.heads // 2, patches=self.settings.patches, patch=24)
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """Batches from the present step on, made by a worker process."""
@@ -287,8 +292,6 @@ class Trainer:
     @torch.no_grad()
     def picture(self) -> None:
         """Save runs/.../pictures/STEP.png: true heads above, the moving average's renders below."""
-        from inverters.generators.contact import comparison_sheet
-
         baked = density_scaled(self.average)
         path = self.folder / "pictures" / f"{self.step:07d}.png"
         comparison_sheet(baked, path, seed=10_000, count=6)

@@ -1,4 +1,4 @@
-"""Solid parts of a head in design units (head height about 0.55, face along +z): distances that field.py joins."""
+"""Signed distances of a head's solid parts in design units: a head is 0.55 high, its face along +z."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ MOUTH_Y = -0.122
 class Parts:
     """Distances [N,M] in design units, and the coordinates that paint needs.
 
-    x, y, z: design coordinates after the face's width and height; ax: |x|; eye_v: height above the eye's axis in
-    eyeball radii; eye_u: along the axis, outward; lid: half-open slit (negative between the lids).
+    x, y, z are taken after the face's width and height, ax is |x|. slit and lid are the openings of mouth
+    and eyes, negative inside; lid_top is the height over the upper lid's edge, hairline the depth behind it,
+    beard where it grows (0 to 1), mouth_u |x| in half widths of the mouth, bare_scalp the hair's thickness,
+    negative for none.
     """
 
     x: Tensor
@@ -47,7 +49,6 @@ class Parts:
     hairline: Tensor
     beard: Tensor
     mouth_u: Tensor
-    mouth_v: Tensor
     bare_scalp: Tensor
 
 
@@ -83,7 +84,7 @@ def parts(values: Values, points: Tensor) -> Parts:
     return Parts(
         x=x, y=y, z=z, ax=ax, skin=skin, eye=eye, teeth=mouth["teeth"], tongue=mouth["tongue"], hair=hair,
         cloth=_cloth(ax, y, z), glasses=_glasses(values, ax, y, z), lips=mouth["lips"], slit=mouth["slit"],
-        lid=lid, lid_top=lid_top, hairline=hairline, beard=beard, mouth_u=mouth["u"], mouth_v=mouth["v"],
+        lid=lid, lid_top=lid_top, hairline=hairline, beard=beard, mouth_u=mouth["u"],
         bare_scalp=bare,
     )  # fmt: skip
 
@@ -96,16 +97,16 @@ def _flesh(values: Values, ax: Tensor, y: Tensor, z: Tensor, skull: Tensor) -> T
     skin = smooth_min(skull, face, 0.07)
     low = ellipsoid(ax, y + 0.125 + 0.4 * drop, z - 0.035, mix(0.086, 0.124, jaw), 0.105, 0.115)
     skin = smooth_min(skin, low, 0.06)
-    tip = sphere(ax * 0.8, y + mix(0.192, 0.212, chin) + drop, z - mix(0.104, 0.116, chin), mix(0.034, 0.044, chin))
+    tip_y, tip_z = mix(0.192, 0.212, chin) + drop, mix(0.104, 0.116, chin)
+    tip = sphere(ax * 0.8, y + tip_y, z - tip_z, mix(0.034, 0.044, chin))
     skin = smooth_min(skin, tip, 0.06)
     lift = 0.006 * smile.clamp_min(0.0)
     cheek = sphere(ax - 0.083, y + 0.048 - lift, z - 0.098, mix(0.043, 0.055, values["cheeks"]) + lift)
     skin = smooth_min(skin, cheek, 0.06)
     ridge = ellipsoid(ax - 0.062, y - 0.066, z - 0.140, 0.060, 0.022, 0.026)
     skin = smooth_min(skin, ridge, 0.045)
-    return torch.minimum(smooth_min(skin, _nose(values, ax, y, z), 0.022), skin).minimum(
-        smooth_min(skin, _ear(values, ax, y, z), 0.014)
-    )
+    with_nose = smooth_min(skin, _nose(values, ax, y, z), 0.022)
+    return torch.minimum(with_nose, smooth_min(skin, _ear(values, ax, y, z), 0.014))
 
 
 def _nose(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -113,7 +114,8 @@ def _nose(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     length, width, bridge = values["nose_length"], values["nose_width"], values["nose_bridge"]
     ty, tz = mix(-0.040, -0.060, length), mix(0.190, 0.206, length)
     by, bz = 0.045, mix(0.138, 0.150, bridge)
-    nose = capsule_yz(ax, y - by, z - bz, ty - by, tz - bz, mix(0.010, 0.013, width), mix(0.015, 0.018, width))
+    r0, r1 = mix(0.010, 0.013, width), mix(0.015, 0.018, width)
+    nose = capsule_yz(ax, y - by, z - bz, ty - by, tz - bz, r0, r1)
     ball = sphere(ax, y - ty, z - tz, mix(0.018, 0.021, width))
     nose = smooth_min(nose, ball, 0.012)
     wing = ellipsoid(ax - mix(0.017, 0.026, width), y - ty + 0.008, z - tz + 0.024, 0.0125, 0.012, 0.018)
@@ -151,11 +153,13 @@ def _mouth(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor
     slit = ((v + 0.3 * gap).abs() - gap + 0.0012 + 0.035 * (u2 - 0.70).clamp_min(0.0)) * 0.85
     inner = ellipsoid(ax, v - 0.010 * open_ - 0.002, z - 0.105, half * 0.85, 0.016, 0.043)
     tongue = ellipsoid(ax, v + 0.034 * open_ + 0.004, z - 0.110, 0.026, 0.012, 0.036)
-    return {"lips": lips, "slit": slit, "teeth": inner, "tongue": tongue, "u": u, "v": v}
+    return {"lips": lips, "slit": slit, "teeth": inner, "tongue": tongue, "u": u}
 
 
-def _eyes(values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sockets, lids and eyeballs; returns skin, eyeball, slit between the lids, height over the upper lid's edge."""
+def _eyes(
+    values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sockets, lids and eyeballs; returns skin, eyeball, opening, and height over the upper lid's edge."""
     ex, radius = eye_frame(values)
     dx, dy, dz = ax - ex, y - EYE_Y, z - EYE_Z
     ball = sphere(dx, dy, dz, radius)
@@ -180,8 +184,10 @@ def _beard(values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor) -> tu
     # The upper edge falls from the sideburn to the corner of the mouth and passes below the lower lip.
     sweep = (ax * ax + 0.0004).sqrt()
     cheek_line = -0.150 + 0.52 * (sweep - 0.020).clamp_min(0.0) + 5.0 * (sweep - 0.045).clamp_min(0.0) ** 2
-    chin_area = smoothstep(-0.018, 0.030, cheek_line - y) * smoothstep(-0.055, 0.0, z) * smoothstep(-0.285, -0.235, y)
-    lip_side = smoothstep(0.0, 0.018, (y - MOUTH_Y - 0.010)) * smoothstep(0.030, 0.008, (y - MOUTH_Y - 0.018).abs())
+    front, above_neck = smoothstep(-0.055, 0.0, z), smoothstep(-0.285, -0.235, y)
+    chin_area = smoothstep(-0.018, 0.030, cheek_line - y) * front * above_neck
+    height = y - MOUTH_Y
+    lip_side = smoothstep(0.0, 0.018, height - 0.010) * smoothstep(0.030, 0.008, (height - 0.018).abs())
     moustache = lip_side * smoothstep(0.072, 0.050, ax) * smoothstep(0.10, 0.13, z)
     area = torch.maximum(chin_area, moustache)
     return skin - (0.011 * smoothstep(0.60, 1.0, values["beard"])) * area, area
@@ -190,21 +196,23 @@ def _beard(values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor) -> tu
 def _hair(
     values: Values, x: Tensor, ax: Tensor, y: Tensor, z: Tensor, skull: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hair grown out of the skull; returns its distance, the depth behind the hairline, and hair's thickness."""
+    """Hair grown out of the skull; returns its distance, the depth behind the hairline, and its thickness."""
     length, part = values["hair_length"], values["hair_part"]
     long_ = smoothstep(0.25, 1.0, length)
     thickness = mix(-0.013, 0.056, values["hair_volume"])
     brow = mix(0.225, 0.110, values["fringe"]) + 0.42 * part * x
     locks = 0.0060 * torch.sin(82.0 * ax + 5.0 * part) + 0.0045 * torch.sin(157.0 * x + 9.0 * part)
     top = 0.80 * (y - brow) - 0.60 * (z - 0.14) + 1.2 * ax * ax - 0.006 + locks
-    side = 0.78 * (mix(-0.060, 0.040, smoothstep(0.0, 0.6, length)) - z) + 0.8 * (ax - 0.135).clamp(-0.135, 0.02)
+    curtain = mix(-0.060, 0.040, smoothstep(0.0, 0.6, length))
+    side = 0.78 * (curtain - z) + 0.8 * (ax - 0.135).clamp(-0.135, 0.02)
     hairline = smooth_max(top, side, 0.05)
     fall = 0.27 * long_ * smoothstep(0.18, 0.50, values["hair_volume"])
     down = y - SKULL_Y
     down = down - torch.maximum(torch.minimum(down, torch.zeros_like(down)), -fall)
     wave = mix(0.0015, 0.006, values["hair_wave"])
     phase = 62.0 * ax - 45.0 * z + 14.0 * y + 9.0 * part * x
-    ripple = wave * torch.sin(phase + 1.6 * torch.sin(26.0 * y)) + 0.005 * torch.sin(23.0 * x - 19.0 * z + 9.0 * y)
+    ripple = wave * torch.sin(phase + 1.6 * torch.sin(26.0 * y))
+    ripple = ripple + 0.005 * torch.sin(23.0 * x - 19.0 * z + 9.0 * y)
     sides = mix(0.35, 1.0, smoothstep(-0.05, 0.20, y + 0.25 * smoothstep(0.0, 0.5, length)))
     rise = thickness * sides + (0.012 * part) * (x * 6.0).clamp(-1.0, 1.0) * values["hair_volume"]
     grown = smooth_min(0.55 * hairline, rise, 0.02).clamp_min(-0.03)
@@ -217,7 +225,7 @@ def _glasses(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Two rounded rims, a bridge and temples whose thickness grows from nothing."""
     tube = mix(-0.010, 0.0046, smoothstep(0.42, 0.74, values["glasses"]))
     ex, _ = eye_frame(values)
-    dx, dy, dz = ax - ex - 0.002, y - EYE_Y + 0.004, z - 0.183 + 0.9 * ax * ax * 2.0
+    dx, dy, dz = ax - ex - 0.002, y - EYE_Y + 0.004, z - 0.183 + 1.8 * ax * ax
     qx, qy = dx.abs() - 0.021, dy.abs() - 0.012
     outside = torch.sqrt(qx.clamp_min(0.0) ** 2 + qy.clamp_min(0.0) ** 2 + 1e-9)
     rim = outside + torch.maximum(qx, qy).clamp_max(0.0) - 0.030

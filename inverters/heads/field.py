@@ -1,6 +1,6 @@
 """The field of a procedural head: signed distance of everything solid, and its colour under soft light.
 
-Both functions are pointwise torch without data-dependent control flow: differentiable, and fit for torch.compile.
+All is pointwise torch without data-dependent control flow: differentiable, and fit for torch.compile.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ BACKDROP_RADIUS = 0.47
 _NORMAL_STEP = 0.0025
 
 
-def _solid(p: Parts) -> Tensor:
-    """Union of all parts, in world units."""
+def union(p: Parts) -> Tensor:
+    """Distance [N,M] to all parts together, in world units."""
     soft = torch.minimum(torch.minimum(p.skin, p.hair), torch.minimum(p.cloth, p.glasses))
     hard = torch.minimum(torch.minimum(p.eye, p.teeth), p.tongue)
     return torch.minimum(soft, hard) * (0.94 * UNITS)
 
 
+def head_distance(values: Values, points: Tensor) -> Tensor:
+    """As signed_distance, without the backdrop."""
+    return union(parts(values, points))
+
+
 def backdrop_distance(points: Tensor) -> Tensor:
-    """Distance [N,M] to the backdrop: outside a half-cylinder about y, for z < 0; negative inside the wall."""
+    """Distance [N,M] to the backdrop, which is all outside a half-cylinder about y, for z < 0."""
     x, z = points[..., 0], points[..., 2]
     return torch.maximum(BACKDROP_RADIUS - torch.sqrt(x * x + z * z + 1e-10), z)
 
 
 def signed_distance(values: Values, points: Tensor) -> Tensor:
-    """Distance [N,M] (negative inside) of head, hair, glasses, clothes and backdrop at world points [N,M,3]."""
-    return torch.minimum(_solid(parts(values, points)), backdrop_distance(points))
+    """Distance [N,M] of head, hair, glasses, clothes and backdrop at points [N,M,3]; negative inside."""
+    return torch.minimum(head_distance(values, points), backdrop_distance(points))
 
 
 def radiance(values: Values, points: Tensor) -> Tensor:
@@ -38,14 +43,14 @@ def radiance(values: Values, points: Tensor) -> Tensor:
     p = parts(values, points)
     base, gloss, soft = albedo(values, p)
     n, m = points.shape[:2]
-    here = _solid(p)
+    here = union(p)
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     taps = (points[:, :, None] + _NORMAL_STEP * corners).reshape(n, m * 4, 3)
-    around = _solid(parts(values, taps)).reshape(n, m, 4)
+    around = union(parts(values, taps)).reshape(n, m, 4)
     normal = torch.nn.functional.normalize(around @ corners, dim=-1, eps=1e-6)
     steps = points.new_tensor([0.02, 0.055])
     out = (points[:, :, None] + steps[:, None] * normal[:, :, None]).reshape(n, m * 2, 3)
-    reach = _solid(parts(values, out)).reshape(n, m, 2) - here[..., None].clamp_max(0.0)
+    reach = union(parts(values, out)).reshape(n, m, 2) - here[..., None].clamp_max(0.0)
     hidden = ((steps - reach).clamp_min(0.0) / steps).clamp_max(1.0)
     occlusion = 0.44 * hidden[..., 0] + 0.30 * hidden[..., 1]
     lit = shade(values, base, gloss, soft, normal, occlusion)

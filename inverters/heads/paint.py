@@ -7,11 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-from inverters.heads.anatomy import EYE_Y, EYE_Z, MOUTH_Y, Parts, Values, eye_frame
+from inverters.heads.anatomy import EYE_Y, EYE_Z, Parts, Values, eye_frame
 from inverters.heads.shapes import mix, smoothstep
 
-_SKIN = ((0.26, 0.145, 0.095), (0.45, 0.275, 0.185), (0.69, 0.48, 0.36), (0.86, 0.66, 0.54), (0.96, 0.80, 0.71))
-_HAIR = ((0.045, 0.035, 0.035), (0.16, 0.095, 0.06), (0.36, 0.19, 0.10), (0.56, 0.25, 0.10), (0.80, 0.58, 0.28), (0.90, 0.82, 0.68))
+_SKIN = (
+    (0.26, 0.145, 0.095),
+    (0.45, 0.275, 0.185),
+    (0.69, 0.48, 0.36),
+    (0.86, 0.66, 0.54),
+    (0.96, 0.80, 0.71),
+)
+_HAIR = (
+    (0.045, 0.035, 0.035),
+    (0.16, 0.095, 0.06),
+    (0.36, 0.19, 0.10),
+    (0.56, 0.25, 0.10),
+    (0.80, 0.58, 0.28),
+    (0.90, 0.82, 0.68),
+)
 _IRIS = ((0.16, 0.075, 0.03), (0.38, 0.21, 0.08), (0.32, 0.40, 0.18), (0.22, 0.46, 0.56), (0.42, 0.58, 0.74))
 _EDGE = 0.0016
 """Half-width, in design units, over which one material turns into another."""
@@ -75,8 +88,8 @@ def skin_color(values: Values, p: Parts) -> Tensor:
     lips = tone * tone.new_tensor([0.93, 0.54, 0.55]) + tone.new_tensor([0.05, 0.0, 0.01])
     base = _blend(base, lips, torch.sigmoid((0.0015 - p.lips) * 900.0) * smoothstep(0.10, 0.13, p.z))
     base = _blend(base, hair * 0.85, _brow(values, p, ex))
-    crease = (1.0 - 0.22 * _spot(p.lid_top - 0.0105, 0.004) * _spot(p.ax - ex, 0.036) * smoothstep(0.1, 0.13, p.z))
-    base = base * crease[..., None]
+    crease = _spot(p.lid_top - 0.0105, 0.004) * _spot(p.ax - ex, 0.036) * smoothstep(0.1, 0.13, p.z)
+    base = base * (1.0 - 0.22 * crease)[..., None]
     span = smoothstep(1.10, 0.94, ((p.ax - ex) / radius).abs()) * smoothstep(0.09, 0.11, p.z)
     rim = smoothstep(0.0075, 0.001, p.lid) * smoothstep(-0.006, -0.001, p.lid_top) * span
     base = _blend(base, hair * 0.25, 0.92 * rim)
@@ -101,9 +114,12 @@ def _lines(values: Values, p: Parts, age: Tensor) -> Tensor:
     ex, radius = eye_frame(values)
     strength = smoothstep(0.35, 1.0, age)
     front = smoothstep(0.06, 0.12, p.z)
-    forehead = smoothstep(0.55, 1.0, torch.sin(p.y * 230.0 + 2.0 * torch.cos(p.ax * 20.0))) * smoothstep(
-        0.095, 0.115, p.y
-    ) * smoothstep(0.20, 0.16, p.y) * smoothstep(0.12, 0.06, p.ax)
+    forehead = (
+        smoothstep(0.55, 1.0, torch.sin(p.y * 230.0 + 2.0 * torch.cos(p.ax * 20.0)))
+        * smoothstep(0.095, 0.115, p.y)
+        * smoothstep(0.20, 0.16, p.y)
+        * smoothstep(0.12, 0.06, p.ax)
+    )
     fold_x = 0.030 + 0.42 * (-0.055 - p.y) + 0.010 * values["smile"]
     fold = _spot(p.ax - fold_x, 0.0045) * smoothstep(-0.135, -0.115, p.y) * smoothstep(-0.052, -0.068, p.y)
     under = p.y - EYE_Y + radius * 1.05 - 8.0 * (p.ax - ex) ** 2
@@ -134,10 +150,12 @@ def eye_color(values: Values, p: Parts) -> Tensor:
 def albedo(values: Values, p: Parts) -> tuple[Tensor, Tensor, Tensor]:
     """Colour [N,M,3], gloss [N,M,1] and softness (how much light seeps, [N,M,1]) of the nearest material."""
     skin = skin_color(values, p)
-    inside = torch.sigmoid((-0.0005 - p.slit) * 2500.0) * smoothstep(0.157, 0.140, p.z) * smoothstep(0.2, 0.9, 1.0 - 0.8 * p.mouth_u)
+    inside = torch.sigmoid((-0.0005 - p.slit) * 2500.0) * smoothstep(0.157, 0.140, p.z)
+    inside = inside * smoothstep(0.2, 0.9, 1.0 - 0.8 * p.mouth_u)
     skin = _blend(skin, skin.new_tensor([0.22, 0.05, 0.05]), inside * smoothstep(0.07, 0.1, p.z))
-    streak = 1.0 + 0.13 * torch.sin(150.0 * p.ax - 110.0 * p.z + 30.0 * p.y) * torch.sin(60.0 * p.ax - 37.0 * p.z + 17.0 * p.y)
-    hair = hair_tone(values) * streak[..., None]
+    fine = torch.sin(150.0 * p.ax - 110.0 * p.z + 30.0 * p.y)
+    coarse = torch.sin(60.0 * p.ax - 37.0 * p.z + 17.0 * p.y)
+    hair = hair_tone(values) * (1.0 + 0.13 * fine * coarse)[..., None]
     cloth = hue_color(values["clothing_hue"], mix(0.16, 0.72, values["clothing_lightness"]), 0.38)
     layers = (
         (p.skin, skin, 0.17, 1.0),
@@ -159,8 +177,10 @@ def albedo(values: Values, p: Parts) -> tuple[Tensor, Tensor, Tensor]:
     return color, gloss[..., None], soft[..., None]
 
 
-def shade(values: Values, base: Tensor, gloss: Tensor, soft: Tensor, normal: Tensor, occlusion: Tensor) -> Tensor:
-    """Light on albedo [N,M,3]: a wrapped key light, sky and bounce, reddened where light seeps; view fixed at +z."""
+def shade(
+    values: Values, base: Tensor, gloss: Tensor, soft: Tensor, normal: Tensor, occlusion: Tensor
+) -> Tensor:
+    """Light on albedo [N,M,3]: wrapped key, sky and bounce, reddened where light seeps; seen from +z."""
     key = torch.stack([values["light_x"], values["light_y"], torch.ones_like(values["light_x"])], dim=-1)
     key = torch.nn.functional.normalize(key, dim=-1)
     cosine = (normal * key).sum(dim=-1, keepdim=True)
@@ -168,7 +188,8 @@ def shade(values: Values, base: Tensor, gloss: Tensor, soft: Tensor, normal: Ten
     diffuse = ((cosine + wrap) / (1.0 + wrap)).clamp_min(0.0)
     diffuse = diffuse * diffuse * (1.6 - 0.6 * diffuse)
     up = normal[..., 1:2]
-    sky = base.new_tensor([0.47, 0.47, 0.49]) * (0.75 + 0.25 * up) + base.new_tensor([0.06, 0.045, 0.035]) * (1.0 - up)
+    sky = base.new_tensor([0.47, 0.47, 0.49]) * (0.75 + 0.25 * up)
+    sky = sky + base.new_tensor([0.06, 0.045, 0.035]) * (1.0 - up)
     fill = 0.10 * (0.5 + 0.5 * normal[..., 2:3])
     shadow = occlusion[..., None] * (1.0 - soft * base.new_tensor([0.42, 0.14, 0.10]))
     light = (0.69 * diffuse) * (1.0 - 0.55 * shadow) + (sky + fill) * (1.0 - 0.85 * shadow)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.heads.field import BACKDROP_RADIUS, Values, backdrop_color, radiance, signed_distance
+from inverters.heads.anatomy import Values
+from inverters.heads.field import (
+    BACKDROP_RADIUS,
+    head_distance,
+    radiance,
+    signed_distance,
+)
+from inverters.heads.paint import backdrop_color
 from inverters.heads.params import to_values
 from inverters.rendering.rays import make_rays
 
@@ -18,6 +25,12 @@ _RELAX = 0.92
 _CLOSE = 8e-4
 _COMPACT_EVERY = 4
 _HALF_CUBE = 0.5
+_NEAR, _FAR, _STEPS = 2.0, 3.7, 64
+_BATCH = 16384
+"""Points evaluated at once: more fall out of the cache, fewer pay for the calls."""
+_HEAD_CENTRE, _HEAD_RADII = (0.0, 0.02, -0.03), (0.25, 0.34, 0.33)
+_BODY_TOP = -0.05
+"""An ellipsoid and a height; outside the one and above the other there is only backdrop."""
 
 
 class Occluder(Protocol):
@@ -41,7 +54,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadRender:
-    """image [N,3,H,W] in [-1,1]; depth [N,H,W] in world units; occluder_mask [N,H,W], True where it is in front."""
+    """image [N,3,H,W] in [-1,1]; depth [N,H,W] along rays; occluder_mask [N,H,W], True where in front."""
 
     image: Tensor
     depth: Tensor
@@ -57,7 +70,7 @@ def trace(
     steps: int = 64,
     occluder: Occluder | None = None,
 ) -> Hit:
-    """March rays [N,R,3] through the field of each head until its surface; rays that leave [near, far] miss."""
+    """March rays [N,R,3] through the field of each head to its surface; rays that leave [near, far] miss."""
     depth = torch.full(origins.shape[:2], near, dtype=origins.dtype, device=origins.device)
     hit = torch.zeros_like(depth, dtype=torch.bool)
     for n in range(origins.shape[0]):
@@ -74,47 +87,97 @@ def _row_of(occluder: Occluder | None, n: int) -> Occluder | None:
 
 
 def _march(
-    row: Values, origins: Tensor, directions: Tensor, near: float, far: float, steps: int, occluder: Occluder | None
+    row: Values,
+    origins: Tensor,
+    directions: Tensor,
+    near: float,
+    far: float,
+    steps: int,
+    occluder: Occluder | None,
 ) -> tuple[Tensor, Tensor]:
     """Trace the rays [R,3] of one head, dropping those that have ended every few steps."""
-    depth = torch.full(origins.shape[:1], near, dtype=origins.dtype, device=origins.device)
-    hit = torch.zeros_like(depth, dtype=torch.bool)
-    alive = torch.arange(depth.shape[0], device=depth.device)
-    o, d, t = origins, directions, depth.clone()
+    wall = _to_backdrop(origins, directions)
+    depth = wall.clone()
+    start = torch.full_like(depth, near)
+    if occluder is None:
+        alive = _may_meet_head(origins, directions, start, wall.clamp_max(far)).nonzero()[:, 0]
+    else:
+        alive = torch.arange(depth.shape[0], device=depth.device)
+    o, d, t, end = origins[alive], directions[alive], start[alive], wall[alive]
     for step in range(steps):
-        points = (o + t[:, None] * d)[None]
-        distance = signed_distance(row, points)[0]
-        if occluder is not None:
-            distance = torch.minimum(distance, occluder.signed_distance(points)[0])
+        distance = _distance(row, o + t[:, None] * d, occluder)
         landed = distance < _CLOSE
-        t = torch.where(landed, t + distance, t + _RELAX * distance)
+        t = torch.minimum(torch.where(landed, t + distance, t + _RELAX * distance), end)
         if step % _COMPACT_EVERY == _COMPACT_EVERY - 1 or step == steps - 1:
-            depth[alive], hit[alive] = t, landed
-            going = (~landed & (t < far)).nonzero()[:, 0]
+            depth[alive] = t
+            going = (~landed & (t < end) & (t < far)).nonzero()[:, 0]
             if going.numel() == 0:
                 break
-            alive, o, d, t = alive[going], o[going], d[going], t[going]
-    inside = depth < far
-    return depth.clamp(near, far), inside & (hit | (depth < far))
+            alive, o, d, t, end = alive[going], o[going], d[going], t[going], end[going]
+    # A ray still creeping along a surface after all steps counts as a hit where it stands.
+    return depth.clamp(near, far), depth < far
 
 
-def _shade(row: Values, points: Tensor, hit: Tensor, occluder: Occluder | None) -> tuple[Tensor, Tensor]:
-    """Colours [R,3] at the ends of rays [R,3], and which of them belong to the occluder [R]."""
-    wall = backdrop_color(row, points[None, :, 1].clamp(-_HALF_CUBE, _HALF_CUBE))[0]
-    x, z = points[:, 0], points[:, 2]
-    solid = hit & (x * x + z * z < (BACKDROP_RADIUS - 0.006) ** 2) & (points[:, 1].abs() <= _HALF_CUBE)
-    solid = solid | (hit & (z > 0.0) & (points.abs().amax(dim=-1) <= _HALF_CUBE))
+def _distance(row: Values, points: Tensor, occluder: Occluder | None) -> Tensor:
+    """Distance [R] of head and occluder at points [R,3], the backdrop left out."""
+    found = []
+    for some in points.split(_BATCH):
+        distance = head_distance(row, some[None])[0]
+        if occluder is not None:
+            distance = torch.minimum(distance, occluder.signed_distance(some[None])[0])
+        found.append(distance)
+    return torch.cat(found)
+
+
+def _to_backdrop(origins: Tensor, directions: Tensor) -> Tensor:
+    """Depth [R] at which rays meet the backdrop: its wall, or the plane z = 0 beside it; or infinity."""
+    (ox, _, oz), (dx, _, dz) = origins.unbind(-1), directions.unbind(-1)
+    a, b = (dx * dx + dz * dz).clamp_min(1e-9), ox * dx + oz * dz
+    c = ox * ox + oz * oz - BACKDROP_RADIUS**2
+    wall = (torch.sqrt((b * b - a * c).clamp_min(0.0)) - b) / a
+    plane = -oz / torch.where(dz < -1e-6, dz, torch.full_like(dz, -1e-6))
+    beside = (ox + plane * dx).abs() >= BACKDROP_RADIUS
+    depth = torch.where(beside, plane, wall)
+    return torch.where(dz < -1e-6, depth, torch.full_like(depth, torch.inf))
+
+
+def _may_meet_head(origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """False [R] for rays that certainly pass beside head and body."""
+    radii = origins.new_tensor(_HEAD_RADII)
+    o, d = (origins - origins.new_tensor(_HEAD_CENTRE)) / radii, directions / radii
+    closest = o - d * ((o * d).sum(-1, keepdim=True) / (d * d).sum(-1, keepdim=True))
+    y0, y1 = origins[:, 1] + near * directions[:, 1], origins[:, 1] + far * directions[:, 1]
+    return (closest.square().sum(-1) < 1.0) | (torch.minimum(y0, y1) < _BODY_TOP)
+
+
+def surface_colors(
+    row: Values, points: Tensor, hit: Tensor, occluder: Occluder | None
+) -> tuple[Tensor, Tensor]:
+    """Colours [R,3] at the ends of one head's rays [R,3], and which of them belong to the occluder [R].
+
+    Rays that end on the backdrop or outside the cube take its colour at their height, held in the cube.
+    """
+    colors = backdrop_color(row, points[None, :, 1].clamp(-_HALF_CUBE, _HALF_CUBE))[0].clone()
+    x, y, z = points.unbind(-1)
+    before_wall = torch.where(z < 0.0, x * x + z * z < (BACKDROP_RADIUS - 0.006) ** 2, x.abs() <= _HALF_CUBE)
+    solid = hit & before_wall & (y.abs() <= _HALF_CUBE) & (z < _HALF_CUBE)
     owned = torch.zeros_like(hit)
     if occluder is not None:
-        owned = hit & (occluder.signed_distance(points[None])[0] < signed_distance(row, points[None])[0])
-    colors = wall.clone()
-    head = (solid & ~owned).nonzero()[:, 0]
-    if head.numel():
-        colors[head] = radiance(row, points[None, head])[0]
-    front = owned.nonzero()[:, 0]
-    if occluder is not None and front.numel():
-        colors[front] = occluder.radiance(points[None, front])[0]
+        near = hit.nonzero()[:, 0]
+        for some in near.split(_BATCH):
+            there = points[None, some]
+            owned[some] = (occluder.signed_distance(there) < signed_distance(row, there))[0]
+    for some in (solid & ~owned).nonzero()[:, 0].split(_BATCH // 4):
+        if some.numel():
+            colors[some] = radiance(row, points[None, some])[0]
+    if occluder is not None:
+        for some in owned.nonzero()[:, 0].split(_BATCH // 4):
+            if some.numel():
+                colors[some] = occluder.radiance(points[None, some])[0]
     return colors, owned
+
+
+_shade = surface_colors
 
 
 @torch.no_grad()
@@ -124,13 +187,12 @@ def render(
     intrinsics: Tensor,
     size: tuple[int, int],
     occluder: Occluder | None = None,
-    chunk: int = 8192,
     antialias: bool = False,
 ) -> HeadRender:
     """Render heads [N,P] from cameras [N,4,4], intrinsics [N,3,3] at (H,W).
 
-    An occluder serves every head, unless it has `row(n)`, which gives that of head n. antialias takes four rays a
-    pixel; depth and mask are then the nearest of the four and a majority.
+    An occluder serves every head, unless it has `row(n)`, which gives that of head n. `antialias` takes four
+    rays a pixel; depth is then the nearest of the four, and the mask their majority.
     """
     height, width = size
     scale = 2 if antialias else 1
@@ -140,15 +202,13 @@ def render(
     for n in range(scores.shape[0]):
         row = {name: value[n : n + 1] for name, value in values.items()}
         guard = _row_of(occluder, n)
-        colors, depth, owned = [], [], []
-        for o, d in zip(origins[n].split(chunk), directions[n].split(chunk)):
-            t, hit = _march(row, o, d, 2.0, 3.7, 64, guard)
-            color, mine = _shade(row, o + t[:, None] * d, hit, guard)
-            colors.append(color), depth.append(t), owned.append(mine)
+        depth, hit = _march(row, origins[n], directions[n], _NEAR, _FAR, _STEPS, guard)
+        ends = origins[n] + depth[:, None] * directions[n]
+        colors, owned = surface_colors(row, ends, hit, guard)
         shape = (1, height * scale, width * scale, -1)
-        images.append(torch.cat(colors).reshape(shape).permute(0, 3, 1, 2))
-        depths.append(torch.cat(depth).reshape(shape).permute(0, 3, 1, 2))
-        masks.append(torch.cat(owned).reshape(shape).permute(0, 3, 1, 2))
+        images.append(colors.reshape(shape).permute(0, 3, 1, 2))
+        depths.append(depth.reshape(shape).permute(0, 3, 1, 2))
+        masks.append(owned.reshape(shape).permute(0, 3, 1, 2))
     image, depth_map, mask = torch.cat(images), torch.cat(depths), torch.cat(masks)
     if antialias:
         image = F.avg_pool2d(image, 2)

@@ -1,4 +1,4 @@
-"""Primitives of signed distance and their smooth joins; all pointwise, coordinates [N,M], sizes float or [N,1]."""
+"""Primitives of signed distance and their smooth joins; coordinates are [N,M], sizes float or [N,1]."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def mean_features(
 ) -> Tensor:
     """Mean over the three planes of their features at points [N,M,3]: [N,M,C]."""
     first, second, third = _lookups(planes, points, box_warp, axes)
-    return ((first + second + third) / 3).mT
+    return first.add_(second).add_(third).div_(3).mT  # in place: nothing else holds the lookups
 
 
 def _lookups(planes: Tensor, points: Tensor, box_warp: float, axes: PlaneAxes) -> list[Tensor]:

@@ -22,6 +22,9 @@ OODDecoder = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
 """(features [N,M,C], phi [N,P] or None) -> (raw sigma [N,M], colours [N,M,K], blend [N,M] in [0,1])."""
 
 
+_CPU_SAMPLES = 1 << 16
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Where rays are sampled, and in what volume.
@@ -124,8 +127,8 @@ def render_rays(
         blend_override: a number in place of the blend everywhere (0: OOD removed).
         blend_scale: factor on the blend, a number or one per ray [N,R]; the product is kept within [0,1].
         want_ood_features: also render the OOD field alone.
-        chunk: rays at a time; None takes all. The result does not depend on it (random draws are made
-            before).
+        chunk: rays at a time; None: pieces that suit a CPU's cache, all at once on other devices. The result does
+            not depend on it, because random draws are made before.
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """
@@ -146,7 +149,7 @@ def render_rays(
         low,
         high,
     )
-    step = chunk or rays
+    step = chunk or _ray_piece(n, rays, sampling, origins.device)
     parts = [
         job.render(
             *(None if t is None else t[:, a : a + step] for t in (origins, directions, coarse, u, scale))
@@ -154,6 +157,13 @@ def render_rays(
         for a in range(0, rays, step)
     ]
     return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _ray_piece(n: int, rays: int, sampling: Sampling, device: torch.device) -> int:
+    """Rays [of each of n frames] at a time: on a CPU about 65,000 samples a pass, measured as the fastest size."""
+    if device.type != "cpu":
+        return max(rays, 1)
+    return max(1, _CPU_SAMPLES // (n * max(sampling.coarse, sampling.fine)))
 
 
 @dataclass(frozen=True)

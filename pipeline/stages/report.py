@@ -235,8 +235,9 @@ def _chart(series: Mapping[str, Sequence[float | None]], axis: str, unit: str, l
         return ""
     log = log and min(flat) > 0
     low, high = (math.log10(min(flat)), math.log10(max(flat))) if log else (min(flat), max(flat))
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        half = max(0.5, abs(high) / 1000)
+        low, high = low - half, high + half
     longest = max(len(values) for values in shown.values())
 
     def place(i: int, value: float) -> str:

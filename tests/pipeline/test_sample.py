@@ -1,4 +1,4 @@
-"""`invid sample`: the clip and its truth say the same, again and again, and bad requests leave nothing behind."""
+"""`invid sample`: clip and truth say the same, again and again, and bad requests leave nothing behind."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_truth_agrees_with_the_clip(made: Path) -> None:
 def test_truth_json_has_the_documented_shape(made: Path) -> None:
     found = json.loads((truth_folder(made) / "truth.json").read_text())
     assert set(found) == {
-        "format", "version", "video", "seed", "fps", "frames", "size", "occluder", "occluder_state", "parameters",
-        "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits", "depth",
+        "format", "version", "video", "seed", "fps", "frames", "size", "occluder", "occluder_state",
+        "parameters", "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits", "depth",
     }  # fmt: skip
     assert found["parameters"] == [p.name for p in PARAMETERS]
     assert np.shape(found["scores"]) == (3, len(PARAMETERS))

@@ -61,11 +61,12 @@ def sample(tmp_path: Path) -> Path:
     mask[BOX] = 0
     for t in range(FRAMES):
         Image.fromarray(mask).save(folder / "mask" / f"{t:06d}.png")
+    edit = {"strength": 1.5, "clean": "edit_smile.mp4", "occluded": "edit_smile_occluded.mp4"}
     truth = {
-        "format": "invid-sample-truth", "version": 1, "frames": FRAMES, "size": [WIDTH, HEIGHT], "occluder": "mask",
-        "cam2world": [turned(0.0)] * FRAMES, "crop": {"size": CROP, "affine": [AFFINE.tolist()] * FRAMES},
+        "format": "invid-sample-truth", "version": 1, "frames": FRAMES, "size": [WIDTH, HEIGHT],
+        "occluder": "mask", "cam2world": [turned(0.0)] * FRAMES, "crop": {"size": CROP, "affine": [AFFINE.tolist()] * FRAMES},
         "masks": "mask", "clean": "clean.mp4",
-        "edits": {"smile": {"strength": 1.5, "clean": "edit_smile.mp4", "occluded": "edit_smile_occluded.mp4"}},
+        "edits": {"smile": edit},
     }  # fmt: skip
     (folder / "truth.json").write_text(json.dumps(truth))
     return tmp_path / "clip.mp4"
@@ -141,9 +142,9 @@ def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: py
     assert tuple(found) == KEYS
     assert found["psnr_reconstruction"] == 31.5
     assert found["mask_iou"] == pytest.approx(0.5, abs=0.06)  # bilinear, so half a pixel of edge
-    assert found["psnr_removal"] == pytest.approx(10 * math.log10(255**2 / 100), abs=0.4)
+    assert found["psnr_removal"] == pytest.approx(10 * math.log10(255**2 / 100), abs=1.0)
     assert found["psnr_removal_of_input"] == pytest.approx(10 * math.log10(255**2 / 6400), abs=0.2)
-    assert found["psnr_true_edit"] == pytest.approx(10 * math.log10(255**2 / (100 * 256 / 1024)), abs=0.4)
+    assert found["psnr_true_edit"] == pytest.approx(10 * math.log10(255**2 / (100 * 256 / 1024)), abs=1.0)
     assert found["camera_median_deg"] == pytest.approx(1.5, abs=1e-3)
     assert found["camera_p95_deg"] == pytest.approx(4.55, abs=1e-2)
     assert found["edit_sign_share"] == 0.75

@@ -16,6 +16,7 @@ kinds = st.sampled_from(["box", "gaussian", "none"])
 
 
 @given(kinds, windows)
+@settings(max_examples=50, deadline=None)
 def test_weights_sum_to_one_and_are_symmetric(kind, window):
     weights = kernel(kind, window)
     assert weights.sum() == pytest.approx(1)
@@ -35,7 +36,7 @@ def test_fractional_box_lies_between_its_neighbours():
 
 
 @given(masks, kinds, windows, st.integers(0, 1000))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_nothing_crosses_a_gap(present, kind, window, seed):
     values = np.random.default_rng(seed).normal(size=(len(present), 2))
     values[~present] = np.nan
@@ -48,6 +49,7 @@ def test_nothing_crosses_a_gap(present, kind, window, seed):
 
 
 @given(masks)
+@settings(max_examples=50, deadline=None)
 def test_runs_cover_exactly_what_is_present(present):
     covered = np.zeros(len(present), bool)
     for start, stop in runs(present):
@@ -57,6 +59,7 @@ def test_runs_cover_exactly_what_is_present(present):
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), masks)
+@settings(max_examples=50, deadline=None)
 def test_interpolation_gives_back_straight_motion(slope, offset, present):
     times = np.arange(len(present)) / 25
     truth = offset + slope * times

@@ -1,0 +1,88 @@
+"""Edits of codes: where, how far, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inverters.editing.edit import edit_codes, edit_presence
+from inverters.errors import InverterError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Edit:
+    name: str
+    strength: float = 1.0
+    start: float | None = None
+    stop: float | None = None
+
+
+WS = torch.randn(11, 4, 6, generator=torch.Generator().manual_seed(0))
+TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
+DIRECTIONS = {"smile": torch.arange(6.0), "age": torch.ones(4, 6), "wrong": torch.ones(5)}
+
+
+def test_an_edit_without_bounds_moves_every_frame_alike() -> None:
+    moved = edit_codes(WS, TIMES, [Edit("smile", 1.5)], DIRECTIONS)
+    assert torch.allclose(moved - WS, 1.5 * torch.arange(6.0).expand(11, 4, 6), atol=1e-6)
+
+
+def test_edits_add_up_in_any_order_and_leave_the_codes_given_alone() -> None:
+    before = WS.clone()
+    edits = [Edit("smile", 1.0), Edit("age", -2.0, 0.2, 0.8)]
+    one, other = (edit_codes(WS, TIMES, order, DIRECTIONS) for order in (edits, edits[::-1]))
+    assert torch.allclose(one, other, atol=1e-6)
+    assert torch.equal(WS, before)
+    assert torch.equal(edit_codes(WS, TIMES, [], DIRECTIONS), WS)
+
+
+def test_a_time_range_is_eased_at_both_ends() -> None:
+    moved = edit_codes(WS, TIMES, [Edit("age", 1.0, 0.2, 0.8)], DIRECTIONS, ease=0.2)
+    amount = (moved - WS)[:, 0, 0]
+    assert torch.allclose(amount[[0, 1, 2, 8, 9, 10]], torch.zeros(6), atol=1e-6)
+    assert amount[3].item() == pytest.approx(0.5, abs=1e-5)  # half way in
+    assert torch.allclose(amount[4:7], torch.ones(3), atol=1e-5)
+
+
+def test_a_generator_stands_for_its_directions() -> None:
+    class Card:
+        directions = DIRECTIONS
+
+    class Holder:
+        card = Card()
+
+    edits = [Edit("smile")]
+    assert torch.equal(edit_codes(WS, TIMES, edits, Holder()), edit_codes(WS, TIMES, edits, DIRECTIONS))
+
+
+def test_unknown_names_and_wrong_shapes_are_told() -> None:
+    with pytest.raises(UnknownNameError, match="unknown edit 'frown'; known: age, smile, wrong"):
+        edit_codes(WS, TIMES, [Edit("frown")], DIRECTIONS)
+    with pytest.raises(UnknownNameError, match="no directions"):
+        edit_codes(WS, TIMES, [Edit("frown")], {})
+    with pytest.raises(InverterError, match="'wrong' has shape"):
+        edit_codes(WS, TIMES, [Edit("wrong")], DIRECTIONS)
+    with pytest.raises(InverterError, match="one time a code"):
+        edit_codes(WS, TIMES[:3], [Edit("smile")], DIRECTIONS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.none() | st.floats(0, 2), st.none() | st.floats(0, 2), st.floats(0, 1), st.floats(-1, 3), st.floats(0, 0.05)
+)
+def test_presence_is_bounded_nothing_outside_and_without_jumps(
+    start: float | None, length: float | None, ease: float, time: float, step: float
+) -> None:
+    stop = None if length is None else (start or 0.0) + length
+    edit = Edit("smile", 1.0, start, stop)
+    here, next_ = (edit_presence(edit, t, ease) for t in (time, time + step))
+    assert 0 <= here <= 1
+    if (start is not None and time < start) or (stop is not None and time > stop):
+        assert here == 0
+    ramp = min(ease, length / 2) if start is not None and length is not None else ease
+    if ramp > 1e-3:  # smoothstep is nowhere steeper than 1.5 / ramp
+        assert abs(next_ - here) <= 1.5 * step / ramp + 1e-6

@@ -1,0 +1,103 @@
+"""The parameters of heads: ranges, order, independence, round trips."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inverters.heads.params import (
+    NUM_PARAMETERS,
+    PARAMETERS,
+    index,
+    sample_scores,
+    to_scores,
+    to_values,
+    to_z,
+)
+
+NEEDED = [
+    "smile",
+    "mouth_open",
+    "blink",
+    "glasses",
+    "age",
+    "beard",
+    "hair_color",
+    "hair_length",
+    "hair_volume",
+    "skin",
+    "face_width",
+    "face_height",
+    "jaw",
+    "chin",
+    "cheeks",
+    "nose_length",
+    "nose_width",
+    "lips",
+    "eye_size",
+    "eye_distance",
+    "eye_color",
+    "gaze_x",
+    "gaze_y",
+    "brow_height",
+    "brow_thickness",
+    "light_x",
+    "light_y",
+    "clothing_hue",
+    "clothing_lightness",
+    "background_hue",
+    "background_lightness",
+]
+
+
+def test_names_are_unique_and_complete():
+    names = [p.name for p in PARAMETERS]
+    assert len(set(names)) == len(names) == NUM_PARAMETERS
+    assert set(NEEDED) <= set(names)
+    assert all(p.low < p.high and p.meaning and p.group for p in PARAMETERS)
+
+
+def test_index_finds_each_and_names_the_known():
+    assert [index(p.name) for p in PARAMETERS] == list(range(NUM_PARAMETERS))
+    with pytest.raises(KeyError, match="smile"):
+        index("moustache_wax")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, NUM_PARAMETERS - 1), st.floats(-4, 4), st.floats(0.01, 2))
+def test_a_value_rises_with_its_own_score_alone(i, score, step):
+    scores = torch.zeros(2, NUM_PARAMETERS, dtype=torch.float64)
+    scores[:, i] = torch.tensor([score, score + step])
+    for j, p in enumerate(PARAMETERS):
+        low, high = to_values(scores)[p.name][:, 0]
+        assert p.low <= low <= p.high
+        assert (high > low) if j == i else (high == low)
+
+
+def test_samples_repeat_and_fill_each_range_evenly():
+    scores = sample_scores(4000, torch.Generator().manual_seed(3))
+    assert torch.equal(scores, sample_scores(4000, torch.Generator().manual_seed(3)))
+    for p in PARAMETERS:
+        unit = (to_values(scores)[p.name] - p.low) / (p.high - p.low)
+        quarters = torch.histc(unit, 4, 0.0, 1.0) / len(unit)
+        assert (quarters - 0.25).abs().max() < 0.04, p.name
+
+
+def test_values_give_their_scores_back():
+    scores = sample_scores(50, torch.Generator().manual_seed(4)).double()
+    torch.testing.assert_close(to_scores(to_values(scores)), scores, atol=1e-5, rtol=1e-5)
+
+
+def test_z_is_scores_then_ones():
+    scores = sample_scores(3, torch.Generator().manual_seed(5))
+    z = to_z(scores)
+    assert z.shape == (3, 512)
+    assert torch.equal(z[:, :NUM_PARAMETERS], scores)
+    assert bool((z[:, NUM_PARAMETERS:] == 1).all())
+    with pytest.raises(ValueError, match="cannot hold"):
+        to_z(scores, 8)
+
+
+def test_scores_of_the_wrong_width_are_refused():
+    with pytest.raises(ValueError, match=str(NUM_PARAMETERS)):
+        to_values(torch.zeros(2, 7))
