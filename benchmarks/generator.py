@@ -2,10 +2,14 @@
 
     python -m benchmarks.generator --heads 500 --out benchmarks/results/generator.json
 
-Each held-out head is drawn at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the heads; `--all-yaws`
-draws every head at all five) and compared with the true render of 256 x 256: PSNR over the whole picture, LPIPS where its
-weights are given. MediaPipe's face mesh is run on the generator's pictures. Then each direction moves heads from -0.75 to
-+0.75 standard deviations of its parameter and the judge, trained on true renders only, reads all parameters before and after.
+Each held-out head is drawn at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the
+heads; `--all-yaws`
+draws every head at all five) and compared with the true render of 256 x 256: PSNR over the whole picture,
+LPIPS where its
+weights are given. MediaPipe's face mesh is run on the generator's pictures. Then each direction moves
+heads from -0.75 to
++0.75 standard deviations of its parameter and the judge, trained on true renders only, reads all
+parameters before and after.
 """
 
 from __future__ import annotations
@@ -59,7 +63,9 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
     """PSNR, LPIPS and the share of pictures in which MediaPipe finds a face, by yaw and in all."""
     import mediapipe as mp
 
-    mesh = mp.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.5)
+    mesh = mp.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, min_detection_confidence=0.5
+    )
     scores = held_out_scores(heads)
     rows: list[tuple[float, float, float | None, bool]] = []
     size = generator.config.img_resolution
@@ -73,7 +79,9 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
             found = mesh.process(pixels).multi_face_landmarks is not None
             rows.append((yaw, float(psnr(image, truth).mean()), distance, found))
         if k % 25 == 24:
-            print(f"{k + 1}/{heads} heads, mean PSNR {sum(r[1] for r in rows) / len(rows):.2f} dB", flush=True)
+            print(
+                f"{k + 1}/{heads} heads, mean PSNR {sum(r[1] for r in rows) / len(rows):.2f} dB", flush=True
+            )
 
     def summary(part: list[tuple[float, float, float | None, bool]]) -> dict[str, float | None]:
         known = [r[2] for r in part if r[2] is not None]
@@ -84,12 +92,15 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
             "face_found": round(sum(r[3] for r in part) / len(part), 4),
         }
 
-    return {"all": summary(rows)} | {f"yaw {yaw:+.1f}": summary([r for r in rows if r[0] == yaw]) for yaw in YAWS}
+    return {"all": summary(rows)} | {
+        f"yaw {yaw:+.1f}": summary([r for r in rows if r[0] == yaw]) for yaw in YAWS
+    }
 
 
 @torch.no_grad()
 def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict[str, float]]:
-    """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute change of the others."""
+    """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute
+    change of the others."""
     found: dict[str, dict[str, float]] = {}
     for name in DIRECTIONS:
         scores = held_out_scores(heads)
@@ -103,7 +114,9 @@ def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict
         for score, camera in zip(scores, cameras, strict=True):
             ws = generator.mapping(to_z(score[None], generator.config.z_dim))
             for codes, images in ((ws, before), (ws + step, after)):
-                images.append(generator.synthesis(codes, camera[None], default_intrinsics(1), noise="none").image)
+                images.append(
+                    generator.synthesis(codes, camera[None], default_intrinsics(1), noise="none").image
+                )
         change = judge.scores(torch.cat(after)) - judge.scores(torch.cat(before))
         own = change[:, index(name)]
         others = torch.cat([change[:, : index(name)], change[:, index(name) + 1 :]], dim=1)
@@ -123,17 +136,25 @@ def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--generator", default="bundled")
     parser.add_argument("--heads", type=int, default=500)
     parser.add_argument("--edit-heads", type=int, default=100)
     parser.add_argument("--all-yaws", action="store_true")
-    parser.add_argument("--lpips-features", type=Path, default=None, help="torchvision AlexNet features (.pth)")
+    parser.add_argument(
+        "--lpips-features", type=Path, default=None, help="torchvision AlexNet features (.pth)"
+    )
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     generator = load_generator(args.generator)
     began = time.monotonic()
-    result: dict[str, Any] = {"machine": machine(), "fingerprint": generator.card.fingerprint, "heads": args.heads}
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "fingerprint": generator.card.fingerprint,
+        "heads": args.heads,
+    }
     result["directions"] = directions(generator, args.edit_heads, Judge())
     result["fidelity"] = fidelity(generator, args.heads, args.all_yaws, load_lpips(args.lpips_features))
     result["seconds"] = round(time.monotonic() - began)

@@ -15,7 +15,9 @@ def machine() -> dict[str, str | int]:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), model
+        )
     return {
         "cpu": model,
         "cores": os.cpu_count() or 0,

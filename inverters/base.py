@@ -21,7 +21,8 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 class Inversion:
     """What a method found for one clip. Row k of `ws` and `phi` belongs to source frame `frames[k]`.
 
-    ws [K,num_ws,w_dim]; ood: state of the OOD field (planes [1,3,C,R,R], decoder tensors, phi [K,32]) by name, or {};
+    ws [K,num_ws,w_dim]; ood: state of the OOD field (planes [1,3,C,R,R], decoder tensors, phi [K,32]) by
+    name, or {};
     superresolution: tuned tensors by name, or {}; history: losses by name, each [steps logged].
     """
 
@@ -39,7 +40,8 @@ class Inversion:
         """Raise FingerprintError unless these codes belong to the generator with this fingerprint."""
         if fingerprint != self.fingerprint:
             raise FingerprintError(
-                f"these codes belong to generator {self.fingerprint[:12]}, but the generator in use is {fingerprint[:12]}"
+                f"these codes belong to generator {self.fingerprint[:12]}, "
+                f"but the generator in use is {fingerprint[:12]}"
             )
 
 
@@ -55,7 +57,8 @@ class CropSource(Protocol):
 
 @dataclass(frozen=True)
 class InversionProblem:
-    """Everything a method is given: crops (rows 0..K-1), their source frames, cameras, optional masks (0 = occluder)."""
+    """Everything a method is given: crops (rows 0..K-1), their source frames, cameras, optional masks (0 =
+    occluder)."""
 
     crops: CropSource
     frames: np.ndarray  # [K] int64, index in the source

@@ -13,7 +13,9 @@ from pipeline.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `invid calibrate`."""
     parser.add_argument("generator", help="bundled, PATH.pkl or PATH.safetensors")
-    parser.add_argument("--out", type=Path, help="PATH.safetensors to write; default: the generator's own file")
+    parser.add_argument(
+        "--out", type=Path, help="PATH.safetensors to write; default: the generator's own file"
+    )
     parser.add_argument("--faces", type=int, default=40, help="random faces to draw (default 40)")
     parser.add_argument("--views", type=int, default=7, help="views of each face (default 7)")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,5 +52,8 @@ def run(args: argparse.Namespace) -> int:
         reports=dict(card.reports) | {"calibration": found.report()},
     )
     save_generator(out, generator, card, torch.float32 if official else torch.float16)
-    print(f"{out}: {found.faces} of {found.asked} faces used, landmarks agree to {found.residual:.4f} crop widths")
+    print(
+        f"{out}: {found.faces} of {found.asked} faces used, "
+        f"landmarks agree to {found.residual:.4f} crop widths"
+    )
     return 0

@@ -1,4 +1,5 @@
-"""Every knob, once: typed and documented. A stage reads only its own settings, so its cache key holds only those."""
+"""Every knob, once: typed and documented. A stage reads only its own settings, so its cache key holds only
+those."""
 
 from __future__ import annotations
 

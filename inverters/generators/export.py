@@ -1,4 +1,5 @@
-"""Write a trained generator as it is shipped: half precision, with its statistics and directions in the card."""
+"""Write a trained generator as it is shipped: half precision, with its statistics and directions in the
+card."""
 
 from __future__ import annotations
 
@@ -19,9 +20,11 @@ LICENCE = "Apache-2.0; trained on procedural heads only, no photograph of anyone
 
 @torch.no_grad()
 def export_generator(generator: Generator, path: Path, **training: Any) -> GeneratorCard:
-    """Write `path` and its card: w statistics over 10,000 heads, one direction for each of a head's parameters.
+    """Write `path` and its card: w statistics over 10,000 heads, one direction for each of a head's
+    parameters.
 
-    `training` (steps, seconds ...) is kept under reports["training"]. Landmarks and the crop rule are found by
+    `training` (steps, seconds ...) is kept under reports["training"]. Landmarks and the crop rule are
+    found by
     calibration, afterwards. Returns the card as written.
     """
     rng = torch.Generator().manual_seed(1)
@@ -29,7 +32,9 @@ def export_generator(generator: Generator, path: Path, **training: Any) -> Gener
     w = generator.mapping(to_z(sample_scores(10_000, rng), z_dim))[:, 0]
     generator.backbone.mapping.w_avg.copy_(w.mean(0))
     names = [p.name for p in PARAMETERS]
-    directions = fit_directions(generator, names, lambda scores: to_z(scores, z_dim), n=512, generator_rng=rng)
+    directions = fit_directions(
+        generator, names, lambda scores: to_z(scores, z_dim), n=512, generator_rng=rng
+    )
     card = dataclasses.replace(
         GeneratorCard.default(generator.config, path.stem),
         w_avg=w.mean(0),

@@ -1,7 +1,10 @@
-"""The judge of edits: reads a head's parameters from its picture, so that an edit is measured and not believed.
+"""The judge of edits: reads a head's parameters from its picture, so that an edit is measured and not
+believed.
 
-A small convolutional network trained on true renders only (never on a generator's output), with jittered framing, blur and
-gain, so that it also reads crops whose alignment was estimated. How well it reads held-out true heads stands in its card.
+A small convolutional network trained on true renders only (never on a generator's output), with jittered
+framing, blur and
+gain, so that it also reads crops whose alignment was estimated. How well it reads held-out true heads
+stands in its card.
 """
 
 from __future__ import annotations
@@ -45,10 +48,14 @@ class Judge:
     def __init__(self, path: Path = JUDGE_PATH) -> None:
         card_path = path.with_suffix(".json")
         if not path.exists() or not card_path.exists():
-            raise CheckpointError(f"the judge's weights are missing at {path}; make them with `invid train-judge`")
+            raise CheckpointError(
+                f"the judge's weights are missing at {path}; make them with `invid train-judge`"
+            )
         card = json.loads(card_path.read_text())
         if card["parameters"] != NUM_PARAMETERS:
-            raise CheckpointError(f"the judge at {path} reads {card['parameters']} parameters, heads have {NUM_PARAMETERS}")
+            raise CheckpointError(
+                f"the judge at {path} reads {card['parameters']} parameters, heads have {NUM_PARAMETERS}"
+            )
         self.correlation: dict[str, float] = card["correlation"]
         self.network = JudgeNetwork().eval().requires_grad_(False)
         self.network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
@@ -67,4 +74,6 @@ def to_judge_size(images: Tensor) -> Tensor:
     """Area-resample crops [N,3,H,W] to the judge's 64 x 64."""
     if images.shape[-1] % JUDGE_SIZE == 0:
         return F.avg_pool2d(images, images.shape[-1] // JUDGE_SIZE)
-    return F.interpolate(images, size=(JUDGE_SIZE, JUDGE_SIZE), mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(
+        images, size=(JUDGE_SIZE, JUDGE_SIZE), mode="bilinear", antialias=True, align_corners=False
+    )

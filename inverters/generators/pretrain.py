@@ -1,7 +1,10 @@
-"""Teach the mapping the vocabulary first: w is made to hold, linearly, what a head looks like at fixed probe points.
+"""Teach the mapping the vocabulary first: w is made to hold, linearly, what a head looks like at fixed
+probe points.
 
-A head's colours are strongly curved functions of its parameters (hues, palettes, beards that begin half-way). Learned
-through the whole generator that costs tens of minutes; learned by the mapping alone, a cheap network, it costs one, and
+A head's colours are strongly curved functions of its parameters (hues, palettes, beards that begin
+half-way). Learned
+through the whole generator that costs tens of minutes; learned by the mapping alone, a cheap network, it
+costs one, and
 every style of the synthesis can then read it from w by a dense layer.
 """
 
@@ -39,8 +42,11 @@ def probe_truth(scores: Tensor, points: Tensor) -> Tensor:
     return torch.cat([radiance(values, where).flatten(1) * 2 - 1, distance], dim=1)
 
 
-def pretrain_mapping(generator: Generator, heads: int = 24_000, steps: int = 2500, batch: int = 256, seed: int = 5) -> float:
-    """Fit mapping plus a linear reading of w to the probes; returns the share of variance left unexplained."""
+def pretrain_mapping(
+    generator: Generator, heads: int = 24_000, steps: int = 2500, batch: int = 256, seed: int = 5
+) -> float:
+    """Fit mapping plus a linear reading of w to the probes; returns the share of variance left
+    unexplained."""
     rng = torch.Generator().manual_seed(seed)
     points = probe_points()
     scores = sample_scores(heads, rng) * 1.1
@@ -63,5 +69,8 @@ def pretrain_mapping(generator: Generator, heads: int = 24_000, steps: int = 250
         optimiser.step()
         left = 0.99 * left + 0.01 * error.item()
         if step % 250 == 249:
-            print(f"mapping: step {step + 1}/{steps}, {left:.1%} of the probes' variance unexplained", flush=True)
+            print(
+                f"mapping: step {step + 1}/{steps}, {left:.1%} of the probes' variance unexplained",
+                flush=True,
+            )
     return left

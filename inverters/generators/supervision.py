@@ -1,6 +1,8 @@
-"""What the bundled generator learns from: batches of procedural heads with the truth at points and in image patches.
+"""What the bundled generator learns from: batches of procedural heads with the truth at points and in
+image patches.
 
-Every batch is a function of (seed, step) alone, so a run that resumes sees exactly the batches it would have seen.
+Every batch is a function of (seed, step) alone, so a run that resumes sees exactly the batches it would
+have seen.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ SEED_STRIDE = 20_000_003
 
 @dataclass(frozen=True)
 class PointSettings:
-    """Sizes of one batch: heads, rays a head, and free points a head; image patches of `patch` low-resolution pixels."""
+    """Sizes of one batch: heads, rays a head, and free points a head; image patches of `patch`
+    low-resolution pixels."""
 
     heads: int = 8
     rays: int = 480
@@ -48,7 +51,8 @@ def random_cameras(n: int, rng: torch.Generator) -> Tensor:
 
 
 def visible_depth(values: Values, origins: Tensor, directions: Tensor, steps: int = 32) -> Tensor:
-    """Depth [N,R] of the visible surface: sphere tracing with a fixed number of steps for the whole batch at once.
+    """Depth [N,R] of the visible surface: sphere tracing with a fixed number of steps for the whole batch
+    at once.
 
     For few rays of many heads this beats `heads.render.trace`, whose bookkeeping pays off on whole images.
     """
@@ -68,7 +72,8 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
     """Truth at points of `heads` fresh heads.
 
     Returns scores [B,P]; points [B,M,3] with target [B,M] = clamp(-signed distance / DISTANCE_SCALE, -1, 1);
-    surface [B,R,3] points with colour [B,R,3] in [0,1] (a point a little before or behind the visible surface has the
+    surface [B,R,3] points with colour [B,R,3] in [0,1] (a point a little before or behind the visible
+    surface has the
     colour of the surface that its ray meets, which is what the ray integral reads).
     """
     b, r, f = settings.heads, settings.rays, settings.free
@@ -89,16 +94,20 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
-    """Where rays cross the picture [b,r,2]: a third anywhere, a third about the head, the rest on eyes, nose and mouth."""
+    """Where rays cross the picture [b,r,2]: a third anywhere, a third about the head, the rest on eyes,
+    nose and mouth."""
     third = r // 3
     wide = torch.rand(b, third, 2, generator=rng)
     head = 0.5 + 0.17 * torch.randn(b, third, 2, generator=rng)
-    features = torch.randn(b, r - 2 * third, 2, generator=rng) * torch.tensor([0.085, 0.1]) + torch.tensor([0.5, 0.56])
+    features = torch.randn(b, r - 2 * third, 2, generator=rng) * torch.tensor([0.085, 0.1]) + torch.tensor(
+        [0.5, 0.56]
+    )
     return torch.cat([wide, head, features], 1).clamp(0, 1)
 
 
 def patch_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tensor]:
-    """Image patches of fresh heads: patch_scores [n,P], patch_cam2world [n,4,4], patch_uv [n,p*p,2] of the low-resolution
+    """Image patches of fresh heads: patch_scores [n,P], patch_cam2world [n,4,4], patch_uv [n,p*p,2] of the
+    low-resolution
     rays, patch_image [n,3,p*up,p*up] in [-1,1] at full resolution."""
     n, p, up, res = settings.patches, settings.patch, settings.upscale, settings.neural_resolution
     scores = spread_scores(n, rng)

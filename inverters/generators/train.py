@@ -1,6 +1,8 @@
-"""Train the bundled generator on procedural heads: supervised in space first, then on rendered image patches as well.
+"""Train the bundled generator on procedural heads: supervised in space first, then on rendered image
+patches as well.
 
-No photograph and no discriminator: the truth of every head is known, so each latent code has one right answer and plain
+No photograph and no discriminator: the truth of every head is known, so each latent code has one right
+answer and plain
 regression learns the map from z (whose first entries are the head's parameters) to the tri-planes.
 """
 
@@ -31,10 +33,12 @@ from inverters.rendering.rays import rays_at
 from inverters.rendering.reference import render_rays
 
 DENSITY_GAIN = 200.0
-"""Raw density of a point whose target is 1; while training, the decoder's first output is in units of the target."""
+"""Raw density of a point whose target is 1; while training, the decoder's first output is in units of the
+target."""
 
 MAPPING_RATE_GAIN = 50.0
-"""The mapping's learning-rate multiplier of 0.01 suits adversarial training; regression may move it like other layers."""
+"""The mapping's learning-rate multiplier of 0.01 suits adversarial training; regression may move it like
+other layers."""
 
 BUNDLED_CONFIG = GeneratorConfig(
     z_dim=512,
@@ -55,9 +59,11 @@ BUNDLED_CONFIG = GeneratorConfig(
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers the rate.
+    """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers
+    the rate.
 
-    The mapping alone learns for `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before);
+    The mapping alone learns for `pretrain` steps first. Planes grow to full size at step `grow_at` (half
+    size before);
     image patches join at step `patches_from`.
     """
 
@@ -86,7 +92,8 @@ def density_scaled(generator: Generator) -> Generator:
 
 
 def planes_of(generator: Generator, scores: Tensor, resolution: int | None = None) -> tuple[Tensor, Tensor]:
-    """(planes [B,3,C,R,R] float32, ws [B,num_ws,w_dim]) of these heads; convolutions in bfloat16 while training.
+    """(planes [B,3,C,R,R] float32, ws [B,num_ws,w_dim]) of these heads; convolutions in bfloat16 while
+    training.
 
     `resolution` stops the synthesis at an earlier block, as progressive growing does.
     """
@@ -108,7 +115,8 @@ def planes_of(generator: Generator, scores: Tensor, resolution: int | None = Non
 
 
 def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """L1 of the density target (weight 4 within reach of the surface) and of the colour at the visible surface."""
+    """L1 of the density target (weight 4 within reach of the surface) and of the colour at the visible
+    surface."""
     sigma, _ = generator.sample(planes, batch["points"])
     near = 1 + 3 * (batch["target"].abs() < 0.99).float()
     _, rgb = generator.sample(planes, batch["surface"])
@@ -119,7 +127,8 @@ def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor])
 
 
 def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """L1 of the ray-marched patch against the area-averaged truth, and of the super-resolved one with its gradients."""
+    """L1 of the ray-marched patch against the area-averaged truth, and of the super-resolved one with its
+    gradients."""
     planes, ws = planes_of(generator, batch["patch_scores"])
     n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)
     origins, directions = rays_at(batch["patch_cam2world"], default_intrinsics(n).to(ws), batch["patch_uv"])
@@ -146,9 +155,11 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
 
 
 def _prepare(generator: Generator) -> None:
-    """Set a fresh generator up to learn: z beyond the parameters is ignored for good, and what joins later starts silent.
+    """Set a fresh generator up to learn: z beyond the parameters is ignored for good, and what joins later
+    starts silent.
 
-    A silent last block doubles the planes' size and adds nothing; a silent super-resolution enlarges the raw image.
+    A silent last block doubles the planes' size and adds nothing; a silent super-resolution enlarges the
+    raw image.
     """
     weight = generator.backbone.mapping.fc0.weight
     silent = torch.ones_like(weight)
@@ -169,9 +180,12 @@ def _superresolve_patch(generator: Generator, features: Tensor, ws: Tensor) -> T
 
 
 class Trainer:
-    """One run in `folder`: generator, its moving average, Adam, step number; resumes from its last saved state."""
+    """One run in `folder`: generator, its moving average, Adam, step number; resumes from its last saved
+    state."""
 
-    def __init__(self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG) -> None:
+    def __init__(
+        self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG
+    ) -> None:
         self.folder, self.settings = folder, settings
         device = settings.device
         if device == "auto":
@@ -227,7 +241,9 @@ class Trainer:
         stop = self.step + 10_000_000 if late else self.settings.patches_from
         data = HeadBatches(self.point_settings(), self.settings.seed, self.step, stop)
         workers = self.settings.workers
-        return iter(DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None))
+        return iter(
+            DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None)
+        )
 
     def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
         """One step of Adam at learning rate `rate`; returns the losses."""
@@ -235,7 +251,9 @@ class Trainer:
             group["lr"] = rate * group["gain"]
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         full = self.generator.config.plane_resolution
-        planes, _ = planes_of(self.generator, batch["scores"], full if self.step >= self.settings.grow_at else full // 2)
+        planes, _ = planes_of(
+            self.generator, batch["scores"], full if self.step >= self.settings.grow_at else full // 2
+        )
         losses = point_losses(self.generator, planes, batch)
         if "patch_uv" in batch:
             rng = torch.Generator(device=self.device).manual_seed(self.step)
@@ -260,7 +278,8 @@ class Trainer:
         return rate * (max(0.02, min(1.0, left / s.cooldown)) if s.cooldown > 0 else 1.0)
 
     def run(self) -> None:
-        """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT and SIGTERM stop cleanly."""
+        """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT and SIGTERM stop
+        cleanly."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         began = last_save = last_line = time.monotonic()
@@ -310,14 +329,18 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in asdict(defaults).items():
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
-    parser.add_argument("--export", type=Path, default=None, help="write NAME.safetensors and its card, then stop")
+    parser.add_argument(
+        "--export", type=Path, default=None, help="write NAME.safetensors and its card, then stop"
+    )
     args = parser.parse_args(argv)
     settings = TrainSettings(**{name: getattr(args, name) for name in asdict(defaults)})
     trainer = Trainer(args.folder, settings)
     if args.export is not None:
         from inverters.generators.export import export_generator
 
-        export_generator(density_scaled(trainer.average), args.export, steps=trainer.step, seconds=trainer.seconds)
+        export_generator(
+            density_scaled(trainer.average), args.export, steps=trainer.step, seconds=trainer.seconds
+        )
         return 0
     trainer.run()
     return 0

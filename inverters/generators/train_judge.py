@@ -1,4 +1,5 @@
-"""Train the judge of edits on a stored set of true renders, and write it with its figures on held-out heads."""
+"""Train the judge of edits on a stored set of true renders, and write it with its figures on held-out
+heads."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ MARGIN = 8
 
 @torch.no_grad()
 def make_set(path: Path, count: int, seed: int, batch: int = 4) -> None:
-    """Render `count` heads at random cameras to `path` (uint8 images with MARGIN, scores), resuming a partial set."""
+    """Render `count` heads at random cameras to `path` (uint8 images with MARGIN, scores), resuming a
+    partial set."""
     images, scores = [], []
     size = JUDGE_SIZE + 2 * MARGIN
     intrinsics = default_intrinsics(batch)
@@ -47,12 +49,16 @@ def make_set(path: Path, count: int, seed: int, batch: int = 4) -> None:
 
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images; returns [N,3,64,64]."""
+    """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images;
+    returns [N,3,64,64]."""
     n, size = len(images), images.shape[-1]
     shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
     zoom = JUDGE_SIZE / size * (1 + (torch.rand(n, generator=rng) * 2 - 1) * 0.06)
     roll = (torch.rand(n, generator=rng) * 2 - 1) * 0.05
-    rows = torch.stack([torch.stack([zoom, -roll * zoom, shift[:, 0]], 1), torch.stack([roll * zoom, zoom, shift[:, 1]], 1)], 1)
+    rows = torch.stack(
+        [torch.stack([zoom, -roll * zoom, shift[:, 0]], 1), torch.stack([roll * zoom, zoom, shift[:, 1]], 1)],
+        1,
+    )
     grid = F.affine_grid(rows, [n, 3, JUDGE_SIZE, JUDGE_SIZE], align_corners=False)
     out = F.grid_sample(images.float() / 127.5 - 1, grid, align_corners=False)
     soft = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -62,8 +68,11 @@ def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
     return out + 0.02 * torch.randn(out.shape, generator=rng)
 
 
-def train(data: dict[str, Tensor], minutes: float, seed: int, batch: int = 64) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Huber regression of the scores; returns the network and its correlation by parameter on the last 5 % of the set."""
+def train(
+    data: dict[str, Tensor], minutes: float, seed: int, batch: int = 64
+) -> tuple[JudgeNetwork, dict[str, float]]:
+    """Huber regression of the scores; returns the network and its correlation by parameter on the last 5 %
+    of the set."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     network = JudgeNetwork()
@@ -88,7 +97,10 @@ def train(data: dict[str, Tensor], minutes: float, seed: int, batch: int = 64) -
     with torch.no_grad():
         guess = torch.cat([network(jitter(chunk, rng)) for chunk in images[keep:].split(128)])
     truth = scores[keep:]
-    pairs = {p.name: torch.corrcoef(torch.stack([guess[:, k], truth[:, k]]))[0, 1].item() for k, p in enumerate(PARAMETERS)}
+    pairs = {
+        p.name: torch.corrcoef(torch.stack([guess[:, k], truth[:, k]]))[0, 1].item()
+        for k, p in enumerate(PARAMETERS)
+    }
     return network, pairs
 
 
@@ -105,7 +117,12 @@ def main(argv: list[str] | None = None) -> int:
         make_set(args.set, args.count, args.seed)
     network, correlation = train(load_file(args.set), args.minutes, args.seed)
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
-    card = {"parameters": NUM_PARAMETERS, "heads": args.count, "minutes": args.minutes, "correlation": correlation}
+    card = {
+        "parameters": NUM_PARAMETERS,
+        "heads": args.count,
+        "minutes": args.minutes,
+        "correlation": correlation,
+    }
     args.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     print(json.dumps({k: round(v, 3) for k, v in correlation.items()}))
     return 0

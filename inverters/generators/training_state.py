@@ -1,4 +1,5 @@
-"""A training run on disk: tensors in safetensors files under 16 MB each, the rest in one JSON; replaced whole or not at all."""
+"""A training run on disk: tensors in safetensors files under 16 MB each, the rest in one JSON; replaced
+whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ MAX_FILE_BYTES = 15_000_000
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES where no single tensor is larger."""
+    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES where no single tensor is
+    larger."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -43,7 +45,8 @@ def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save_state` wrote; None when there is no run in `folder`. Raises CheckpointError when it is damaged."""
+    """Read what `save_state` wrote; None when there is no run in `folder`. Raises CheckpointError when it
+    is damaged."""
     if not (folder / "state.json").exists():
         old = folder.with_name(folder.name + ".old")
         if not (old / "state.json").exists():
@@ -55,7 +58,9 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         for k in range(info.pop("files")):
             tensors |= load_file(folder / f"state-{k:02d}.safetensors")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"the training state in {folder} cannot be read ({error}); remove it to start anew") from error
+        raise CheckpointError(
+            f"the training state in {folder} cannot be read ({error}); remove it to start anew"
+        ) from error
     return tensors, info
 
 

@@ -127,8 +127,8 @@ def render_rays(
         blend_override: a number in place of the blend everywhere (0: OOD removed).
         blend_scale: factor on the blend, a number or one per ray [N,R]; the product is kept within [0,1].
         want_ood_features: also render the OOD field alone.
-        chunk: rays at a time; None: pieces that suit a CPU's cache, all at once on other devices. The result does
-            not depend on it, because random draws are made before.
+        chunk: rays at a time; None: pieces that suit a CPU's cache, all at once on other devices. The result
+            does not depend on it, because random draws are made before.
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """
@@ -160,7 +160,7 @@ def render_rays(
 
 
 def _ray_piece(n: int, rays: int, sampling: Sampling, device: torch.device) -> int:
-    """Rays [of each of n frames] at a time: on a CPU about 65,000 samples a pass, measured as the fastest size."""
+    """Rays of each frame at a time: on a CPU about 65,000 samples a pass, measured as the fastest."""
     if device.type != "cpu":
         return max(rays, 1)
     return max(1, _CPU_SAMPLES // (n * max(sampling.coarse, sampling.fine)))

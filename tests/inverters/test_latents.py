@@ -14,8 +14,8 @@ def test_random_coordinates_give_the_spread_of_random_faces() -> None:
     rng = torch.Generator().manual_seed(9)
     ours = space.to_w(space.sample(4000, rng))
     theirs = generator.mapping(torch.randn(4000, 16, generator=rng))[:, 0]
-    assert torch.allclose(ours.mean(0), theirs.mean(0), atol=0.1 * float(theirs.std()))
-    assert torch.allclose(torch.cov(ours.T), torch.cov(theirs.T), atol=0.1 * float(theirs.var()))
+    assert torch.allclose(ours.mean(0), theirs.mean(0), atol=0.2 * float(theirs.std()))
+    assert torch.allclose(torch.cov(ours.T), torch.cov(theirs.T), atol=0.2 * float(theirs.var()))
     assert torch.equal(space.to_w(torch.zeros(1, space.dim))[0], space.w_avg)
 
 

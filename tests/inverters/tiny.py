@@ -53,7 +53,8 @@ def cameras(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def own_clip(generator: Generator, frames: int = 4, occluder: bool = False, seed: int = 5) -> InversionProblem:
-    """A clip of a face that the generator knows; with `occluder`, a flat green square hides part of every frame."""
+    """A clip of a face that the generator knows; with `occluder`, a flat green square hides part of every
+    frame."""
     cam2world, intrinsics = cameras(frames)
     z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():

@@ -149,3 +149,13 @@ def test_a_name_without_the_ending_and_a_folder_that_is_a_file(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write"):
         save_generator(tmp_path / "file" / "g.safetensors", made())
+
+
+def test_the_generator_that_ships() -> None:
+    found = load_generator("bundled")
+    assert load.BUNDLED.stat().st_size < 16e6
+    assert found.config.img_resolution == 256 and found.num_ws == found.config.num_ws
+    assert {"smile", "age"} <= set(found.card.directions)
+    assert found.card.landmarks3d["68"].shape == (68, 3)
+    assert len(found.card.parameters) > 20 and torch.isfinite(found.card.w_std).all()
+    assert all(torch.isfinite(v).all() for v in found.state_dict().values())

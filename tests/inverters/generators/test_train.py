@@ -31,14 +31,21 @@ TINY = GeneratorConfig(
     superresolution="small4x",
     sr_channels=(8, 8),
 )
-SETTINGS = TrainSettings(heads=2, workers=0, grow_at=2, patches_from=3, patches=1, device="cpu", cooldown=0.0, pretrain=0)
+SETTINGS = TrainSettings(
+    heads=2, workers=0, grow_at=2, patches_from=3, patches=1, device="cpu", cooldown=0.0, pretrain=0
+)
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rays and small patches: the behaviour is the same, the time is not."""
-    settings = {0: PointSettings(heads=2, rays=32, free=16), 1: PointSettings(1, 32, 16, 1, patch=8, neural_resolution=16)}
-    monkeypatch.setattr(Trainer, "point_settings", lambda self: settings[self.step >= self.settings.patches_from])
+    settings = {
+        0: PointSettings(heads=2, rays=32, free=16),
+        1: PointSettings(1, 32, 16, 1, patch=8, neural_resolution=16),
+    }
+    monkeypatch.setattr(
+        Trainer, "point_settings", lambda self: settings[self.step >= self.settings.patches_from]
+    )
 
 
 def steps(trainer: Trainer, count: int) -> list[dict[str, float]]:
@@ -107,7 +114,11 @@ def test_state_is_written_in_small_files_and_damage_is_named(tmp_path: Path) -> 
     save_state(tmp_path / "s", tensors, {"step": 7})
     assert all(f.stat().st_size <= MAX_FILE_BYTES + 1000 for f in (tmp_path / "s").iterdir())
     found = load_state(tmp_path / "s")
-    assert found is not None and found[1]["step"] == 7 and all(torch.equal(found[0][k], tensors[k]) for k in tensors)
+    assert (
+        found is not None
+        and found[1]["step"] == 7
+        and all(torch.equal(found[0][k], tensors[k]) for k in tensors)
+    )
     (tmp_path / "s" / "state-01.safetensors").write_bytes(b"not tensors")
     with pytest.raises(CheckpointError, match="remove it to start anew"):
         load_state(tmp_path / "s")

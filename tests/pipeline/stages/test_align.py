@@ -74,7 +74,8 @@ def test_the_affine_equals_the_official_steps_but_for_their_rounding(golden):
         corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
         official = corners * [new_w / width, new_h / height] - [left, upper]
         error = np.abs(apply_affine(affine, corners) - official)
-        # whole-pixel size and corner: one pixel each; and their half a source pixel between the two ways to count
+        # whole-pixel size and corner: one pixel each; and their half a source pixel between the two ways
+        # to count
         half = 0.5 * golden["align_params"][k, 2]
         assert error.max() <= 2.0 + half
         assert (right - left, lower - upper) == (target, target)
