@@ -257,20 +257,33 @@ def _guarded(run: Callable[[], int], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if _is_full(error):
+            return _fail(
+                f"the disk is full ({error}); free some space, or name other --out and --cache folders", 2
+            )
         if _is_users(error):
             return _fail(error, 2)
         return _unexpected(error, debug)
 
 
 def _is_users(error: Exception) -> bool:
-    """Errors of the packages below, which know nothing of exit codes, and full disks."""
+    """Errors of the packages below, which know nothing of exit codes."""
     from storage import StorageError
+
+    errors = sys.modules.get("inverters.errors")
+    return isinstance(error, StorageError) or (errors is not None and isinstance(error, errors.InverterError))
+
+
+def _is_full(error: Exception) -> bool:
+    """A full disk that was met where nobody else names it, such as by a checkpoint of an inversion."""
     from storage.errors import is_full
 
     if isinstance(error, OSError):
         return is_full(error)
-    errors = sys.modules.get("inverters.errors")
-    return isinstance(error, StorageError) or (errors is not None and isinstance(error, errors.InverterError))
+    # safetensors passes the system's answer on as text only; 28 is ENOSPC, 27 EFBIG
+    return type(error).__name__ == "SafetensorError" and any(
+        f"(os error {n})" in str(error) for n in (27, 28)
+    )
 
 
 def _fail(error: Exception | str, code: int) -> int:

@@ -12,6 +12,7 @@ from pipeline.settings import Settings
 
 READERS = ("av", "decord")
 SMOOTHINGS = ("box", "gaussian", "none")
+OUTPUTS = ("edited", "removal", "removal_edited", "view", "crops", "comparison")
 DETECTORS = ("mediapipe", "fan", "3ddfa:PATH")
 
 
@@ -21,6 +22,10 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
     _check_names(settings)
     _check_numbers(settings)
     _check_paths(settings)
+    if path.resolve().parent == out.resolve() and path.stem in OUTPUTS:
+        raise UserError(
+            f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
+        )
     OutputFolder(out).close()
     _check_method(settings)
 

@@ -148,9 +148,9 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
     error = (high.float() - truth)[..., edge:-edge, edge:-edge]
     slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return {
-        "raw": (features[:, :3] - low).abs().mean() * 4,
-        "image": error.abs().mean() * 4,
-        "slope": slope * 4,
+        "raw": (features[:, :3] - low).abs().mean() * 2,
+        "image": error.abs().mean() * 2,
+        "slope": slope * 2,
     }
 
 
@@ -233,7 +233,7 @@ class Trainer:
         """What a batch holds at the present step."""
         if self.step < self.settings.patches_from:
             return PointSettings(heads=self.settings.heads)
-        return PointSettings(heads=self.settings.heads // 2, patches=self.settings.patches, patch=24)
+        return PointSettings(heads=self.settings.heads * 3 // 4, patches=self.settings.patches, patch=24)
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """Batches from the present step on, made by a worker process."""

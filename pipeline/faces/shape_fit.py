@@ -31,13 +31,13 @@ class Priors:
     """Standard deviations that hold the fit where landmarks say little; radians, crop widths, world units."""
 
     yaw: float = 0.5
-    pitch: float = 0.15
+    pitch: float = 0.07
     look: float = 0.02
     """Turn of the view away from the pivot: the crop does not centre the pivot to the pixel."""
     roll: float = 0.2
     zoom: float = 0.03
     """The crop's scale follows the landmarks, so it wavers with the expression; focal and radius do not."""
-    noise: float = 0.004
+    noise: float = 0.008
     """Error of one landmark by itself, in crop widths."""
 
 

@@ -23,7 +23,7 @@ VERSION = 1
 
 _SHAPE_FRAMES = 96
 """Frames from which the person's landmark shape is fitted."""
-_MOVING_WEIGHT = 0.25
+_MOVING_WEIGHT = 0.7
 _EFFECTIVE_POINTS = 40.0
 """Landmarks of one frame err together; all of them count as this many independent ones."""
 

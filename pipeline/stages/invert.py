@@ -127,4 +127,6 @@ def plain(value: Any) -> Any:
 
 
 def _numpy(tensor: Any) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return np.array(
+        tensor.detach().cpu().numpy(), order="C"
+    )  # ascontiguousarray would add an axis to scalars

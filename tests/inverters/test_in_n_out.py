@@ -29,7 +29,7 @@ def solved() -> tuple[Generator, InversionProblem, Inversion]:
     """A known face behind a green square, solved without masks."""
     generator = tiny_generator()
     problem = replace(own_clip(generator, 3, occluder=True), occluder_masks=None)
-    return generator, problem, get_inverter("in-n-out")(generator, problem, preset="draft", steps=360)
+    return generator, problem, get_inverter("in-n-out")(generator, problem, preset="tiny", steps=360)
 
 
 def test_the_second_field_takes_the_occluder(solved) -> None:
@@ -73,7 +73,7 @@ def test_every_preset_runs_and_says_what_ran() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 2, occluder=True)
     for name in PRESETS:
-        inversion = get_inverter("in-n-out")(generator, problem, preset=name, steps=4)
+        inversion = get_inverter("in-n-out")(generator, problem, preset=name, steps=2)
         assert set(inversion.ood) >= {"planes", "phi", "decoder.net.0.weight", "decoder.net.2.bias"}
         assert inversion.ood["phi"].shape == (2, 32)
         assert all(math.isfinite(v) for values in inversion.history.values() for v in values)

@@ -47,7 +47,7 @@ SCRIPT = textwrap.dedent(
             generator, problem, preset=sys.argv[4], steps=16, seed=2, checkpoint_dir=folder, on_step=on_step
         )
         return finetune(
-            generator, problem, inversion, preset="draft", steps=7, seed=2, checkpoint_dir=folder, on_step=on_step
+            generator, problem, inversion, preset="tiny", steps=7, seed=2, checkpoint_dir=folder, on_step=on_step
         )
 
     save_file(results(run()), out)
@@ -78,7 +78,7 @@ def steps_said(process: subprocess.Popen[str], until: int) -> None:
             return
 
 
-@pytest.mark.parametrize("preset", ["draft"])
+@pytest.mark.parametrize("preset", ["tiny"])
 def test_killed_in_every_stage_it_gives_the_same_bits(tmp_path: Path, preset: str) -> None:
     script = tmp_path / "job.py"
     script.write_text(SCRIPT)

@@ -29,8 +29,8 @@ def crop_psnr(generator, problem, inversion) -> float:
 def test_codes_of_a_known_face_are_found() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 4)
-    at_start = get_inverter("w+")(generator, problem, preset="draft", steps=1)
-    found = get_inverter("w+")(generator, problem, preset="draft", steps=120)
+    at_start = get_inverter("w+")(generator, problem, preset="tiny", steps=1)
+    found = get_inverter("w+")(generator, problem, preset="tiny", steps=120)
     assert found.ws.shape == (4, generator.num_ws, 16)
     assert found.frames.tolist() == [1, 3, 5, 7]
     assert found.fingerprint == "tiny" and not found.ood
@@ -70,7 +70,7 @@ def test_an_occluder_pulls_less_on_robust_codes() -> None:
     target = torch.from_numpy(clean.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
     errors = []
     for robust in (True, False):
-        preset = get_preset("draft").codes
+        preset = get_preset("tiny").codes
         fit = CodeFit(
             generator, Targets(without_masks, 16, torch.device("cpu")), preset, 120, 0, robust
         )

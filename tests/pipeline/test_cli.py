@@ -264,6 +264,40 @@ def test_a_full_disk(
     assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".tmp")]
 
 
+def test_a_checkpoint_that_finds_the_disk_full(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not every writer goes through the cache: the inverters keep their own checkpoints."""
+    from safetensors.torch import save_file
+
+    fakes = install(monkeypatch)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def count(name: str) -> None:
+        if name == "invert":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+            save_file({"x": torch.zeros(10_000)}, fakes.checkpoints[0] / "inversion.safetensors")
+
+    monkeypatch.setattr(fakes, "count", count)
+    words = ["--max-frames", "8", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    try:
+        code = cli.process_video([str(folder / "good.mp4"), *words])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = capsys.readouterr()
+    refused((code, told.out, told.err), "the disk is full", "--cache")
+
+
+def test_the_input_is_never_written_over(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = tmp_path / "edited.mp4"
+    clip.write_bytes((folder / "good.mp4").read_bytes())
+    code = cli.process_video([str(clip), "--out", str(tmp_path), "--cache", str(tmp_path / "cache")])
+    told = capsys.readouterr()
+    refused((code, told.out, told.err), "take the place of the input")
+
+
 def interrupted(code: int, error: str, out: Path) -> None:
     """Exit code 130, one line that says how to go on, no output."""
     assert code == 130 and error.count("\n") == 1 and "same command" in error, (code, error)

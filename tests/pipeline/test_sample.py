@@ -59,7 +59,8 @@ def test_truth_json_has_the_documented_shape(made: Path) -> None:
     found = json.loads((truth_folder(made) / "truth.json").read_text())
     assert set(found) == {
         "format", "version", "video", "seed", "fps", "frames", "size", "occluder", "occluder_state",
-        "parameters", "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits", "depth",
+        "parameters", "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits",
+        "depth",
     }  # fmt: skip
     assert found["parameters"] == [p.name for p in PARAMETERS]
     assert np.shape(found["scores"]) == (3, len(PARAMETERS))
@@ -165,7 +166,7 @@ def test_voice_is_quiet_and_follows_the_mouth() -> None:
     voice = babble(speech, 15.0, seed=1, seconds=2.0)
     assert voice.shape == (2 * AUDIO_RATE,)
     assert np.abs(voice).max() <= 0.17
-    level = np.square(voice.reshape(30, -1)).mean(1)
+    level = np.square(voice[: 30 * (len(voice) // 30)].reshape(30, -1)).mean(1)
     assert level[12:18].min() > 20 * max(level[:8].max(), level[22:].max())
     assert np.array_equal(voice, babble(speech, 15.0, seed=1, seconds=2.0))
     assert not np.array_equal(voice, babble(speech, 15.0, seed=2, seconds=2.0))

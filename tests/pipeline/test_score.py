@@ -64,7 +64,8 @@ def sample(tmp_path: Path) -> Path:
     edit = {"strength": 1.5, "clean": "edit_smile.mp4", "occluded": "edit_smile_occluded.mp4"}
     truth = {
         "format": "invid-sample-truth", "version": 1, "frames": FRAMES, "size": [WIDTH, HEIGHT],
-        "occluder": "mask", "cam2world": [turned(0.0)] * FRAMES, "crop": {"size": CROP, "affine": [AFFINE.tolist()] * FRAMES},
+        "occluder": "mask", "cam2world": [turned(0.0)] * FRAMES,
+        "crop": {"size": CROP, "affine": [AFFINE.tolist()] * FRAMES},
         "masks": "mask", "clean": "clean.mp4",
         "edits": {"smile": edit},
     }  # fmt: skip

@@ -205,7 +205,7 @@ def backward_of_view(
         part = render_rays(planes, generator.decoder, origins[:, rows], directions[:, rows], Sampling(u=u))
         value = (part.features[..., : weight.shape[2]] * weight[:, rows]).sum()
         value.backward()
-        loss += float(value)
+        loss += float(value.detach())
     return loss
 
 

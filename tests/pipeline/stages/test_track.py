@@ -90,19 +90,17 @@ def test_smoothing_is_sub_pixel_and_reduces_jitter():
     assert jitter(box) < 0.6 * jitter(rough)
     assert jitter(gaussian) < jitter(box)
     assert np.abs(box.landmarks - np.round(box.landmarks, 1)).max() > 0.01
-    np.testing.assert_allclose(
-        box.landmarks[10], rough.landmarks[9:12].mean(axis=0), atol=1e-4
-    )
+    np.testing.assert_allclose(box.landmarks[10], rough.landmarks[9:12].mean(axis=0), atol=1e-4)
 
 
 def test_no_face_at_all_is_an_error_with_one_line():
-    with pytest.raises(NoFaceError, match="no face was found in any of the 5 frames of clip.mp4") as caught:
+    with pytest.raises(NoFaceError, match=r"no face was found in any of the 5 frames of clip.mp4") as caught:
         follow({}, 5)
     assert "\n" not in str(caught.value)
 
 
 def test_asking_for_a_face_that_never_shows_names_how_many_there_are():
-    with pytest.raises(NoFaceError, match="no frame of clip.mp4 shows more than 2 faces; use --face 0 to 1"):
+    with pytest.raises(NoFaceError, match=r"no frame of clip.mp4 shows more than 2 faces; use --face 0 to 1"):
         follow({t: [(50, 50, 40), (150, 50, 30)] for t in range(5)}, 5, TrackSettings(face=4))
     with pytest.raises(UserError, match="counts from 0"):
         follow({}, 5, TrackSettings(face=-1))
