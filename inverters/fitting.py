@@ -46,9 +46,10 @@ class Run:
         store: CheckpointStore,
         on_step: OnStep | None,
         total: int,
-        every: int = CHECKPOINT_EVERY,
+        every: int | None = None,
     ) -> None:
-        self.store, self.on_step, self.total, self.every = store, on_step, total, every
+        self.store, self.on_step, self.total = store, on_step, total
+        self.every = CHECKPOINT_EVERY if every is None else every
         self.history: dict[str, list[float]] = {}
         self.kept: dict[str, Tensor] = {}
         """Results of earlier stages, saved with every later checkpoint."""

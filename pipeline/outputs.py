@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8, Clip
 from pipeline.edits_syntax import format_edit
@@ -17,6 +19,10 @@ from storage import StoredArray
 
 COMPARISON_HEIGHT = 540
 """Most pixels of height of a panel of the side-by-side video."""
+OCCLUDER_REACH = 0.05
+"""Crop widths beyond the face's outline within which an occluder is always taken off."""
+BACKGROUND_SHARE = 0.4
+"""Where the occluder's field holds more than this share of what is farther away, it holds the background."""
 _VISIBLE_CHANGE = 48.0
 """Levels of 255 that count as a full change of the picture by an edit."""
 
@@ -49,12 +55,41 @@ class FaceMasks:
         )
         return next(masks)
 
+    def _blend(self, row: int) -> F32:
+        """The blend of one row at the size of the crop; zero without an occluder's field."""
+        if self.blend is None:
+            return np.zeros((self.size, self.size), np.float32)
+        small = np.asarray(self.blend[row], np.float32)
+        return np.asarray(
+            cv2.resize(small, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32
+        )
+
+    def _near_face(self, row: int) -> npt.NDArray[np.bool_]:
+        """Pixels of one row within OCCLUDER_REACH of the face's outline."""
+        one = slice(row, row + 1)
+        wide = replace(self.settings, grow=self.settings.grow + OCCLUDER_REACH)
+        return next(face_masks(self.landmarks[one], self.affines[one], self.size, wide)) > 0
+
+    @cached_property
+    def _took_background(self) -> bool:
+        """Whether the occluder's field holds most of what is not near the face, in some rows over the clip.
+
+        Then it has taken in a background that the generator cannot make; taking that off would put the
+        generator's own background into the video, so only what is near the face is taken off.
+        """
+        count = len(self.landmarks)
+        far = taken = 0
+        for row in np.unique(np.linspace(0, count - 1, min(16, count)).astype(int)):
+            beyond = ~self._near_face(int(row))
+            far += int(beyond.sum())
+            taken += int((beyond & (self._blend(int(row)) > 0.5)).sum())
+        return taken > BACKGROUND_SHARE * far
+
     def _extra(self, row: int) -> F32 | None:
         shown: list[F32] = []
         if self.blend is not None:
-            blend = np.asarray(self.blend[row], np.float32)
-            grown = cv2.resize(blend, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
-            shown.append(np.asarray(grown, np.float32))
+            blend = self._blend(row)
+            shown.append(blend * self._near_face(row) if self._took_background else blend)
         if self.edited is not None and self.plain is not None:
             change = np.abs(self.edited[row].astype(np.float32) - self.plain[row]).max(axis=-1)
             # blurred, because a lone bright pixel is noise; what a viewer sees has some size

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inverters.errors import CheckpointError, FingerprintError
@@ -101,8 +101,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("invid", "{}"))
-            # noqa: SIM118 - not a dict
-            return {k: file.get_tensor(k) for k in file.keys()}, header.get("fingerprint")
+        return load_file(path), header.get("fingerprint")
     except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"'{path}' cannot be read as directions: {error}") from error
 

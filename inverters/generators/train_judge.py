@@ -25,27 +25,39 @@ MARGIN = 8
 
 
 @torch.no_grad()
-def make_set(path: Path, count: int, seed: int, batch: int = 4) -> None:
-    """Render `count` heads at random cameras to `path` (uint8 images with MARGIN, scores), resuming a
-    partial set."""
-    images, scores = [], []
+def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
+    """Render `count` heads at random cameras into `folder`, `part` heads a file, going on where an earlier call stopped.
+
+    Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     size = JUDGE_SIZE + 2 * MARGIN
     intrinsics = default_intrinsics(batch)
     intrinsics[:, :2, :2] *= JUDGE_SIZE / size
-    began = time.monotonic()
-    for k in range(0, count, batch):
-        rng = torch.Generator().manual_seed(3_000_000_000 + seed * 1_000_000 + k)
-        s = sample_scores(batch, rng)
-        values = to_values(s)
-        origins, directions = make_rays(random_cameras(batch, rng), intrinsics, (size, size))
-        depth = visible_depth(values, origins, directions)
-        colour = radiance(values, origins + directions * depth.unsqueeze(-1))
-        images.append((colour.mT.reshape(batch, 3, size, size) * 255).round().byte())
-        scores.append(s)
-        if k % (batch * 25) == 0:
-            print(f"{k}/{count} heads, {time.monotonic() - began:.0f} s", flush=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"images": torch.cat(images), "scores": torch.cat(scores)}, path)
+    for first in range(0, count, part):
+        path = folder / f"heads-{first:06d}.safetensors"
+        if path.exists():
+            continue
+        images, scores = [], []
+        for k in range(first, first + part, batch):
+            rng = torch.Generator().manual_seed(3_000_000_000 + seed * 1_000_000 + k)
+            s = sample_scores(batch, rng)
+            values = to_values(s)
+            origins, directions = make_rays(random_cameras(batch, rng), intrinsics, (size, size))
+            depth = visible_depth(values, origins, directions)
+            colour = radiance(values, origins + directions * depth.unsqueeze(-1))
+            images.append((colour.mT.reshape(batch, 3, size, size) * 255).round().byte())
+            scores.append(s)
+        draft = path.with_suffix(".part")
+        save_file({"images": torch.cat(images).contiguous(), "scores": torch.cat(scores).contiguous()}, draft)
+        draft.rename(path)
+        print(f"{first + part}/{count} heads", flush=True)
+
+
+def load_set(folder: Path) -> dict[str, Tensor]:
+    """All heads that `make_set` has written to `folder`."""
+    parts = [load_file(path) for path in sorted(folder.glob("heads-*.safetensors"))]
+    return {name: torch.cat([part[name] for part in parts]) for name in ("images", "scores")}
 
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -107,15 +119,14 @@ def train(
 def main(argv: list[str] | None = None) -> int:
     """`invid train-judge`: render the set where it is missing, train, write the weights beside this file."""
     parser = argparse.ArgumentParser(prog="invid train-judge", description=main.__doc__)
-    parser.add_argument("--set", type=Path, default=Path("runs/judge/set.safetensors"))
+    parser.add_argument("--set", type=Path, default=Path("runs/judge/set"))
     parser.add_argument("--count", type=int, default=7000)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--out", type=Path, default=JUDGE_PATH)
     args = parser.parse_args(argv)
-    if not args.set.exists():
-        make_set(args.set, args.count, args.seed)
-    network, correlation = train(load_file(args.set), args.minutes, args.seed)
+    make_set(args.set, args.count, args.seed)
+    network, correlation = train(load_set(args.set), args.minutes, args.seed)
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
     card = {
         "parameters": NUM_PARAMETERS,

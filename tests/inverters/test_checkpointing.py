@@ -13,7 +13,13 @@ from inverters.checkpointing import Checkpoint, CheckpointStore, under_prefix, w
 def test_round_trip_keeps_bits_types_and_numbers(tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(4)
     shared = torch.randn(3, 2, generator=rng)
-    tensors = {"a": shared, "b": shared, "rng": rng.get_state(), "n": torch.tensor([1, 2]), "s": shared[:, :1]}
+    tensors = {
+        "a": shared,
+        "b": shared,
+        "rng": rng.get_state(),
+        "n": torch.tensor([1, 2]),
+        "s": shared[:, :1],
+    }
     meta = {"step": 7, "history": {"loss": [0.1 + 0.2, float("inf")]}}
     store = CheckpointStore(tmp_path / "new", {"seed": 1, "frames": (1, 2)})
     store.save(Checkpoint(tensors, meta))

@@ -43,8 +43,13 @@ def test_ssim_agrees_with_scikit_image() -> None:
     for k in range(2):
         x, y = ((t[k].permute(1, 2, 0).double().numpy() + 1) / 2 for t in (a, b))
         theirs = skimage.structural_similarity(
-            x, y, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-            data_range=1.0
+            x,
+            y,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1.0,
         )
         assert ours[k].item() == pytest.approx(theirs, abs=2e-5)
 

@@ -49,8 +49,9 @@ def test_rays_of_all_pixels_are_those_of_the_image() -> None:
     rows = torch.tensor([1])
     pixels = random_pixels(1, 0, 16, torch.Generator())
     for ours, theirs in zip(
-        targets.rays(rows, pixels), make_rays(problem.cam2world[[1]], problem.intrinsics[[1]], (16, 16)),
-        strict=True
+        targets.rays(rows, pixels),
+        make_rays(problem.cam2world[[1]], problem.intrinsics[[1]], (16, 16)),
+        strict=True,
     ):
         assert torch.allclose(ours, theirs, atol=1e-6)
     image = torch.arange(2 * 256.0).reshape(1, 2, 16, 16)

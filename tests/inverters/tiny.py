@@ -60,6 +60,7 @@ def tiny_generator(parameters: tuple[str, ...] = (), **changes: Any) -> Generato
         generator = Generator(dataclasses.replace(CONFIG, **changes)).eval().requires_grad_(False)
     generator.decoder.net[2].weight[0] *= 20
     generator.decoder.net[2].bias[0] = 5
+    generator.decoder.net[2].weight[1:] *= 4  # strong colours, so that a wrong face shows
     for block in (generator.superresolution.block0, generator.superresolution.block1):
         block.torgb.weight *= 0.05  # near the raw picture, as a trained one is
     w = generator.mapping(torch.randn(500, 16, generator=torch.Generator().manual_seed(0)))[:, 0]
@@ -74,7 +75,9 @@ def cameras(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return look_at(torch.linspace(-0.25, 0.25, frames), torch.zeros(frames)), default_intrinsics(frames)
 
 
-def own_clip(generator: Generator, frames: int = 4, occluder: bool = False, seed: int = 5) -> InversionProblem:
+def own_clip(
+    generator: Generator, frames: int = 4, occluder: bool = False, seed: int = 5
+) -> InversionProblem:
     """A clip of a face that the generator knows; with `occluder`, a flat green square hides part of every
     frame."""
     cam2world, intrinsics = cameras(frames)

@@ -73,6 +73,23 @@ def test_a_mask_grows_where_an_edit_or_an_occluder_reaches_beyond_the_face(tmp_p
     assert with_blend[54, 57] > 200 and with_blend[9, 32] == 0
 
 
+def test_a_field_that_holds_the_background_is_taken_off_near_the_face_only(tmp_path: Path) -> None:
+    size = 64
+    ring = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    landmarks = np.stack([32 + 8 * np.cos(ring), 40 + 8 * np.sin(ring)], -1)[None].astype(np.float32)
+    affine = np.array([[[1.0, 0, 0], [0, 1, 0]]])
+    cache = StageCache(tmp_path)
+    hand, everything = np.zeros((1, 64, 64), np.float16), np.ones((1, 64, 64), np.float16)
+    hand[0, 45:, :24] = 1
+    far, near = (58, 6), (52, 24)
+    masks = {
+        name: FaceMasks(landmarks, affine, size, CompositeSettings(), stored(cache, name, blend))[0]
+        for name, blend in (("hand", hand), ("everything", everything))
+    }
+    assert masks["hand"][far] > 200 and masks["everything"][far] == 0
+    assert masks["hand"][near] > 200 and masks["everything"][near] > 200
+
+
 def test_frames_without_a_crop_hold_the_one_before(tmp_path: Path) -> None:
     images = stored(StageCache(tmp_path), "i", np.arange(2, dtype=np.uint8).reshape(2, 1, 1, 1) + 1)
     shown = [int(frame[0, 0, 0]) for frame in held_rows(images, {1: 0, 3: 1}, 5)]

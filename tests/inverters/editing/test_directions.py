@@ -56,7 +56,7 @@ def test_round_trip_and_fingerprint(tmp_path: Path) -> None:
     found = load_directions(path, generator, allow_unmarked=False)
     assert all(torch.equal(found[k], v) for k, v in directions.items())
     save_directions(path, directions, "0123456789abcdef")
-    with pytest.raises(FingerprintError, match="0123456789ab.*tiny"):
+    with pytest.raises(FingerprintError, match=r"0123456789ab.*tiny"):
         load_directions(path, generator)
 
 

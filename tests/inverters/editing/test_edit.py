@@ -72,8 +72,11 @@ def test_unknown_names_and_wrong_shapes_are_told() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.none() | st.floats(0, 2), st.none() | st.floats(0, 2), st.floats(0, 1), st.floats(-1, 3),
-    st.floats(0, 0.05)
+    st.none() | st.floats(0, 2),
+    st.none() | st.floats(0, 2),
+    st.floats(0, 1),
+    st.floats(-1, 3),
+    st.floats(0, 0.05),
 )
 def test_presence_is_bounded_nothing_outside_and_without_jumps(
     start: float | None, length: float | None, ease: float, time: float, step: float

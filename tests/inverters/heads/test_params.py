@@ -17,8 +17,8 @@ from inverters.heads.params import (
 
 NEEDED = """
 smile mouth_open blink glasses age beard hair_color hair_length hair_volume skin face_width face_height jaw
-chin cheeks nose_length nose_width lips eye_size eye_distance eye_color gaze_x gaze_y brow_height brow_thickness
-light_x light_y clothing_hue clothing_lightness background_hue background_lightness
+chin cheeks nose_length nose_width lips eye_size eye_distance eye_color gaze_x gaze_y brow_height
+brow_thickness light_x light_y clothing_hue clothing_lightness background_hue background_lightness
 """
 
 

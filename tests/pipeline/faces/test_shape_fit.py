@@ -151,5 +151,5 @@ def test_modes_have_the_spread_they_are_given():
     shape = face_shape(200)
     basis = smooth_basis(shape, np.ones(200), person=200, spread=0.01)
     spread = np.sqrt((basis.person[1:] ** 2).sum(axis=0))
-    # the middle line moves sideways less and the rest as asked: half of the variance is shared with the mirror image
+    # three axes of 0.01 each, less what is shared with the mirror image near the middle line
     assert 0.007 < np.median(spread) < 0.014

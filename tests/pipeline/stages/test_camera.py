@@ -21,11 +21,14 @@ FRAME = 640.0
 
 
 def mean_mesh():
-    """A stand-in for a generator's mean landmarks [478,3]: a dome, with eyes, nose and mouth where they belong."""
+    """A stand-in for mean landmarks [478,3]: a mirror-symmetric dome with eyes, nose and mouth in place."""
     rng = np.random.default_rng(0)
     mesh = rng.uniform([-0.12, -0.19, 0], [0.12, 0.15, 0], (MESH_POINTS, 3))
     places = {36: (-0.08, 0.013), 39: (-0.035, 0.013), 42: (0.035, 0.013), 45: (0.08, 0.013)}
     places |= {30: (0, -0.045), 48: (-0.04, -0.09), 54: (0.04, -0.09)}
+    free = np.setdiff1d(np.arange(MESH_POINTS), MESH_TO_IBUG[list(places)])
+    mesh[free[1::2], :2] = mesh[free[: len(free) // 2 * 2 : 2], :2] * [-1, 1]
+    mesh[free[-1], 0] = 0.0
     for point, place in places.items():
         mesh[MESH_TO_IBUG[point], :2] = place
     mesh[:, 2] = 0.15 - 3.0 * mesh[:, 0] ** 2 - 1.2 * mesh[:, 1] ** 2
@@ -48,7 +51,7 @@ def motion(count, seed=0):
 
 
 def seen(poses, noise=0.0, shape=MESH, seed=0, frame=FRAME):
-    """Track and crops of a face seen from `poses` in frames of `frame` pixels, half as wide as them, off the middle."""
+    """Track and crops of a face seen from `poses`, in crops half as wide as the frame and off its middle."""
     rng = np.random.default_rng(seed)
     image = project(shape, poses, SPHERE) + noise * rng.normal(size=(len(poses), len(shape), 2))
     dense = (image * frame / 2 + frame * np.array([0.3, 0.1])).astype(np.float32)

@@ -1,0 +1,205 @@
+"""How well cameras are estimated: procedural clips whose cameras are known, through track, align and camera.
+
+    python benchmarks/cameras.py [--generator bundled|heads] [--clips 20] [--frames 12] [--occluder mask]
+
+Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), what part of
+them is the same all through a clip (a person's bias), per axis; the settings, hardware and date.
+`--generator heads` measures the landmarks on procedural heads instead of reading those in a card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from inverters.generators.card import CameraRule, CropRule
+from inverters.heads.animation import talking_clip
+from inverters.heads.occluders import make_occluder
+from inverters.heads.params import sample_scores, to_values
+from inverters.heads.render import render
+from pipeline.clip import Cameras, Clip
+from pipeline.faces.calibrate import calibrate, crop_rule_for
+from pipeline.faces.mediapipe_mesh import MediaPipeMesh
+from pipeline.settings import CameraSettings, TrackSettings
+from pipeline.stages.align import align
+from pipeline.stages.camera import estimate_cameras, rotation_errors
+from pipeline.stages.track import track
+
+FIRST_SEED = 5000
+"""Clips' seeds start here: the calibration and anything that was tuned has seen others."""
+
+
+class RenderedSource:
+    """Frames of a script, rendered when asked for."""
+
+    def __init__(self, script: Any, rows: np.ndarray) -> None:
+        self.script, self.rows = script, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Any:
+        """Yield frames uint8 [H,W,3]."""
+        script = self.script
+        for t in self.rows[start:stop]:
+            occluder = script_occluder(script, int(t))
+            one = slice(t, t + 1)
+            image = render(
+                script.scores[one], script.cam2world[one], script.intrinsics[one], script.size, occluder
+            )
+            yield to_uint8(image.image[0])
+
+
+def script_occluder(script: Any, t: int) -> Any:
+    """The occluder of frame t of a script, or None."""
+    if script.occluder is None:
+        return None
+    state = {name: value[t : t + 1] for name, value in script.state.items()}
+    return make_occluder(script.occluder, to_values(script.scores[t : t + 1]), state)
+
+
+def to_uint8(image: torch.Tensor) -> np.ndarray:
+    """[3,H,W] in [-1,1] to uint8 [H,W,3]."""
+    return ((image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+
+
+def clip_of(script: Any, rows: np.ndarray) -> Clip:
+    """A Clip over some frames of a script."""
+    height, width = script.size
+    times = rows / script.fps
+    return Clip(
+        path=Path(f"seed{script.seed}"),
+        content_hash=str(script.seed),
+        width=width,
+        height=height,
+        times=times,
+        pts=np.arange(len(rows)),
+        time_base=Fraction(1, 1000),
+        rate=Fraction(script.fps).limit_denominator(1001),
+        duration=float(times[-1]),
+        has_audio=False,
+        source=RenderedSource(script, rows),
+    )
+
+
+def heads_card(
+    faces: int, size: int, model: MediaPipeMesh
+) -> tuple[dict[str, np.ndarray], CropRule, dict[str, Any]]:
+    """Landmarks, crop rule and report of the procedural heads themselves."""
+    scores = sample_scores(faces, torch.Generator().manual_seed(4242))
+
+    def draw(index: int, cam2world: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        camera = torch.as_tensor(cam2world, dtype=torch.float32)[None]
+        lens = torch.as_tensor(intrinsics, dtype=torch.float32)[None]
+        return to_uint8(render(scores[index : index + 1], camera, lens, (size, size)).image[0])
+
+    found = calibrate(draw, faces, views=5, model=model)
+    return found.as_card(), crop_rule_for(found.ibug, CropRule()), found.report()
+
+
+def signed(found: Cameras, truth: np.ndarray) -> np.ndarray:
+    """Errors in degrees [T,3] about the camera's axes: x is pitch, y is yaw, z is roll."""
+    relative = np.swapaxes(found.cam2world[:, :3, :3], 1, 2).astype(np.float64) @ truth[:, :3, :3]
+    errors = np.full((len(truth), 3), np.nan)
+    good = np.isfinite(relative).all(axis=(1, 2))
+    errors[good] = np.degrees(Rotation.from_matrix(relative[good]).as_rotvec())
+    return errors
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generator", default="bundled")
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=12, help="frames of each clip")
+    parser.add_argument("--fps", type=float, default=6.0)
+    parser.add_argument("--size", type=int, default=176, help="height and width of the clips' frames")
+    parser.add_argument("--occluder", default=None)
+    parser.add_argument("--faces", type=int, default=48, help="faces to calibrate `heads` on")
+    parser.add_argument("--card", type=Path, help="npz of landmark arrays in place of a generator's")
+    parser.add_argument("--progress", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run and print."""
+    args = parse()
+    model = MediaPipeMesh()
+    rule, report = CropRule(), {}
+    if args.card is not None:
+        arrays = dict(np.load(args.card))
+        rule = crop_rule_for(arrays["68"], CropRule())
+    elif args.generator == "heads":
+        arrays, rule, report = heads_card(args.faces, args.size, model)
+    else:
+        from inverters.generators.load import load_generator
+
+        card = load_generator(args.generator).card
+        arrays, rule = dict(card.landmarks3d), card.crop_rule
+    errors, axes, started = [], [], time.perf_counter()
+    seconds = 0.0
+    for k in range(args.clips):
+        script = talking_clip(
+            FIRST_SEED + k, args.frames, args.fps, args.occluder, (args.size, args.size), crop=args.size
+        )
+        clip = clip_of(script, np.arange(args.frames))
+        faces = track(clip, TrackSettings(smoothing="none"), model=model)
+        crops = align(faces, rule, 256)
+        begin = time.perf_counter()
+        found = estimate_cameras(faces, crops, arrays, CameraRule(), CameraSettings(smoothing=0.0), args.fps)
+        seconds += time.perf_counter() - begin
+        truth = script.cam2world.numpy().astype(np.float64)
+        errors.append(rotation_errors(found.cam2world, truth))
+        axes.append(signed(found, truth))
+        if args.progress:
+            print(
+                f"clip {k + 1}/{args.clips}: {np.nanmedian(errors[-1]):.2f} deg", file=sys.stderr, flush=True
+            )
+    flat, by_axis = np.concatenate(errors), np.stack(axes)
+    means = np.nanmean(by_axis, axis=1)
+    result = {
+        "rotation_error_deg": {"median": float(np.nanmedian(flat)), "p95": float(np.nanpercentile(flat, 95))},
+        "bias_of_all_clips_deg": dict(
+            zip(("pitch", "yaw", "roll"), np.nanmean(means, axis=0).round(3).tolist())
+        ),
+        "spread_of_clip_means_deg": dict(
+            zip(("pitch", "yaw", "roll"), np.nanstd(means, axis=0).round(3).tolist())
+        ),
+        "spread_within_clips_deg": dict(
+            zip(
+                ("pitch", "yaw", "roll"),
+                np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0)).round(3).tolist(),
+            )
+        ),
+        "frames_found": float(np.isfinite(flat).mean()),
+        "camera_seconds_per_clip": seconds / args.clips,
+        "seconds": time.perf_counter() - started,
+        "landmarks": report,
+        "settings": {k: str(v) for k, v in vars(args).items()},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
