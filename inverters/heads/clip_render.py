@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from inverters.heads.animation import ClipScript
 from inverters.heads.occluders import Occluder, make_occluder
 from inverters.heads.params import to_values
-from inverters.heads.render import _shade, trace
+from inverters.heads.render import surface_colors, trace
 from inverters.rendering.rays import pixel_centres, rays_at
 
 NEAR, FAR = 2.0, 3.7
@@ -104,7 +104,7 @@ def _shoot(
         origins, directions = rays_at(script.cam2world[t : t + 1], script.intrinsics[t : t + 1], part)
         hit = trace(values, origins, directions, NEAR, FAR, 64, occluder)
         points = origins[0] + directions[0] * hit.depth[0, :, None]
-        colour, mine = _shade(values, points, hit.hit[0], occluder)
+        colour, mine = surface_colors(values, points, hit.hit[0], occluder)
         colours.append(colour), depth.append(hit.depth[0]), owned.append(mine)
     return torch.cat(colours), torch.cat(depth), torch.cat(owned)
 

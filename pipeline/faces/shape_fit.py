@@ -31,13 +31,13 @@ class Priors:
     """Standard deviations that hold the fit where landmarks say little; radians, crop widths, world units."""
 
     yaw: float = 0.5
-    pitch: float = 0.07
+    pitch: float = 0.05
     look: float = 0.02
     """Turn of the view away from the pivot: the crop does not centre the pivot to the pixel."""
     roll: float = 0.2
     zoom: float = 0.03
     """The crop's scale follows the landmarks, so it wavers with the expression; focal and radius do not."""
-    noise: float = 0.008
+    noise: float = 0.012
     """Error of one landmark by itself, in crop widths."""
 
 
@@ -200,6 +200,7 @@ def fit(
     priors: Priors,
     start: Fit | None = None,
     with_person: bool = True,
+    frames: int | None = None,
     iterations: int = 12,
 ) -> Fit:
     """Poses of all frames and the person's shape that together explain image points [T,N,2] (crop widths).
@@ -207,14 +208,15 @@ def fit(
     Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes)
     is eliminated frame by frame (Schur complement), so the cost is linear in T. Landmark errors of
     neighbouring frames are alike, so all frames count as `4 + T / 12` independent ones for the person, and
-    the poses' prior holds their mean only. Without `with_person` the person's scores stay as in `start`.
+    the poses' prior holds their mean only. Without `with_person` the person's scores stay as in `start` and
+    frames are independent: a part of a clip may be given, with the number of `frames` in all.
     """
     count, modes = len(observed), len(basis.frame)
     scores = np.zeros(len(basis.person)) if start is None else np.array(start.scores)
     poses = initial_poses(basis.shape(scores), observed, sphere) if start is None else np.array(start.poses)
     extra = np.zeros((count, modes)) if start is None else np.array(start.frame_scores)
     share = min(1.0, (4 + count / 12) / count) if with_person else 1.0
-    precision = np.concatenate([_prior(priors, count * share), np.ones(modes)])
+    precision = np.concatenate([_prior(priors, (frames or count) * share), np.ones(modes)])
     robust = np.ones(observed.shape[:2])
     change: F64
     for _ in range(iterations):

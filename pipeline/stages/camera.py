@@ -23,6 +23,8 @@ VERSION = 1
 
 _SHAPE_FRAMES = 96
 """Frames from which the person's landmark shape is fitted."""
+_FRAMES_AT_ONCE = 256
+"""Bounds the memory of a long clip's fit."""
 _MOVING_WEIGHT = 0.7
 _EFFECTIVE_POINTS = 40.0
 """Landmarks of one frame err together; all of them count as this many independent ones."""
@@ -72,12 +74,7 @@ def estimate_cameras(
     priors = Priors()
     chosen = _spread(np.flatnonzero(track.status[usable] == Status.FOUND), _SHAPE_FRAMES)
     together = fit(basis, observed[chosen], sphere, priors)
-    # every frame by itself, now that the person is known, from the fitted frame next to it in time
-    nearest = np.abs(np.arange(len(usable))[:, None] - chosen).argmin(axis=1)
-    start = Fit(
-        together.poses[nearest], together.frame_scores[nearest], together.scores, together.robust[nearest]
-    )
-    poses = fit(basis, observed, sphere, priors, start, with_person=False).poses
+    poses = _every_pose(basis, observed, sphere, priors, together, chosen)
     sigma = min(settings.smoothing, max(fps, 1.0) / 12)
     if sigma > 0:
         # yaw, pitch and three small turns: coordinates without a seam for any face that shows its landmarks
@@ -85,6 +82,21 @@ def estimate_cameras(
         everywhere[usable] = poses
         poses = smooth(everywhere, track.status > 0, "gaussian", sigma)[usable]
     return _to_cameras(poses, usable, len(track.status), sphere)
+
+
+def _every_pose(
+    basis: Basis, observed: F64, sphere: Sphere, priors: Priors, together: Fit, chosen: I64
+) -> F64:
+    """Poses [K,6] of all frames now that the person is known, each from the fitted frame nearest to it."""
+    count = len(observed)
+    nearest = np.abs(np.arange(count)[:, None] - chosen).argmin(axis=1)
+    poses = np.empty((count, POSE))
+    for first in range(0, count, _FRAMES_AT_ONCE):
+        part = slice(first, first + _FRAMES_AT_ONCE)
+        rows = nearest[part]
+        start = Fit(together.poses[rows], together.frame_scores[rows], together.scores, together.robust[rows])
+        poses[part] = fit(basis, observed[part], sphere, priors, start, with_person=False, frames=count).poses
+    return poses
 
 
 def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, Floats]) -> tuple[F64, Basis]:
@@ -102,7 +114,7 @@ def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, 
             return points / crops.size, basis
     raise UserError(
         "this generator has no 3D landmarks, so cameras cannot be estimated; "
-        "run `invid calibrate` on it or give official cameras with --labels dataset.json"
+        "run `invid calibrate` on it or give official cameras with --cameras dataset.json"
     )
 
 

@@ -28,7 +28,7 @@ assert 'prefect' not in sys.modules, 'for a job'
     )
 
 
-def test_the_deployment_points_at_the_flow() -> None:
+def test_the_deployment_points_at_the_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     (deployment,) = spec["deployments"]
     path, _, name = deployment["entrypoint"].partition(":")
@@ -36,6 +36,11 @@ def test_the_deployment_points_at_the_flow() -> None:
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     assert getattr(module, name).name == "process-video"
     assert spec["build"] is None and spec["push"] is None
+    from prefect.utilities.templating import apply_values
+
+    monkeypatch.setenv("INVID_HOME", "/clone")
+    (step,) = apply_values(spec["pull"], {})
+    assert step["prefect.deployments.steps.set_working_directory"] == {"directory": "/clone"}
 
 
 @pytest.mark.slow

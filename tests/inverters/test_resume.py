@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from inverters.base import Inversion
+import inverters.fitting
+from inverters.base import Inversion, get_inverter
+from inverters.finetune import finetune
+from tests.inverters.tiny import own_clip, tiny_generator
 
-SCRIPT = textwrap.dedent(
-    """
-    import sys, time
-    from pathlib import Path
-    import torch
-    torch.set_num_threads(1)
-    import inverters.fitting
-    inverters.fitting.CHECKPOINT_EVERY = 3
-    from safetensors.torch import save_file
-    from inverters.base import get_inverter
-    from inverters.finetune import finetune
-    from tests.inverters.test_resume import results
-    from tests.inverters.tiny import own_clip, tiny_generator
-
-    folder, out, stop_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    common = dict(preset="tiny", seed=2, checkpoint_dir=folder)
-    generator = tiny_generator()
-    problem = own_clip(generator, 3, occluder=True)
-    done = 0
-
-    def on_step(step, total, losses):
-        global done
-        done += 1
-        print(done, flush=True)
-        if done == stop_at:
-            time.sleep(60)  # to be killed here, between two steps, with no chance to tidy up
-
-    def run():
-        inversion = get_inverter("in-n-out")(generator, problem, steps=16, on_step=on_step, **common)
-        return finetune(generator, problem, inversion, steps=7, on_step=on_step, **common)
-
-    save_file(results(run()), out)
-    """
-)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def results(inversion: Inversion) -> dict[str, torch.Tensor]:
@@ -60,41 +30,80 @@ def results(inversion: Inversion) -> dict[str, torch.Tensor]:
     return tensors | history
 
 
-def start(script: Path, folder: Path, out: Path, stop_at: int) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(folder), str(out), str(stop_at)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
+def attempt(folder: Path, stop_at: int) -> tuple[int, int]:
+    """Work in a process of its own, killed after its `stop_at`-th step; (steps done, its wait status)."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work(folder, writer, stop_at)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    steps = 0
+    while os.read(reader, 1):
+        steps += 1
+        if steps == stop_at:
+            os.kill(pid, signal.SIGKILL)
+    os.close(reader)
+    return steps, os.waitpid(pid, 0)[1]
 
 
-def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if int(line) >= step:
-            return
+def work(folder: Path, writer: int, stop_at: int) -> None:
+    """5 steps of codes, 11 of the joint stage, 7 of super-resolution."""
+    inverters.fitting.CHECKPOINT_EVERY = 3
+    steps = 0
+
+    def on_step(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        os.write(writer, b".")
+        if steps == stop_at:
+            time.sleep(60)  # to be killed here, between two steps, with no chance to tidy up
+
+    generator = tiny_generator()
+    problem = own_clip(generator, 3, occluder=True)
+    found = get_inverter("in-n-out")(
+        generator, problem, preset="tiny", steps=16, seed=2, checkpoint_dir=folder, on_step=on_step
+    )
+    found = finetune(
+        generator, problem, found, preset="tiny", steps=7, seed=2, checkpoint_dir=folder, on_step=on_step
+    )
+    save_file(results(found), folder / "result.safetensors")
+
+
+def main(folder: Path) -> None:
+    """All attempts, one after the other, from a process that has not computed anything yet (so it may
+    fork).
+    """
+    torch.set_num_threads(1)
+    for name in ("whole", "cut"):
+        (folder / name).mkdir()
+    log = {"whole": attempt(folder / "whole", -1)}
+    # Killed in the codes; goes on from step 3, killed in the joint stage; goes on from 5 + 3, killed in the
+    # last.
+    log |= {f"cut at {k}": attempt(folder / "cut", k) for k in (4, 7, 11)}
+    assert not (folder / "cut" / "result.safetensors").exists()
+    log["last"] = attempt(folder / "cut", -1)
+    print(json.dumps(log))
 
 
 def test_killed_in_every_stage_it_gives_the_same_bits(tmp_path: Path) -> None:
-    """5 steps of codes, 11 of the joint stage, 7 of super-resolution; a checkpoint after every third of a stage.
-
-    Killed after step 4; from 3 after 7 more, in the joint stage; from 5 + 3 after 11 more, in super-resolution.
-    """
-    script = tmp_path / "job.py"
-    script.write_text(SCRIPT)
-    cut, out = tmp_path / "cut", tmp_path / "cut.safetensors"
-    whole = start(script, tmp_path / "whole", tmp_path / "whole.safetensors", -1)
-    for stop_at in (4, 7, 11):
-        process = start(script, cut, out, stop_at)
-        wait_for_step(process, stop_at)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert not out.exists()
-    last = start(script, cut, out, -1)
-    said = last.communicate()[0]
-    assert last.returncode == 0 and whole.wait() == 0
-    assert len(said.split()) == 4, "the last run had four steps left"
-    one, other = load_file(tmp_path / "whole.safetensors"), load_file(out)
+    command = [sys.executable, "-m", "tests.inverters.test_resume", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    log = json.loads(done.stdout.splitlines()[-1])
+    assert log["whole"] == [23, 0]
+    for k in (4, 7, 11):
+        assert log[f"cut at {k}"] == [k, int(signal.SIGKILL)]
+    assert log["last"] == [4, 0], "of 23 steps, four were left"
+    one, other = (load_file(tmp_path / name / "result.safetensors") for name in ("whole", "cut"))
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.job import STAGES, run_job
 from pipeline.manifest import JobResult
 from pipeline.progress import Progress
-from pipeline.settings import DecodeSettings, EditSettings, EncodeSettings, InvertSettings, Settings
+from pipeline.settings import (
+    CameraSettings,
+    DecodeSettings,
+    EditSettings,
+    EncodeSettings,
+    InvertSettings,
+    Settings,
+)
 from pipeline.stages.decode import decode
 from tests.pipeline.fakes import FRAMES, HEIGHT, SIZE, WIDTH, Fakes, install, write_clip
 
@@ -194,6 +202,23 @@ def test_requests_that_cannot_be_met(clip: Path, fakes: Fakes, tmp_path: Path) -
     with pytest.raises(UserError, match="96 x 82 pixels, but the video is 96 x 80"):
         run_job(clip, tmp_path / "out", tmp_path / "cache", wrong)
     assert fakes.calls["track"] == 0 and not (tmp_path / "out").exists()
+
+
+def test_official_cameras_take_the_place_of_estimated_ones(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
+    pose = np.diag([1.0, -1, -1, 1])
+    pose[2, 3] = 2.7
+    lens = [4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+    labels = [[f"frame{t:04d}.png", [*pose.ravel().tolist(), *lens]] for t in range(FRAMES)]
+    path = tmp_path / "dataset.json"
+    settings = replace(SMILE, camera=CameraSettings(labels=str(path)))
+    path.write_text(json.dumps({"labels": labels[:-1]}))
+    with pytest.raises(UserError, match="no label for frame 7"):
+        run_job(clip, tmp_path / "out", tmp_path / "cache", settings)
+    path.write_text(json.dumps({"labels": labels}))
+    run_job(clip, tmp_path / "out", tmp_path / "cache", settings)
+    assert fakes.calls["camera"] == 0
+    cameras = JobResult(tmp_path / "out").array("camera/cam2world")
+    assert cameras is not None and np.allclose(cameras[0], pose)
 
 
 def test_an_unknown_edit_is_named_before_any_stage(clip: Path, tmp_path: Path) -> None:
