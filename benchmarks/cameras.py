@@ -1,6 +1,6 @@
 """How well cameras are estimated: procedural clips whose cameras are known, through track, align and camera.
 
-    python benchmarks/cameras.py [--generator bundled|heads] [--clips 20] [--frames 12] [--occluder mask]
+    python benchmarks/cameras.py [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
 
 Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), what part of
 them is the same all through a clip (a person's bias), per axis; the settings, hardware and date.
@@ -131,6 +131,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--occluder", default=None)
     parser.add_argument("--faces", type=int, default=48, help="faces to calibrate `heads` on")
     parser.add_argument("--card", type=Path, help="npz of landmark arrays in place of a generator's")
+    parser.add_argument(
+        "--smooth", action="store_true", help="smooth as a job does; for 12 frames a second or more"
+    )
     parser.add_argument("--progress", action="store_true")
     return parser.parse_args()
 
@@ -150,6 +153,8 @@ def main() -> None:
 
         card = load_generator(args.generator).card
         arrays, rule = dict(card.landmarks3d), card.crop_rule
+    tracking = TrackSettings() if args.smooth else TrackSettings(smoothing="none")
+    camera = CameraSettings() if args.smooth else CameraSettings(smoothing=0.0)
     errors, axes, started = [], [], time.perf_counter()
     seconds = 0.0
     for k in range(args.clips):
@@ -157,10 +162,10 @@ def main() -> None:
             FIRST_SEED + k, args.frames, args.fps, args.occluder, (args.size, args.size), crop=args.size
         )
         clip = clip_of(script, np.arange(args.frames))
-        faces = track(clip, TrackSettings(smoothing="none"), model=model)
+        faces = track(clip, tracking, model=model)
         crops = align(faces, rule, 256)
         begin = time.perf_counter()
-        found = estimate_cameras(faces, crops, arrays, CameraRule(), CameraSettings(smoothing=0.0), args.fps)
+        found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, args.fps)
         seconds += time.perf_counter() - begin
         truth = script.cam2world.numpy().astype(np.float64)
         errors.append(rotation_errors(found.cam2world, truth))

@@ -17,7 +17,7 @@ from inverters.rendering.rays import make_rays
 from inverters.rendering.reference import render_rays
 
 RAYS_AT_A_TIME = 4096
-"""Bounds the memory of a render to about 0.5 GB."""
+"""Rays of all frames of a call together; bounds the memory of a render to about 0.5 GB."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class InversionRenderer:
             ood_field(self.ood) if present else None,
             phi,
             self.transmittance,
-            chunk=RAYS_AT_A_TIME,
+            chunk=max(1, RAYS_AT_A_TIME // len(ws)),
         )
         n = len(ws)
         features = composite_for_sr(seen.features.mT.reshape(n, -1, size, size))

@@ -25,7 +25,7 @@ MARGIN = 8
 
 @torch.no_grad()
 def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
-    """Render `count` heads at random cameras into `folder`, `part` heads a file, going on from an earlier call.
+    """Render `count` heads at random cameras into `folder`, `part` a file, going on from an earlier call.
 
     Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
     """
@@ -80,15 +80,17 @@ def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def train(
-    data: dict[str, Tensor], steps: int, seed: int, batch: int = 48
+    data: dict[str, Tensor], steps: int, seed: int, start: Path | None = None, batch: int = 48
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Huber regression of the scores.
+    """Huber regression of the scores, from the weights at `start` if given.
 
     Returns the network and its correlation by parameter on the last 5 % of the set, which it never saw.
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     network = JudgeNetwork().to(memory_format=torch.channels_last)
+    if start is not None:
+        network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
     images, scores = data["images"], data["scores"]
     keep = len(images) * 19 // 20
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
@@ -123,15 +125,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=7000)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--start", type=Path, default=None, help="weights to go on from")
     parser.add_argument("--out", type=Path, default=JUDGE_PATH)
     args = parser.parse_args(argv)
     make_set(args.set, args.count, args.seed)
-    network, correlation = train(load_set(args.set), args.steps, args.seed)
+    network, correlation = train(load_set(args.set), args.steps, args.seed, args.start)
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
     card = {
         "parameters": NUM_PARAMETERS,
         "heads": args.count,
         "steps": args.steps,
+        "start": None if args.start is None else args.start.name,
         "correlation": correlation,
     }
     args.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")

@@ -241,7 +241,7 @@ def fit(
             change = np.asarray(np.linalg.solve(own, pull[..., None])[..., 0])
         poses += np.clip(change[:, :POSE], -0.3, 0.3)
         extra += np.clip(change[:, POSE:], -2.0, 2.0)
-        if np.abs(change[:, :POSE]).max(initial=0.0) < 1e-5:
+        if np.abs(change[:, :POSE]).max(initial=0.0) < 1e-4:
             break
     return Fit(poses, extra, scores, robust)
 

@@ -80,10 +80,11 @@ def _page(manifest: Mapping[str, Any], curves: Mapping[str, Sequence[float | Non
         _videos(manifest.get("outputs") or {}, out_dir),
         _status_strip(manifest.get("per_frame") or {}),
         _section("Curves", '<div class="grid">' + "".join(_charts(curves)) + "</div>" if curves else ""),
+        _section("Notes", _notes(manifest.get("notes") or [])),
         _section("Stages", _stages(manifest.get("stages") or [])),
         _section("Settings", _table(manifest.get("settings") or {})),
         _section("Input", _table(source)),
-        _section("Versions", _table(manifest.get("versions") or {})),
+        _section("Versions", _table(_origins(manifest))),
         _section("Files", _files(manifest)),
         f'<footer class="note"><strong>Consent.</strong> {escape(_CONSENT)}</footer>',
     ]
@@ -148,7 +149,7 @@ def _tiles(manifest: Mapping[str, Any]) -> str:
         ("computing", sum(seconds) if seconds else None, "s"),
     ]
     tiles = [
-        f"<div><dd>{escape(_number(value))} <small>{unit}</small></dd><dt>{name}</dt></div>"
+        f"<div><dt>{name}</dt><dd>{escape(_number(value))} <small>{unit}</small></dd></div>"
         for name, value, unit in figures
         if value is not None
     ]
@@ -181,7 +182,7 @@ def _videos(outputs: Mapping[str, Any], out_dir: Path) -> str:
         data = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}" if embed else link
         wide = ' class="wide"' if key == "comparison" else ""
         figures.append(
-            f'<figure{wide}><video controls loop muted playsinline preload="metadata" src="{data}"></video>'
+            f'<figure{wide}><video controls loop playsinline preload="metadata" src="{data}"></video>'
             f'<figcaption>{caption} <a href="{link}">{link}</a></figcaption></figure>'
         )
     return _section("Videos", f'<div class="videos">{"".join(figures)}</div>' if figures else "")
@@ -318,6 +319,18 @@ def _table(values: Any) -> str:
         f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in _flatten(values) if key
     ]
     return f"<table>{''.join(rows)}</table>" if rows else ""
+
+
+def _notes(notes: Sequence[Any]) -> str:
+    """What a reader should know, one sentence a line."""
+    return f"<ul>{''.join(f'<li>{escape(str(note))}</li>' for note in notes)}</ul>" if notes else ""
+
+
+def _origins(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the numbers were made with: versions, generator, device, image loss."""
+    made: dict[str, Any] = dict(manifest.get("versions") or {})
+    made |= {key: manifest[key] for key in ("generator", "device", "loss_used") if manifest.get(key)}
+    return made
 
 
 def _files(manifest: Mapping[str, Any]) -> str:

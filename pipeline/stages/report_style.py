@@ -22,10 +22,12 @@ h2 { font-size: 13px; text-transform: uppercase; letter-spacing: 0.09em; color: 
   margin: 38px 0 12px; }
 a { color: var(--accent); overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(112px, 1fr)); gap: 10px; margin: 0; }
-.tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
+.tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px;
+  display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .tiles dd { margin: 0; font-size: 23px; font-variant-numeric: tabular-nums; }
 .tiles small { font-size: 13px; color: var(--soft); }
 .tiles dt { font-size: 13px; color: var(--soft); }
+ul { margin: 0; padding: 12px 18px 12px 34px; background: var(--card); border: 1px solid var(--line); }
 .videos, .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 12px; }

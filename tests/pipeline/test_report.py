@@ -39,6 +39,8 @@ MANIFEST = {
         "removal": "removal.mkv",
     },
     "output_hashes": {"edited": "ab" * 32},
+    "notes": ["the sound was encoded again <aac>"],
+    "device": "cpu",
 }
 CURVES = {
     "losses/total": [1.0, 0.1, 0.01],
@@ -93,6 +95,7 @@ def test_page_holds_everything(out: Path) -> None:
         "occluder removed",
         "in-n-out",
         "from cache",
+        "again <aac>",
         "100.00 s",
         "ab" * 32,
     ):
