@@ -6,7 +6,6 @@ import math
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import cast
 
 import av
 import numpy as np
@@ -39,7 +38,7 @@ class FrameWriter:
         self._container = av.open(str(path), "w", options={"movflags": "faststart"})
         self._container.metadata["comment"] = comment
         options = {"crf": str(crf), "preset": "veryslow", "tune": "animation", "x264-params": "threads=1"}
-        self._stream = cast(VideoStream, self._container.add_stream("libx264", rate=rate, options=options))
+        self._stream: VideoStream = self._container.add_stream("libx264", rate=rate, options=options)
         context = self._stream.codec_context
         context.width, context.height = size
         context.pix_fmt = "yuv444p" if full_colour else "yuv420p"
@@ -51,7 +50,7 @@ class FrameWriter:
 
     def add_voice(self) -> None:
         """Say, before the first frame, that sound will come."""
-        sound = cast(AudioStream, self._container.add_stream("aac", rate=AUDIO_RATE))
+        sound: AudioStream = self._container.add_stream("aac", rate=AUDIO_RATE)
         sound.codec_context.layout = "mono"
         sound.codec_context.bit_rate = 56000
         self._sound = sound

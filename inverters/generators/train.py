@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from inverters.generators.checkpoint import load_checkpoint
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.contact import comparison_sheet
 from inverters.generators.eg3d import Generator
@@ -62,9 +63,9 @@ class TrainSettings:
     """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers
     the rate.
 
-    The mapping alone learns for `pretrain` steps first. Planes grow to full size at step `grow_at` (half
-    size before);
-    image patches join at step `patches_from`.
+    A fresh run begins from the exported generator at `start`, if given; else the mapping alone learns for
+    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); image patches join at
+    step `patches_from`.
     """
 
     minutes: float = 60.0
@@ -77,6 +78,7 @@ class TrainSettings:
     heads: int = 8
     patches: int = 2
     pretrain: int = 2500
+    start: str = ""
     save_every: float = 300.0
     workers: int = 1
     device: str = "auto"
@@ -209,7 +211,9 @@ class Trainer:
         """Continue from the state in `folder`, if there is one."""
         found = load_state(self.folder / "state")
         if found is None:
-            if self.settings.pretrain:
+            if self.settings.start:
+                self.begin_from(Path(self.settings.start))
+            elif self.settings.pretrain:
                 pretrain_mapping(self.generator, steps=self.settings.pretrain)
                 self.average.load_state_dict(self.generator.state_dict())
             return
@@ -220,6 +224,15 @@ class Trainer:
         restore_optimiser(self.optimiser, list(self.named), tensors)
         self.step, self.seconds = info["step"], info["seconds"]
         print(f"resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training", flush=True)
+
+    def begin_from(self, path: Path) -> None:
+        """Take the weights of an exported generator (of this configuration) as the beginning."""
+        _, weights = load_checkpoint(path)
+        self.generator.load_state_dict({k: v.float() for k, v in weights.items()})
+        with torch.no_grad():
+            self.generator.decoder.net[2].weight[0] /= DENSITY_GAIN
+            self.generator.decoder.net[2].bias[0] /= DENSITY_GAIN
+        self.average.load_state_dict(self.generator.state_dict())
 
     def save(self) -> None:
         """Write the whole state."""

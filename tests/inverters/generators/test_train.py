@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from inverters.errors import CheckpointError
+from inverters.generators.checkpoint import save_generator
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.supervision import DISTANCE_SCALE, HeadBatches, PointSettings
 from inverters.generators.train import DENSITY_GAIN, Trainer, TrainSettings, density_scaled
@@ -89,7 +91,7 @@ def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
 
 def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, SETTINGS, TINY)
-    trainer.settings = TrainSettings(**{**SETTINGS.__dict__, "patches_from": 10**6, "grow_at": 0})
+    trainer.settings = replace(SETTINGS, patches_from=10**6, grow_at=0)
     batch = next(trainer.batches())
     losses = [trainer.learn(batch, 3e-3) for _ in range(40)]
     for name in ("density", "colour"):
@@ -123,3 +125,13 @@ def test_state_is_written_in_small_files_and_damage_is_named(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="remove it to start anew"):
         load_state(tmp_path / "s")
     assert load_state(tmp_path / "nothing") is None
+
+
+def test_a_run_begins_from_an_exported_generator(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "a", SETTINGS, TINY)
+    steps(trainer, 1)
+    save_generator(tmp_path / "tiny.safetensors", density_scaled(trainer.generator), dtype=torch.float32)
+    again = Trainer(tmp_path / "b", replace(SETTINGS, start=str(tmp_path / "tiny.safetensors")), TINY)
+    before, after = trainer.generator.state_dict(), again.average.state_dict()
+    for name in before:
+        torch.testing.assert_close(after[name], before[name])
