@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import machine
-from inverters.generators import load_generator
+from inverters.generators.load import load_generator
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import Judge

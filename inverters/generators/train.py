@@ -64,7 +64,7 @@ class TrainSettings:
     the rate.
 
     A fresh run begins from the exported generator at `start`, if given; else the mapping alone learns for
-    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); image patches join at
+    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); patches join at
     step `patches_from`.
     """
 

@@ -177,7 +177,6 @@ def surface_colors(
     return colors, owned
 
 
-_shade = surface_colors
 
 
 @torch.no_grad()

@@ -31,7 +31,8 @@ class Priors:
     """Standard deviations that hold the fit where landmarks say little; radians, crop widths, world units."""
 
     yaw: float = 0.5
-    pitch: float = 0.05
+    pitch: float = 0.035
+    """Of a clip's mean: landmarks leave it uncertain by more than most talking heads vary."""
     look: float = 0.02
     """Turn of the view away from the pivot: the crop does not centre the pivot to the pixel."""
     roll: float = 0.2
@@ -207,7 +208,7 @@ def fit(
 
     Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes)
     is eliminated frame by frame (Schur complement), so the cost is linear in T. Landmark errors of
-    neighbouring frames are alike, so all frames count as `4 + T / 12` independent ones for the person, and
+    neighbouring frames are alike, so all frames count as three independent ones for the person, and
     the poses' prior holds their mean only. Without `with_person` the person's scores stay as in `start` and
     frames are independent: a part of a clip may be given, with the number of `frames` in all.
     """
@@ -215,7 +216,7 @@ def fit(
     scores = np.zeros(len(basis.person)) if start is None else np.array(start.scores)
     poses = initial_poses(basis.shape(scores), observed, sphere) if start is None else np.array(start.poses)
     extra = np.zeros((count, modes)) if start is None else np.array(start.frame_scores)
-    share = min(1.0, (4 + count / 12) / count) if with_person else 1.0
+    share = min(1.0, _INDEPENDENT_FRAMES / count) if with_person else 1.0
     precision = np.concatenate([_prior(priors, (frames or count) * share), np.ones(modes)])
     robust = np.ones(observed.shape[:2])
     change: F64
@@ -245,6 +246,9 @@ def fit(
             break
     return Fit(poses, extra, scores, robust)
 
+
+_INDEPENDENT_FRAMES = 3.0
+"""A person's landmarks err alike in every frame: more frames do not make the mean pitch more certain."""
 
 _CAUCHY = 2.5
 """Residuals beyond this many standard deviations lose their say."""
