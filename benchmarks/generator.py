@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import machine
-from inverters.generators.load import load_generator
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import Judge
+from inverters.generators.load import load_generator
 from inverters.heads.params import PARAMETERS, index, sample_scores, to_z
 from inverters.heads.render import render
 from inverters.metrics import psnr

@@ -177,8 +177,6 @@ def surface_colors(
     return colors, owned
 
 
-
-
 @torch.no_grad()
 def render(
     scores: Tensor,
