@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +19,13 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Inversion:
-    """What a method found for one clip. Row k of `ws` and `phi` belongs to source frame `frames[k]`.
+    """What a method found for one clip. Row k of `ws`, `phi` and `cameras` belongs to source frame
+    `frames[k]`.
 
     ws [K,num_ws,w_dim]; ood: state of the OOD field (planes [1,3,C,R,R], decoder tensors, phi [K,32]) by
     name, or {};
+    cameras: cam2world [K,4,4] and intrinsics [K,3,3] that the method refined, or {} where it kept the
+    problem's;
     superresolution: tuned tensors by name, or {}; history: losses by name, each [steps logged].
     """
 
@@ -31,6 +34,7 @@ class Inversion:
     fingerprint: str
     frames: np.ndarray
     ws: Tensor
+    cameras: dict[str, Tensor] = field(default_factory=dict)
     ood: dict[str, Tensor] = field(default_factory=dict)
     superresolution: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -65,6 +69,10 @@ class InversionProblem:
     cam2world: Tensor  # [K,4,4]
     intrinsics: Tensor  # [K,3,3]
     occluder_masks: CropSource | None = None  # uint8 [n,S,S], 0 = occluder, 255 = face
+
+    def seen_by(self, cameras: dict[str, Tensor]) -> InversionProblem:
+        """The same problem with an inversion's `cameras`; itself for {}."""
+        return replace(self, **{name: tensor.to(self.cam2world) for name, tensor in cameras.items()})
 
 
 class Inverter(Protocol):

@@ -351,9 +351,11 @@ def invert_in_n_out(
     first, second = _counts(chosen, len(targets), steps)
     job = job_of("in-n-out", generator, problem, chosen, seed) | {"steps": [first, second]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
-    ws, perceptual = _codes(run, generator, targets, chosen, first, seed)
-    run.keep("codes", first, {"ws": ws})
-    joint = JointFit(generator, targets, ws, chosen.joint, second, seed, depth_prior)
+    codes, perceptual = _codes(run, generator, targets, chosen, first, seed)
+    run.keep("codes", first, codes)
+    cameras = {name: tensor for name, tensor in codes.items() if name != "ws"}
+    targets = Targets(problem.seen_by(cameras), targets.resolution, targets.device)
+    joint = JointFit(generator, targets, codes["ws"], chosen.joint, second, seed, depth_prior)
     run.run(joint)
     names = {perceptual, joint.perceptual_name} - {"none"}
     return Inversion(
@@ -362,6 +364,7 @@ def invert_in_n_out(
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=joint.codes.values.clone(),
+        cameras=cameras,
         ood=joint.result(),
         history=run.history,
         info={
@@ -376,12 +379,13 @@ def invert_in_n_out(
 
 def _codes(
     run: Run, generator: Any, targets: Targets, preset: Preset, steps: int, seed: int
-) -> tuple[Tensor, str]:
-    """Codes [K,num_ws,w_dim] of the first stage, done now or taken from the checkpoint; the perceptual loss's
-    name.
+) -> tuple[dict[str, Tensor], str]:
+    """ws [K,num_ws,w_dim], and the cameras where refined, of the first stage, done now or taken from the
+    checkpoint; the perceptual loss's name.
     """
     fit = CodeFit(generator, targets, preset.codes, steps, seed, robust=True)
     if run.is_past("codes"):
-        return run.results("codes")["ws"].to(targets.device), fit.perceptual_name
+        found = run.results("codes")
+        return {name: tensor.to(targets.device) for name, tensor in found.items()}, fit.perceptual_name
     run.run(fit)
-    return fit.all_ws(), fit.perceptual_name
+    return {"ws": fit.all_ws()} | fit.cameras(), fit.perceptual_name

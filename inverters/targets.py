@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.base import CropSource, InversionProblem
+from inverters.pose import refine_cameras
+from inverters.rendering.cameras import PIVOT
 from inverters.rendering.rays import pixel_centres, rays_at
 
 
@@ -20,6 +22,7 @@ class Targets:
         self.problem, self.resolution, self.device = problem, resolution, device
         self.cam2world = problem.cam2world.to(device=device, dtype=torch.float32)
         self.intrinsics = problem.intrinsics.to(device=device, dtype=torch.float32)
+        self.pivot = torch.tensor(PIVOT, device=device)
         count = len(problem.frames)
         self._raw = torch.zeros(count, 3, resolution, resolution, dtype=torch.uint8)
         self._keep = torch.full((count, resolution, resolution), 255, dtype=torch.uint8)
@@ -44,9 +47,15 @@ class Targets:
         self._fill(rows)
         return self._keep[rows].to(self.device).float() / 255
 
-    def rays(self, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Origins and directions [n,R,3] of pixels [n,R], counted row by row in the raw image."""
-        return rays_at(self.cam2world[rows], self.intrinsics[rows], self._centres[pixels])
+    def rays(self, rows: Tensor, pixels: Tensor, pose: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Origins and directions [n,R,3] of pixels [n,R], counted row by row in the raw image.
+
+        pose [7]: a correction of the cameras (see `pose`), about `pivot`.
+        """
+        cameras = self.cam2world[rows], self.intrinsics[rows]
+        if pose is not None:
+            cameras = refine_cameras(*cameras, pose, self.pivot)
+        return rays_at(*cameras, self._centres[pixels])
 
     def _fill(self, rows: Tensor) -> None:
         missing = rows[~self._known[rows]]

@@ -16,6 +16,7 @@ from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore, under_prefix, with_prefix
 from inverters.fitting import Run
 from inverters.latents import LatentSpace, latent_space
+from inverters.pose import NUMBERS, refine_cameras
 from inverters.presets import CodePreset, get_preset, step_count
 from inverters.rendering.reference import render_rays
 from inverters.row_adam import DenseAdam, RowAdam
@@ -55,6 +56,7 @@ class CodeFit:
         self.offset = DenseAdam(torch.zeros(layers, device=device))
         rows = 0 if preset.coordinates else count
         self.residual = RowAdam(torch.zeros(rows, *layers, device=device))
+        self.pose = DenseAdam(torch.zeros(NUMBERS, device=device), betas=(0.9, 0.99))
 
     # State
 
@@ -64,6 +66,7 @@ class CodeFit:
             "frame": self.frame,
             "offset": self.offset,
             "residual": self.residual,
+            "pose": self.pose,
         }
 
     def state(self) -> dict[str, Tensor]:
@@ -90,6 +93,14 @@ class CodeFit:
         """Codes [n,num_ws,w_dim] of these rows."""
         residual = None if self.preset.coordinates else self.residual.values[rows]
         return self._compose(self.shared.values[0], self.frame.values[rows], self.offset.values[0], residual)
+
+    def cameras(self) -> dict[str, Tensor]:
+        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, refined; {} where the preset keeps them."""
+        if not self.preset.pose_rate:
+            return {}
+        targets = self.targets
+        refined = refine_cameras(targets.cam2world, targets.intrinsics, self.pose.values[0], targets.pivot)
+        return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
 
     def all_ws(self) -> Tensor:
         """Codes [K,num_ws,w_dim] of all rows."""
@@ -121,22 +132,59 @@ class CodeFit:
         best = torch.stack(errors).argmin(0)
         return faces[best].mean(0)
 
+    @torch.no_grad()
+    def _sweep(self, scale: float | None) -> None:
+        """Try each shared coordinate a step up and down, and keep what fits a few frames better.
+
+        Hair that is too short has no gradient where it is missing; a jump finds it.
+        """
+        targets, generator = self.targets, self.generator
+        rows = torch.linspace(0, len(targets) - 1, min(4, len(targets))).round().long()
+        pixels = random_pixels(len(rows), 256, targets.resolution, self.rng).to(targets.device)
+        wanted, keep = at_pixels(targets.raw(rows), pixels), at_pixels(targets.keep(rows), pixels)
+        rays = tuple(part.reshape(1, -1, 3) for part in targets.rays(rows, pixels))
+
+        def error(shared: Tensor) -> float:
+            ws = self._compose(shared[None], torch.zeros_like(shared[None]), self.offset.values[0], None)
+            seen = render_rays(generator.planes(ws), generator.decoder, rays[0], rays[1], self.sampling)
+            square = (seen.features[..., :3].reshape(wanted.shape) - wanted).square().sum(-1)
+            fit = keep * (square if scale is None else square / (1 + square / scale**2))
+            return float(fit.mean() + self.preset.prior * shared.square().sum())
+
+        best = self.shared.values[0].clone()
+        least = error(best)
+        for place in range(len(best)):
+            for step in (self.preset.sweep, -self.preset.sweep):
+                other = best.clone()
+                other[place] += step
+                if (found := error(other)) < least:
+                    best, least = other, found
+                    break
+        self.shared.values[0] = best
+
     # One step
 
     def step(self, i: int) -> dict[str, Tensor]:
         """Adam on the frames of step i; returns the losses."""
         p = self.preset
+        if p.sweep and i == round(FRAMES_FROM * self.steps):
+            self._sweep(geometric(i, self.steps, *self.robust) if self.robust else None)
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed)
         shared, offset = self.shared.whole(), self.offset.whole()
         frame = self.frame.leaf(rows)
         residual = None if p.coordinates else self.residual.leaf(rows)
         ws = self._compose(shared, frame, offset, residual)
         pixels = random_pixels(len(rows), p.rays, self.targets.resolution, self.rng).to(self.targets.device)
-        terms = self._terms(i, rows, ws, pixels)
+        pose = self.pose.whole() if p.pose_rate else None
+        terms = self._terms(i, rows, ws, pixels, pose)
+        if pose is not None and p.pose_prior:
+            terms["pose"] = p.pose_prior * pose.square().sum()
         terms |= self._regularisers(rows, ws, shared, frame)
         torch.stack(list(terms.values())).sum().backward()
         factor = SCHEDULES[p.schedule](i, self.steps)
         share = i / max(self.steps, 1)
+        if pose is not None and share >= FRAMES_FROM:
+            self.pose.update(pose, p.pose_rate * factor)
         if p.coordinates:
             self.shared.update(shared, p.coordinate_rate * factor)
             if share >= FRAMES_FROM:
@@ -149,11 +197,13 @@ class CodeFit:
                 self.residual.step(rows, residual.grad, p.rate * factor)
         return {k: v.detach() for k, v in terms.items()}
 
-    def _terms(self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+    def _terms(
+        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
+    ) -> dict[str, Tensor]:
         """Losses on colours."""
         p, generator, targets = self.preset, self.generator, self.targets
         planes = generator.planes(ws)
-        rays = targets.rays(rows, pixels)
+        rays = targets.rays(rows, pixels, pose)
         features = render_rays(planes, generator.decoder, *rays, self.sampling).features
         keep = at_pixels(targets.keep(rows), pixels)
         error = features[..., :3] - at_pixels(targets.raw(rows), pixels)
@@ -249,6 +299,7 @@ def invert_w_plus(
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=fit.all_ws(),
+        cameras=fit.cameras(),
         history=run.history,
         info={
             "perceptual_loss": fit.perceptual_name,

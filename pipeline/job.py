@@ -311,6 +311,9 @@ class Job:
         inputs = [self.results["align"].key, self.results["camera"].key]
         key = stage_key("invert", invert_stage.VERSION, rules, inputs)
         self.inversion = invert_stage.load(self.cached("invert", key, compute))
+        self.problem = self.problem.seen_by(self.inversion.cameras)
+        for name, refined in self.inversion.cameras.items():
+            getattr(self.cameras, name)[self.usable] = refined.numpy()
 
     def _finetune(self) -> None:
         def compute(writer: StageWriter) -> None:

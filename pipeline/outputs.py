@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,10 +18,12 @@ from storage import StoredArray
 
 COMPARISON_HEIGHT = 540
 """Most pixels of height of a panel of the side-by-side video."""
-OCCLUDER_REACH = 0.05
-"""Crop widths beyond the face's outline within which an occluder is always taken off."""
-BACKGROUND_SHARE = 0.4
-"""Where the occluder's field holds more than this share of what is farther away, it holds the background."""
+OCCLUDER_REACH = 0.08
+"""Crop widths beyond the face's outline within which an occluder is taken off.
+
+Farther out the generator knows no more than the source does: its own background would show, or hair that the
+person does not have.
+"""
 _VISIBLE_CHANGE = 48.0
 """Levels of 255 that count as a full change of the picture by an edit."""
 
@@ -70,26 +71,10 @@ class FaceMasks:
         wide = replace(self.settings, grow=self.settings.grow + OCCLUDER_REACH)
         return next(face_masks(self.landmarks[one], self.affines[one], self.size, wide)) > 0
 
-    @cached_property
-    def _took_background(self) -> bool:
-        """Whether the occluder's field holds most of what is not near the face, in some rows over the clip.
-
-        Then it has taken in a background that the generator cannot make; taking that off would put the
-        generator's own background into the video, so only what is near the face is taken off.
-        """
-        count = len(self.landmarks)
-        far = taken = 0
-        for row in np.unique(np.linspace(0, count - 1, min(16, count)).astype(int)):
-            beyond = ~self._near_face(int(row))
-            far += int(beyond.sum())
-            taken += int((beyond & (self._blend(int(row)) > 0.5)).sum())
-        return taken > BACKGROUND_SHARE * far
-
     def _extra(self, row: int) -> F32 | None:
         shown: list[F32] = []
         if self.blend is not None:
-            blend = self._blend(row)
-            shown.append(blend * self._near_face(row) if self._took_background else blend)
+            shown.append(self._blend(row) * self._near_face(row))
         if self.edited is not None and self.plain is not None:
             change = np.abs(self.edited[row].astype(np.float32) - self.plain[row]).max(axis=-1)
             # blurred, because a lone bright pixel is noise; what a viewer sees has some size

@@ -133,10 +133,14 @@ def _crop_size(job: JobResult) -> int:
 
 
 def _camera_errors(job: JobResult, truth: Truth) -> tuple[float | None, float | None]:
-    """Median and 95th percentile in degrees of the angle between estimated and true rotation."""
-    cameras = job.array("camera/cam2world")
+    """Median and 95th percentile in degrees of the angle between the rotation used and the true one."""
+    cameras, refined, frames = (
+        job.array(n) for n in ("camera/cam2world", "invert/inversion.cameras.cam2world", "align/frames")
+    )
     if cameras is None:
         return None, None
+    if refined is not None and frames is not None:
+        cameras[frames] = refined
     errors = rotation_errors(cameras, truth.cam2world[: len(cameras)])
     errors = errors[np.isfinite(errors)]
     if len(errors) == 0:

@@ -1,5 +1,4 @@
-"""What the bundled generator learns from: batches of procedural heads with the truth at points and in
-image patches.
+"""What the bundled generator learns from: batches of procedural heads with the truth at points.
 
 Every batch is a function of (seed, step) alone, so a run that resumes sees exactly the batches it would
 have seen.
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from inverters.heads.field import Values, radiance, signed_distance
-from inverters.heads.params import NUM_PARAMETERS, sample_scores, to_values
+from inverters.heads.params import sample_scores, to_values
 from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.rays import rays_at
 
@@ -31,16 +30,11 @@ SEED_STRIDE = 20_000_003
 
 @dataclass(frozen=True)
 class PointSettings:
-    """Sizes of one batch: heads, rays a head, and free points a head; image patches of `patch`
-    low-resolution pixels."""
+    """Sizes of one batch: heads, rays a head, and free points a head."""
 
-    heads: int = 8
-    rays: int = 480
+    heads: int = 4
+    rays: int = 640
     free: int = 320
-    patches: int = 0
-    patch: int = 32
-    upscale: int = 4
-    neural_resolution: int = 64
 
 
 def random_cameras(n: int, rng: torch.Generator) -> Tensor:
@@ -94,46 +88,14 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
-    """Where rays cross the picture [b,r,2]: a third anywhere, a third about the head, the rest on eyes,
-    nose and mouth."""
-    third = r // 3
-    wide = torch.rand(b, third, 2, generator=rng)
-    head = 0.5 + 0.17 * torch.randn(b, third, 2, generator=rng)
-    features = torch.randn(b, r - 2 * third, 2, generator=rng) * torch.tensor([0.085, 0.1]) + torch.tensor(
-        [0.5, 0.56]
-    )
-    return torch.cat([wide, head, features], 1).clamp(0, 1)
-
-
-def patch_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tensor]:
-    """Image patches of fresh heads: patch_scores [n,P], patch_cam2world [n,4,4], patch_uv [n,p*p,2] of the
-    low-resolution
-    rays, patch_image [n,3,p*up,p*up] in [-1,1] at full resolution."""
-    n, p, up, res = settings.patches, settings.patch, settings.upscale, settings.neural_resolution
-    scores = spread_scores(n, rng)
-    values = to_values(scores)
-    cam2world = random_cameras(n, rng)
-    room = res - p
-    middle = room / 2 + torch.randn(n, 2, generator=rng) * room / 4
-    corner = middle.round().clamp(0, room)
-    low = _grid(p, 1) / res + corner[:, None] / res
-    high = _grid(p * up, up) / res + corner[:, None] / res
-    origins, directions = rays_at(cam2world, default_intrinsics(n), high)
-    depth = visible_depth(values, origins, directions).unsqueeze(-1)
-    image = radiance(values, origins + directions * depth) * 2 - 1
-    return {
-        "patch_scores": scores,
-        "patch_cam2world": cam2world,
-        "patch_uv": low,
-        "patch_image": image.transpose(1, 2).reshape(n, 3, p * up, p * up),
-    }
-
-
-def _grid(n: int, per_unit: int) -> Tensor:
-    """Pixel centres [n*n,2] as (u, v) in units of low-resolution pixels, row-major."""
-    axis = (torch.arange(n) + 0.5) / per_unit
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([u, v], -1).reshape(-1, 2)
+    """Where rays cross the picture [b,r,2]: a quarter anywhere and a little beyond (a crop may be framed too
+    wide), a quarter about the head, half on eyes, nose and mouth."""
+    quarter = r // 4
+    wide = torch.rand(b, quarter, 2, generator=rng) * 1.4 - 0.2
+    head = 0.5 + 0.17 * torch.randn(b, quarter, 2, generator=rng)
+    spread, middle = torch.tensor([0.085, 0.1]), torch.tensor([0.5, 0.56])
+    features = torch.randn(b, r - 2 * quarter, 2, generator=rng) * spread + middle
+    return torch.cat([wide, head, features], 1)
 
 
 class HeadBatches(Dataset[dict[str, Tensor]]):
@@ -148,10 +110,4 @@ class HeadBatches(Dataset[dict[str, Tensor]]):
     @torch.no_grad()
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         rng = torch.Generator().manual_seed((self.seed * SEED_STRIDE + self.start + item) % 2**32)
-        batch = point_batch(self.settings, rng)
-        if self.settings.patches:
-            batch |= patch_batch(self.settings, rng)
-        return batch
-
-
-__all__ = ["DISTANCE_SCALE", "NUM_PARAMETERS", "HeadBatches", "PointSettings", "patch_batch", "point_batch"]
+        return point_batch(self.settings, rng)

@@ -11,7 +11,7 @@ from pipeline.clip import F64, Crops, FaceTrack
 
 Floats = npt.NDArray[np.floating[Any]]
 
-VERSION = 1
+VERSION = 2
 
 
 class CropRule(Protocol):

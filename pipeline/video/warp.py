@@ -41,7 +41,7 @@ def warp_points(points: npt.NDArray[Any], affine: F64) -> F64:
 
 
 def warp_crop(frame: U8, affine: F64, size: int) -> U8:
-    """Cut the crop of one face: uint8 [H,W,C] -> uint8 [size,size,C], black outside the frame.
+    """Cut the crop of one face: uint8 [H,W,C] -> uint8 [size,size,C], the frame's edge repeated outside it.
 
     affine [2,3] maps source pixels to crop pixels. Where the crop is smaller than what it shows, the frame is
     first low-passed by a Gaussian whose width goes to zero as the scale goes to one, so sharpness does not
@@ -57,7 +57,8 @@ def warp_crop(frame: U8, affine: F64, size: int) -> U8:
     part = _low_pass(frame[y0:y1, x0:x1], sigma)
     local = inverse.copy()
     local[:, 2] -= (x0, y0)
-    return _to_uint8(_sample(part, local, (0, 0, size, size), "zeros"))
+    # A black bar would be a thing that no generator makes, and an inversion would take it for an occluder.
+    return _to_uint8(_sample(part, local, (0, 0, size, size), "border"))
 
 
 def back_box(affine: F64, region: tuple[float, float, float, float], width: int, height: int) -> Box | None:

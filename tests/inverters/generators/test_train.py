@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,20 +35,24 @@ TINY = GeneratorConfig(
     sr_channels=(8, 8),
 )
 SETTINGS = TrainSettings(
-    heads=2, workers=0, grow_at=2, patches_from=3, patches=1, device="cpu", cooldown=0.0, pretrain=0
+    heads=2,
+    workers=0,
+    grow_at=2,
+    patches_from=3,
+    patches=1,
+    patch=8,
+    pictures=3,
+    device="cpu",
+    cooldown=0.0,
+    pretrain=0,
 )
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rays and small patches: the behaviour is the same, the time is not."""
-    settings = {
-        0: PointSettings(heads=2, rays=32, free=16),
-        1: PointSettings(1, 32, 16, 1, patch=8, neural_resolution=16),
-    }
-    monkeypatch.setattr(
-        Trainer, "point_settings", lambda self: settings[self.step >= self.settings.patches_from]
-    )
+    """Few rays: the behaviour is the same, the time is not."""
+    few = partial(PointSettings, rays=32, free=16)
+    monkeypatch.setattr("inverters.generators.train.PointSettings", few)
 
 
 def steps(trainer: Trainer, count: int) -> list[dict[str, float]]:

@@ -1,0 +1,33 @@
+"""One correction of the cameras, shared by all frames of a clip, fitted beside the codes.
+
+Landmarks under a mask are guesses: the cameras found from them are turned, and the crop is framed too large
+or small, by about the same amount in every frame. Seven numbers put that right where the picture shows it
+(camera refinement as in Ko et al. 2023, here shared over the clip).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NUMBERS = 7
+_TURN, _SHIFT, _ZOOM = 0.05, 0.01, 0.05
+"""Radians, world units and natural logarithm of the focal length in one unit of a pose."""
+
+
+def refine_cameras(
+    cam2world: Tensor, intrinsics: Tensor, pose: Tensor, pivot: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cameras [N,4,4] and intrinsics [N,3,3] corrected by pose [7]; differentiable.
+
+    The pose is a rotation vector of the camera about `pivot` [3] (world axes), a translation, and a zoom.
+    """
+    x, y, z = (_TURN * pose[:3]).unbind()
+    zero = torch.zeros_like(x)
+    rotation = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
+    position = (cam2world[:, :3, 3] - pivot) @ rotation.T + pivot + _SHIFT * pose[3:6]
+    top = torch.cat([rotation @ cam2world[:, :3, :3], position[..., None]], dim=2)
+    focal = torch.exp(_ZOOM * pose[6]).repeat(2)
+    scale = torch.cat([focal, focal.new_ones(1)])[:, None]
+    principal = intrinsics * intrinsics.new_tensor([[0.0, 0, 1], [0, 0, 1], [0, 0, 1]])
+    return torch.cat([top, cam2world[:, 3:]], dim=1), (intrinsics - principal) * scale + principal
