@@ -39,7 +39,7 @@ class CodePreset:
     """Random faces tried as a beginning; 0 begins at the mean."""
     sweep: float = 0.0
     """Step by which each shared coordinate is tried up and down once, before frames may differ; 0 tries
-    none.
+    none, and so does a run of fewer steps than trials.
     """
     rate: float = 1e-3
     """Learning rate of the shared W+ code and its residuals."""

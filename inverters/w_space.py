@@ -167,7 +167,7 @@ class CodeFit:
     def step(self, i: int) -> dict[str, Tensor]:
         """Adam on the frames of step i; returns the losses."""
         p = self.preset
-        if p.sweep and i == round(FRAMES_FROM * self.steps):
+        if i == round(FRAMES_FROM * self.steps) and p.sweep and self.steps >= 2 * self.space.dim:
             self._sweep(geometric(i, self.steps, *self.robust) if self.robust else None)
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed)
         shared, offset = self.shared.whole(), self.offset.whole()
