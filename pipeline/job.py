@@ -15,7 +15,15 @@ from pipeline import videos
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.edits_syntax import check_names, check_times
 from pipeline.errors import UserError
-from pipeline.manifest import MANIFEST, JobRecord, StageTime, build_manifest, curves, write_manifest
+from pipeline.manifest import (
+    MANIFEST,
+    JobRecord,
+    StageTime,
+    build_manifest,
+    curves,
+    files_of,
+    write_manifest,
+)
 from pipeline.output_folder import OutputFolder
 from pipeline.progress import Progress
 from pipeline.settings import Settings
@@ -407,4 +415,4 @@ class Job:
             self.manifest = build_manifest(record)
             record.stages[-1].seconds = 0.0
             write_manifest(folder.draft / MANIFEST, self.manifest)
-            folder.publish(last=[MANIFEST])
+            folder.publish(last=[MANIFEST], replaces=files_of(self.out))

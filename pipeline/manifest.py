@@ -158,6 +158,16 @@ def curves(
     return found
 
 
+def files_of(out: Path) -> dict[str, str]:
+    """Names and hashes of the files that an earlier job left in `out`; {} where there was none."""
+    try:
+        found = JobResult(out).manifest
+        hashes = found["output_hashes"]
+        return {name: hashes[key] for key, name in found["outputs"].items() if key in hashes}
+    except (UserError, KeyError, AttributeError, TypeError):
+        return {}
+
+
 class JobResult:
     """A finished job, opened again from its --out folder: the manifest, and the cached arrays behind it.
 

@@ -6,11 +6,12 @@ import contextlib
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OutputError
+from storage import file_hash
 
 
 class OutputFolder:
@@ -39,12 +40,20 @@ class OutputFolder:
         with output_errors(self.out):
             shutil.copyfile(source, self.draft / name)
 
-    def publish(self, last: Sequence[str] = ()) -> None:
-        """Give every file of the draft its place; those named in `last` come after all others."""
+    def publish(self, last: Sequence[str] = (), replaces: Mapping[str, str] | None = None) -> None:
+        """Give every file of the draft its place; those named in `last` come after all others.
+
+        replaces: names and hashes of an earlier job's files. Those that this job has no new version of are
+        removed, but not where somebody has changed them since.
+        """
         with output_errors(self.out):
             names = sorted(p.name for p in self.draft.iterdir())
             for name in [n for n in names if n not in last] + [n for n in last if n in names]:
                 (self.draft / name).replace(self.out / name)
+            for name, digest in (replaces or {}).items():
+                old = self.out / Path(name).name
+                if old.name not in names and old.is_file() and file_hash(old) == digest:
+                    old.unlink()
             self.draft.rmdir()
         self._made.clear()
 

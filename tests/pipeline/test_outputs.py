@@ -13,7 +13,7 @@ from pipeline.output_folder import OutputFolder
 from pipeline.outputs import FaceMasks, describe, held_rows
 from pipeline.settings import CompositeSettings
 from pipeline.stages.edit import Variant
-from storage import StageCache, StoredArray
+from storage import StageCache, StoredArray, file_hash
 
 
 def test_files_appear_together_and_the_folder_is_made(tmp_path: Path) -> None:
@@ -25,6 +25,17 @@ def test_files_appear_together_and_the_folder_is_made(tmp_path: Path) -> None:
         assert [p.name for p in out.iterdir()] == [folder.draft.name]
         folder.publish(last=["manifest.json"])
     assert {p.name for p in out.iterdir()} == {"x.mp4", "manifest.json"}
+
+
+def test_files_of_an_earlier_job_go_unless_somebody_changed_them(tmp_path: Path) -> None:
+    for name in ("old.mp4", "changed.mp4", "mine.mp4"):
+        (tmp_path / name).write_text(name)
+    earlier = {name: file_hash(tmp_path / name) for name in ("old.mp4", "changed.mp4")}
+    (tmp_path / "changed.mp4").write_text("by hand")
+    with OutputFolder(tmp_path) as folder:
+        (folder.draft / "new.mp4").touch()
+        folder.publish(replaces=earlier | {"../mine.mp4": "", "new.mp4": ""})
+    assert {p.name for p in tmp_path.iterdir()} == {"changed.mp4", "mine.mp4", "new.mp4"}
 
 
 def test_without_publish_nothing_stays(tmp_path: Path) -> None:
