@@ -252,7 +252,7 @@ class JointFit:
         pixels = patch_pixels(corner, side, size).to(targets.device)
         seen = self._render(planes, targets.rays(rows, pixels), field, phi, slim=False)
         features = seen.features.mT.reshape(1, -1, side, side)
-        image = superresolve_patch(self.generator, composite_for_sr(features), ws)
+        image = self.generator.superresolution.patch(composite_for_sr(features), ws, size)
         up = image.shape[-1] // side
         top, left = (corner * up).tolist()
         wanted = targets.image(rows, size * up)[..., top : top + side * up, left : left + side * up]
@@ -297,18 +297,6 @@ def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
     """
     span = torch.arange(side)
     return ((corner[0] + span)[:, None] * size + corner[1] + span).reshape(1, -1)
-
-
-def superresolve_patch(generator: Any, features: Tensor, ws: Tensor) -> Tensor:
-    """Super-resolve part of a raw image [n,C,p,p] at the scale of the whole: [n,3,p*up,p*up]."""
-    module = generator.superresolution
-    last = ws[:, -1:].expand(len(features), 3, -1)
-    x = features
-    if module.input_resolution != generator.config.neural_rendering_resolution:
-        factor = module.input_resolution / generator.config.neural_rendering_resolution
-        x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-    x, image = module.block0(x, x[:, :3], last, "none")
-    return module.block1(x, image, last, "none")[1]
 
 
 def _counts(preset: Preset, frames: int, steps: int | None) -> tuple[int, int]:

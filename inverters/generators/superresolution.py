@@ -54,8 +54,17 @@ class Superresolution(nn.Module):
 
     def forward(self, features: Tensor, ws: Tensor) -> Tensor:
         """Features [N,C,h,w] and ws [N,num_ws,w_dim] to the image [N,3,S,S]."""
-        last = ws[:, -1:].expand(-1, 3, -1)
-        x = self._resized(features)
+        return self._refined(self._resized(features), ws)
+
+    def patch(self, features: Tensor, ws: Tensor, whole: int) -> Tensor:
+        """Part of a picture whose neural rendering is `whole` wide, at the scale of the whole."""
+        if self.input_resolution != whole and not (self.only_enlarge and whole > self.input_resolution):
+            factor = self.input_resolution / whole
+            features = F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+        return self._refined(features, ws)
+
+    def _refined(self, x: Tensor, ws: Tensor) -> Tensor:
+        last = ws[:, -1:].expand(len(x), 3, -1)
         x, image = self.block0(x, x[:, :3], last, "none")
         return self.block1(x, image, last, "none")[1]
 

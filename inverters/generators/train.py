@@ -29,6 +29,7 @@ from inverters.generators.contact import comparison_sheet
 from inverters.generators.eg3d import Generator
 from inverters.generators.pictures import load_pictures, make_pictures, patch_batch
 from inverters.generators.pretrain import pretrain_mapping
+from inverters.generators.sharpen import image_losses, sharpen
 from inverters.generators.supervision import SEED_STRIDE, HeadBatches, PointSettings
 from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 from inverters.heads.params import NUM_PARAMETERS, to_z
@@ -71,8 +72,9 @@ class TrainSettings:
     the rate.
 
     A fresh run begins from the exported generator at `start`, if given; else the mapping alone learns for
-    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); patches join at
-    step `patches_from`.
+    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); from step
+    `patches_from` on, `patches` patches of `pictures` stored pictures join every step. When the minutes are
+    over, super-resolution alone learns for `sharpen` more.
     """
 
     minutes: float = 60.0
@@ -86,6 +88,7 @@ class TrainSettings:
     patches: int = 3
     patch: int = 20
     pictures: int = 2500
+    sharpen: float = 10.0
     pretrain: int = 2500
     start: str = ""
     save_every: float = 300.0
@@ -154,15 +157,8 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
     truth = batch["patch_image"]
     low = F.avg_pool2d(truth, truth.shape[-1] // p)
     with torch.autocast(ws.device.type, torch.bfloat16):
-        high = _superresolve_patch(generator, features, ws)
-    edge = 6
-    error = (high.float() - truth)[..., edge:-edge, edge:-edge]
-    slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return {
-        "raw": (features[:, :3] - low).abs().mean() * 2,
-        "image": error.abs().mean() * 2,
-        "slope": slope * 2,
-    }
+        high = generator.superresolution.patch(features, ws, generator.config.neural_rendering_resolution)
+    return {"raw": (features[:, :3] - low).abs().mean() * 2} | image_losses(high, truth)
 
 
 def _rate_gain(name: str, parameter: Tensor) -> float:
@@ -195,13 +191,6 @@ def _silence_late_blocks(generator: Generator) -> None:
     for block in (last, generator.superresolution.block0, generator.superresolution.block1):
         block.torgb.weight.zero_()
         block.torgb.bias.zero_()
-
-
-def _superresolve_patch(generator: Generator, features: Tensor, ws: Tensor) -> Tensor:
-    """Super-resolution of part of a picture: its two blocks, without the resize to a whole picture's size."""
-    module, last = generator.superresolution, ws[:, -1:].expand(-1, 3, -1)
-    x, image = module.block0(features, features[:, :3], last, "none")
-    return module.block1(x, image, last, "none")[1]
 
 
 class Trainer:
@@ -350,11 +339,20 @@ class Trainer:
                     last_save = time.monotonic()
                     self.save()
                     self.picture()
+            if self.settings.sharpen and self.step >= self.settings.patches_from:
+                self.sharpen()
         except KeyboardInterrupt:
             print("stopped by hand; the run is saved and goes on when started again", flush=True)
         self.seconds += time.monotonic() - last_save
         self.save()
         self.picture()
+
+    def sharpen(self) -> None:
+        """Train the super-resolution of the moving average alone, and take it over."""
+        baked = density_scaled(self.average).cpu()
+        sharpen(baked, self.pictures or self.stored_pictures(), self.settings.sharpen, seed=self.step)
+        for module in (self.average, self.generator):
+            module.superresolution.load_state_dict(baked.superresolution.state_dict())
 
     @torch.no_grad()
     def picture(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from inverters.base import Inversion, InversionProblem, get_inverter
 from inverters.errors import FingerprintError
 from inverters.generators.eg3d import Generator
-from inverters.in_n_out import JointFit, first_colours, invert_in_n_out, patch_pixels, superresolve_patch
+from inverters.in_n_out import JointFit, first_colours, invert_in_n_out, patch_pixels
 from inverters.metrics import psnr
 from inverters.presets import PRESETS, get_preset
 from inverters.synthesis import InversionRenderer
@@ -148,7 +148,7 @@ def test_the_middle_of_a_superresolved_patch_is_that_of_the_whole() -> None:
     whole = generator.superresolve(features, ws)
     pixels = patch_pixels(torch.tensor([5, 9]), 16, 32)
     part = features.flatten(2).gather(2, pixels[:, None].expand(1, 6, -1)).reshape(1, 6, 16, 16)
-    patch = superresolve_patch(generator, part, ws)
+    patch = generator.superresolution.patch(part, ws, generator.config.neural_rendering_resolution)
     wanted = whole[..., 20:84, 36:100]
     assert patch.shape == wanted.shape
     middle = slice(12, -12)

@@ -12,6 +12,7 @@ import torch
 from inverters.errors import CheckpointError
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.config import GeneratorConfig
+from inverters.generators.sharpen import image_losses, window_features
 from inverters.generators.supervision import DISTANCE_SCALE, HeadBatches, PointSettings
 from inverters.generators.train import DENSITY_GAIN, Trainer, TrainSettings, density_scaled
 from inverters.generators.training_state import MAX_FILE_BYTES, load_state, save_state
@@ -105,6 +106,28 @@ def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path) -> N
     other = z.clone()
     other[:, 41:] = -other[:, 41:]  # same norm
     assert torch.equal(trainer.generator.mapping(z), trainer.generator.mapping(other))
+
+
+def test_sharpening_moves_super_resolution_alone_and_towards_the_truth(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, replace(SETTINGS, pictures=4, sharpen=0.05), TINY)
+    steps(trainer, 4)
+    before = {k: v.clone() for k, v in trainer.average.state_dict().items()}
+    pictures = trainer.stored_pictures()
+
+    def error() -> float:
+        generator = density_scaled(trainer.average)
+        features, w = window_features(generator, pictures, 0)
+        image = generator.superresolution.patch(features[None].float(), w[None, None], 16)
+        return float(sum(image_losses(image, pictures["image"][:1].float() / 127.5 - 1).values()))
+
+    at_start = error()
+    trainer.sharpen()
+    after = trainer.average.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved and all(name.startswith("superresolution.") for name in moved)
+    assert error() < 0.9 * at_start
+    for name in moved:
+        assert torch.equal(trainer.generator.state_dict()[name], after[name])
 
 
 def test_baked_density_is_the_scaled_target(tmp_path: Path) -> None:
