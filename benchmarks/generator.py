@@ -27,7 +27,7 @@ from benchmarks.machine import machine
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import Judge
-from inverters.generators.load import load_generator
+from inverters.generators.load import BUNDLED, load_generator
 from inverters.heads.params import PARAMETERS, index, sample_scores, to_z
 from inverters.heads.render import render
 from inverters.metrics import psnr
@@ -147,6 +147,7 @@ def main() -> None:
         "--lpips-features", type=Path, default=None, help="torchvision AlexNet features (.pth)"
     )
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--card", action="store_true", help="write the report into the generator's card too")
     args = parser.parse_args()
     generator = load_generator(args.generator)
     began = time.monotonic()
@@ -163,6 +164,11 @@ def main() -> None:
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text + "\n")
+    if args.card:
+        path = (BUNDLED if args.generator == "bundled" else Path(args.generator)).with_suffix(".json")
+        card = json.loads(path.read_text())
+        card["reports"]["held_out"] = result
+        path.write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

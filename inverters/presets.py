@@ -244,7 +244,7 @@ _DRAFT = Preset(
         pose_prior=2e-4,
     ),
     joint=JointPreset(
-        steps=300,
+        steps=450,
         growth=0.6,
         frames_per_step=3,
         rays=400,
@@ -259,7 +259,7 @@ _DRAFT = Preset(
         residual_prior=(0.25, 0.05),
     ),
     tune=TunePreset(
-        steps=60,
+        steps=90,
         growth=0.3,
         frames_per_step=2,
         max_frames=10,
