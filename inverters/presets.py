@@ -240,8 +240,8 @@ _DRAFT = Preset(
         prior=2e-4,
         frame_prior=4e-4,
         smoothness=4e-4,
-        pose_rate=0.2,  # mask sample: rotation error 3.4 -> 1.8 degrees (median)
-        pose_prior=2e-4,
+        pose_rate=0.3,
+        pose_prior=1e-4,
     ),
     joint=JointPreset(
         steps=450,
@@ -259,7 +259,7 @@ _DRAFT = Preset(
         residual_prior=(0.25, 0.05),
     ),
     tune=TunePreset(
-        steps=90,
+        steps=140,
         growth=0.3,
         frames_per_step=2,
         max_frames=10,

@@ -306,6 +306,8 @@ class Job:
         return cameras
 
     def _invert(self) -> None:
+        from inverters.presets import get_preset
+
         settings = self.settings.invert
 
         def compute(writer: StageWriter) -> None:
@@ -314,6 +316,7 @@ class Job:
             invert_stage.store(writer, found)
 
         rules = asdict(settings) | self._losses() | {"generator": self.generator.card.fingerprint}
+        rules["preset"] = asdict(get_preset(settings.preset))  # its numbers, not its name
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
         inputs = [self.results["align"].key, self.results["camera"].key]
