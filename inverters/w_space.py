@@ -286,7 +286,8 @@ def invert_w_plus(
     """
     chosen = get_preset(preset)
     generator.requires_grad_(False)
-    codes = replace(chosen.codes, robust=None)
+    # Without the robust loss an occluder would pull the cameras off with the codes.
+    codes = replace(chosen.codes, robust=None, pose_rate=0.0)
     targets = Targets(problem, generator.config.neural_rendering_resolution, problem.cam2world.device)
     count = steps or step_count(codes.steps, codes.epochs, codes.growth, len(targets), codes.frames_per_step)
     store = CheckpointStore(checkpoint_dir, job_of("w+", generator, problem, chosen, seed) | {"steps": count})
