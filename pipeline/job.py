@@ -15,17 +15,10 @@ from pipeline import videos
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.edits_syntax import check_names, check_times
 from pipeline.errors import UserError
-from pipeline.manifest import (
-    MANIFEST,
-    JobRecord,
-    StageTime,
-    build_manifest,
-    curves,
-    files_of,
-    write_manifest,
-)
+from pipeline.manifest import StageTime
 from pipeline.output_folder import OutputFolder
 from pipeline.progress import Progress
+from pipeline.publish import publish
 from pipeline.settings import Settings
 from pipeline.stages import align as align_stage
 from pipeline.stages import camera as camera_stage
@@ -388,34 +381,4 @@ class Job:
         self.files = videos.encode_all(self)
 
     def _report(self) -> None:
-        from pipeline.stages.report import report
-
-        with OutputFolder(self.out) as folder:
-            outputs, hashes = {}, {}
-            for name, (file, digest) in self.files.items():
-                folder.copy(file, file.name)
-                outputs[name], hashes[name] = file.name, digest
-            outputs["report"] = "report.html"
-            record = JobRecord(
-                path=self.path,
-                clip=self.clip,
-                track=self.track,
-                settings=self.settings,
-                generator={"name": self.generator.card.name, "fingerprint": self.generator.card.fingerprint},
-                device=self.device,
-                cache_root=self.cache.root,
-                stages=[self.times[name] for name in STAGES],
-                results=self.results,
-                outputs=outputs,
-                hashes=hashes,
-                notes=self.notes,
-            )
-            began = time.monotonic()
-            manifest = build_manifest(record)
-            page = report(manifest, curves(record, manifest, self.cameras), folder.draft)
-            record.hashes = hashes | {"report": file_hash(page)}
-            record.stages[-1].seconds = time.monotonic() - began
-            self.manifest = build_manifest(record)
-            record.stages[-1].seconds = 0.0
-            write_manifest(folder.draft / MANIFEST, self.manifest)
-            folder.publish(last=[MANIFEST], replaces=files_of(self.out))
+        self.manifest = publish(self)
