@@ -220,7 +220,6 @@ _MASKFREE = Preset(
     tune=TunePreset(epochs=400, rate=1e-3),  # 400 epochs in the mask-free script
 )
 
-# One step at the bundled size took 0.40, 0.19 and 0.53 CPU seconds in the three stages, a frame 0.40.
 _DRAFT = Preset(
     name="draft",
     codes=CodePreset(

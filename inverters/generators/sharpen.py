@@ -1,8 +1,8 @@
 """Super-resolution alone: what it reads is rendered once from stored pictures, and it learns to draw the
 rest.
 
-In the joint phase most of a step goes into planes and rays. With those at rest a step costs a tenth, and
-the two blocks that draw eyes and edges get the steps they need.
+In the joint phase most of a step goes into planes and rays. With those at rest a step costs far less,
+and the two blocks that draw eyes and edges get the steps they need.
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ import torch
 from torch import Tensor
 
 from inverters.generators.eg3d import Generator
+from inverters.generators.pictures import window_positions, zoomed_intrinsics
 from inverters.heads.params import to_z
-from inverters.rendering.cameras import default_intrinsics
 from inverters.rendering.rays import rays_at
 from inverters.rendering.reference import render_rays
+
+KERNEL_RATE_GAIN = 4.0
+"""Learning rate of the convolutions' kernels relative to all else.
+
+Kernels of unit variance suit adversarial training, where a step moves a weight by a four-hundredth;
+regression may move it by a hundredth.
+"""
 
 _EDGE = 6
 """Pixels at a cut's border that see zeros where the whole picture has neighbours."""
@@ -36,12 +43,9 @@ def window_features(generator: Generator, pictures: dict[str, Tensor], row: int)
     up = config.img_resolution // config.neural_rendering_resolution
     side = pictures["image"].shape[-1] // up
     ws = generator.mapping(to_z(pictures["scores"][row : row + 1], config.z_dim))
-    axis = torch.arange(side) + 0.5
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
-    uv = (torch.stack([u, v], -1).reshape(1, -1, 2) + pictures["corner"][row] / up) / (
-        config.neural_rendering_resolution
-    )
-    rays = rays_at(pictures["cam2world"][row : row + 1], default_intrinsics(1), uv)
+    uv = window_positions(pictures["corner"][row : row + 1] / up, side, config.neural_rendering_resolution)
+    intrinsics = zoomed_intrinsics(pictures["zoom"][row : row + 1])
+    rays = rays_at(pictures["cam2world"][row : row + 1], intrinsics, uv)
     planes = generator.planes(ws)
     seen = render_rays(planes, generator.decoder, *rays, generator.sampling(coarse=32, fine=24))
     return seen.features[0].T.reshape(-1, side, side).half(), ws[0, -1]
@@ -52,7 +56,6 @@ def sharpen(
     pictures: dict[str, Tensor],
     minutes: float,
     rate: float = 5e-3,
-    kernel_gain: float = 4.0,
     batch: int = 3,
     patch: int = 28,
     seed: int = 0,
@@ -76,7 +79,7 @@ def sharpen(
     module = generator.superresolution.requires_grad_(True)
     kernels = [p for p in module.parameters() if p.ndim == 4]
     others = [p for p in module.parameters() if p.ndim != 4]
-    groups = [{"params": kernels, "gain": kernel_gain}, {"params": others, "gain": 1.0}]
+    groups = [{"params": kernels, "gain": KERNEL_RATE_GAIN}, {"params": others, "gain": 1.0}]
     optimiser = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99))
     rng = torch.Generator().manual_seed(seed)
     began = last_line = time.monotonic()

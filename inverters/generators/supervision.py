@@ -67,8 +67,7 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
     Returns scores [B,P]; points [B,M,3] with target [B,M] = clamp(-signed distance / DISTANCE_SCALE, -1, 1);
     surface [B,R,3] points with colour [B,R,3] in [0,1] (a point a little before or behind the visible
-    surface has the
-    colour of the surface that its ray meets, which is what the ray integral reads).
+    surface has the colour of the surface that its ray meets, which is what the ray integral reads).
     """
     b, r, f = settings.heads, settings.rays, settings.free
     scores = spread_scores(b, rng)
@@ -81,10 +80,19 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
     far = 0.06 * torch.rand(b, r, 1, generator=rng) - 0.03
     before = origins + directions * (2.25 + (depth - 2.25) * torch.rand(b, r, 1, generator=rng))
     free = torch.rand(b, f, 3, generator=rng) - 0.5
+    free[:, : f // 2] = _across(hit[:, :: max(1, 2 * r // f)][:, : f // 2], rng)
     surface = hit + directions * near
     points = torch.cat([surface, hit + directions * far, before[:, :f], free], 1)
     target = (-signed_distance(values, points) / DISTANCE_SCALE).clamp(-1, 1)
     return {"scores": scores, "points": points, "target": target, "surface": surface, "colour": colour}
+
+
+def _across(points: Tensor, rng: torch.Generator) -> Tensor:
+    """Points [b,n,3] moved anywhere along one axis each: two of their three planes still say "surface" there,
+    and the generator must learn to say no."""
+    axis = torch.randint(3, (*points.shape[:2], 1), generator=rng)
+    anywhere = torch.rand(*points.shape[:2], 1, generator=rng) - 0.5
+    return points.scatter(2, axis, anywhere)
 
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:

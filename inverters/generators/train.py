@@ -27,13 +27,12 @@ from inverters.generators.checkpoint import load_checkpoint
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.contact import comparison_sheet
 from inverters.generators.eg3d import Generator
-from inverters.generators.pictures import load_pictures, make_pictures, patch_batch
+from inverters.generators.pictures import PICTURE_SEED, load_pictures, make_pictures, patch_batch
 from inverters.generators.pretrain import pretrain_mapping
-from inverters.generators.sharpen import image_losses, sharpen
+from inverters.generators.sharpen import KERNEL_RATE_GAIN, image_losses, sharpen
 from inverters.generators.supervision import SEED_STRIDE, HeadBatches, PointSettings
 from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 from inverters.heads.params import NUM_PARAMETERS, to_z
-from inverters.rendering.cameras import default_intrinsics
 from inverters.rendering.rays import rays_at
 from inverters.rendering.reference import render_rays
 
@@ -41,13 +40,8 @@ DENSITY_GAIN = 200.0
 """Raw density of a point whose target is 1; while training, the decoder's first output is in units of the
 target."""
 
-MAPPING_RATE_GAIN, KERNEL_RATE_GAIN = 12.5, 4.0
-"""Learning rates of the mapping and of the convolutions' kernels relative to all else.
-
-The mapping's multiplier of 0.01 and kernels of unit variance suit adversarial training, where a step moves
-a weight by a four-hundredth; regression may move it by a hundredth (measured over 2.5 minutes from scratch:
-held-out density loss 0.36 against 0.68, colour 0.52 against 0.67).
-"""
+MAPPING_RATE_GAIN = 12.5
+"""Learning rate of the mapping relative to all else: its multiplier of 0.01 suits adversarial training."""
 
 BUNDLED_CONFIG = GeneratorConfig(
     z_dim=512,
@@ -145,7 +139,7 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
     gradients."""
     planes, ws = planes_of(generator, batch["patch_scores"])
     n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)
-    origins, directions = rays_at(batch["patch_cam2world"], default_intrinsics(n).to(ws), batch["patch_uv"])
+    origins, directions = rays_at(batch["patch_cam2world"], batch["patch_intrinsics"], batch["patch_uv"])
 
     def decoder(features: Tensor) -> tuple[Tensor, Tensor]:
         sigma, rgb = generator.decoder(features)
@@ -280,7 +274,7 @@ class Trainer:
         if not self.pictures:
             self.pictures = self.stored_pictures()
         config, s = self.generator.config, self.settings
-        rng = torch.Generator().manual_seed((s.seed * SEED_STRIDE + self.step) % 2**32)
+        rng = torch.Generator().manual_seed((PICTURE_SEED + s.seed * SEED_STRIDE + self.step) % 2**32)
         sizes = {"whole": config.img_resolution, "neural_resolution": config.neural_rendering_resolution}
         return patch_batch(self.pictures, s.patches, s.patch, rng, **sizes)
 

@@ -8,7 +8,6 @@ import torch
 
 from inverters.generators.pictures import load_pictures, make_pictures, patch_batch
 from inverters.heads.render import render
-from inverters.rendering.cameras import default_intrinsics
 
 
 def test_a_patch_is_a_part_of_the_true_picture(tmp_path: Path) -> None:
@@ -16,8 +15,9 @@ def test_a_patch_is_a_part_of_the_true_picture(tmp_path: Path) -> None:
     pictures = load_pictures(tmp_path)
     rng = torch.Generator().manual_seed(0)
     batch = patch_batch(pictures, 3, 8, rng, whole=64, neural_resolution=16)
+    assert len(pictures["zoom"].unique()) == 2
     scores, cameras = batch["patch_scores"], batch["patch_cam2world"]
-    whole = render(scores, cameras, default_intrinsics(3), (64, 64)).image
+    whole = render(scores, cameras, batch["patch_intrinsics"], (64, 64)).image
     first = (batch["patch_uv"][:, 0] * 64).sub(2).round().long()  # centre of the first ray's 4 x 4 pixels
     for image, patch, (x, y) in zip(whole, batch["patch_image"], first.tolist(), strict=True):
         off = (image[:, y : y + 32, x : x + 32] - patch).abs()
