@@ -26,7 +26,16 @@ from pipeline.stages import edit as edit_stage
 from pipeline.stages import finetune as finetune_stage
 from pipeline.stages import invert as invert_stage
 from pipeline.stages import track as track_stage
-from storage import CacheDamagedError, StageCache, StageResult, StageWriter, file_hash, folder_hash, stage_key
+from storage import (
+    CacheDamagedError,
+    StageCache,
+    StageResult,
+    StageWriter,
+    StoredArray,
+    file_hash,
+    folder_hash,
+    stage_key,
+)
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
@@ -352,8 +361,13 @@ class Job:
         for name, variant in self.variants.items():
             if variant == edit_stage.Variant():
                 continue  # that is the reconstruction, which is there already
+            plain = None if variant.view else videos.without_edits(self, variant)
 
-            def compute(writer: StageWriter, variant: edit_stage.Variant = variant) -> None:
+            def compute(
+                writer: StageWriter,
+                variant: edit_stage.Variant = variant,
+                plain: StoredArray | None = plain,
+            ) -> None:
                 size = self.crops.size
                 pixels = writer.array("images", (len(self.usable), size, size, 3), np.uint8)
                 for images in edit_stage.render_variant(
@@ -364,6 +378,7 @@ class Job:
                     variant,
                     times,
                     self.settings.edit.ease,
+                    plain,
                     self.count,
                 ):
                     pixels.write(images)

@@ -44,6 +44,16 @@ def images_of(job: Job, name: str) -> StoredArray:
     return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
 
 
+def without_edits(job: Job, variant: Variant) -> StoredArray | None:
+    """The rendered crops of a variant that shows the clip's own cameras, its edits left out.
+
+    None for a removal without edits: that is such a rendering itself.
+    """
+    if not variant.remove_occluder:
+        return job.results["finetune"].arrays["reconstruction"]
+    return images_of(job, "removal") if variant.edits else None
+
+
 def full_frame(job: Job) -> dict[str, Variant]:
     """The variants that go back into the source's frames; a novel view does not fit there."""
     return {name: variant for name, variant in job.variants.items() if variant.view is None}
@@ -63,9 +73,7 @@ def store_masks(job: Job) -> None:
             settings=job.settings.composite,
             blend=finetuned.arrays.get("blend") if variant.remove_occluder else None,
             edited=images if changed else None,
-            plain=images_of(job, "removal")
-            if variant.remove_occluder
-            else finetuned.arrays["reconstruction"],
+            plain=without_edits(job, variant),
         )
 
         def compute(writer: StageWriter, masks: FaceMasks = masks) -> None:

@@ -14,6 +14,7 @@ from pipeline.settings import EditSettings
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem
+    from pipeline.stages.composite import Rows
 
 VERSION = 1
 BATCH = 4
@@ -51,11 +52,13 @@ def render_variant(
     variant: Variant,
     times: F64,
     ease: float,
+    plain: Rows | None = None,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Iterator[U8]:
     """Render all rows, uint8 [n,S,S,3] at a time.
 
-    times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s.
+    times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s;
+    plain: by row, the same variant rendered without edits: where no edit is active it is taken over.
     """
     import torch
 
@@ -70,9 +73,12 @@ def render_variant(
         pivot = np.asarray(generator.card.camera_rule.pivot, np.float64)
         turned = turn_cameras(cam2world.cpu().numpy(), *view_angles(variant.view, count), pivot)
         cam2world = torch.from_numpy(turned).to(cam2world)
+    touched = (ws != inversion.ws).flatten(1).any(1).numpy() | (plain is None)
     for start in range(0, count, BATCH):
         rows = np.arange(start, min(start + BATCH, count))
-        with torch.no_grad():
+        if plain is not None and not touched[rows].any():
+            yield np.stack([np.asarray(plain[row]) for row in rows])
+        else:
             seen = renderer.render(
                 rows,
                 cam2world[rows],
@@ -80,7 +86,7 @@ def render_variant(
                 ws=ws[rows],
                 remove_occluder=variant.remove_occluder,
             )
-        yield to_bytes(seen.image)
+            yield to_bytes(seen.image)
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
 

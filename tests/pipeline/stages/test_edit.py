@@ -88,26 +88,35 @@ def test_every_row_is_rendered_once_with_its_own_code_and_camera() -> None:
     generator = SimpleNamespace(card=SimpleNamespace(directions={"smile": torch.ones(3)}))
     done: list[int] = []
     times = np.arange(count) / 10
-    edit = Edit("smile", 0.5, None, 0.45)
-    images = np.concatenate(
-        list(
-            render_variant(
-                generator,
-                Renderer(),
-                inversion,
-                problem,
-                Variant((edit,), True),
-                times,
-                0.0,
-                lambda n, total: done.append(n),
-            )
+    early = Variant((Edit("smile", 0.5, None, 0.45),), True)
+
+    def rendered(plain: np.ndarray | None) -> np.ndarray:
+        parts = render_variant(
+            generator,
+            Renderer(),
+            inversion,
+            problem,
+            early,
+            times,
+            0.0,
+            plain,
+            lambda n, total: done.append(n),
         )
-    )
+        return np.concatenate(list(parts))
+
+    images = rendered(None)
     assert [row for rows, _ in seen for row in rows] == list(range(count)) and seen[0][1] == {"remove": True}
     assert done[-1] == count
     strength = np.where(times <= 0.45, 0.5, 0.0)
     wanted = np.clip(np.linspace(-1, 1, count) + strength, -1, 1)
     np.testing.assert_allclose(images[:, 0, 0, 0], np.rint((wanted + 1) * 127.5), atol=1)
+
+    seen.clear()
+    plain = np.full_like(images, 7)
+    shared = rendered(plain)
+    assert [row for rows, _ in seen for row in rows] == list(range(2 * stage.BATCH))  # those with an edit
+    assert np.array_equal(shared[: 2 * stage.BATCH], images[: 2 * stage.BATCH])
+    assert (shared[2 * stage.BATCH :] == 7).all() and done[-1] == count
 
 
 def test_bytes_cover_the_whole_range() -> None:
