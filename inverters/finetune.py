@@ -13,8 +13,8 @@ from torch import Tensor
 
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, seeded
-from inverters.checkpointing import CheckpointStore, under_prefix, with_prefix
-from inverters.fitting import Run
+from inverters.checkpointing import CheckpointStore
+from inverters.fitting import Run, TableStage
 from inverters.presets import TunePreset, get_preset, step_count
 from inverters.row_adam import DenseAdam
 from inverters.schedules import SCHEDULES
@@ -28,7 +28,7 @@ does.
 """
 
 
-class SuperresolutionFit:
+class SuperresolutionFit(TableStage):
     """Fits the parameters of super-resolution to crops, everything else standing still; a stage for
     `fitting.Run`.
     """
@@ -54,17 +54,9 @@ class SuperresolutionFit:
         self.chosen = torch.linspace(0, len(targets) - 1, count).round().long()
         self._features: dict[int, Tensor] = {}
 
-    def state(self) -> dict[str, Tensor]:
-        """Parameters and optimiser state by name."""
-        found: dict[str, Tensor] = {}
-        for name, table in self.parameters.items():
-            found |= with_prefix(name, table.state())
-        return found
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
-        for name, table in self.parameters.items():
-            table.restore(under_prefix(name, state))
+    def tables(self) -> dict[str, DenseAdam]:
+        """The module's parameters by name."""
+        return self.parameters
 
     def tensors(self) -> dict[str, Tensor]:
         """The tuned module's state dict."""

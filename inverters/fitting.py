@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from inverters.checkpointing import (
     under_prefix,
     with_prefix,
 )
+from inverters.row_adam import RowAdam
 
 CHECKPOINT_EVERY = 50
 """Steps between checkpoints."""
@@ -33,6 +35,26 @@ class Stage(Protocol):
     def state(self) -> dict[str, Tensor]: ...
 
     def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+class TableStage:
+    """A stage whose whole state lies in tables that Adam updates."""
+
+    def tables(self) -> Mapping[str, RowAdam]:
+        """The tables by name."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and optimiser state by name."""
+        found: dict[str, Tensor] = {}
+        for name, table in self.tables().items():
+            found |= with_prefix(name, table.state())
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the state of an earlier run of the same job."""
+        for name, table in self.tables().items():
+            table.restore(under_prefix(name, state))
 
 
 class Run:

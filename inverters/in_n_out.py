@@ -19,8 +19,8 @@ from torch import Tensor
 
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
-from inverters.checkpointing import CheckpointStore, under_prefix, with_prefix
-from inverters.fitting import Run
+from inverters.checkpointing import CheckpointStore
+from inverters.fitting import Run, TableStage
 from inverters.latents import latent_space
 from inverters.ood import initial_field, ood_field
 from inverters.presets import JointPreset, Preset, get_preset, step_count
@@ -37,7 +37,7 @@ DepthPrior = Callable[[Tensor], Tensor]
 """Rows [n] -> relative depth [n,h,h] > 0 of the raw image, known up to scale and shift in disparity."""
 
 
-class JointFit:
+class JointFit(TableStage):
     """Fits T^O, D^O, phi_t and maybe w_t (equation 8); a stage for `fitting.Run`."""
 
     name = "joint"
@@ -74,20 +74,13 @@ class JointFit:
 
     # State
 
-    def _tables(self) -> dict[str, RowAdam]:
+    def tables(self) -> dict[str, RowAdam]:
+        """The field's tensors, phi and the codes."""
         return {"phi": self.phi, "codes": self.codes} | dict(self.field)
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters and optimiser state by name."""
-        found: dict[str, Tensor] = {}
-        for name, table in self._tables().items():
-            found |= with_prefix(name, table.state())
-        return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take the state of an earlier run of the same job."""
-        for name, table in self._tables().items():
-            table.restore(under_prefix(name, state))
+        super().restore(state)
         self._planes.clear()
         self._prices.clear()
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
-from inverters.checkpointing import CheckpointStore, under_prefix, with_prefix
-from inverters.fitting import Run
+from inverters.checkpointing import CheckpointStore
+from inverters.fitting import Run, TableStage
 from inverters.latents import LatentSpace, latent_space
 from inverters.pose import NUMBERS, refine_cameras
 from inverters.presets import CodePreset, get_preset, step_count
@@ -29,7 +29,7 @@ FRAMES_FROM = 0.2
 """Share of a run after which frames may differ from each other."""
 
 
-class CodeFit:
+class CodeFit(TableStage):
     """Fits the codes of all frames of a problem; a stage for `fitting.Run`.
 
     ws_t = to_w(shared + frame_t) in every layer + offset + ratio * residual_t, of which a preset moves the
@@ -60,7 +60,8 @@ class CodeFit:
 
     # State
 
-    def _tables(self) -> dict[str, RowAdam]:
+    def tables(self) -> dict[str, RowAdam]:
+        """Coordinates, offsets, residuals and the correction of the cameras."""
         return {
             "shared": self.shared,
             "frame": self.frame,
@@ -68,18 +69,6 @@ class CodeFit:
             "residual": self.residual,
             "pose": self.pose,
         }
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters and optimiser state by name."""
-        found: dict[str, Tensor] = {}
-        for name, table in self._tables().items():
-            found |= with_prefix(name, table.state())
-        return found
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
-        for name, table in self._tables().items():
-            table.restore(under_prefix(name, state))
 
     # Codes
 
