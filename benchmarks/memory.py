@@ -1,0 +1,131 @@
+"""Peak memory of a job on a long clip, stage by stage.
+
+    python -m benchmarks.memory samples/hand.mp4 --seconds 180 --fps 30 --out benchmarks/results/memory.json
+
+The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture takes the bundled
+one's place, with its card: memory outside the inversion is that of frames and crops, and rendering every
+frame would take hours. `peak` is the high-water mark of the process's resident memory in each stage, in GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import torch
+
+from benchmarks.machine import machine
+from benchmarks.main_job import COMMAND
+from inverters.generators.checkpoint import save_generator
+from inverters.generators.eg3d import Generator
+from inverters.generators.load import load_generator
+from pipeline.job import STAGES
+
+EDITS = ["--edit", "smile=1.5@1-20s", "--remove-occluder"]
+
+
+def long_clip(sample: Path, path: Path, seconds: float, fps: float) -> None:
+    """The sample over and over, with its sound, enlarged to 1920 x 1080."""
+    fill = "scale=1920:1080:force_original_aspect_ratio=increase,crop=1920:1080"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-stream_loop", "-1", "-i", str(sample)]
+    command += ["-t", str(seconds), "-vf", f"{fill},fps={fps}", "-preset", "ultrafast", str(path)]
+    subprocess.run(command, check=True)
+
+
+def small_generator(path: Path) -> None:
+    """Random weights in a small network that takes the bundled one's codes and cameras."""
+    bundled = load_generator("bundled")
+    config = dataclasses.replace(
+        bundled.config,
+        channel_base=512,
+        channel_max=16,
+        img_resolution=128,
+        neural_rendering_resolution=32,
+        depth_resolution=8,
+        depth_resolution_importance=8,
+        sr_channels=(8, 8),
+    )
+    torch.manual_seed(0)
+    save_generator(path, Generator(config), dataclasses.replace(bundled.card, config=config))
+
+
+def high_water(process: int) -> float:
+    """Peak resident memory in GB since the last call, which sets it back."""
+    folder = Path("/proc") / str(process)
+    status = (folder / "status").read_text()
+    (folder / "clear_refs").write_text("5")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024**2
+
+
+def measure(sample: Path, seconds: float, fps: float) -> dict[str, Any]:
+    """One job in a fresh cache; {frames, peak: {stage: GB}, seconds: {stage: s}}."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        long_clip(sample, folder / "long.mp4", seconds, fps)
+        small_generator(folder / "small.safetensors")
+        command = [
+            *COMMAND,
+            str(folder / "long.mp4"),
+            "--out",
+            str(folder / "out"),
+            "--cache",
+            name + "/cache",
+        ]
+        command += [
+            "--generator",
+            str(folder / "small.safetensors"),
+            "--steps",
+            "20",
+            "--finetune-steps",
+            "2",
+        ]
+        command += [*EDITS, "--json"]
+        peak: dict[str, float] = {}
+        with (
+            (folder / "manifest").open("w+") as answer,
+            subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, text=True) as job,
+        ):
+            assert job.stderr is not None
+            for line in job.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                word, _, rest = line.partition(" ")
+                finished = word in STAGES and "/" not in rest.split("  ")[0]
+                if finished and "about" not in line and word not in peak and job.poll() is None:
+                    peak[word] = round(high_water(job.pid), 2)
+            if job.wait():
+                raise SystemExit(job.returncode)
+            answer.seek(0)
+            manifest = json.load(answer)
+    return {
+        "frames": manifest["frames"]["total"],
+        "peak": peak,
+        "seconds": {s["name"]: round(s["seconds"], 1) for s in manifest["stages"]},
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sample", type=Path)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--out", type=Path, default=None)
+    args = parser.parse_args()
+    result = {"machine": machine(), "sample": str(args.sample)} | measure(args.sample, args.seconds, args.fps)
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.out is not None:
+        args.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
