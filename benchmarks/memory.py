@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ from inverters.generators.load import load_generator
 from pipeline.job import STAGES
 
 EDITS = ["--edit", "smile=1.5@1-20s", "--remove-occluder"]
+FEW_STEPS = ["--steps", "20", "--finetune-steps", "2"]
+FINISHED = re.compile(r"(\w+) +(\d+(\.\d)? s|\d+(:\d\d)+)( |$)")
+"""A line that says that a stage is done, and how long it took."""
 
 
 def long_clip(sample: Path, path: Path, seconds: float, fps: float) -> None:
@@ -70,23 +74,9 @@ def measure(sample: Path, seconds: float, fps: float) -> dict[str, Any]:
         folder = Path(name)
         long_clip(sample, folder / "long.mp4", seconds, fps)
         small_generator(folder / "small.safetensors")
-        command = [
-            *COMMAND,
-            str(folder / "long.mp4"),
-            "--out",
-            str(folder / "out"),
-            "--cache",
-            name + "/cache",
-        ]
-        command += [
-            "--generator",
-            str(folder / "small.safetensors"),
-            "--steps",
-            "20",
-            "--finetune-steps",
-            "2",
-        ]
-        command += [*EDITS, "--json"]
+        command = [*COMMAND, str(folder / "long.mp4"), *EDITS, *FEW_STEPS, "--json"]
+        command += ["--generator", str(folder / "small.safetensors")]
+        command += ["--out", str(folder / "out"), "--cache", str(folder / "cache")]
         peak: dict[str, float] = {}
         with (
             (folder / "manifest").open("w+") as answer,
@@ -95,10 +85,8 @@ def measure(sample: Path, seconds: float, fps: float) -> dict[str, Any]:
             assert job.stderr is not None
             for line in job.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
-                word, _, rest = line.partition(" ")
-                finished = word in STAGES and "/" not in rest.split("  ")[0]
-                if finished and "about" not in line and word not in peak and job.poll() is None:
-                    peak[word] = round(high_water(job.pid), 2)
+                if (done := FINISHED.match(line)) and done[1] in STAGES[:-1]:
+                    peak[done[1]] = round(high_water(job.pid), 2)
             if job.wait():
                 raise SystemExit(job.returncode)
             answer.seek(0)
