@@ -3,13 +3,10 @@
     python -m benchmarks.generator --heads 500 --out benchmarks/results/generator.json
 
 Each held-out head is drawn at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the
-heads; `--all-yaws`
-draws every head at all five) and compared with the true render of 256 x 256: PSNR over the whole picture,
-LPIPS where its
-weights are given. MediaPipe's face mesh is run on the generator's pictures. Then each direction moves
-heads from -0.75 to
-+0.75 standard deviations of its parameter and the judge, trained on true renders only, reads all
-parameters before and after.
+heads; `--all-yaws` draws every head at all five) and compared with the true render of 256 x 256: PSNR over
+the whole picture, LPIPS where its weights are given. MediaPipe is run on the generator's pictures.
+Then each direction moves heads from -0.75 to +0.75 standard deviations of its parameter and the judge, which
+learnt from true renders only, reads all parameters before and after.
 """
 
 from __future__ import annotations
@@ -20,18 +17,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from benchmarks.machine import machine
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
-from inverters.generators.judge import Judge
 from inverters.generators.load import BUNDLED, load_generator
 from inverters.heads.params import PARAMETERS, index, sample_scores, to_z
 from inverters.heads.render import render
 from inverters.metrics import psnr
 from inverters.rendering.cameras import default_intrinsics, look_at
+from pipeline.judge import Judge
+from pipeline.stages.edit import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)
 DIRECTIONS = ("smile", "glasses", "age", "beard", "hair_color", "mouth_open", "blink")
@@ -110,23 +110,23 @@ def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict
         yaw = torch.linspace(-0.3, 0.3, heads)
         cameras = look_at(yaw, torch.zeros(heads))
         step = 1.5 * generator.card.directions[name]
-        before, after = [], []
+        before: list[npt.NDArray[np.uint8]] = []
+        after: list[npt.NDArray[np.uint8]] = []
         for score, camera in zip(scores, cameras, strict=True):
             ws = generator.mapping(to_z(score[None], generator.config.z_dim))
             for codes, images in ((ws, before), (ws + step, after)):
-                images.append(
-                    generator.synthesis(codes, camera[None], default_intrinsics(1), noise="none").image
-                )
-        change = judge.scores(torch.cat(after)) - judge.scores(torch.cat(before))
+                seen = generator.synthesis(codes, camera[None], default_intrinsics(1), noise="none")
+                images.append(to_bytes(seen.image)[0])
+        change = judge.scores(np.stack(after)) - judge.scores(np.stack(before))
         own = change[:, index(name)]
-        others = torch.cat([change[:, : index(name)], change[:, index(name) + 1 :]], dim=1)
-        worst = int(others.abs().mean(0).argmax())
+        leaks = np.nanmean(np.abs(np.delete(change, index(name), axis=1)), axis=0)
+        worst = int(leaks.argmax())
         names = [p.name for p in PARAMETERS if p.name != name]
         found[name] = {
-            "sign_right": round((own > 0).float().mean().item(), 4),
-            "mean_rise": round(own.mean().item(), 3),
-            "mean_leak": round(others.abs().mean().item(), 3),
-            "worst_leak": round(others.abs().mean(0)[worst].item(), 3),
+            "sign_right": round(float((own > 0).mean()), 4),  # a head whose face is not found counts as wrong
+            "mean_rise": round(float(np.nanmean(own)), 3),
+            "mean_leak": round(float(leaks.mean()), 3),
+            "worst_leak": round(float(leaks[worst]), 3),
             "worst_leak_into": names[worst],  # type: ignore[dict-item]
             "judge_correlation": round(judge.correlation[name], 3),
         }

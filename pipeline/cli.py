@@ -29,6 +29,7 @@ commands:
   score            compare a result with the truth of a made-up clip
   train-generator  train the bundled generator
   train-judge      train the network that measures edits of the bundled generator
+  train-landmark-judge  fit the map from landmarks that measures its expressions
   calibrate        find a generator's landmarks and crop rule, once
   doctor           what is installed and found, to paste into a bug report
 
@@ -220,6 +221,15 @@ def _train_judge(argv: Sequence[str]) -> int:
     return _guarded(run, debug=False)
 
 
+def _train_landmark_judge(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from pipeline.judge import main
+
+        return main(list(argv))
+
+    return _guarded(run, debug=False)
+
+
 def _doctor(argv: Sequence[str]) -> int:
     def run() -> int:
         from pipeline import doctor
@@ -237,6 +247,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "score": _score,
     "train-generator": _train,
     "train-judge": _train_judge,
+    "train-landmark-judge": _train_landmark_judge,
     "calibrate": _calibrate,
     "doctor": _doctor,
 }

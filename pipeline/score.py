@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.clip import U8
 from pipeline.errors import UserError
@@ -202,7 +201,7 @@ def _edit_sign_share(job: JobResult) -> float | None:
     from inverters.heads.params import PARAMETERS
 
     names = [parameter.name for parameter in PARAMETERS]
-    moved = _judged(judge, edited) - _judged(judge, plain)
+    moved = judge.scores(edited) - judge.scores(plain)
     times = np.asarray(job.manifest["per_frame"]["time"], np.float64)
     seconds = times[frames] - times[0]
     right = total = 0
@@ -220,26 +219,14 @@ def _edit_sign_share(job: JobResult) -> float | None:
 
 
 def _judge() -> Any:
-    """The network that reads parameters from pictures, or None where its weights are not there."""
+    """The judge of edits, or None where its weights are not there."""
     from inverters.errors import CheckpointError
-    from inverters.generators.judge import Judge
+    from pipeline.judge import Judge
 
     try:
         return Judge()
     except CheckpointError:
         return None
-
-
-def _judged(judge: Any, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Scores [K,P] of crops uint8 [K,S,S,3]."""
-    import torch
-
-    def parts() -> Iterator[npt.NDArray[Any]]:
-        for start in range(0, len(images), 16):
-            pixels = torch.from_numpy(np.asarray(images[start : start + 16])).permute(0, 3, 1, 2)
-            yield judge.scores(pixels.float() / 127.5 - 1).numpy()
-
-    return np.concatenate(list(parts()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -121,8 +121,8 @@ def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: py
 
     class Judge:
         def scores(self, crops: Any) -> Any:
-            read = crops.new_zeros(len(crops), NUM_PARAMETERS)
-            read[:, index("smile")] = crops.mean((1, 2, 3))
+            read = np.zeros((len(crops), NUM_PARAMETERS), np.float32)
+            read[:, index("smile")] = np.asarray(crops).mean((1, 2, 3))
             return read
 
     edited = images.copy()
