@@ -28,6 +28,8 @@ class CodePreset:
     frames_per_step: int = 1
     rays: int = 0
     """Rays a frame and step; 0 takes whole raw frames."""
+    expression_rays: int = 0
+    """More rays about brows, eyes and mouth: a blink is a few pixels of a raw frame."""
     coarse: int | None = None
     fine: int | None = None
     """Samples a ray; None takes the generator's."""
@@ -225,7 +227,8 @@ _DRAFT = Preset(
     codes=CodePreset(
         steps=200,
         frames_per_step=3,
-        rays=340,
+        rays=240,
+        expression_rays=160,
         coarse=24,
         fine=24,
         coordinates=True,
@@ -273,7 +276,7 @@ _DRAFT = Preset(
 _FAST = replace(
     _DRAFT,
     name="fast",
-    codes=replace(_DRAFT.codes, steps=400, rays=1024, coarse=None, fine=None, lambda_perceptual=0.0),
+    codes=replace(_DRAFT.codes, steps=400, rays=700, expression_rays=300, coarse=None, fine=None),
     joint=replace(
         _DRAFT.joint,
         steps=1200,

@@ -10,7 +10,10 @@ from torch import Tensor
 from inverters.base import CropSource, InversionProblem
 from inverters.pose import refine_cameras
 from inverters.rendering.cameras import PIVOT
-from inverters.rendering.rays import pixel_centres, rays_at
+from inverters.rendering.rays import pixel_centres, project, rays_at
+
+NEAR = 0.03
+"""Deviation in image widths of pixels drawn about a landmark: an eye is about a tenth wide."""
 
 
 class Targets:
@@ -56,6 +59,16 @@ class Targets:
         if pose is not None:
             cameras = refine_cameras(*cameras, pose, self.pivot)
         return rays_at(*cameras, self._centres[pixels])
+
+    def pixels_near(self, rows: Tensor, points: Tensor, count: int, rng: torch.Generator) -> Tensor:
+        """Pixels [n,count] of the raw image drawn about world points [L,3], NEAR of its width from where the
+        problem's cameras see them.
+        """
+        chosen = points[torch.randint(len(points), (len(rows), count), generator=rng)]
+        seen = project(chosen.to(self.device), self.cam2world[rows], self.intrinsics[rows])
+        seen = seen + NEAR * torch.randn(seen.shape, generator=rng).to(seen)
+        u, v = (seen * self.resolution).long().clamp(0, self.resolution - 1).unbind(-1)
+        return v * self.resolution + u
 
     def _fill(self, rows: Tensor) -> None:
         missing = rows[~self._known[rows]]

@@ -27,6 +27,8 @@ COORDINATE_SHARE = 0.5
 """Share of a run in latent coordinates after which W+ offsets may move too."""
 FRAMES_FROM = 0.2
 """Share of a run after which frames may differ from each other."""
+EXPRESSION = [*range(17, 27), *range(36, 68)]
+"""Brows, eyes and mouth in the 68-point layout."""
 
 
 class CodeFit(TableStage):
@@ -56,6 +58,8 @@ class CodeFit(TableStage):
         self.offset = DenseAdam(torch.zeros(layers, device=device))
         rows = 0 if preset.coordinates else count
         self.residual = RowAdam(torch.zeros(rows, *layers, device=device))
+        landmarks = generator.card.landmarks3d.get("68")
+        self.expression = None if landmarks is None else torch.as_tensor(landmarks)[EXPRESSION].float()
         self.pose = DenseAdam(torch.zeros(NUMBERS, device=device), betas=(0.9, 0.99))
 
     # State
@@ -164,6 +168,9 @@ class CodeFit(TableStage):
         residual = None if p.coordinates else self.residual.leaf(rows)
         ws = self._compose(shared, frame, offset, residual)
         pixels = random_pixels(len(rows), p.rays, self.targets.resolution, self.rng).to(self.targets.device)
+        if p.expression_rays and self.expression is not None:
+            near = self.targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
+            pixels = torch.cat([pixels, near], 1)
         pose = self.pose.whole() if p.pose_rate else None
         terms = self._terms(i, rows, ws, pixels, pose)
         if pose is not None and p.pose_prior:

@@ -39,3 +39,12 @@ def rays_at(cam2world: Tensor, intrinsics: Tensor, uv: Tensor) -> tuple[Tensor, 
 def make_rays(cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Rays through the pixel centres of an (h, w) image: origins, directions [N,h*w,3], row by row."""
     return rays_at(cam2world, intrinsics, pixel_centres(size, cam2world.dtype, cam2world.device))
+
+
+def project(points: Tensor, cam2world: Tensor, intrinsics: Tensor) -> Tensor:
+    """Where cameras [N,4,4], [N,3,3] see world points [L,3] or [N,L,3]: image positions [N,L,2], the inverse
+    of `rays_at`.
+    """
+    in_camera = (points - cam2world[:, None, :3, 3]) @ cam2world[:, :3, :3]
+    on_image = in_camera @ intrinsics.to(cam2world).mT
+    return on_image[..., :2] / on_image[..., 2:]

@@ -58,6 +58,20 @@ def test_rays_of_all_pixels_are_those_of_the_image() -> None:
     assert at_pixels(image, torch.tensor([[17, 3]]))[0].tolist() == [[17.0, 273.0], [3.0, 259.0]]
 
 
+def test_pixels_are_drawn_about_what_the_cameras_see() -> None:
+    problem = own_clip(tiny_generator(), 3)
+    targets = Targets(problem, 16, torch.device("cpu"))
+    rows, rng = torch.tensor([2, 0]), torch.Generator().manual_seed(0)
+    point = torch.tensor([[0.06, 0.1, 0.15]])
+    pixels = targets.pixels_near(rows, point, 400, rng)
+    assert pixels.shape == (2, 400) and pixels.min() >= 0 and pixels.max() < 256
+    origins, directions = targets.rays(rows, pixels)
+    across = torch.linalg.cross(point - origins, directions).norm(dim=-1)  # of ray and point
+    assert across.median() < 0.06 and len(pixels.unique()) > 10
+    outside = targets.pixels_near(rows, point + 5, 10, rng)
+    assert outside.min() >= 0 and outside.max() < 256
+
+
 @pytest.mark.parametrize("size", [8, 12, 20])
 def test_resizing_keeps_the_mean(size: int) -> None:
     image = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))

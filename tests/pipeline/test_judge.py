@@ -31,7 +31,7 @@ def test_place_and_size_do_not_matter() -> None:
 
 
 def test_a_fit_says_what_it_can_read_and_survives_its_file(tmp_path: Path) -> None:
-    judge = LandmarkJudge.fit(*faces(400, 2))
+    judge = LandmarkJudge.fit(*faces(1600, 2))
     correlation = list(judge.correlation.values())
     assert correlation[0] > 0.95 and np.abs(correlation[1:]).max() < 0.5
     judge.save(tmp_path / "j.safetensors")
