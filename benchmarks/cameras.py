@@ -1,6 +1,6 @@
 """How well cameras are estimated: procedural clips whose cameras are known, through track, align and camera.
 
-    python benchmarks/cameras.py [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
+    python -m benchmarks.cameras [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
 
 Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), what part of
 them is the same all through a clip (a person's bias), per axis; the settings, hardware and date.
@@ -10,10 +10,7 @@ them is the same all through a clip (a person's bias), per axis; the settings, h
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import sys
 import time
 from fractions import Fraction
@@ -24,8 +21,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.machine import machine
 from inverters.generators.card import CameraRule, CropRule
 from inverters.heads.animation import talking_clip
 from inverters.heads.occluders import make_occluder
@@ -135,6 +131,7 @@ def parse() -> argparse.Namespace:
         "--smooth", action="store_true", help="smooth as a job does; for 12 frames a second or more"
     )
     parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--out", type=Path, default=None)
     return parser.parse_args()
 
 
@@ -195,15 +192,12 @@ def main() -> None:
         "seconds": time.perf_counter() - started,
         "landmarks": report,
         "settings": {k: str(v) for k, v in vars(args).items()},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
     }
-    print(json.dumps(result, indent=2))
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.out is not None:
+        args.out.write_text(text + "\n")
 
 
 if __name__ == "__main__":

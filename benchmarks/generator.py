@@ -155,6 +155,7 @@ def main() -> None:
         "machine": machine(),
         "fingerprint": generator.card.fingerprint,
         "heads": args.heads,
+        "edit_heads": args.edit_heads,
     }
     result["directions"] = directions(generator, args.edit_heads, Judge())
     result["fidelity"] = fidelity(generator, args.heads, args.all_yaws, load_lpips(args.lpips_features))
