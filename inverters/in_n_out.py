@@ -106,7 +106,7 @@ class JointFit(TableStage):
 
     @torch.no_grad()
     def _price(self, rows: Tensor) -> Tensor:
-        """Price of blend [n,h,h]: high where the codes alone explain the pixel, none where they fail."""
+        """Price of the OOD field's share of a pixel [n,h,h]: none where the codes alone do not explain it."""
         for row in rows.tolist():
             if row not in self._prices:
                 self._prices[row] = self._price_of(torch.tensor([row]))
@@ -209,7 +209,7 @@ class JointFit(TableStage):
         """Equation 6 and what keeps the field to what the face cannot explain."""
         p = self.preset
         terms: dict[str, Tensor] = {}
-        if seen.sample_blend is None or seen.blend_max is None:
+        if seen.sample_blend is None:
             return terms
         if p.lambda_entropy:
             factor = self.targets.resolution**2 if p.reduction == "sum" else 1
@@ -217,9 +217,8 @@ class JointFit(TableStage):
             terms["entropy"] = p.lambda_entropy * factor * entropy
         if p.lambda_area:
             terms["area"] = p.lambda_area * losses.blend_area(seen.sample_blend)
-        if p.residual_prior is not None:
-            price = at_pixels(self._price(rows), pixels)
-            terms["price"] = (price * seen.blend_max.square()).mean()
+        if p.residual_prior is not None and seen.ood_opacity is not None:
+            terms["price"] = (at_pixels(self._price(rows), pixels) * seen.ood_opacity).mean()
         return terms
 
     def _image_terms(self, rows: Tensor, ws: Tensor, seen: RayResult) -> dict[str, Tensor]:

@@ -13,15 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inverters.heads.params import PARAMETERS
+
 SAMPLES = 4096
+MOVING = ("expression", "light")
+"""Groups of a head's parameters that change within a clip."""
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """`to_w` maps coordinates [N,dim] to w [N,w_dim]; coordinates of random faces are standard normal."""
+    """`to_w` maps coordinates [N,dim] to w [N,w_dim]; coordinates of random faces are standard normal.
+
+    moving [dim]: 1 for coordinates in which frames of one person differ, 0 for what makes the person; all 1
+    where the coordinates have no names.
+    """
 
     dim: int
     to_w: Callable[[Tensor], Tensor]
+    moving: Tensor
     w_avg: Tensor
     w_std: Tensor
 
@@ -49,7 +58,9 @@ def latent_space(generator: Any, components: int = 64) -> LatentSpace:
 
     if named:
         w = through_mapping(torch.randn(SAMPLES, named, generator=rng).to(device))
-        return LatentSpace(named, through_mapping, w.mean(0), w.std(0))
+        groups = {p.name: p.group for p in PARAMETERS}
+        moving = torch.tensor([float(groups.get(name) in MOVING) for name in card.parameters], device=device)
+        return LatentSpace(named, through_mapping, moving, w.mean(0), w.std(0))
     w = generator.mapping(torch.randn(SAMPLES, z_dim, generator=rng).to(device))[:, 0]
     mean = w.mean(0)
     # Axes are found in float64 on the CPU, so that they are the same on every device.
@@ -61,4 +72,4 @@ def latent_space(generator: Any, components: int = 64) -> LatentSpace:
     def along_axes(coordinates: Tensor) -> Tensor:
         return mean + coordinates @ basis
 
-    return LatentSpace(count, along_axes, mean, w.std(0))
+    return LatentSpace(count, along_axes, torch.ones(count, device=device), mean, w.std(0))

@@ -106,8 +106,8 @@ class JointPreset:
     skew: float = 1.0
     lambda_area: float = 0.0
     residual_prior: tuple[float, float] | None = None
-    """(scale, price): blend costs `price` where the codes' own error is far below `scale`, nothing where it
-    is far above.
+    """(scale, price): the field's share of a pixel costs `price` where the codes' own error is far below
+    `scale`, nothing where it is far above.
     """
     lambda_delta: float = 0.0
     lambda_w: float = 0.0
@@ -246,7 +246,7 @@ _DRAFT = Preset(
         pose_prior=1e-4,
     ),
     joint=JointPreset(
-        steps=450,
+        steps=600,
         growth=0.6,
         frames_per_step=3,
         rays=400,

@@ -34,8 +34,8 @@ EXPRESSION = [*range(17, 27), *range(36, 68)]
 class CodeFit(TableStage):
     """Fits the codes of all frames of a problem; a stage for `fitting.Run`.
 
-    ws_t = to_w(shared + frame_t) in every layer + offset + ratio * residual_t, of which a preset moves the
-    coordinates (`shared`, `frame`) and `offset`, or `offset` and `residual`.
+    ws_t = to_w(shared + moving * frame_t) in every layer + offset + ratio * residual_t, of which a preset
+    moves the coordinates (`shared`, `frame`) and `offset`, or `offset` and `residual`.
     """
 
     name = "codes"
@@ -78,7 +78,7 @@ class CodeFit(TableStage):
 
     def _compose(self, shared: Tensor, frame: Tensor, offset: Tensor, residual: Tensor | None) -> Tensor:
         """ws [n,num_ws,w_dim] of rows with per-frame coordinates [n,D]."""
-        ws = self.space.to_w(shared + frame)[:, None] + offset
+        ws = self.space.to_w(shared + self.space.moving * frame)[:, None] + offset
         return ws if residual is None else ws + self.preset.ratio * residual
 
     @torch.no_grad()

@@ -88,7 +88,6 @@ class RayResult:
     weights: Tensor  # [N,R,K] of both fields together
     depths: Tensor  # [N,R,K+1] sorted, no gradient
     blend: Tensor | None = None  # [N,R] sum of weights times blend
-    blend_max: Tensor | None = None  # [N,R] greatest blend along the ray
     sample_blend: Tensor | None = None  # [N,R,K+1] in the order of `depths`
     ood_opacity: Tensor | None = None  # [N,R] sum of the OOD field's share of the weights
     ood_features: Tensor | None = None  # [N,R,C] the OOD field rendered alone, without its blend (on request)
@@ -245,7 +244,6 @@ class _Job:
         return replace(
             result,
             blend=(total * marching.midpoints(scalars.blend)).sum(dim=-1),
-            blend_max=scalars.blend.amax(dim=-1),
             sample_blend=scalars.blend,
             ood_opacity=weights.ood.sum(dim=-1),
             ood_features=ood_features,

@@ -34,3 +34,5 @@ def test_named_parameters_are_the_coordinates() -> None:
     scores = torch.randn(5, 3)
     z = torch.cat([scores, torch.ones(5, 13)], 1)
     assert torch.equal(space.to_w(scores), generator.mapping(z)[:, 0])
+    assert space.moving.tolist() == [1.0, 0.0, 0.0]  # a person smiles, but does not age within a clip
+    assert latent_space(tiny_generator(), 4).moving.tolist() == [1.0] * 4

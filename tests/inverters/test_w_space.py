@@ -66,6 +66,17 @@ def test_frames_that_were_not_seen_keep_their_residual() -> None:
         seen.add(moved[0])
 
 
+def test_frames_differ_in_expression_and_share_the_person() -> None:
+    generator = tiny_generator(parameters=("smile", "age", "glasses", "light_x"))
+    preset = replace(get_preset("draft").codes, rays=100, frames_per_step=2, coarse=8, fine=8)
+    fit = CodeFit(generator, Targets(own_clip(generator, 4), 16, torch.device("cpu")), preset, 30, 0, True)
+    for i in range(30):
+        fit.step(i)
+    moved = fit.frame.values.abs().amax(0) > 0
+    assert moved.tolist() == [True, False, False, True]
+    assert (fit.all_ws().std(0) > 0).any() and (fit.shared.values[0] != 0).all()
+
+
 def test_an_occluder_pulls_less_on_robust_codes() -> None:
     """Outside the square the robust fit is nearer to the true face than the plain one."""
     generator = tiny_generator()
