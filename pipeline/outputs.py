@@ -26,6 +26,9 @@ person does not have.
 """
 _VISIBLE_CHANGE = 48.0
 """Levels of 255 that count as a full change of the picture by an edit."""
+_LIKE, _NEIGHBOURHOOD = 14.0, 0.02
+"""Levels of 255 by which a reconstruction may differ from its crop, over a Gaussian
+this wide in crop widths."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class FaceMasks:
     """Soft composite masks by row, made when asked for: uint8 [S,S].
 
     blend: by row, shown where an occluder is taken off. edited, plain: by row, shown where they visibly
-    differ, so that an edit of the hair or of glasses reaches beyond the face's outline.
+    differ, so that an edit of the hair or of glasses reaches beyond the face's outline. source: the crops by
+    row; where they are nothing like `plain`, as a hand that the fit has not followed, the source is kept.
     """
 
     landmarks: F32  # [K,68,2]
@@ -43,6 +47,7 @@ class FaceMasks:
     blend: StoredArray | None = None
     edited: StoredArray | None = None
     plain: StoredArray | None = None
+    source: StoredArray | None = None
 
     def __getitem__(self, row: int) -> U8:
         extra = self._extra(row)
@@ -54,7 +59,11 @@ class FaceMasks:
             self.settings,
             extra=None if extra is None else {0: extra},
         )
-        return next(masks)
+        mask = next(masks)
+        if self.source is None or self.plain is None:
+            return mask
+        trusted: U8 = np.rint(mask * understood(self.source[row], self.plain[row])).astype(np.uint8)
+        return trusted
 
     def _blend(self, row: int) -> F32:
         """The blend of one row at the size of the crop; zero without an occluder's field."""
@@ -81,6 +90,19 @@ class FaceMasks:
             change = np.asarray(cv2.GaussianBlur(change, (0, 0), 2.0), np.float32)
             shown.append(np.clip(change / _VISIBLE_CHANGE, 0, 1))
         return np.maximum.reduce(shown) if shown else None
+
+
+def understood(source: U8, reconstruction: U8) -> F32:
+    """How far a crop's reconstruction may be trusted, [S,S] in [0,1], from crops uint8 [S,S,3].
+
+    Full where the two differ by up to _LIKE levels, none from twice that on, over a neighbourhood: an edge a
+    little out of place does not count.
+    """
+    size = source.shape[0]
+    error = np.abs(source.astype(np.float32) - reconstruction).mean(axis=-1)
+    error = cv2.GaussianBlur(error, (0, 0), size * _NEIGHBOURHOOD)
+    trust = np.clip(2.0 - error / _LIKE, 0.0, 1.0)
+    return np.asarray(trust, np.float32)
 
 
 def describe(variant: Variant, generator: str, method: str) -> str:

@@ -31,7 +31,7 @@ from storage import StageWriter, StoredArray, stage_key
 if TYPE_CHECKING:
     from pipeline.job import Job
 
-COMPOSITE_VERSION = 2
+COMPOSITE_VERSION = 3
 ENCODE_VERSION = 1
 
 Files = dict[str, tuple[Path, str]]
@@ -74,6 +74,7 @@ def store_masks(job: Job) -> None:
             blend=finetuned.arrays.get("blend") if variant.remove_occluder else None,
             edited=images if changed else None,
             plain=without_edits(job, variant),
+            source=job.results["align"].arrays["crops"] if changed and not variant.remove_occluder else None,
         )
 
         def compute(writer: StageWriter, masks: FaceMasks = masks) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.clip import Edit, View
 from pipeline.errors import OutputError
 from pipeline.output_folder import OutputFolder
-from pipeline.outputs import FaceMasks, describe, held_rows
+from pipeline.outputs import FaceMasks, describe, held_rows, understood
 from pipeline.settings import CompositeSettings
 from pipeline.stages.edit import Variant
 from storage import StageCache, StoredArray, file_hash
@@ -92,6 +92,23 @@ def test_an_occluder_is_taken_off_near_the_face_only(tmp_path: Path) -> None:
     everything = stored(StageCache(tmp_path), "everything", np.ones((1, 64, 64), np.float16))
     mask = FaceMasks(landmarks, affine, size, CompositeSettings(), everything)[0]
     assert mask[51, 32] > 200 and mask[60, 32] == 0 and mask[58, 6] == 0
+
+
+def test_a_hand_that_the_fit_has_not_followed_stays_in_front(tmp_path: Path) -> None:
+    size, cache = 96, StageCache(tmp_path)
+    plain = np.full((1, size, size, 3), 150, np.uint8)
+    rng = np.random.default_rng(0)
+    source = (plain + rng.integers(-8, 9, plain.shape)).astype(np.uint8)  # noise is no hand
+    source[:, 40:70, 30:60] = (70, 40, 30)
+    trust = understood(source[0], plain[0])
+    assert trust[45:65, 35:55].max() == 0 and trust[:30].min() == 1 and trust[:, 70:].min() == 1
+    landmarks = np.random.default_rng(1).uniform(30, 66, (1, 68, 2)).astype(np.float32)
+    affine = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+    images = {name: stored(cache, name, array) for name, array in (("p", plain), ("s", source))}
+    face = FaceMasks(landmarks, affine, size, CompositeSettings(), None, images["p"], images["p"])[0]
+    kept = FaceMasks(landmarks, affine, size, CompositeSettings(), None, *(images[k] for k in "pps"))[0]
+    assert face[50:60, 40:50].min() > 200 and kept[50:60, 40:50].max() == 0
+    assert np.array_equal(face[:30], kept[:30])
 
 
 def test_frames_without_a_crop_hold_the_one_before(tmp_path: Path) -> None:
