@@ -13,7 +13,7 @@ from pipeline.clip import F32, F64, U8, Clip
 from pipeline.edits_syntax import format_edit
 from pipeline.settings import CompositeSettings, EditSettings
 from pipeline.stages.edit import Variant
-from pipeline.video.masks import face_masks
+from pipeline.video.masks import face_masks, visible_change
 from storage import StoredArray
 
 COMPARISON_HEIGHT = 540
@@ -24,8 +24,6 @@ OCCLUDER_REACH = 0.08
 Farther out the generator knows no more than the source does: its own background would show, or hair that the
 person does not have.
 """
-_VISIBLE_CHANGE = 48.0
-"""Levels of 255 that count as a full change of the picture by an edit."""
 _LIKE, _NEIGHBOURHOOD = 14.0, 0.02
 """Levels of 255 by which a reconstruction may differ from its crop, over a Gaussian
 this wide in crop widths."""
@@ -85,10 +83,7 @@ class FaceMasks:
         if self.blend is not None:
             shown.append(self._blend(row) * self._near_face(row))
         if self.edited is not None and self.plain is not None:
-            change = np.abs(self.edited[row].astype(np.float32) - self.plain[row]).max(axis=-1)
-            # blurred, because a lone bright pixel is noise; what a viewer sees has some size
-            change = np.asarray(cv2.GaussianBlur(change, (0, 0), 2.0), np.float32)
-            shown.append(np.clip(change / _VISIBLE_CHANGE, 0, 1))
+            shown.append(visible_change(self.edited[row], self.plain[row]))
         return np.maximum.reduce(shown) if shown else None
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 COMPOSITE_VERSION = 3
-ENCODE_VERSION = 1
+ENCODE_VERSION = 2
 
 Files = dict[str, tuple[Path, str]]
 """Path and hash of each output."""
@@ -97,11 +97,13 @@ def encode_all(job: Job) -> Files:
     for name, variant in full_frame(job).items():
         comment = describe(variant, generator, method)
 
-        def frames(name: str = name) -> Iterator[U8]:
+        detail = bool(variant.edits) and not variant.remove_occluder
+        plain = without_edits(job, variant) if detail else None
+
+        def frames(name: str = name, plain: StoredArray | None = plain) -> Iterator[U8]:
             masks = job.results[f"composite/{name}"].arrays["masks"]
-            mixed = composite(
-                job.clip, job.crops, images_of(job, name), row_of, masks, job.settings.composite
-            )
+            images, settings = images_of(job, name), job.settings.composite
+            mixed = composite(job.clip, job.crops, images, row_of, masks, settings, plain=plain)
             return _timed(mixed, job)
 
         inputs = [job.results[f"composite/{name}"].key, images_of(job, name).hash]

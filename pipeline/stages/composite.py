@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.clip import F64, I64, U8, Clip, Crops
 from pipeline.settings import CompositeSettings
-from pipeline.video.masks import crop_mask
+from pipeline.video.masks import crop_mask, visible_change
 from pipeline.video.warp import back_box, warp_back
 
 
@@ -29,6 +29,7 @@ def composite(
     settings: CompositeSettings,
     start: int = 0,
     stop: int | None = None,
+    plain: Rows | None = None,
 ) -> Iterator[U8]:
     """Yield the full frames [start, stop), uint8 [H,W,3], with each rendered crop blended in, one by one.
 
@@ -52,12 +53,18 @@ def composite(
             mask: npt.NDArray[Any] = whole
         else:
             mask = np.asarray(masks[row])
-        yield blend(frame, picture, mask, affine, crops.size)
+        yield blend(
+            frame, picture, mask, affine, crops.size, None if plain is None else np.asarray(plain[row])
+        )
 
 
-def blend(frame: U8, picture: U8, mask: npt.NDArray[Any], affine: F64, size: int) -> U8:
+def blend(
+    frame: U8, picture: U8, mask: npt.NDArray[Any], affine: F64, size: int, plain: U8 | None = None
+) -> U8:
     """One frame [H,W,3] with one rendered crop [S,S,3] in its mask [S,S]; `affine` made a crop of `size` px.
 
+    With `plain`, the crop without its edit, the frame takes the render where the edit visibly changes it, and
+    elsewhere only the difference that the edit makes: it keeps detail that no render has.
     Returns `frame` itself where the mask shows nothing of the render.
     """
     weights = mask.astype(np.float32) / 255.0 if mask.dtype == np.uint8 else mask.astype(np.float32)
@@ -76,7 +83,12 @@ def blend(frame: U8, picture: U8, mask: npt.NDArray[Any], affine: F64, size: int
     pixels = warp_back(picture, affine * (picture.shape[0] / size), box)
     x0, y0, x1, y1 = box
     part = frame[y0:y1, x0:x1]
-    mixed = part + alpha[..., None] * (pixels - part)
+    replaced = part.astype(np.float32)
+    if plain is not None:
+        without = warp_back(plain, affine * (plain.shape[0] / size), box)
+        change = warp_back(visible_change(picture, plain), affine * (picture.shape[0] / size), box)
+        replaced = without + change[..., None] * (replaced - without)
+    mixed = part + alpha[..., None] * (pixels - replaced)
     out = frame.copy()
     out[y0:y1, x0:x1][inside] = np.clip(np.rint(mixed[inside]), 0, 255).astype(np.uint8)
     return out

@@ -21,6 +21,8 @@ _CHIN, _BROWS, _NOSE_BASE = 8, slice(17, 27), 33
 # unlike brows to chin, a mouth that opens leaves alone; a little less here, to stay below the hair, and
 # rounded towards the temples.
 _FOREHEAD = 0.88 * np.array([0.55, 0.75, 0.9, 0.98, 1.0, 1.0, 0.98, 0.9, 0.75, 0.55])
+_VISIBLE_CHANGE = 48.0
+"""Levels of 255 that count as a full change of the picture by an edit."""
 
 
 class Maps(Protocol):
@@ -122,3 +124,11 @@ def _border_ramp(size: int, feather: float) -> F32:
 def _to_uint8(mask: F32) -> U8:
     levels: U8 = np.rint(255.0 * mask).astype(np.uint8)
     return levels
+
+
+def visible_change(edited: U8, plain: U8) -> F32:
+    """How much of the picture an edit changed, [S,S] in [0,1]; crops uint8 [S,S,3] with it and without."""
+    change = np.abs(edited.astype(np.float32) - plain).max(axis=-1)
+    # blurred, because a lone bright pixel is noise; what a viewer sees has some size
+    change = cv2.GaussianBlur(change, (0, 0), 2.0)
+    return np.asarray(np.clip(change / _VISIBLE_CHANGE, 0, 1), np.float32)

@@ -89,6 +89,23 @@ def test_outside_the_mask_every_bit_is_the_sources(scale, angle, x, y, size):
         assert (out[centre] == 255).all()
 
 
+def test_an_edit_keeps_the_detail_that_no_render_has():
+    size, affine = 64, affine_of(1, 0, 0, 0)
+    detail = np.random.default_rng(0).integers(0, 30, (64, 64, 3), np.uint8)
+    frame = 100 + detail
+    plain = np.full((size, size, 3), 115, np.uint8)  # the render has none of it
+    same = blend(frame, plain, bump(size), affine, size, plain)
+    assert np.array_equal(same, frame)
+    brighter = plain.copy()
+    brighter[:, :32] += 10  # a hint: taken over as a difference
+    brighter[36:44, 36:44] = 255  # something new: taken over as it is
+    out = blend(frame, brighter, bump(size), affine, size, plain).astype(int)
+    hint = out[28:36, 20:28] - frame[28:36, 20:28]
+    assert hint.min() >= 6 and hint.max() <= 10 + 4
+    assert (out[39:41, 39:41] >= 250).all()
+    assert np.array_equal(out[22:25, 36:40], frame[22:25, 36:40])
+
+
 def test_frames_without_a_face_are_the_very_same_objects():
     source = Made(6)
     clip = clip_of(source)
