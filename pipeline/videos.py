@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 COMPOSITE_VERSION = 3
-ENCODE_VERSION = 2
+ENCODE_VERSION = 3
 
 Files = dict[str, tuple[Path, str]]
 """Path and hash of each output."""
@@ -97,8 +97,7 @@ def encode_all(job: Job) -> Files:
     for name, variant in full_frame(job).items():
         comment = describe(variant, generator, method)
 
-        detail = bool(variant.edits) and not variant.remove_occluder
-        plain = without_edits(job, variant) if detail else None
+        plain = None if variant == Variant() else job.results["finetune"].arrays["reconstruction"]
 
         def frames(name: str = name, plain: StoredArray | None = plain) -> Iterator[U8]:
             masks = job.results[f"composite/{name}"].arrays["masks"]

@@ -63,8 +63,8 @@ def blend(
 ) -> U8:
     """One frame [H,W,3] with one rendered crop [S,S,3] in its mask [S,S]; `affine` made a crop of `size` px.
 
-    With `plain`, the crop without its edit, the frame takes the render where the edit visibly changes it, and
-    elsewhere only the difference that the edit makes: it keeps detail that no render has.
+    With `plain`, the crop as it was found, the frame takes the render where an edit or a removal visibly
+    changes it, and elsewhere only the difference that it makes: it keeps detail that no render has.
     Returns `frame` itself where the mask shows nothing of the render.
     """
     weights = mask.astype(np.float32) / 255.0 if mask.dtype == np.uint8 else mask.astype(np.float32)
