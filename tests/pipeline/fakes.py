@@ -78,6 +78,7 @@ class Fakes:
     fail_in: str = ""
     error: BaseException = field(default_factory=KeyboardInterrupt)
     checkpoints: list[Path] = field(default_factory=list)
+    crops: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def count(self, name: str) -> None:
         self.calls[name] += 1
@@ -86,7 +87,7 @@ class Fakes:
 
 
 class FakeRenderer:
-    """Renders each row's crop from its code: grey level, brighter by the edit, red channel off by removal."""
+    """Renders each row as its crop, brighter by what an edit adds to the code, red off by removal."""
 
     def __init__(self, fakes: Fakes, inversion: Inversion) -> None:
         self.fakes, self.inversion = fakes, inversion
@@ -94,8 +95,8 @@ class FakeRenderer:
     def render(self, rows: Any, cam2world: Any, intrinsics: Any, ws: Any = None, **how: Any) -> Any:
         self.fakes.calls["render"] += len(rows)
         codes = self.inversion.ws[rows] if ws is None else ws
-        level = codes.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
-        image = level.expand(len(rows), 3, SIZE, SIZE).clone()
+        added = (codes - self.inversion.ws[rows]).mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+        image = self.fakes.crops[rows].permute(0, 3, 1, 2) / 127.5 - 1 + added
         if how.get("remove_occluder"):
             image[:, 0] = -0.5
         blend = torch.zeros(len(rows), 1, SIZE // 2, SIZE // 2)
@@ -149,8 +150,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
         (folder / "state").write_text("half way")
         fakes.count("invert")
         on_step(1, 1, {"total": 0.5})
-        level = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
-        ws = (level.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
+        fakes.crops = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
+        ws = (fakes.crops.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
         return Inversion(
             "in-n-out",
             "draft",
