@@ -90,13 +90,14 @@ class FaceMasks:
 def understood(source: U8, reconstruction: U8) -> F32:
     """How far a crop's reconstruction may be trusted, [S,S] in [0,1], from crops uint8 [S,S,3].
 
-    Full where the two differ by up to _LIKE levels, none from twice that on, over a neighbourhood: an edge a
-    little out of place does not count.
+    Full where the two differ by up to _LIKE levels, or twice the crop's median where the whole fit is poor;
+    none from twice as much on. Over a neighbourhood: an edge a little out of place does not count.
     """
     size = source.shape[0]
     error = np.abs(source.astype(np.float32) - reconstruction).mean(axis=-1)
     error = cv2.GaussianBlur(error, (0, 0), size * _NEIGHBOURHOOD)
-    trust = np.clip(2.0 - error / _LIKE, 0.0, 1.0)
+    like = max(_LIKE, 2.0 * float(np.median(error)))
+    trust = np.clip(2.0 - error / like, 0.0, 1.0)
     return np.asarray(trust, np.float32)
 
 

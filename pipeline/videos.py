@@ -31,7 +31,7 @@ from storage import StageWriter, StoredArray, stage_key
 if TYPE_CHECKING:
     from pipeline.job import Job
 
-COMPOSITE_VERSION = 3
+COMPOSITE_VERSION = 4
 ENCODE_VERSION = 3
 
 Files = dict[str, tuple[Path, str]]

@@ -102,6 +102,7 @@ def test_a_hand_that_the_fit_has_not_followed_stays_in_front(tmp_path: Path) -> 
     source[:, 40:70, 30:60] = (70, 40, 30)
     trust = understood(source[0], plain[0])
     assert trust[45:65, 35:55].max() == 0 and trust[:30].min() == 1 and trust[:, 70:].min() == 1
+    assert understood(np.full_like(plain[0], 90), plain[0]).min() == 1  # all alike: a poor fit, no hand
     landmarks = np.random.default_rng(1).uniform(30, 66, (1, 68, 2)).astype(np.float32)
     affine = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
     images = {name: stored(cache, name, array) for name, array in (("p", plain), ("s", source))}
