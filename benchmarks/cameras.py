@@ -10,7 +10,6 @@ them is the same all through a clip (a person's bias), per axis; the settings, h
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from fractions import Fraction
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from inverters.generators.card import CameraRule, CropRule
 from inverters.heads.animation import talking_clip
 from inverters.heads.occluders import make_occluder
@@ -139,12 +138,12 @@ def main() -> None:
     """Run and print."""
     args = parse()
     model = MediaPipeMesh()
-    rule, report = CropRule(), {}
+    rule, landmarks = CropRule(), {}
     if args.card is not None:
         arrays = dict(np.load(args.card))
         rule = crop_rule_for(arrays["68"], CropRule())
     elif args.generator == "heads":
-        arrays, rule, report = heads_card(args.faces, args.size, model)
+        arrays, rule, landmarks = heads_card(args.faces, args.size, model)
     else:
         from inverters.generators.load import load_generator
 
@@ -190,14 +189,11 @@ def main() -> None:
         "frames_found": float(np.isfinite(flat).mean()),
         "camera_seconds_per_clip": seconds / args.clips,
         "seconds": time.perf_counter() - started,
-        "landmarks": report,
+        "landmarks": landmarks,
         "settings": {k: str(v) for k, v in vars(args).items()},
         "machine": machine(),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out is not None:
-        args.out.write_text(text + "\n")
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -108,9 +108,10 @@ def memory(found: dict[str, Any]) -> list[str]:
     """Peak memory of a long clip."""
     peak = max(value for stage, value in found["peak"].items() if stage != "invert")
     return prose(
-        f"Memory: {found['frames']} frames of 1080p (three minutes) through every stage peak at "
+        f"Memory: {found['frames']} frames of 1080p ({found['clip']['seconds']:.0f} s) through every stage, "
+        "with a small stand-in generator, peak at "
         f"{number(peak)} GB outside the inversion, {number(found['peak']['invert'])} GB in it "
-        "(`python -m benchmarks.memory samples/hand.mp4 --fps 10`)."
+        f"(`python -m benchmarks.memory {found['sample']} --fps {found['clip']['fps']:g}`)."
     )
 
 
@@ -139,7 +140,8 @@ def generator(found: dict[str, Any]) -> list[str]:
     return [
         *prose(
             f"The generator on heads it never saw (`python -m benchmarks.generator --heads {found['heads']} "
-            f"--edit-heads {found['edit_heads']} --card`; the same stands in its card):"
+            f"--edit-heads {found['edit_heads']} --card`, with AlexNet's features for LPIPS; the same "
+            "stands in its card):"
         ),
         "",
         *table(["yaw", "pictures", "PSNR", "LPIPS (alex)", "MediaPipe finds a face"], heads),

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import BUNDLED, load_generator
@@ -160,11 +160,7 @@ def main() -> None:
     result["directions"] = directions(generator, args.edit_heads, Judge())
     result["fidelity"] = fidelity(generator, args.heads, args.all_yaws, load_lpips(args.lpips_features))
     result["seconds"] = round(time.monotonic() - began)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
+    report(result, args.out)
     if args.card:
         path = (BUNDLED if args.generator == "bundled" else Path(args.generator)).with_suffix(".json")
         card = json.loads(path.read_text())

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from pipeline.manifest import JobResult
 from pipeline.score import psnr_of, score
 from pipeline.truth import Truth, load_truth
@@ -98,11 +98,7 @@ def main() -> None:
     ours, plain = (result[m]["reconstruction"]["psnr"] for m in ("in-n-out", "w+"))
     result["psnr_gain"] = round(ours - plain, 3)
     result["second_run_share"] = round(result["second run"]["seconds"] / result["in-n-out"]["seconds"], 3)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import imageio_ffmpeg
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from benchmarks.main_job import COMMAND
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
@@ -92,6 +92,7 @@ def measure(sample: Path, seconds: float, fps: float) -> dict[str, Any]:
             answer.seek(0)
             manifest = json.load(answer)
     return {
+        "clip": {"seconds": seconds, "fps": fps},
         "frames": manifest["frames"]["total"],
         "peak": peak,
         "seconds": {s["name"]: round(s["seconds"], 1) for s in manifest["stages"]},
@@ -109,10 +110,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     result = {"machine": machine(), "sample": str(args.sample)} | measure(args.sample, args.seconds, args.fps)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out is not None:
-        args.out.write_text(text + "\n")
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,11 @@ def composite(
     """Yield the full frames [start, stop), uint8 [H,W,3], with each rendered crop blended in, one by one.
 
     rendered: by row, uint8 [S,S,3]. masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the
-    render to show; None takes the whole crop with a border `settings.feather` crop widths wide. rows: the row
-    of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size of `crops`. A
-    frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the source's to
-    the bit.
+    render to show; None takes the whole crop with a border `settings.feather` crop widths wide. plain: by
+    row, the render of the frame as it was found; then only what differs from it is taken over (see `blend`).
+    rows: the row of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size
+    of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
+    source's to the bit.
     """
     whole: U8 | None = None
     for index, frame in enumerate(clip.frames(start, stop), start):
