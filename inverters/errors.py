@@ -17,3 +17,7 @@ class FingerprintError(InverterError):
 
 class UnknownNameError(InverterError):
     """A name (method, preset, direction, parameter) that does not exist; the message lists those that do."""
+
+
+class RendererError(InverterError):
+    """The renderer asked for cannot render this; the message says what can."""

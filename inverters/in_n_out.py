@@ -24,7 +24,7 @@ from inverters.fitting import Run, TableStage
 from inverters.latents import latent_space
 from inverters.ood import initial_field, ood_field
 from inverters.presets import JointPreset, Preset, get_preset, step_count
-from inverters.rendering.reference import RayResult, render_rays
+from inverters.rendering.fused import RayResult, render_rays
 from inverters.row_adam import DenseAdam, RowAdam
 from inverters.schedules import SCHEDULES
 from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
@@ -117,8 +117,8 @@ class JointFit(TableStage):
         size = self.targets.resolution
         pixels = random_pixels(1, 0, size, self.rng).to(self.targets.device)
         rays = self.targets.rays(rows, pixels)
-        decoder = first_colours(self.generator.decoder)
-        seen = render_rays(self._fixed_planes(rows), decoder, *rays, self.sampling).features
+        field = self.generator.field(self._fixed_planes(rows), colours=3)
+        seen = render_rays(field, *rays, self.sampling).features
         error = (seen.mT.reshape(1, 3, size, size) - self.targets.raw(rows)).square().sum(1, keepdim=True)
         # An occluder is a region, not a pixel: errors of a thin edge that is a little out of place do not
         # count.
@@ -170,16 +170,14 @@ class JointFit(TableStage):
     def _render(
         self, planes: Tensor, rays: tuple[Tensor, Tensor], field: dict[str, Tensor], phi: Tensor, slim: bool
     ) -> RayResult:
-        p = self.preset
-        generator = self.generator
+        p, colours = self.preset, 3 if slim else None
         return render_rays(
-            planes,
-            first_colours(generator.decoder) if slim else generator.decoder,
+            self.generator.field(planes, colours),
             *rays,
             self.sampling,
-            ood_field(field, colours=3 if slim else None),
-            phi,
+            ood_field(field, phi, colours),
             p.transmittance,
+            want_samples=bool(p.lambda_entropy or p.lambda_area),
             want_ood_features=self._has_ood_term(),
         )
 
@@ -209,13 +207,11 @@ class JointFit(TableStage):
         """Equation 6 and what keeps the field to what the face cannot explain."""
         p = self.preset
         terms: dict[str, Tensor] = {}
-        if seen.sample_blend is None:
-            return terms
-        if p.lambda_entropy:
+        if p.lambda_entropy and seen.sample_blend is not None:
             factor = self.targets.resolution**2 if p.reduction == "sum" else 1
             entropy = losses.blend_entropy(seen.sample_blend, p.skew, p.entropy_reduction)
             terms["entropy"] = p.lambda_entropy * factor * entropy
-        if p.lambda_area:
+        if p.lambda_area and seen.sample_blend is not None:
             terms["area"] = p.lambda_area * losses.blend_area(seen.sample_blend)
         if p.residual_prior is not None and seen.ood_opacity is not None:
             terms["price"] = (at_pixels(self._price(rows), pixels) * seen.ood_opacity).mean()
@@ -260,18 +256,6 @@ class JointFit(TableStage):
         if p.lambda_w and self.w_avg is not None:
             terms["w"] = p.lambda_w * losses.latent_distance(ws, self.w_avg, p.squared)
         return terms
-
-
-def first_colours(decoder: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The generator's decoder with only its first three colours, at a fraction of the cost."""
-    last = decoder.net[2]
-    weight, bias = last.weight[:4] * last.weight_gain, last.bias[:4] * last.lr_mul
-
-    def decode(features: Tensor) -> tuple[Tensor, Tensor]:
-        out = F.linear(decoder.net[1](decoder.net[0](features)), weight, bias)
-        return out[..., 0], torch.sigmoid(out[..., 1:]) * 1.002 - 0.001
-
-    return decode
 
 
 def composite_for_sr(features: Tensor) -> Tensor:

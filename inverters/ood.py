@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.rendering.reference import OODField
+from inverters.rendering.fields import Decoder, Field
 
 PHI_DIM = 32
 HIDDEN = 64
@@ -53,38 +53,24 @@ def initial_field(
 DECODER_NAMES = ("decoder.net.0.weight", "decoder.net.0.bias", "decoder.net.2.weight", "decoder.net.2.bias")
 
 
-def ood_field(tensors: dict[str, Tensor], colours: int | None = None) -> OODField:
-    """The field that these tensors describe, for `render_rays`; gradients reach the tensors.
+def ood_field(tensors: dict[str, Tensor], phi: Tensor, colours: int | None = None) -> Field:
+    """The field that these tensors describe for frames of codes phi [N,32]; gradients reach them all.
 
-    `colours` limits it to the first so many colour channels; None gives all.
+    D^O of equation 2 takes phi beside the features. Its share of the first layer is the same at every point
+    of a frame, so it becomes part of that frame's bias: the same sum in another order. `colours` limits the
+    field to the first so many colour channels; None gives all.
     """
-
-    def decoder(features: Tensor, phi: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [N,M,C] and phi [N,32] to raw density [N,M], colours [N,M,K], blend [N,M] in (0,1)."""
-        if phi is None:
-            raise ValueError("the out-of-distribution decoder needs the frames' codes phi [N,32]")
-        return decode(tensors, features, phi, colours)
-
-    return OODField(tensors["planes"], decoder)
-
-
-def decode(
-    tensors: dict[str, Tensor], features: Tensor, phi: Tensor, colours: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """D^O of equation 2: (T^O(t_k), phi_t) to density, colour and blend.
-
-    phi is concatenated to the features; its share of the first layer is the same at every point of a frame,
-    so it is computed once a frame and added, which is the same sum in another order.
-    """
-    weight, bias = tensors["decoder.net.0.weight"], tensors["decoder.net.0.bias"]
-    channels = features.shape[-1]
-    gain = weight.shape[1] ** -0.5  # equalised learning rate, as EG3D's layers
-    of_frame = F.linear(phi, weight[:, channels:] * gain, bias)
-    hidden = F.softplus(F.linear(features, weight[:, :channels] * gain) + of_frame[:, None])
+    planes, weight = tensors["planes"], tensors["decoder.net.0.weight"]
     last, shift = tensors["decoder.net.2.weight"], tensors["decoder.net.2.bias"]
+    channels = planes.shape[2]
+    gain = weight.shape[1] ** -0.5  # equalised learning rate, as EG3D's layers
     if colours is not None:
         wanted = torch.tensor([*range(1 + colours), len(last) - 1], device=last.device)
         last, shift = last[wanted], shift[wanted]
-    out = F.linear(hidden, last * last.shape[1] ** -0.5, shift)
-    # Colours overshoot [0,1] a little as in EG3D; the blend is a plain sigmoid (released code).
-    return out[..., 0], torch.sigmoid(out[..., 1:-1]) * 1.002 - 0.001, torch.sigmoid(out[..., -1])
+    decoder = Decoder(
+        weight[:, :channels] * gain,
+        F.linear(phi, weight[:, channels:] * gain, tensors["decoder.net.0.bias"]),
+        last * last.shape[1] ** -0.5,
+        shift,
+    )
+    return Field(planes, decoder)

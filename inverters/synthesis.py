@@ -13,11 +13,8 @@ from torch import Tensor
 from inverters.base import Inversion
 from inverters.in_n_out import composite_for_sr
 from inverters.ood import ood_field
+from inverters.rendering.fused import render_rays
 from inverters.rendering.rays import make_rays
-from inverters.rendering.reference import render_rays
-
-RAYS_AT_A_TIME = 4096
-"""Rays of all frames of a call together; bounds the memory of a render to about 0.5 GB."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +65,13 @@ class InversionRenderer:
         )
         # With the OOD field left out altogether, a removal is right under either form of transmittance.
         present = bool(self.ood) and not remove_occluder
-        phi = self.ood["phi"][torch.as_tensor(rows)] if present else None
         seen = render_rays(
-            generator.planes(ws),
-            generator.decoder,
+            generator.field(generator.planes(ws)),
             origins,
             directions,
             self.sampling,
-            ood_field(self.ood) if present else None,
-            phi,
+            ood_field(self.ood, self.ood["phi"][torch.as_tensor(rows)]) if present else None,
             self.transmittance,
-            chunk=max(1, RAYS_AT_A_TIME // len(ws)),
         )
         n = len(ws)
         features = composite_for_sr(seen.features.mT.reshape(n, -1, size, size))

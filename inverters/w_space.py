@@ -18,7 +18,7 @@ from inverters.fitting import Run, TableStage
 from inverters.latents import LatentSpace, latent_space
 from inverters.pose import NUMBERS, refine_cameras
 from inverters.presets import CodePreset, get_preset, step_count
-from inverters.rendering.reference import render_rays
+from inverters.rendering.fused import render_rays
 from inverters.row_adam import DenseAdam, RowAdam
 from inverters.schedules import SCHEDULES, geometric
 from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
@@ -120,7 +120,7 @@ class CodeFit(TableStage):
             planes = self.generator.planes(
                 self.space.to_w(face[None])[:, None].expand(-1, self.generator.num_ws, -1)
             )
-            seen = render_rays(planes, self.generator.decoder, *rays, self.sampling).features[..., :3]
+            seen = render_rays(self.generator.field(planes, 3), *rays, self.sampling).features
             errors.append((losses.charbonnier(seen - wanted).mean(-1) * keep).mean(1))
         best = torch.stack(errors).argmin(0)
         return faces[best].mean(0)
@@ -139,7 +139,7 @@ class CodeFit(TableStage):
 
         def error(shared: Tensor) -> float:
             ws = self._compose(shared[None], torch.zeros_like(shared[None]), self.offset.values[0], None)
-            seen = render_rays(generator.planes(ws), generator.decoder, rays[0], rays[1], self.sampling)
+            seen = render_rays(generator.field(generator.planes(ws), 3), rays[0], rays[1], self.sampling)
             square = (seen.features[..., :3].reshape(wanted.shape) - wanted).square().sum(-1)
             fit = keep * (square if scale is None else square / (1 + square / scale**2))
             return float(fit.mean() + self.preset.prior * shared.square().sum())
@@ -200,7 +200,10 @@ class CodeFit(TableStage):
         p, generator, targets = self.preset, self.generator, self.targets
         planes = generator.planes(ws)
         rays = targets.rays(rows, pixels, pose)
-        features = render_rays(planes, generator.decoder, *rays, self.sampling).features
+        whole = pixels.shape[1] == targets.resolution**2
+        # Without the final image only colours are needed, and an eighth of the decoder's outputs.
+        colours = None if whole and p.at_image else 3
+        features = render_rays(generator.field(planes, colours), *rays, self.sampling).features
         keep = at_pixels(targets.keep(rows), pixels)
         error = features[..., :3] - at_pixels(targets.raw(rows), pixels)
         square = error.square().sum(-1)
@@ -211,7 +214,6 @@ class CodeFit(TableStage):
             # Geman-McClure: an occluder's pixels, far off whatever the face, lose their pull as the scale
             # narrows.
             terms = {"colour": (keep * square / (1 + square / scale**2)).mean()}
-        whole = pixels.shape[1] == targets.resolution**2
         if p.lambda_perceptual and whole:
             raw = _as_images(features[..., :3], targets.resolution)
             mask = targets.keep(rows)[:, None]

@@ -18,9 +18,11 @@ from inverters.generators.layers import FullyConnected, Noise, SynthesisBlock
 from inverters.generators.superresolution import Superresolution
 from inverters.rendering.cameras import intrinsics as focal_intrinsics
 from inverters.rendering.cameras import look_at, to_label
+from inverters.rendering.fields import Decoder, Field
+from inverters.rendering.fused import RayResult, render_rays
 from inverters.rendering.planes import mean_features
 from inverters.rendering.rays import make_rays
-from inverters.rendering.reference import RayResult, Sampling, render_rays
+from inverters.rendering.sampling import Sampling
 
 
 class Mapping(nn.Module):
@@ -113,10 +115,20 @@ class PlaneDecoder(nn.Module):
             FullyConnected(config.decoder_hidden, 1 + config.feature_channels, lr_mul=lr_mul),
         )
 
+    def weights(self, colours: int | None = None) -> Decoder:
+        """Its tensors for the renderer; `colours` limits it to the first so many, None gives all."""
+        first, last = self.net[0], self.net[2]
+        keep = slice(None if colours is None else 1 + colours)
+        return Decoder(
+            first.weight * first.weight_gain,
+            first.bias * first.lr_mul,
+            last.weight[keep] * last.weight_gain,
+            last.bias[keep] * last.lr_mul,
+        )
+
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features [...,C] -> raw sigma [...] and colours [...,K] in (-0.001, 1.001)."""
-        out = self.net(features)
-        return out[..., 0], torch.sigmoid(out[..., 1:]) * 1.002 - 0.001
+        return self.weights()(features)
 
 
 @dataclass(frozen=True)
@@ -199,18 +211,15 @@ class Generator(nn.Module):
         """Raw density [N,M] and colours [N,M,K] at world points [N,M,3] of planes [N or 1,3,C,R,R]."""
         return self.decoder(mean_features(planes, points, self.config.box_warp, self.config.plane_axes))
 
+    def field(self, planes: Tensor, colours: int | None = None) -> Field:
+        """The radiance field of planes [N or 1,3,C,R,R], with all colours or the first so many."""
+        return Field(planes, self.decoder.weights(colours))
+
     def render_rays(
-        self,
-        planes: Tensor,
-        origins: Tensor,
-        directions: Tensor,
-        sampling: Sampling | None = None,
-        chunk: int | None = None,
+        self, planes: Tensor, origins: Tensor, directions: Tensor, sampling: Sampling | None = None
     ) -> RayResult:
         """Render any rays [N,R,3] through planes [N or 1,3,C,R,R]."""
-        return render_rays(
-            planes, self.decoder, origins, directions, sampling or self.sampling(), chunk=chunk
-        )
+        return render_rays(self.field(planes), origins, directions, sampling or self.sampling())
 
     def render(
         self,
@@ -219,16 +228,14 @@ class Generator(nn.Module):
         intrinsics: Tensor,
         resolution: int | tuple[int, int] | None = None,
         sampling: Sampling | None = None,
-        chunk: int | None = None,
     ) -> Rendered:
         """Raw features, depth and opacity of planes [N or 1,3,C,R,R] seen by N cameras.
 
-        `resolution` is a side or (h, w); None takes the configuration's. `chunk` rays at a time bound the
-        memory.
+        `resolution` is a side or (h, w); None takes the configuration's.
         """
         size = self.config.neural_rendering_resolution if resolution is None else resolution
         h, w = (size, size) if isinstance(size, int) else size
-        result = self.render_rays(planes, *make_rays(cam2world, intrinsics, (h, w)), sampling, chunk)
+        result = self.render_rays(planes, *make_rays(cam2world, intrinsics, (h, w)), sampling)
         n = len(cam2world)
         return Rendered(
             features=result.features.mT.reshape(n, -1, h, w),
@@ -249,11 +256,10 @@ class Generator(nn.Module):
         noise: Noise = "const",
         sampling: Sampling | None = None,
         planes: Tensor | None = None,
-        chunk: int | None = None,
     ) -> Synthesis:
         """The whole way from ws [N or 1,num_ws,w_dim] to images; given `planes` replace those of ws."""
         planes = self.planes(ws, noise) if planes is None else planes
-        raw = self.render(planes, cam2world, intrinsics, resolution, sampling, chunk)
+        raw = self.render(planes, cam2world, intrinsics, resolution, sampling)
         image = self.superresolve(raw.features, ws)
         return Synthesis(image=image, image_raw=raw.features[:, :3], features=raw.features, depth=raw.depth)
 

@@ -16,7 +16,6 @@ from inverters.generators.eg3d import Generator
 from inverters.generators.pictures import window_positions, zoomed_intrinsics
 from inverters.heads.params import to_z
 from inverters.rendering.rays import rays_at
-from inverters.rendering.reference import render_rays
 
 KERNEL_RATE_GAIN = 4.0
 """Learning rate of the convolutions' kernels relative to all else.
@@ -47,7 +46,7 @@ def window_features(generator: Generator, pictures: dict[str, Tensor], row: int)
     intrinsics = zoomed_intrinsics(pictures["zoom"][row : row + 1])
     rays = rays_at(pictures["cam2world"][row : row + 1], intrinsics, uv)
     planes = generator.planes(ws)
-    seen = render_rays(planes, generator.decoder, *rays, generator.sampling(coarse=32, fine=24))
+    seen = generator.render_rays(planes, *rays, generator.sampling(coarse=32, fine=24))
     return seen.features[0].T.reshape(-1, side, side).half(), ws[0, -1]
 
 

@@ -33,8 +33,8 @@ from inverters.generators.sharpen import KERNEL_RATE_GAIN, image_losses, sharpen
 from inverters.generators.supervision import SEED_STRIDE, HeadBatches, PointSettings
 from inverters.generators.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 from inverters.heads.params import NUM_PARAMETERS, to_z
+from inverters.rendering.fused import Field, render_rays
 from inverters.rendering.rays import rays_at
-from inverters.rendering.reference import render_rays
 
 DENSITY_GAIN = 200.0
 """Raw density of a point whose target is 1; while training, the decoder's first output is in units of the
@@ -141,12 +141,9 @@ def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Gene
     n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)
     origins, directions = rays_at(batch["patch_cam2world"], batch["patch_intrinsics"], batch["patch_uv"])
 
-    def decoder(features: Tensor) -> tuple[Tensor, Tensor]:
-        sigma, rgb = generator.decoder(features)
-        return sigma * DENSITY_GAIN, rgb
-
+    field = Field(planes, generator.decoder.weights().scaled_density(DENSITY_GAIN))
     sampling = generator.sampling(coarse=32, fine=24, rng=rng)
-    rendered = render_rays(planes, decoder, origins, directions, sampling)
+    rendered = render_rays(field, origins, directions, sampling)
     features = rendered.features.transpose(1, 2).reshape(n, -1, p, p)
     truth = batch["patch_image"]
     low = F.avg_pool2d(truth, truth.shape[-1] // p)

@@ -6,90 +6,35 @@ rendering with In-N-Out's composite (section 4.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from inverters.rendering import marching
+from inverters.rendering.fields import Field
 from inverters.rendering.marching import Transmittance, Weights
-from inverters.rendering.planes import PlaneAxes, mean_features
-
-Decoder = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Features [N,M,C] -> (raw sigma [N,M], colour features [N,M,K] in about [0,1])."""
-OODDecoder = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
-"""(features [N,M,C], phi [N,P] or None) -> (raw sigma [N,M], colours [N,M,K], blend [N,M] in [0,1])."""
-
+from inverters.rendering.planes import mean_features
+from inverters.rendering.sampling import Sampling
 
 _CPU_SAMPLES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Where rays are sampled, and in what volume.
-
-    By default deterministic: coarse samples in the middle of their strata, u_k = (k+0.5)/fine. With `rng`
-    both are drawn from it; `jitter` [N or 1, R or 1, coarse] and `u` [N or 1, R or 1, fine] in [0,1) fix them
-    outright.
-    """
-
-    coarse: int = 48
-    fine: int = 48
-    ray_start: float = 2.25
-    ray_end: float = 3.3
-    box_warp: float = 1.0
-    plane_axes: PlaneAxes = "original"
-    white_back: bool = False
-    rng: torch.Generator | None = None
-    jitter: Tensor | None = None
-    u: Tensor | None = None
-
-    def coarse_depths(self, n: int, rays: int, like: Tensor) -> Tensor:
-        """Sorted depths [n,rays,coarse]: linspace + jitter * step, up to a step past `ray_end` as EG3D's."""
-        start = torch.linspace(
-            self.ray_start, self.ray_end, self.coarse, dtype=like.dtype, device=like.device
-        )
-        step = (self.ray_end - self.ray_start) / (self.coarse - 1)
-        return (start + self._draw(self.jitter, n, rays, self.coarse, like) * step).expand(
-            n, rays, self.coarse
-        )
-
-    def fine_positions(self, n: int, rays: int, like: Tensor) -> Tensor:
-        """Positions [n,rays,fine] in [0,1) at which the coarse weights' inverse CDF is read."""
-        if self.u is None and self.rng is None:
-            grid = (torch.arange(self.fine, dtype=like.dtype, device=like.device) + 0.5) / self.fine
-            return grid.expand(n, rays, self.fine)
-        return self._draw(self.u, n, rays, self.fine, like).expand(n, rays, self.fine)
-
-    def _draw(self, given: Tensor | None, n: int, rays: int, count: int, like: Tensor) -> Tensor:
-        if given is not None:
-            return given.to(like)
-        if self.rng is not None:
-            return torch.rand(n, rays, count, generator=self.rng, device=self.rng.device).to(like)
-        return torch.full((1, 1, 1), 0.5, dtype=like.dtype, device=like.device)
-
-
-@dataclass(frozen=True)
-class OODField:
-    """A second field over the same samples: planes [1 or N,3,C,R,R] and a decoder that also takes phi."""
-
-    planes: Tensor
-    decoder: OODDecoder
+_GPU_SAMPLES = 1 << 22
 
 
 @dataclass(frozen=True)
 class RayResult:
-    """What a bundle of rays met: K intervals over K+1 sorted samples; None where there is no OOD field."""
+    """What a bundle of rays met: K intervals over K+1 sorted samples; None where there is no second field, or
+    where it was not asked for.
+    """
 
     features: Tensor  # [N,R,C] in about [-1,1]
     depth: Tensor  # [N,R] along the unit ray, within the range of the samples
     opacity: Tensor  # [N,R] sum of the weights
-    weights: Tensor  # [N,R,K] of both fields together
-    depths: Tensor  # [N,R,K+1] sorted, no gradient
     blend: Tensor | None = None  # [N,R] sum of weights times blend
-    sample_blend: Tensor | None = None  # [N,R,K+1] in the order of `depths`
     ood_opacity: Tensor | None = None  # [N,R] sum of the OOD field's share of the weights
+    weights: Tensor | None = None  # [N,R,K] of both fields together (on request)
+    depths: Tensor | None = None  # [N,R,K+1] sorted, no gradient (on request)
+    sample_blend: Tensor | None = None  # [N,R,K+1] in the order of `depths` (on request)
     ood_features: Tensor | None = None  # [N,R,C] the OOD field rendered alone, without its blend (on request)
 
 
@@ -105,112 +50,91 @@ class _Samples:
 
 
 def render_rays(
-    ind_planes: Tensor,
-    ind_decoder: Decoder,
+    field: Field,
     origins: Tensor,
     directions: Tensor,
     sampling: Sampling,
-    ood: OODField | None = None,
-    phi: Tensor | None = None,
+    ood: Field | None = None,
     transmittance: Transmittance = "product",
-    blend_override: float | None = None,
-    blend_scale: Tensor | float | None = None,
+    want_samples: bool = False,
     want_ood_features: bool = False,
     chunk: int | None = None,
 ) -> RayResult:
     """Render rays through one field or two (EG3D section 4 of its paper; In-N-Out equations 2 to 4).
 
     Args:
-        ind_planes: [N or 1,3,C,R,R]; origins, directions: [N,R,3] with unit directions; phi: [N,P] or None.
+        field: the generator's; origins, directions: [N,R,3] with unit directions.
+        ood: a second field over the same samples, whose decoder also says how much of it is seen.
         transmittance: see `marching.composite_weights`.
-        blend_override: a number in place of the blend everywhere (0: OOD removed).
-        blend_scale: factor on the blend, a number or one per ray [N,R]; the product is kept within [0,1].
+        want_samples: also give weights, depths and blends of samples.
         want_ood_features: also render the OOD field alone.
-        chunk: rays at a time; None: pieces that suit a CPU's cache, all at once on other devices. The result
-            does not depend on it, because random draws are made before.
+        chunk: rays at a time; None: pieces that suit the device. The result does not depend on it, because
+            random draws are made before.
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """
     n, rays, _ = origins.shape
-    coarse = sampling.coarse_depths(n, rays, origins)
+    coarse, limits = sampling.coarse_depths(n, rays, origins)
     u = sampling.fine_positions(n, rays, origins)
-    low, high = coarse.min(), coarse.max()  # fine depths lie between coarse ones
-    scale = None if blend_scale is None else torch.as_tensor(blend_scale).to(origins).expand(n, rays)
-    job = _Job(
-        ind_planes,
-        ind_decoder,
-        sampling,
-        ood,
-        phi,
-        transmittance,
-        blend_override,
-        want_ood_features,
-        low,
-        high,
-    )
-    step = chunk or _ray_piece(n, rays, sampling, origins.device)
+    low, high = limits.unbind()  # fine depths lie between coarse ones
+    job = _Job(field, sampling, ood, transmittance, want_samples, want_ood_features, low, high)
+    step = chunk or _ray_piece(n, sampling, origins.device)
     parts = [
-        job.render(
-            *(None if t is None else t[:, a : a + step] for t in (origins, directions, coarse, u, scale))
-        )
-        for a in range(0, rays, step)
+        job.render(*(t[:, a : a + step] for t in (origins, directions, coarse, u)))
+        for a in range(0, max(rays, 1), step)
     ]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
-def _ray_piece(n: int, rays: int, sampling: Sampling, device: torch.device) -> int:
+def _ray_piece(n: int, sampling: Sampling, device: torch.device) -> int:
     """Rays of each frame at a time: on a CPU about 65,000 samples a pass, measured as the fastest."""
-    if device.type != "cpu":
-        return max(rays, 1)
-    return max(1, _CPU_SAMPLES // (n * max(sampling.coarse, sampling.fine)))
+    most = _CPU_SAMPLES if device.type == "cpu" else _GPU_SAMPLES
+    return max(1, most // (max(n, 1) * max(sampling.coarse, sampling.fine)))
 
 
 @dataclass(frozen=True)
 class _Job:
     """The arguments of one call that do not depend on the chunk of rays."""
 
-    planes: Tensor
-    decoder: Decoder
+    field: Field
     sampling: Sampling
-    ood: OODField | None
-    phi: Tensor | None
+    ood: Field | None
     transmittance: Transmittance
-    blend_override: float | None
+    want_samples: bool
     want_ood_features: bool
     low: Tensor
     high: Tensor
 
-    def render(
-        self, origins: Tensor, directions: Tensor, coarse: Tensor, u: Tensor, scale: Tensor | None
-    ) -> RayResult:
-        first = self._evaluate(origins, directions, coarse, scale)
+    def render(self, origins: Tensor, directions: Tensor, coarse: Tensor, u: Tensor) -> RayResult:
+        first = self._evaluate(origins, directions, coarse)
         if not self.sampling.fine:
             return self._composite([first], coarse, None)
         with torch.no_grad():
             fine = marching.importance_depths(coarse, self._weights(first, coarse).total, u)
-        second = self._evaluate(origins, directions, fine, scale)
+        second = self._evaluate(origins, directions, fine)
         depths, order = torch.sort(torch.cat([coarse, fine], dim=-1), dim=-1, stable=True)
         return self._composite([first, second], depths, order)
 
-    def _evaluate(
-        self, origins: Tensor, directions: Tensor, depths: Tensor, scale: Tensor | None
-    ) -> _Samples:
+    def _evaluate(self, origins: Tensor, directions: Tensor, depths: Tensor) -> _Samples:
         """Both fields at the samples, each point projected once."""
         n, rays, count = depths.shape
-        points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).reshape(n, -1, 3)
+        points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).reshape(
+            n, rays * count, 3
+        )
         s, shape = self.sampling, (n, rays, count)
-        sigma, color = self.decoder(mean_features(self.planes, points, s.box_warp, s.plane_axes))
-        sigma, color = sigma.reshape(shape), color.reshape(*shape, -1)
+        sigma, color = self.field.decoder(mean_features(self.field.planes, points, s.box_warp, s.plane_axes))
+        sigma, color = sigma.reshape(shape), color.reshape(*shape, color.shape[-1])
         if self.ood is None:
             return _Samples(sigma, color)
         features = mean_features(self.ood.planes, points, s.box_warp, s.plane_axes)
-        ood_sigma, ood_color, blend = self.ood.decoder(features, self.phi)
-        blend = blend.reshape(shape)
-        if self.blend_override is not None:
-            blend = torch.full_like(blend, self.blend_override)
-        elif scale is not None:
-            blend = (blend * scale[..., None]).clamp(0, 1)
-        return _Samples(sigma, color, ood_sigma.reshape(shape), ood_color.reshape(*shape, -1), blend)
+        ood_sigma, ood_color, blend = self.ood.decoder.with_blend(features)
+        return _Samples(
+            sigma,
+            color,
+            ood_sigma.reshape(shape),
+            ood_color.reshape(*shape, ood_color.shape[-1]),
+            blend.reshape(shape),
+        )
 
     def _weights(self, at: _Samples, depths: Tensor) -> Weights:
         if at.ood_sigma is None or at.blend is None:
@@ -232,8 +156,8 @@ class _Job:
             features=2 * features - 1,
             depth=marching.depth_of(total, depths, self.low, self.high),
             opacity=opacity,
-            weights=total,
-            depths=depths,
+            weights=total if self.want_samples else None,
+            depths=depths if self.want_samples else None,
         )
         if weights.ood is None or scalars.blend is None or scalars.ood_sigma is None:
             return result
@@ -244,7 +168,7 @@ class _Job:
         return replace(
             result,
             blend=(total * marching.midpoints(scalars.blend)).sum(dim=-1),
-            sample_blend=scalars.blend,
+            sample_blend=scalars.blend if self.want_samples else None,
             ood_opacity=weights.ood.sum(dim=-1),
             ood_features=ood_features,
         )

@@ -12,7 +12,7 @@ import torch
 from inverters.base import Inversion, InversionProblem, get_inverter
 from inverters.errors import FingerprintError
 from inverters.generators.eg3d import Generator
-from inverters.in_n_out import JointFit, first_colours, invert_in_n_out, patch_pixels
+from inverters.in_n_out import JointFit, invert_in_n_out, patch_pixels
 from inverters.metrics import psnr
 from inverters.presets import PRESETS, get_preset
 from inverters.synthesis import InversionRenderer
@@ -137,7 +137,7 @@ def test_depth_term_is_for_a_single_image_only(monkeypatch: pytest.MonkeyPatch) 
 def test_fewer_colours_of_the_decoder_are_its_first() -> None:
     decoder = tiny_generator(decoder_lr_mul=0.5).decoder
     features = torch.randn(2, 9, 4)
-    for ours, theirs in zip(first_colours(decoder)(features), decoder(features), strict=True):
+    for ours, theirs in zip(decoder.weights(3)(features), decoder(features), strict=True):
         assert torch.allclose(ours, theirs[..., :3] if theirs.ndim == 3 else theirs, atol=1e-6)
 
 

@@ -6,12 +6,18 @@ import torch
 from torch import nn
 
 from inverters.generators.layers import FullyConnected
-from inverters.ood import OODInit, decode, initial_field, ood_field
+from inverters.ood import OODInit, initial_field, ood_field
 
 
 def fresh(**changes: float) -> dict[str, torch.Tensor]:
     init = OODInit(resolution=8, **changes)
     return initial_field(init, 4, 6, 3, torch.Generator().manual_seed(0))
+
+
+def decode(
+    tensors: dict[str, torch.Tensor], features: torch.Tensor, phi: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    return ood_field(tensors, phi).decoder.with_blend(features)
 
 
 def test_decoding_equals_a_plain_network_on_the_concatenation() -> None:
@@ -30,7 +36,9 @@ def test_decoding_equals_a_plain_network_on_the_concatenation() -> None:
 def test_fewer_colours_are_the_first_of_all() -> None:
     tensors = fresh()
     features = torch.randn(3, 10, 4)
-    all_, few = (ood_field(tensors, colours=c).decoder(features, tensors["phi"]) for c in (None, 3))
+    all_, few = (
+        ood_field(tensors, tensors["phi"], colours=c).decoder.with_blend(features) for c in (None, 3)
+    )
     assert few[1].shape[-1] == 3
     assert torch.allclose(few[1], all_[1][..., :3], atol=1e-6)
     assert torch.allclose(few[0], all_[0], atol=1e-6) and torch.allclose(few[2], all_[2], atol=1e-6)

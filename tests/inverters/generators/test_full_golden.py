@@ -12,7 +12,7 @@ from torch import Tensor
 from inverters.generators.eg3d import Generator
 from inverters.rendering.cameras import eg3d_sampler, fov_intrinsics, to_label
 from inverters.rendering.rays import pixel_centres, rays_at
-from inverters.rendering.reference import Sampling, render_rays
+from inverters.rendering.sampling import Sampling
 from tests.inverters.generators.rule import FULL, GOLDEN, assert_close, assert_stats, rule_weights
 
 YAWS = {"front": 0.0, "yaw": 0.4}
@@ -78,7 +78,7 @@ def test_image_from_a_smaller_rendering(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", YAWS)
 def test_image(generator: Generator, golden: Golden, ws: Tensor, planes: Tensor, name: str) -> None:
-    found = generator.synthesis(ws, *camera(name), planes=planes, chunk=4096)
+    found = generator.synthesis(ws, *camera(name), planes=planes)
     assert_stats(found.features[0], golden[f"grid_feature_stats_{name}"], 1e-4)
     assert_close(found.image[0, :, ::8, ::8], golden[f"final_const_{name}"], 2e-3)
     assert_stats(found.image[0], golden[f"final_const_stats_{name}"], 1e-4)
@@ -99,7 +99,7 @@ def test_gradients(generator: Generator, golden: Golden, ws: Tensor) -> None:
     origins, directions = rays_at(*camera("front"), pixel_centres((128, 128)))
     loss = 0.0
     for rows in torch.arange(128 * 128).split(4096):
-        part = render_rays(planes, generator.decoder, origins[:, rows], directions[:, rows], Sampling())
+        part = generator.render_rays(planes, origins[:, rows], directions[:, rows], Sampling())
         value = (part.features[..., :3] * weight[:, rows]).sum()
         value.backward()
         loss += float(value.detach())

@@ -12,10 +12,12 @@ from torch import Tensor
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.rendering.cameras import from_label
+from inverters.rendering.fused import render_rays
 from inverters.rendering.marching import importance_depths, march
 from inverters.rendering.planes import sample_planes
 from inverters.rendering.rays import pixel_centres, rays_at
-from inverters.rendering.reference import RayResult, Sampling, render_rays
+from inverters.rendering.reference import RayResult
+from inverters.rendering.sampling import Sampling
 from tests.inverters.generators.rule import SMALL, assert_close, assert_stats, rule_weights, shared
 
 pytestmark = pytest.mark.weights
@@ -59,7 +61,8 @@ def rendered(
 ) -> RayResult:
     """Every `every`-th row and column of a 128 x 128 view."""
     uv = pixel_centres((128, 128)).reshape(128, 128, 2)[::every, ::every].reshape(-1, 2)
-    return generator.render_rays(planes, *rays_at(*camera(golden, name), uv), sampling)
+    rays = rays_at(*camera(golden, name), uv)
+    return render_rays(generator.field(planes), *rays, sampling or generator.sampling(), want_samples=True)
 
 
 def test_snapshot_holds_the_weights_of_the_rule(generator: Generator) -> None:
@@ -172,7 +175,7 @@ def test_depths_of_both_passes(generator: Generator, golden: Golden, planes: Ten
 def test_final_images_and_untouched_raw_image(
     generator: Generator, golden: Golden, ws: Tensor, planes: Tensor
 ) -> None:
-    found = generator.synthesis(ws[:1], *camera(golden, "front"), planes=planes, chunk=4096)
+    found = generator.synthesis(ws[:1], *camera(golden, "front"), planes=planes)
     assert_close(found.image[0], golden["final_const_front"], 2e-3)
     assert_close(found.image_raw[0], golden["grid_image_raw_front"], 2e-3)
     assert_close(found.depth[0, 0], golden["grid_depth_front"], 2e-3)
@@ -190,7 +193,7 @@ def test_final_images_and_untouched_raw_image(
 def test_final_images_of_all_views(generator: Generator, golden: Golden, ws: Tensor, name: str) -> None:
     for noise, step in (("const", 1 if name == "front" else 2), ("none", 2 if name == "front" else 4)):
         view = camera(golden, name)
-        found = generator.synthesis(ws[:1], *view, noise=noise, chunk=4096)  # type: ignore[arg-type]
+        found = generator.synthesis(ws[:1], *view, noise=noise)  # type: ignore[arg-type]
         assert_close(found.image[0, :, ::step, ::step], golden[f"final_{noise}_{name}"], 2e-3)
         assert_stats(found.image[0], golden[f"final_{noise}_stats_{name}"], 1e-4)
 
@@ -202,7 +205,7 @@ def backward_of_view(
     origins, directions = rays_at(*camera(golden, "front"), pixel_centres((128, 128)))
     loss = 0.0
     for rows in torch.arange(128 * 128).split(4096):
-        part = render_rays(planes, generator.decoder, origins[:, rows], directions[:, rows], Sampling(u=u))
+        part = generator.render_rays(planes, origins[:, rows], directions[:, rows], Sampling(u=u))
         value = (part.features[..., : weight.shape[2]] * weight[:, rows]).sum()
         value.backward()
         loss += float(value.detach())
@@ -236,7 +239,7 @@ def test_gradients_through_superresolution_and_of_the_decoder(
     made = generator.planes(ws)
     planes = made.detach().requires_grad_()
     rays = rays_at(*camera(golden, "front"), pixel_centres((128, 128)))
-    raw = generator.render_rays(made.detach(), *rays, chunk=4096).features
+    raw = generator.render_rays(made.detach(), *rays).features
     features = raw.mT.reshape(1, 32, 128, 128).requires_grad_()
     weight = torch.from_numpy(np.random.RandomState(8).randn(1, 3, 256, 256).astype(np.float32))
     (generator.superresolve(features, ws) * weight).sum().backward()

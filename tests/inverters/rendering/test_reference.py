@@ -12,11 +12,13 @@ from torch import Tensor
 
 from inverters.rendering import marching
 from inverters.rendering.cameras import default_intrinsics, look_at
+from inverters.rendering.fields import Decoder, Field
 from inverters.rendering.planes import mean_features, sample_planes
 from inverters.rendering.rays import make_rays
-from inverters.rendering.reference import OODField, RayResult, Sampling, render_rays
+from inverters.rendering.reference import RayResult, render_rays
+from inverters.rendering.sampling import Sampling
 
-CHANNELS, COLORS, PHI = 4, 3, 2
+CHANNELS, HIDDEN, COLORS = 4, 6, 3
 seeds = st.integers(0, 2**31 - 1)
 few = settings(max_examples=25, deadline=None)
 
@@ -31,27 +33,46 @@ class Scene:
             return torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype)
 
         self.planes, self.ood_planes = normal(2, 3, CHANNELS, 8, 8), normal(1, 3, CHANNELS, 8, 8)
-        self.ind, self.both = normal(CHANNELS, 1 + COLORS), normal(CHANNELS + PHI, 2 + COLORS)
-        self.phi = normal(2, PHI)
+        self.weights = [
+            normal(HIDDEN, CHANNELS),
+            normal(HIDDEN),
+            normal(1 + COLORS, HIDDEN),
+            normal(1 + COLORS),
+        ]
+        self.ood_weights = [
+            normal(HIDDEN, CHANNELS),
+            normal(2, HIDDEN),
+            normal(2 + COLORS, HIDDEN),
+            normal(2 + COLORS),
+        ]
         poses = look_at([0.0, 0.4], [0.1, -0.1]).to(dtype)
         self.origins, self.directions = make_rays(poses, default_intrinsics(2).to(dtype), size)
         self.sampling = Sampling(coarse=6, fine=5)
 
-    def decoder(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        out = features @ self.ind
-        return 6 * out[..., 0], torch.sigmoid(out[..., 1:])
+    @property
+    def decoder(self) -> Decoder:
+        return Decoder(*self.weights)
 
-    def ood_decoder(self, features: Tensor, phi: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        assert phi is not None
-        n, m, _ = features.shape
-        out = torch.cat([features, phi[:, None].expand(n, m, PHI)], dim=-1) @ self.both
-        return 6 * out[..., 0], torch.sigmoid(out[..., 2:]), torch.sigmoid(out[..., 1])
+    @property
+    def ood_decoder(self) -> Decoder:
+        return Decoder(*self.ood_weights)
 
     def one(self, **options: object) -> RayResult:
-        return render_rays(self.planes, self.decoder, self.origins, self.directions, self.sampling, **options)  # type: ignore[arg-type]
+        field = Field(self.planes, self.decoder)
+        return render_rays(
+            field,
+            self.origins,
+            self.directions,
+            self.sampling,
+            want_samples=True,
+            **options,  # type: ignore[arg-type]
+        )
 
-    def two(self, **options: object) -> RayResult:
-        return self.one(ood=OODField(self.ood_planes, self.ood_decoder), phi=self.phi, **options)
+    def two(self, blend_bias: float = 0.0, **options: object) -> RayResult:
+        decoder = self.ood_decoder
+        bias = decoder.bias2.clone()
+        bias[-1] += blend_bias
+        return self.one(ood=Field(self.ood_planes, replace(decoder, bias2=bias)), **options)
 
 
 def assert_same(found: RayResult, want: RayResult, atol: float = 1e-9) -> None:
@@ -87,8 +108,8 @@ def test_composite_of_two_fields_is_equation_four(seed: int) -> None:
     )
     shape = found.depths.shape
     s_i, c_i = scene.decoder(mean_features(scene.planes, points))
-    s_o, c_o, b = scene.ood_decoder(
-        mean_features(scene.ood_planes.expand(2, -1, -1, -1, -1), points), scene.phi
+    s_o, c_o, b = scene.ood_decoder.with_blend(
+        mean_features(scene.ood_planes.expand(2, -1, -1, -1, -1), points)
     )
     s_i, s_o, b = (t.reshape(shape) for t in (s_i, s_o, b))
     c_i, c_o = (t.reshape(*shape, COLORS) for t in (c_i, c_o))
@@ -113,26 +134,21 @@ def test_composite_of_two_fields_is_equation_four(seed: int) -> None:
 def test_blend_of_zero_is_the_face_alone_and_of_one_the_object_alone(seed: int) -> None:
     scene = Scene(seed)
     alone = scene.one()
-    removed = scene.two(blend_override=0.0)
+    removed = scene.two(blend_bias=-1e4)
     assert torch.allclose(removed.features, alone.features)
     assert torch.allclose(removed.depth, alone.depth)
     assert removed.ood_opacity is not None and not removed.ood_opacity.any()
-    scaled = scene.two(blend_scale=0.0)
-    assert torch.allclose(scaled.features, alone.features)
-    only = scene.two(blend_override=1.0, want_ood_features=True)
+    only = scene.two(blend_bias=1e4, want_ood_features=True)
     assert only.ood_features is not None and torch.allclose(only.features, only.ood_features)
     assert only.blend is not None and torch.allclose(only.blend, only.opacity)
 
 
-def test_blend_scale_by_ray() -> None:
+def test_samples_are_given_on_request_only() -> None:
     scene = Scene(4)
-    scale = torch.ones(2, 12, dtype=torch.float64)
-    scale[:, :6] = 0
-    found, whole, alone = scene.two(blend_scale=scale), scene.two(), scene.one()
-    assert torch.allclose(found.features[:, :6], alone.features[:, :6])
-    assert torch.allclose(found.features[:, 6:], whole.features[:, 6:])
-    more = scene.two(blend_scale=1e6)
-    assert more.sample_blend is not None and more.sample_blend.max() <= 1
+    field = Field(scene.planes, scene.decoder)
+    found = render_rays(field, scene.origins, scene.directions, scene.sampling)
+    assert found.weights is None and found.depths is None and found.sample_blend is None
+    assert torch.equal(found.features, scene.one().features)
 
 
 @few
@@ -176,7 +192,7 @@ def test_frames_share_planes_of_batch_one() -> None:
 def test_frames_do_not_mix() -> None:
     scene = Scene(5)
     both = scene.two()
-    scene.planes, scene.phi = scene.planes[1:], scene.phi[1:]
+    scene.planes, scene.ood_weights[1] = scene.planes[1:], scene.ood_weights[1][1:]
     scene.origins, scene.directions = scene.origins[1:], scene.directions[1:]
     assert torch.allclose(scene.two().features, both.features[1:])
 
@@ -194,7 +210,8 @@ def test_coarse_only_and_white_background() -> None:
 def test_default_sampling_is_deterministic_and_draws_change_it() -> None:
     scene = Scene(7)
     assert_same(scene.one(), scene.one(), atol=0)
-    depths = Sampling(coarse=48).coarse_depths(1, 1, torch.zeros(1))
+    depths, limits = Sampling(coarse=48).coarse_depths(1, 1, torch.zeros(1))
+    assert torch.equal(limits, depths[0, 0, [0, -1]])
     assert float(depths[0, 0, 0]) == pytest.approx(2.25 + 0.5 * 1.05 / 47)
     assert float(depths[0, 0, -1]) == pytest.approx(3.3 + 0.5 * 1.05 / 47)  # EG3D oversteps its limit
     scene.sampling = replace(scene.sampling, rng=torch.Generator().manual_seed(1))
@@ -227,12 +244,12 @@ def test_gradients(transmittance: str) -> None:
     scene = Scene(10, size=(1, 2))
     # Fine depths are constants of the backward pass, so the numerical derivative must not move them.
     scene.sampling = Sampling(coarse=5, fine=0)
-    names = ("planes", "ood_planes", "ind", "both", "phi")
-    start = [getattr(scene, name).clone().requires_grad_() for name in names]
+    leaves = [scene.planes, scene.ood_planes, *scene.weights, *scene.ood_weights]
+    start = [leaf.clone().requires_grad_() for leaf in leaves]
 
-    def render(*values: Tensor) -> tuple[Tensor, ...]:
-        for name, value in zip(names, values, strict=True):
-            setattr(scene, name, value)
+    def render(planes: Tensor, ood_planes: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        scene.planes, scene.ood_planes = planes, ood_planes
+        scene.weights, scene.ood_weights = list(weights[:4]), list(weights[4:])
         out = scene.two(transmittance=transmittance, want_ood_features=True)
         return (
             out.features,

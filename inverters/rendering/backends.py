@@ -1,0 +1,194 @@
+"""Which renderer runs: the compiled one for the CPU, for CUDA, or plain torch, and why."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from inverters.errors import RendererError
+
+Backend = Literal["auto", "cuda", "cpu", "reference"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+Precision = Literal["fp32", "tf32"]
+
+ABI = 1
+"""INVID_RENDER_ABI of the header that `operator.Call` mirrors."""
+
+_log = logging.getLogger(__name__)
+_here = Path(__file__).parent
+_requested: Backend = "auto"
+_precision: Precision = "fp32"
+
+
+class Library:
+    """A compiled renderer: its two functions, the widths that it has and what it was built for."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        if library.invid_abi() != ABI:
+            raise OSError("it was built from other sources")
+        for name in ("invid_isa", "invid_widths"):
+            getattr(library, name).restype = ctypes.c_char_p
+        self.isa: str = library.invid_isa().decode()
+        self.widths = {tuple(map(int, w.split("-"))) for w in library.invid_widths().decode().split()}
+        self.forward, self.backward = library.invid_render_forward, library.invid_render_backward
+        for function in (self.forward, self.backward):
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
+        if hasattr(library, "invid_scratch_bytes"):  # CUDA
+            self.scratch_bytes = library.invid_scratch_bytes
+            self.scratch_bytes.argtypes, self.scratch_bytes.restype = (
+                [ctypes.c_void_p, ctypes.c_int],
+                ctypes.c_int64,
+            )
+        if hasattr(library, "invid_use_openmp"):
+            library.invid_use_openmp.argtypes, library.invid_use_openmp.restype = [ctypes.c_void_p] * 3, None
+            if (functions := _openmp()) is not None:
+                library.invid_use_openmp(*functions)
+
+
+def _openmp() -> list[int | None] | None:
+    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in the OpenMP runtime that torch
+    loaded; None where it is not found, and then the renderer starts threads of its own.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return None
+    loaded = dict.fromkeys(line.split(maxsplit=5)[5] for line in maps.splitlines() if len(line.split()) > 5)
+    found = [p for p in loaded if "omp" in Path(p).name and ".so" in Path(p).name]
+    # Several packages bring one; torch's is the one to share.
+    for path in sorted(found, key=lambda p: f"{os.sep}torch{os.sep}" not in p):
+        try:
+            runtime = ctypes.CDLL(path)
+            names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+            return [ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names]
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+@cache
+def library(device: str) -> Library | str:
+    """The compiled renderer for "cpu" or "cuda", or in words why there is none."""
+    path = _here / f"libinvid_{device}.so"
+    if not path.exists():
+        missing = "C++ compiler" if device == "cpu" else "nvcc"
+        return f"not built: there was no {missing} when Invid was installed, or it failed"
+    try:
+        return Library(path)
+    except (OSError, AttributeError) as error:
+        return f"not usable: {error}; install Invid again"
+
+
+def request(backend: str) -> None:
+    """Take this renderer from now on in this process; raises RendererError for an unknown name."""
+    global _requested
+    if backend not in BACKENDS:
+        raise RendererError(f"unknown renderer '{backend}'; known: {', '.join(BACKENDS)}")
+    _requested = backend  # type: ignore[assignment]
+
+
+def requested() -> Backend:
+    """The renderer asked for: by `request`, or else by INVID_RENDERER in the environment."""
+    if _requested != "auto":
+        return _requested
+    named = os.environ.get("INVID_RENDERER", "auto")
+    if named not in BACKENDS:
+        raise RendererError(f"INVID_RENDERER is '{named}'; known: {', '.join(BACKENDS)}")
+    return named  # type: ignore[return-value]
+
+
+def set_precision(precision: Precision) -> None:
+    """Matrix products of the CUDA renderer from now on: "fp32", or "tf32" on tensor cores (10 bits of
+    mantissa).
+    """
+    global _precision
+    if precision not in get_args(Precision):
+        raise RendererError(f"unknown precision '{precision}'; known: {', '.join(get_args(Precision))}")
+    _precision = precision
+
+
+def precision() -> Precision:
+    """What `set_precision` chose."""
+    return _precision
+
+
+@contextmanager
+def using(backend: str) -> Iterator[None]:
+    """`request` for the time of a `with` block."""
+    global _requested
+    before = _requested
+    request(backend)
+    try:
+        yield
+    finally:
+        _requested = before
+
+
+Widths = tuple[int, int, int]
+"""Channels of the planes, hidden units and colours of a field."""
+
+
+@torch.compiler.assume_constant_result
+def choose(backend: str, device: str, *widths: Widths) -> bool:
+    """Whether the compiled renderer takes fields of these widths on `device`; else the reference does.
+
+    Raises:
+        RendererError where a renderer named outright cannot do it; "auto" falls back to the reference.
+    """
+    if backend == "reference":
+        return False
+    if backend not in ("auto", device):
+        raise RendererError(f"the {backend} renderer cannot render tensors that are on {device}")
+    problem = _problem(device, set(widths))
+    if problem and backend != "auto":
+        raise RendererError(problem)
+    if problem:
+        _say_once(problem)
+    return not problem
+
+
+def _problem(device: str, widths: set[Widths]) -> str:
+    """Why the compiled renderer cannot render this; empty where it can."""
+    found = library(device) if device in ("cpu", "cuda") else "not made for it"
+    if isinstance(found, str):
+        return f"the compiled {device} renderer is {found}"
+    if len(widths) == 1 and widths <= found.widths:
+        return ""
+    seen, known = (", ".join("-".join(map(str, w)) for w in sorted(s)) for s in (widths, found.widths))
+    return (
+        f"the compiled {device} renderer is not built for channels-hidden-colours {seen}, "
+        f"only for {known}, the same in both fields"
+    )
+
+
+@cache
+def _say_once(problem: str) -> None:
+    _log.warning("rendering in plain torch, many times slower: %s", problem)
+
+
+def describe() -> dict[str, str]:
+    """What `invid doctor` says: each renderer's state, and which one a job on this machine takes."""
+    states = {}
+    for device in ("cpu", "cuda"):
+        found = library(device)
+        states[device] = found if isinstance(found, str) else f"compiled for {found.isa}"
+    if not torch.cuda.is_available() and not states["cuda"].startswith("not "):
+        states["cuda"] += "; no CUDA device here"
+    asked = requested()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if asked != "auto":
+        picked = f"{asked}: asked for"
+    elif isinstance(library(device), Library):
+        picked = f"{device}: {states[device]}"
+    else:
+        picked = f"reference: {device} renderer {states[device]}"
+    return {"picked": picked} | states

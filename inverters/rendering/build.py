@@ -1,0 +1,109 @@
+"""Compiles the renderer: `python -m inverters.rendering.build [cpu|cuda]`, and when the package is installed.
+
+Plain compilers and the standard library; the result is a C library that depends on no version of Python or
+torch.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "csrc"
+
+_CXX = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+_CXX += ["-Wno-psabi", "-pthread"]
+_AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx2", "-mfma"]
+_PLAIN = ["-DINVID_ISA=plain", "-DINVID_WIDTH=4", "-DINVID_DOUBLE"]
+ARCHITECTURES = ("80", "86", "89", "90")
+"""CUDA compute capabilities that get code of their own; later ones compile the last one's PTX."""
+
+
+class BuildError(Exception):
+    """There is no compiler, or it failed; the message holds what it said."""
+
+
+def library_path(device: str, folder: Path = HERE) -> Path:
+    """Where the compiled renderer for "cpu" or "cuda" belongs."""
+    return folder / f"libinvid_{device}.so"
+
+
+def compiler(device: str) -> str | None:
+    """The compiler that would be used, or None: $CXX, g++ or clang++; $NVCC, nvcc, or that of $CUDA_HOME."""
+    names = [os.environ.get("CXX"), "g++", "clang++"]
+    if device == "cuda":
+        home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+        names = [os.environ.get("NVCC"), "nvcc", f"{home}/bin/nvcc"]
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def build(device: str, target: Path | None = None) -> Path:
+    """Compile for "cpu" or "cuda" and put the library at `target` whole; returns it.
+
+    Raises:
+        BuildError.
+    """
+    program = compiler(device)
+    if program is None:
+        raise BuildError(f"no {'C++ compiler' if device == 'cpu' else 'nvcc'} was found")
+    target = library_path(device) if target is None else target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
+        made = Path(folder) / target.name
+        _compile(program, Path(folder), made) if device == "cpu" else _compile_cuda(program, made)
+        made.replace(target)
+    return target
+
+
+def _compile(program: str, folder: Path, made: Path) -> None:
+    """One object for each instruction set, all of them in one library."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    units = [("isa.cpp", _PLAIN), ("team.cpp", []), ("library.cpp", ["-DINVID_X86"] if x86 else [])]
+    if x86:
+        units.append(("isa.cpp", ["-DINVID_ISA=avx2", "-DINVID_WIDTH=8", "-mavx2", "-mfma"]))
+        units.append(("isa.cpp", ["-DINVID_ISA=avx512", "-DINVID_WIDTH=16", *_AVX512]))
+    commands = [
+        [program, *_CXX, *flags, "-c", str(SOURCES / "cpu" / name), "-o", str(folder / f"{place}.o")]
+        for place, (name, flags) in enumerate(units)
+    ]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(_run, commands))
+    _run([program, "-shared", "-pthread", *(command[-1] for command in commands), "-o", str(made)])
+
+
+def _compile_cuda(program: str, made: Path) -> None:
+    codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+    last = ARCHITECTURES[-1]
+    codes.append(f"-gencode=arch=compute_{last},code=compute_{last}")
+    sources = sorted(map(str, (SOURCES / "cuda").glob("*.cu")))
+    flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-cudart=static", "--threads=0"]
+    _run([program, *flags, *codes, "-shared", *sources, "-o", str(made)])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed:\n{done.stderr[-4000:]}")
+
+
+def main(devices: list[str]) -> int:
+    """Build what is named, or all that there is a compiler for; 1 if something failed."""
+    status = 0
+    for device in devices or [d for d in ("cpu", "cuda") if compiler(d)]:
+        try:
+            print(f"invid: built {build(device)}")
+        except BuildError as error:
+            print(f"invid: the {device} renderer was not built: {error}", file=sys.stderr)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,406 @@
+// Gradients of rays: each is followed anew, so that nothing of a sample is kept between the two directions.
+#pragma once
+
+#include "walk.h"
+
+namespace invid {
+namespace INVID_ISA {
+
+template <class Walk>
+class Backward {
+  typedef typename Walk::Scalar T;
+  typedef typename Walk::S S;
+  typedef typename Walk::V V;
+  typedef typename Walk::Work Work;
+  typedef typename Walk::FieldWork FieldWork;
+  static constexpr int C = Walk::kChannels, H = Walk::kHidden, K = Walk::kColours, KP = Walk::KP;
+  static constexpr int W = Walk::kWidth, kVectors = Walk::kVectors;
+
+  // Sums of one field's gradients. The first thread adds to the caller's arrays, the others to their own.
+  struct Sums {
+    T *planes = nullptr, *w1 = nullptr, *b1 = nullptr, *w2 = nullptr, *b2 = nullptr;
+  };
+  struct Extent {
+    int64_t planes = 0, w1 = 0, b1 = 0, w2 = 0, b2 = 0;
+  };
+
+  Walk walk_;
+  const invid_call &call_;
+  Extent extent_[2];  // of one frame
+  bool trained_[2], wanted_[2];  // the decoder's gradients; any of the field's
+  bool rays_;
+  char *blocks_ = nullptr;
+  int64_t block_bytes_ = 0;
+
+ public:
+  explicit Backward(const invid_call &call) : walk_(call), call_(call), rays_(call.v_origins) {
+    for (int f = 0; f < walk_.fields; f++) {
+      const invid_field &field = call.field[f];
+      const int64_t texels = int64_t(field.resolution) * field.resolution;
+      if (field.v_planes) extent_[f].planes = 3 * texels * C;
+      trained_[f] = field.v_w1;
+      if (trained_[f]) extent_[f] = {extent_[f].planes, H * C, H, int64_t(field.outputs) * H, field.outputs};
+      wanted_[f] = trained_[f] || field.v_planes || rays_;
+    }
+  }
+  ~Backward() { free(blocks_); }
+
+  int run() {
+    Arena counted;
+    Work work;
+    Sums sums[2];
+    lay_out(counted, work, sums);
+    block_bytes_ = (counted.used() + 4095) / 4096 * 4096;
+    void *found;
+    if (posix_memalign(&found, 4096, block_bytes_ * call_.threads)) return INVID_NO_MEMORY;
+    blocks_ = static_cast<char *>(found);
+    const auto thread = [](void *self, int t, Barrier &barrier) { static_cast<Backward *>(self)->work(t, barrier); };
+    return run_team(call_.threads, thread, this) ? INVID_OK : INVID_NO_MEMORY;
+  }
+
+ private:
+  void lay_out(Arena &arena, Work &work, Sums *sums) {
+    work.lay_out(arena, walk_.samples, walk_.fields, true);
+    for (int f = 0; f < walk_.fields; f++) {
+      const Extent &e = extent_[f];
+      sums[f] = {arena.take<T>(e.planes), arena.take<T>(e.w1), arena.take<T>(e.b1), arena.take<T>(e.w2),
+                 arena.take<T>(e.b2)};
+    }
+  }
+
+  // What the caller gets of a field's gradients for this frame.
+  Sums given(int f, int frame) const {
+    const invid_field &field = call_.field[f];
+    const int64_t planes = field.frame ? frame * extent_[f].planes : 0;
+    return {static_cast<T *>(field.v_planes) + planes, static_cast<T *>(field.v_w1),
+            static_cast<T *>(field.v_b1) + frame * field.b1_frame, static_cast<T *>(field.v_w2),
+            static_cast<T *>(field.v_b2)};
+  }
+
+  void work(int thread, Barrier &barrier) {
+    Work w;
+    Sums own[2];
+    // The sums of the first thread lie with the caller; its share of the block is not touched.
+    Arena arena(blocks_ + thread * block_bytes_);
+    lay_out(arena, w, own);
+    memset(blocks_ + thread * block_bytes_, 0, thread == 0 ? work_bytes() : block_bytes_);
+    for (int frame = 0; frame < call_.frames; frame++) {
+      Sums into[2];
+      for (int f = 0; f < walk_.fields; f++) into[f] = thread == 0 ? given(f, frame) : own[f];
+      for (int first = thread * kPiece; first < call_.rays; first += call_.threads * kPiece)
+        for (int ray = first; ray < call_.rays && ray < first + kPiece; ray++)
+          if (call_.v.ood_features)
+            one<true>(w, into, frame, ray);
+          else
+            one<false>(w, into, frame, ray);
+      add_up(thread, frame, barrier);
+    }
+  }
+
+  int64_t work_bytes() const {
+    Arena counted;
+    Work().lay_out(counted, walk_.samples, walk_.fields, true);
+    return counted.used();
+  }
+
+  // The threads' sums of a frame into the caller's, in the order of the threads; each thread does its part of the
+  // arrays. What all frames share waits for the last one.
+  void add_up(int thread, int frame, Barrier &barrier) {
+    const bool last = frame == call_.frames - 1;
+    bool any = false;
+    for (int f = 0; f < walk_.fields; f++)
+      any = any || last || (extent_[f].planes && call_.field[f].frame) || (extent_[f].b1 && call_.field[f].b1_frame);
+    if (!any || call_.threads == 1) return;
+    barrier.wait();
+    for (int other = 1; other < call_.threads; other++) {
+      Arena arena(blocks_ + other * block_bytes_);
+      Work skipped;
+      Sums from[2];
+      lay_out(arena, skipped, from);
+      for (int f = 0; f < walk_.fields; f++) {
+        const Sums to = given(f, frame);
+        const Extent &e = extent_[f];
+        if (last || call_.field[f].frame) add(to.planes, from[f].planes, e.planes, thread);
+        if (last || call_.field[f].b1_frame) add(to.b1, from[f].b1, e.b1, thread);
+        if (last) add(to.w1, from[f].w1, e.w1, thread), add(to.w2, from[f].w2, e.w2, thread), add(to.b2, from[f].b2, e.b2, thread);
+      }
+    }
+    barrier.wait();
+  }
+
+  // to += from, and from = 0, for this thread's part.
+  void add(T *to, T *from, int64_t count, int thread) const {
+    const int64_t share = (count + call_.threads - 1) / call_.threads;
+    const int64_t end = share * (thread + 1) < count ? share * (thread + 1) : count;
+    for (int64_t i = share * thread; i < end; i++) to[i] += from[i], from[i] = 0;
+  }
+
+  static T read(const void *array, int64_t at) { return array ? static_cast<const T *>(array)[at] : T(0); }
+
+  // Gradients of one ray.
+  template <bool kAlone>
+  void one(Work &w, Sums *into, int frame, int ray) {
+    walk_.template follow<true, kAlone>(w, frame, ray);
+    const int64_t at = int64_t(frame) * call_.rays + ray;
+    T v_features[KP] = {}, v_alone[KP] = {};
+    T v_opacity = read(call_.v.opacity, at);
+    for (int k = 0; k < K; k++) {
+      v_features[k] = 2 * read(call_.v.features, at * K + k);
+      if (call_.flags & INVID_WHITE) v_opacity -= v_features[k];
+      if (kAlone) v_alone[k] = 2 * read(call_.v.ood_features, at * K + k);
+    }
+    for (int f = 0; f < walk_.fields; f++) recall_colours<kAlone>(w, f, v_features, v_alone);
+    weights_backward<kAlone>(w, at, v_opacity);
+    T v_origin[3] = {}, v_direction[3] = {};
+    for (int f = 0; f < walk_.fields; f++) {
+      if (!wanted_[f]) continue;
+      scalars_backward(w, f, at);
+      const int count = decoder_backward<kAlone>(w.field[f], f, into[f], v_features, v_alone);
+      for (int row = 0; row < count; row++) {
+        const int s = w.field[f].sample[row];
+        if (into[f].planes && extent_[f].planes) scatter(w.field[f], f, row, s, into[f].planes);
+        if (rays_) point_backward(w.field[f], f, frame, row, s, w.evaluated[s], v_origin, v_direction);
+      }
+    }
+    if (rays_)
+      for (int x = 0; x < 3; x++) {
+        static_cast<T *>(call_.v_origins)[at * 3 + x] = v_origin[x];
+        static_cast<T *>(call_.v_directions)[at * 3 + x] = v_direction[x];
+      }
+  }
+
+  // Whether light that reaches interval k can be changed there: what it weighs is at most this product.
+  static bool matters(const T *passed, const T *optical, int k) { return passed[k] * optical[k] > negligible<T>(); }
+
+  // Colours of the samples that matter, and their products with the gradient of the features.
+  template <bool kAlone>
+  void recall_colours(Work &w, int f, const T *v_features, const T *v_alone) {
+    FieldWork &field = w.field[f];
+    const auto &line = w.line[f];
+    const int samples = walk_.samples, intervals = samples - 1;
+    int count = 0;
+    bool before = false;
+    for (int p = 0; p < samples; p++) {
+      const int s = w.order[p];
+      bool here = p < intervals && matters(w.passed, line.optical, p);
+      if (kAlone && f == 1) here = here || (p < intervals && matters(w.passed_alone, line.optical, p));
+      field.coloured[s] = before || here;
+      field.dot[s] = 0;
+      if (kAlone && f == 1) field.dot_alone[s] = 0;
+      if (before || here) {
+        memcpy(field.rows + int64_t(count) * H, field.hidden + int64_t(s) * H, H * sizeof(T));
+        field.weight[count] = of_sample(line.weight, p, samples);
+        if (kAlone && f == 1) field.alone[count] = of_sample(w.weight_alone, p, samples);
+        field.sample[count++] = s;
+      }
+      before = here;
+    }
+    field.count = count;
+    Walk::colours(walk_.packed[f], field.rows, count, [&](int row, int v, V colour) __attribute__((always_inline)) {
+      S::store(field.color + int64_t(row) * KP + v * W, colour);
+    });
+    for (int row = 0; row < count; row++) {
+      V dot{}, alone{};
+      for (int v = 0; v < kVectors; v++) {
+        const V colour = S::load(field.color + int64_t(row) * KP + v * W);
+        dot += colour * S::load(v_features + v * W);
+        if (kAlone && f == 1) alone += colour * S::load(v_alone + v * W);
+      }
+      field.dot[field.sample[row]] = S::sum(dot);
+      if (kAlone && f == 1) field.dot_alone[field.sample[row]] = S::sum(alone);
+    }
+  }
+
+  // From the gradients of a ray's outputs to those of optical depths and blends of intervals.
+  template <bool kAlone>
+  void weights_backward(Work &w, int64_t at, T v_opacity) {
+    const int intervals = walk_.samples - 1;
+    const bool second = walk_.second;
+    const invid_outputs &v = call_.v;
+    const T *ind = w.line[0].weight, *ood = second ? w.line[1].weight : nullptr;
+    const T v_blend = read(v.blend, at), v_ood_opacity = read(v.ood_opacity, at);
+    T opacity = 0, along = 0;
+    for (int k = 0; k < intervals; k++) {
+      const T total = second ? ind[k] + ood[k] : ind[k];
+      opacity += total;
+      along += total * ((w.depth[k] + w.depth[k + 1]) / 2);
+    }
+    const T *limits = static_cast<const T *>(call_.limits);
+    const T depth = opacity > 0 ? along / opacity : limits[1];
+    const bool inside = opacity > 0 && depth >= limits[0] && depth <= limits[1];
+    const T v_depth = inside ? read(v.depth, at) / opacity : T(0);
+    for (int k = 0; k < intervals; k++) {
+      T v_total = v_opacity + v_depth * ((w.depth[k] + w.depth[k + 1]) / 2 - depth);
+      if (v.weights) v_total += read(v.weights, at * intervals + k);
+      w.v_blend[k] = 0;
+      if (second) {
+        v_total += v_blend * w.middle[k];
+        w.v_blend[k] = (ind[k] + ood[k]) * v_blend;
+        w.line[1].v_weight[k] = v_total + v_ood_opacity + middle_dot(w.field[1].dot, w.order, k);
+        if (kAlone) w.v_weight_alone[k] = middle_dot(w.field[1].dot_alone, w.order, k);
+      }
+      w.line[0].v_weight[k] = v_total + middle_dot(w.field[0].dot, w.order, k);
+    }
+    const int o = second ? 1 : 0;
+    composite_backward<T>(intervals, second, walk_.sum, w.line[0].clear, w.line[o].clear, w.middle, w.passed,
+                          w.line[0].v_weight, w.line[o].v_weight, w.v_blend);
+    if constexpr (kAlone) {
+      composite_backward<T>(intervals, false, false, w.line[1].clear, w.line[1].clear, w.middle, w.passed_alone,
+                            w.v_weight_alone, w.v_weight_alone, w.v_blend);
+      for (int k = 0; k < intervals; k++) w.line[1].v_weight[k] += w.v_weight_alone[k];
+    }
+  }
+
+  static T middle_dot(const T *dot, const int *order, int k) { return (dot[order[k]] + dot[order[k + 1]]) / 2; }
+
+  // Gradients of a field's raw densities and blends at samples.
+  void scalars_backward(Work &w, int f, int64_t at) {
+    FieldWork &field = w.field[f];
+    const int samples = walk_.samples;
+    auto &line = w.line[f];
+    for (int k = 0; k < samples - 1; k++) line.v_weight[k] *= line.slope[k];
+    for (int p = 0; p < samples; p++) {
+      const int s = w.order[p];
+      field.v_sigma[s] = of_sample(line.v_weight, p, samples);
+      if (f == 0) continue;
+      const T blend = field.blend[s];
+      const T v_blend = of_sample(w.v_blend, p, samples) + read(call_.v.sample_blend, at * samples + p);
+      field.v_blend[s] = v_blend * blend * (1 - blend);
+    }
+  }
+
+  // From colours, densities and blends to features [rows,C] of the samples in `field.sample`, and the decoder's
+  // gradients on the way. Returns the number of rows.
+  template <bool kAlone>
+  int decoder_backward(FieldWork &field, int f, const Sums &into, const T *v_features, const T *v_alone) {
+    const auto &weights = walk_.packed[f];
+    const bool blends = f == 1;
+    const int coloured = field.count, count = blends ? with_blends(field, coloured, walk_.samples) : coloured;
+    for (int row = 0; row < coloured; row++)
+      for (int v = 0; v < kVectors; v++) {
+        V v_colour = S::load(v_features + v * W) * field.weight[row];
+        if (kAlone && blends) v_colour += S::load(v_alone + v * W) * field.alone[row];
+        const V share = (S::load(field.color + int64_t(row) * KP + v * W) + T(0.001)) / T(1.002);
+        S::store(field.v_color + int64_t(row) * KP + v * W, v_colour * (T(1.002) * share * (1 - share)));
+      }
+    // The rows past the coloured ones have no part in colours.
+    const auto scalars = [&](int row, int column) __attribute__((always_inline)) {
+      const int s = field.sample[row];
+      V start = S::load(weights.density + column) * field.v_sigma[s];
+      if (blends) start += S::load(weights.blend + column) * field.v_blend[s];
+      return start;
+    };
+    const auto activate = [&](int row, int column, V x) __attribute__((always_inline)) {
+      S::store(field.v_hidden + int64_t(row) * H + column,
+               x * S::load(field.slope + int64_t(field.sample[row]) * H + column));
+    };
+    multiply<S, H>(coloured, K, field.v_color, KP, 1, weights.w2, H, scalars, activate);
+    for (int row = coloured; row < count; row++)
+      for (int h = 0; h < H; h += W) activate(row, h, scalars(row, h));
+    if (trained_[f]) weights_of(field, blends, into, coloured, count);
+    multiply<S, C>(
+        count, H, field.v_hidden, H, 1, weights.w1, C, [](int, int) __attribute__((always_inline)) { return V{}; },
+        [&](int row, int column, V x) __attribute__((always_inline)) {
+          S::store(field.v_features + int64_t(row) * C + column, x * T(1.0 / 3));
+        });
+    return count;
+  }
+
+  // Adds to the list of coloured samples those whose blend has a gradient all the same; returns their number.
+  static int with_blends(FieldWork &field, int coloured, int samples) {
+    T most = 0;
+    for (int s = 0; s < samples; s++) {
+      const T size = field.v_blend[s] < 0 ? -field.v_blend[s] : field.v_blend[s];
+      if (size > most) most = size;
+    }
+    int count = coloured;
+    for (int s = 0; s < samples; s++) {
+      const T size = field.v_blend[s] < 0 ? -field.v_blend[s] : field.v_blend[s];
+      if (!field.coloured[s] && size > most * negligible<T>()) field.sample[count++] = s;
+    }
+    return count;
+  }
+
+  // Gradients of a decoder's weights and biases.
+  static void weights_of(FieldWork &field, bool blends, const Sums &into, int coloured, int count) {
+    const auto added = [](T *to) {
+      return [to](int row, int column, V x, int width) __attribute__((always_inline)) {
+        T *at = to + int64_t(row) * width + column;
+        S::store(at, S::load(at) + x);
+      };
+    };
+    const auto zero = [](int, int) __attribute__((always_inline)) { return V{}; };
+    const auto last = added(into.w2 + H);
+    multiply<S, H>(K, coloured, field.v_color, 1, KP, field.rows, H, zero,
+                   [&](int row, int column, V x) __attribute__((always_inline)) { last(row, column, x, H); });
+    for (int row = 0; row < coloured; row++)
+      for (int k = 0; k < K; k++) into.b2[1 + k] += field.v_color[int64_t(row) * KP + k];
+    T *density = into.w2, *blend = into.w2 + (1 + K) * H;
+    for (int row = 0; row < count; row++) {
+      const int s = field.sample[row];
+      const T *hidden = field.hidden + int64_t(s) * H, *v_hidden = field.v_hidden + int64_t(row) * H;
+      into.b2[0] += field.v_sigma[s];
+      if (blends) into.b2[1 + K] += field.v_blend[s];
+      for (int h = 0; h < H; h += W) {
+        const V unit = S::load(hidden + h);
+        S::store(density + h, S::load(density + h) + unit * field.v_sigma[s]);
+        if (blends) S::store(blend + h, S::load(blend + h) + unit * field.v_blend[s]);
+        S::store(into.b1 + h, S::load(into.b1 + h) + S::load(v_hidden + h));
+      }
+      memcpy(field.rows_features + int64_t(row) * C, field.features + int64_t(s) * C, C * sizeof(T));
+    }
+    const auto first = added(into.w1);
+    multiply<S, C>(H, count, field.v_hidden, 1, H, field.rows_features, C, zero,
+                   [&](int row, int column, V x) __attribute__((always_inline)) { first(row, column, x, C); });
+  }
+
+  // Adds the gradient of one sample's mean feature to the 12 texels that it was read from.
+  void scatter(const FieldWork &field, int f, int row, int s, T *into) const {
+    const int64_t side = call_.field[f].resolution;
+    const Tap<T> *taps = field.taps + 3 * s;
+    V gradient[C / W];
+    for (int v = 0; v < C / W; v++) gradient[v] = S::load(field.v_features + int64_t(row) * C + v * W);
+    for (int p = 0; p < 3; p++) {
+      const Tap<T> &across = taps[walk_.axes.column[p]], &down = taps[walk_.axes.row[p]];
+      T *low = into + (p * side + down.low) * side * C, *high = into + (p * side + down.high) * side * C;
+      accumulate(low + across.low * C, gradient, down.at_low * across.at_low);
+      accumulate(low + across.high * C, gradient, down.at_low * across.at_high);
+      accumulate(high + across.low * C, gradient, down.at_high * across.at_low);
+      accumulate(high + across.high * C, gradient, down.at_high * across.at_high);
+    }
+  }
+
+  INVID_INLINE void accumulate(T *at, const V *gradient, T share) {
+    for (int v = 0; v < C / W; v++) S::store(at + v * W, S::load(at + v * W) + gradient[v] * share);
+  }
+
+  // Gradient of a ray through the place of one of its samples; the sample's depth is held.
+  void point_backward(const FieldWork &field, int f, int frame, int row, int s, T depth, T *v_origin, T *v_direction) const {
+    const invid_field &of = call_.field[f];
+    const T *planes = walk_.planes_of(f, frame), *gradient = field.v_features + int64_t(row) * C;
+    const Tap<T> *taps = field.taps + 3 * s;
+    const T texels = T(of.resolution / call_.box_warp);  // a world unit, in texels
+    T v_point[3] = {};
+    for (int p = 0; p < 3; p++) {
+      const int x = walk_.axes.column[p], y = walk_.axes.row[p];
+      const Tap<T> &across = taps[x], &down = taps[y];
+      const T *low = planes + p * of.plane + down.low * of.row, *high = planes + p * of.plane + down.high * of.row;
+      const T a = dot(gradient, low + across.low * of.column), b = dot(gradient, low + across.high * of.column);
+      const T c = dot(gradient, high + across.low * of.column), d = dot(gradient, high + across.high * of.column);
+      v_point[x] += texels * (down.at_low * (across.slope_low * a + across.slope_high * b) +
+                              down.at_high * (across.slope_low * c + across.slope_high * d));
+      v_point[y] += texels * (across.at_low * (down.slope_low * a + down.slope_high * c) +
+                              across.at_high * (down.slope_low * b + down.slope_high * d));
+    }
+    for (int x = 0; x < 3; x++) v_origin[x] += v_point[x], v_direction[x] += v_point[x] * depth;
+  }
+
+  static T dot(const T *a, const T *b) {
+    V sum{};
+    for (int v = 0; v < C; v += W) sum += S::load(a + v) * S::load(b + v);
+    return S::sum(sum);
+  }
+};
+
+}  // namespace INVID_ISA
+}  // namespace invid

@@ -1,0 +1,70 @@
+// The library's C functions: chooses the instruction set when it is loaded.
+#include <stdlib.h>
+#include <string.h>
+
+#include "../include/invid_render.h"
+#include "team.h"
+
+#if defined(_WIN32)
+#define INVID_EXPORT extern "C" __declspec(dllexport)
+#else
+#define INVID_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace invid {
+namespace plain {
+int render(const invid_call &call, bool backward);
+}
+#if defined(INVID_X86)
+namespace avx2 {
+int render(const invid_call &call, bool backward);
+}
+namespace avx512 {
+int render(const invid_call &call, bool backward);
+}
+#endif
+
+namespace {
+
+typedef int (*Render)(const invid_call &, bool);
+struct Choice {
+  const char *name;
+  Render render;
+};
+
+// INVID_ISA in the environment may name a lesser instruction set than the processor has.
+Choice choose() {
+  const char *asked = getenv("INVID_ISA");
+  const auto allowed = [asked](const char *name) { return !asked || !*asked || !strcmp(asked, name); };
+#if defined(INVID_X86)
+  __builtin_cpu_init();
+  if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+    return {"avx512", avx512::render};
+  if ((allowed("avx2") || allowed("avx512")) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return {"avx2", avx2::render};
+#endif
+  (void)allowed;
+  return {"plain", plain::render};
+}
+
+const Choice chosen = choose();
+
+int start(const invid_call *call, bool backward) {
+  if (!call || call->abi != INVID_RENDER_ABI) return INVID_UNSUPPORTED;
+  // Double precision exists once: it is for tests.
+  return call->scalar_bytes == 8 ? plain::render(*call, backward) : chosen.render(*call, backward);
+}
+
+}  // namespace
+}  // namespace invid
+
+INVID_EXPORT int invid_abi() { return INVID_RENDER_ABI; }
+INVID_EXPORT const char *invid_isa() { return invid::chosen.name; }
+// "channels-hidden-colours" of what is compiled in, separated by spaces.
+INVID_EXPORT const char *invid_widths() { return "32-64-32 32-64-3"; }
+INVID_EXPORT void invid_use_openmp(void *parallel, void *thread_number, void *thread_count) {
+  invid::use_openmp(parallel, thread_number, thread_count);
+}
+INVID_EXPORT int invid_render_forward(const invid_call *call) { return invid::start(call, false); }
+INVID_EXPORT int invid_render_backward(const invid_call *call) { return invid::start(call, true); }

@@ -1,0 +1,333 @@
+// One ray through one field or two, up to its weights: what forward and backward share. A ray at a time, all of it
+// in cache.
+//
+// Define INVID_ISA, the namespace of the instruction set that the file is compiled for.
+#pragma once
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <initializer_list>
+
+#include "../include/invid_render.h"
+#include "../include/ray.h"
+#include "team.h"
+
+namespace invid {
+namespace INVID_ISA {
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+#include "simd.h"
+
+// Rays that a thread takes at a time; thread t takes pieces t, t + threads, ...: the same ones in every run.
+constexpr int kPiece = 8;
+
+// A share of a ray below which a sample's colour is not looked at: 96 of them stay under half a unit in the last
+// place of a picture in [-1,1]. Double precision, which tests gradients, leaves nothing out.
+template <class T>
+constexpr T negligible() {
+  return sizeof(T) == 4 ? T(1e-9) : T(0);
+}
+
+// Samples between asking for texels and reading them.
+constexpr int kAhead = 4;
+
+// Takes aligned arrays out of one block; without a block it only counts.
+class Arena {
+ public:
+  explicit Arena(char *block = nullptr) : block_(block) {}
+  template <class T>
+  T *take(int64_t count) {
+    T *found = block_ ? reinterpret_cast<T *>(block_ + used_) : nullptr;
+    used_ += (count * int64_t(sizeof(T)) + 63) / 64 * 64;
+    return found;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  char *block_;
+  int64_t used_ = 0;
+};
+
+// Channels C, hidden units H, colours K; a second field shares them and has a blend besides.
+template <class T, int W, int C, int H, int K>
+struct Walk {
+  typedef T Scalar;
+  typedef Simd<T, W> S;
+  typedef typename S::V V;
+  static constexpr int kWidth = W, kChannels = C, kHidden = H, kColours = K;
+  static constexpr int KP = (K + W - 1) / W * W;  // colours, filled up to whole vectors
+  static constexpr int kVectors = KP / W;
+
+  // Decoder weights in the orders that the products need.
+  struct Packed {
+    T w1t[C * H], w1[H * C], density[H], blend[H], w2t[H * KP], w2[K * H], b2[KP];
+    T density_bias, blend_bias;
+
+    void pack(const invid_field &field, bool second) {
+      const T *first = static_cast<const T *>(field.w1), *last = static_cast<const T *>(field.w2);
+      const T *bias = static_cast<const T *>(field.b2);
+      for (int h = 0; h < H; h++)
+        for (int c = 0; c < C; c++) w1t[c * H + h] = first[h * C + c];
+      memcpy(w1, first, sizeof w1);
+      memset(w2t, 0, sizeof w2t);
+      memset(b2, 0, sizeof b2);
+      for (int k = 0; k < K; k++)
+        for (int h = 0; h < H; h++) w2t[h * KP + k] = last[(1 + k) * H + h];
+      for (int k = 0; k < K; k++) b2[k] = bias[1 + k];
+      memcpy(w2, last + H, sizeof w2);
+      memcpy(density, last, sizeof density);
+      density_bias = bias[0];
+      if (second) {
+        memcpy(blend, last + (1 + K) * H, sizeof blend);
+        blend_bias = bias[1 + K];
+      }
+    }
+  };
+
+  // One field at the samples of one ray, in the order of evaluation.
+  struct FieldWork {
+    T *features, *hidden, *slope;  // [S,C], [S,H], derivative of the activation [S,H]
+    Tap<T> *taps;                  // [S,3]
+    T *sigma, *blend;              // [S]
+    // Rows that take part in a product, side by side, and which samples they are.
+    T *rows, *weight, *alone;  // [S,H], [S], [S]
+    int *sample;
+    T *color, *dot, *dot_alone;                              // [S,KP]; [S] in the order of evaluation
+    T *v_color, *v_hidden, *v_features, *rows_features;      // [S,KP], [S,H], [S,C], [S,C]
+    T *v_sigma, *v_blend;                                    // [S] in the order of evaluation
+    bool *coloured;                                          // likewise: among the rows with a colour
+    int count;                                               // of those rows
+
+    void lay_out(Arena &arena, int samples, bool backward) {
+      features = arena.take<T>(samples * C);
+      hidden = arena.take<T>(samples * H);
+      taps = arena.take<Tap<T>>(samples * 3);
+      sigma = arena.take<T>(samples + W);
+      blend = arena.take<T>(samples + W);
+      rows = arena.take<T>(samples * H);
+      weight = arena.take<T>(samples + W);
+      alone = arena.take<T>(samples + W);
+      sample = arena.take<int>(samples);
+      if (!backward) return;
+      slope = arena.take<T>(samples * H);
+      color = arena.take<T>(samples * KP);
+      dot = arena.take<T>(samples + W);
+      dot_alone = arena.take<T>(samples + W);
+      v_color = arena.take<T>(samples * KP);
+      v_hidden = arena.take<T>(samples * H);
+      v_features = arena.take<T>(samples * C);
+      rows_features = arena.take<T>(samples * C);
+      v_sigma = arena.take<T>(samples + W);
+      v_blend = arena.take<T>(samples + W);
+      coloured = arena.take<bool>(samples);
+    }
+  };
+
+  // One field along the sorted samples of one ray: intervals k between samples k and k + 1.
+  struct Line {
+    T *sigma, *optical, *clear, *slope, *weight, *v_weight;
+
+    void lay_out(Arena &arena, int samples) {
+      for (T **array : {&sigma, &optical, &clear, &slope, &weight, &v_weight}) *array = arena.take<T>(samples + 2 * W);
+    }
+  };
+
+  struct Work {
+    FieldWork field[2];
+    Line line[2];
+    T *evaluated, *cdf;     // depths in the order of evaluation; scratch
+    T *depth, *blend, *middle, *passed;  // sorted; middles of neighbours' blends; what reaches an interval
+    // The second field alone, without its blend.
+    T *passed_alone, *weight_alone, *v_weight_alone;
+    T *v_blend;  // of the middles
+    int *order, *sorted;
+
+    void lay_out(Arena &arena, int samples, int fields, bool backward) {
+      for (int f = 0; f < fields; f++) field[f].lay_out(arena, samples, backward), line[f].lay_out(arena, samples);
+      for (T **array : {&evaluated, &cdf, &depth, &blend, &middle, &passed, &passed_alone, &weight_alone,
+                        &v_weight_alone, &v_blend})
+        *array = arena.take<T>(samples + 2 * W);
+      order = arena.take<int>(samples);
+      sorted = arena.take<int>(samples);
+    }
+  };
+
+  const invid_call &call;
+  const int fields, samples;
+  const bool second, sum;
+  const PlaneAxes axes;
+  Packed packed[2];
+
+  explicit Walk(const invid_call &c)
+      : call(c),
+        fields(c.fields),
+        samples(c.coarse + c.fine),
+        second(c.fields == 2),
+        sum(c.flags & INVID_SUM),
+        axes(plane_axes(c.flags & INVID_FIXED_AXES)) {
+    for (int f = 0; f < fields; f++) packed[f].pack(c.field[f], f == 1);
+  }
+
+  // Rows of the first layer's bias and texels of a frame.
+  const T *bias_of(int f, int frame) const { return static_cast<const T *>(call.field[f].b1) + frame * call.field[f].b1_frame; }
+  const T *planes_of(int f, int frame) const {
+    return static_cast<const T *>(call.field[f].planes) + frame * call.field[f].frame;
+  }
+
+  // Evaluates, composites and leaves all that a ray's outputs need in `w`.
+  template <bool kSlopes, bool kAlone>
+  void follow(Work &w, int frame, int ray) const {
+    const int64_t at = (int64_t(frame) * call.rays + ray) * 3;
+    const T *origin = static_cast<const T *>(call.origins) + at, *direction = static_cast<const T *>(call.directions) + at;
+    const T *coarse = static_cast<const T *>(call.coarse_depths) + frame * call.coarse_frame + ray * call.coarse_ray;
+    memcpy(w.evaluated, coarse, call.coarse * sizeof(T));
+    evaluate<kSlopes>(w, frame, origin, direction, 0, call.coarse);
+    if (call.fine) {
+      for (int p = 0; p < call.coarse; p++) w.order[p] = p;
+      march(w, call.coarse);
+      for (int k = 0; second && k < call.coarse - 1; k++) w.line[0].weight[k] += w.line[1].weight[k];
+      const T *u = static_cast<const T *>(call.fine_positions) + frame * call.fine_frame + ray * call.fine_ray;
+      importance_depths<T>(call.coarse, call.fine, w.evaluated, w.line[0].weight, u, w.cdf, w.evaluated + call.coarse);
+      evaluate<kSlopes>(w, frame, origin, direction, call.coarse, samples);
+    }
+    order_samples(call.coarse, call.fine, w.evaluated, w.sorted, w.order);
+    march(w, samples);
+    if constexpr (kAlone)
+      composite<T>(samples - 1, false, false, w.line[1].optical, w.line[1].clear, w.line[1].optical, w.line[1].clear,
+                   w.blend, w.passed_alone, w.weight_alone, w.weight_alone, [](T x) { return __builtin_exp(x); });
+  }
+
+  // Densities and blends of all fields at samples [from, to), and the hidden layers for the colours.
+  template <bool kSlopes>
+  void evaluate(Work &w, int frame, const T *origin, const T *direction, int from, int to) const {
+    const T warp = T(2 / call.box_warp);
+    for (int f = 0; f < fields; f++) {
+      const invid_field &field = call.field[f];
+      const Packed &weights = packed[f];
+      FieldWork &work = w.field[f];
+      const T *planes = planes_of(f, frame), *bias = bias_of(f, frame);
+      for (int s = from; s < to; s++)
+        for (int x = 0; x < 3; x++)
+          work.taps[3 * s + x] = tap_at(origin[x] + w.evaluated[s] * direction[x], warp, field.resolution);
+      for (int s = from; s < to; s++) {
+        if (s + kAhead < to) prefetch(field, planes, work.taps + 3 * (s + kAhead), axes);
+        gather(field, planes, work.taps + 3 * s, axes, work.features + int64_t(s) * C);
+      }
+      T *hidden = work.hidden + int64_t(from) * H, *slope = kSlopes ? work.slope + int64_t(from) * H : nullptr;
+      multiply<S, H>(
+          to - from, C, work.features + int64_t(from) * C, C, 1, weights.w1t, H,
+          [&](int, int column) __attribute__((always_inline)) { return S::load(bias + column); },
+          [&](int row, int column, V x) __attribute__((always_inline)) {
+            if constexpr (kSlopes) {
+              V steep;
+              S::store(hidden + row * H + column, S::softplus(x, steep));
+              S::store(slope + row * H + column, steep);
+            } else {
+              S::store(hidden + row * H + column, S::softplus(x));
+            }
+          });
+      for (int s = from; s < to; s++) {
+        const T *row = work.hidden + int64_t(s) * H;
+        V density{}, blend{};
+        for (int h = 0; h < H; h += W) {
+          density += S::load(row + h) * S::load(weights.density + h);
+          if (f == 1) blend += S::load(row + h) * S::load(weights.blend + h);
+        }
+        work.sigma[s] = S::sum(density) + weights.density_bias;
+        if (f == 1) work.blend[s] = S::sum(blend) + weights.blend_bias;
+      }
+      if (f == 1) {
+        // In place, and only these: a vector at the end may cover samples that are not evaluated yet.
+        T shares[W];
+        for (int s = from; s < to; s += W) {
+          const int count = to - s < W ? to - s : W;
+          S::store(shares, S::sigmoid(S::load(work.blend + s)));
+          memcpy(work.blend + s, shares, count * sizeof(T));
+        }
+      }
+    }
+  }
+
+  // Asks for the texels of a lookup that is to come.
+  INVID_INLINE void prefetch(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes) {
+    for (int p = 0; p < 3; p++) {
+      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
+      for (const int64_t at : {row.low * field.row, row.high * field.row}) {
+        const T *line = planes + p * field.plane + at;
+        for (const int64_t texel : {column.low * field.column, column.high * field.column})
+          for (int c = 0; c < C; c += 64 / int(sizeof(T))) __builtin_prefetch(line + texel + c);
+      }
+    }
+  }
+
+  // The mean of the three planes' bilinear lookups.
+  INVID_INLINE void gather(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes, T *out) {
+    V mean[C / W] = {};
+    for (int p = 0; p < 3; p++) {
+      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
+      const T *low = planes + p * field.plane + row.low * field.row, *high = planes + p * field.plane + row.high * field.row;
+      const T a = row.at_low * column.at_low, b = row.at_low * column.at_high;
+      const T c = row.at_high * column.at_low, d = row.at_high * column.at_high;
+      const T *at_a = low + column.low * field.column, *at_b = low + column.high * field.column;
+      const T *at_c = high + column.low * field.column, *at_d = high + column.high * field.column;
+      for (int v = 0; v < C / W; v++)
+        mean[v] += (a * S::load(at_a + v * W) + b * S::load(at_b + v * W)) +
+                   (c * S::load(at_c + v * W) + d * S::load(at_d + v * W));
+    }
+    for (int v = 0; v < C / W; v++) S::store(out + v * W, mean[v] * T(1.0 / 3));
+  }
+
+  // Weights of the first `count` samples in the order w.order.
+  void march(Work &w, int count) const {
+    for (int p = 0; p < count; p++) {
+      const int s = w.order[p];
+      w.depth[p] = w.evaluated[s];
+      for (int f = 0; f < fields; f++) w.line[f].sigma[p] = w.field[f].sigma[s];
+      if (second) w.blend[p] = w.field[1].blend[s];
+    }
+    const int intervals = count - 1;
+    for (int f = 0; f < fields; f++) {
+      Line &line = w.line[f];
+      for (int k = 0; k < intervals; k += W) {
+        const V middle = (S::load(line.sigma + k) + S::load(line.sigma + k + 1)) / 2 - 1;
+        const V length = S::load(w.depth + k + 1) - S::load(w.depth + k);
+        V slope;
+        const V optical = S::softplus(middle, slope) * length;
+        S::store(line.optical + k, optical);
+        S::store(line.clear + k, S::exp(-optical));
+        S::store(line.slope + k, slope * length);  // dL/d middle density = this times dL/d optical depth
+      }
+    }
+    if (second)
+      for (int k = 0; k < intervals; k += W) S::store(w.middle + k, (S::load(w.blend + k) + S::load(w.blend + k + 1)) / 2);
+    const int o = second ? 1 : 0;
+    composite<T>(intervals, second, sum, w.line[0].optical, w.line[0].clear, w.line[o].optical, w.line[o].clear, w.middle,
+                 w.passed, w.line[0].weight, w.line[o].weight, [](T x) { return T(__builtin_exp(x)); });
+  }
+
+  // Colours of the rows [rows,H] of a field: hand(row, vector, colours in about [0,1]).
+  template <class Hand>
+  INVID_INLINE void colours(const Packed &weights, const T *rows, int count, Hand hand) {
+    multiply<S, KP>(
+        count, H, rows, H, 1, weights.w2t, KP,
+        [&](int, int column) __attribute__((always_inline)) { return S::load(weights.b2 + column); },
+        [&](int row, int column, V x) __attribute__((always_inline)) {
+          hand(row, column / W, S::sigmoid(x) * T(1.002) - T(0.001));
+        });
+  }
+};
+
+// An interval's weight belongs half to each of its ends.
+template <class T>
+INVID_INLINE T of_sample(const T *intervals, int p, int samples) {
+  return ((p > 0 ? intervals[p - 1] : T(0)) + (p < samples - 1 ? intervals[p] : T(0))) / 2;
+}
+
+}  // namespace INVID_ISA
+}  // namespace invid

@@ -1,0 +1,57 @@
+"""A radiance field: a tri-plane and its decoder, as tensors that every renderer reads alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Dense, softplus, dense, with learning-rate gains multiplied in.
+
+    The first output is the raw density, then come colours; a second field's last output is its blend.
+    """
+
+    weight1: Tensor  # [H,C]
+    bias1: Tensor  # [H], or [N,H] where a code of the frame is folded in
+    weight2: Tensor  # [O,H]
+    bias2: Tensor  # [O]
+
+    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [...,C] ([N,M,C] where the bias has frames) to raw density [...] and colours [...,O-1] in
+        (-0.001, 1.001), overshooting as EG3D's.
+        """
+        out = self._outputs(features)
+        return out[..., 0], torch.sigmoid(out[..., 1:]) * 1.002 - 0.001
+
+    def with_blend(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [N,M,C] to raw density [N,M], colours [N,M,O-2], and blend [N,M] in (0,1), a plain sigmoid
+        (Twizwei/in-n-out).
+        """
+        out = self._outputs(features)
+        return out[..., 0], torch.sigmoid(out[..., 1:-1]) * 1.002 - 0.001, torch.sigmoid(out[..., -1])
+
+    def scaled_density(self, gain: float) -> Decoder:
+        """The same with raw densities times `gain`."""
+        factor = self.bias2.new_ones(self.bias2.shape)
+        factor[0] = gain
+        return replace(self, weight2=self.weight2 * factor[:, None], bias2=self.bias2 * factor)
+
+    def _outputs(self, features: Tensor) -> Tensor:
+        if self.bias1.ndim == 1:
+            hidden = F.linear(features, self.weight1, self.bias1)
+        else:
+            hidden = F.linear(features, self.weight1) + self.bias1[:, None]
+        return F.linear(F.softplus(hidden), self.weight2, self.bias2)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Planes [1 or N,3,C,R,R], shared by all frames or one for each, and their decoder."""
+
+    planes: Tensor
+    decoder: Decoder
