@@ -59,6 +59,7 @@ def process_arguments() -> argparse.ArgumentParser:
     add = how.add_argument
     add("--generator", default="bundled", metavar="bundled|PATH", help="an EG3D .pkl, or a .safetensors")
     add("--device", default="auto", help="auto, cpu or cuda (auto)")
+    add("--renderer", default="auto", help="auto, cuda, cpu or reference: compiled, or plain torch (auto)")
     add("--inverter", default="in-n-out", metavar="NAME", help="in-n-out or w+ (in-n-out)")
     add("--preset", metavar="NAME", help="the method's numbers: draft on CPU, fast on CUDA, paper, ...")
     add("--steps", type=int, metavar="N", help="steps of the inversion, instead of the preset's")
@@ -101,6 +102,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     return Settings(
         generator=args.generator,
         device=args.device,
+        renderer=args.renderer,
         decode=DecodeSettings(args.reader, args.ingest, args.max_frames),
         track=TrackSettings(
             detector=args.detector,

@@ -48,6 +48,8 @@ def examine(generator: str = "bundled") -> dict[str, Any]:
     """Versions, devices, the ffmpeg binary, the generator and the optional weights, as JSON values."""
     import torch
 
+    from inverters.rendering.backends import describe
+
     packages = {name: _version(name) for name in _PACKAGES}
     card = _generator(generator)
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -57,6 +59,7 @@ def examine(generator: str = "bundled") -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpus": gpus,
         "packages": packages,
+        "renderer": describe(),
         "ffmpeg": _ffmpeg(),
         "generator": card,
         "lpips_weights": _lpips(),

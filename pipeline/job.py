@@ -170,7 +170,9 @@ class Job:
     def generator(self) -> Any:
         """The generator, loaded once; its directions must know every edit asked for."""
         from inverters.generators.load import load_generator
+        from inverters.rendering import backends
 
+        backends.request(self.settings.renderer)
         generator = load_generator(self.settings.generator, self.device)
         check_names(self.settings.edit.edits, generator.card.directions)
         return generator

@@ -45,6 +45,7 @@ class JobRecord:
     settings: Settings
     generator: dict[str, Any]
     device: str
+    renderer: str
     cache_root: Path
     stages: list[StageTime]
     results: Mapping[str, StageResult]
@@ -85,6 +86,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
         "versions": versions(),
         "generator": record.generator,
         "device": record.device,
+        "renderer": record.renderer,
         "frames": {
             "total": len(clip),
             "edited": len(usable),

@@ -19,6 +19,7 @@ def publish(job: Job) -> dict[str, Any]:
     Files of an earlier job that this one does not make again go. Raises OutputError where the folder
     cannot be written; then nothing in it has changed.
     """
+    from inverters.rendering.backends import picked
     from pipeline.stages.report import report
 
     with OutputFolder(job.out) as folder:
@@ -34,6 +35,7 @@ def publish(job: Job) -> dict[str, Any]:
             settings=job.settings,
             generator={"name": job.generator.card.name, "fingerprint": job.generator.card.fingerprint},
             device=job.device,
+            renderer=picked(job.device.partition(":")[0], job.generator.config.widths),
             cache_root=job.cache.root,
             stages=list(job.times.values()),
             results=job.results,

@@ -93,6 +93,9 @@ class Settings:
 
     generator: str = "bundled"
     device: str = "auto"
+    renderer: str = "auto"
+    """`auto` (compiled where it was built), `cuda`, `cpu` or `reference` (plain torch). Results are the same
+    but for rounding, so no cached stage depends on it."""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)

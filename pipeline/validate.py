@@ -111,12 +111,30 @@ def _check_method(settings: Settings) -> None:
         number = device.partition(":")[2] or "0"
         if not number.isdigit() or int(number) >= count:
             raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
+    _check_renderer(settings.renderer, device)
     get_inverter(settings.invert.method)
     preset = get_preset(settings.invert.preset)
     if preset.joint.lambda_ood and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {preset.name} is made for masks; give --occluder-masks DIR, or another preset"
         )
+
+
+def _check_renderer(renderer: str, device: str) -> None:
+    """A renderer named outright must be there, and for the device."""
+    import torch
+
+    from inverters.rendering import backends
+
+    _known("renderer", renderer, backends.BACKENDS)
+    if renderer in ("auto", "reference"):
+        return
+    kind = device.partition(":")[0]
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind
+    if renderer != kind:
+        raise UserError(f"--renderer {renderer} cannot render on {kind}; use --renderer auto")
+    if isinstance(found := backends.library(renderer), str):
+        raise UserError(f"--renderer {renderer}: it is {found}; use --renderer auto")
 
 
 def with_default_preset(settings: Settings) -> Settings:

@@ -63,6 +63,11 @@ class GeneratorConfig:
         """Rows of w: 14 for planes of 256, 12 for 128."""
         return 2 * int(math.log2(self.plane_resolution)) - 2
 
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Channels, hidden units and colours of the field, for which a compiled renderer must be built."""
+        return self.plane_channels, self.decoder_hidden, self.feature_channels
+
     def channels(self, resolution: int) -> int:
         """Channels of the backbone block of this resolution."""
         return min(self.channel_base // resolution, self.channel_max)

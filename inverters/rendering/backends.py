@@ -175,20 +175,23 @@ def _say_once(problem: str) -> None:
     _log.warning("rendering in plain torch, many times slower: %s", problem)
 
 
+def picked(device: str, widths: Widths | None = None) -> str:
+    """The renderer that a job on `device` takes for a generator of these widths, and why, in a few words."""
+    asked = requested()
+    if asked == "reference":
+        return "reference (asked for)"
+    if widths is not None and (problem := _problem(device, {widths})):
+        return f"reference ({problem})"
+    found = library(device)
+    return f"reference ({found})" if isinstance(found, str) else f"{device} ({found.isa})"
+
+
 def describe() -> dict[str, str]:
-    """What `invid doctor` says: each renderer's state, and which one a job on this machine takes."""
+    """What `invid doctor` says: the renderer that a job here takes, and the state of the compiled ones."""
     states = {}
     for device in ("cpu", "cuda"):
         found = library(device)
         states[device] = found if isinstance(found, str) else f"compiled for {found.isa}"
-    if not torch.cuda.is_available() and not states["cuda"].startswith("not "):
+    if not torch.cuda.is_available() and not isinstance(library("cuda"), str):
         states["cuda"] += "; no CUDA device here"
-    asked = requested()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if asked != "auto":
-        picked = f"{asked}: asked for"
-    elif isinstance(library(device), Library):
-        picked = f"{device}: {states[device]}"
-    else:
-        picked = f"reference: {device} renderer {states[device]}"
-    return {"picked": picked} | states
+    return {"picked": picked("cuda" if torch.cuda.is_available() else "cpu")} | states

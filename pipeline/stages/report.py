@@ -327,9 +327,11 @@ def _notes(notes: Sequence[Any]) -> str:
 
 
 def _origins(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the numbers were made with: versions, generator, device, image loss."""
+    """What the numbers were made with: versions, generator, device, renderer, image loss."""
     made: dict[str, Any] = dict(manifest.get("versions") or {})
-    made |= {key: manifest[key] for key in ("generator", "device", "loss_used") if manifest.get(key)}
+    made |= {
+        key: manifest[key] for key in ("generator", "device", "renderer", "loss_used") if manifest.get(key)
+    }
     return made
 
 

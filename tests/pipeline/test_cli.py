@@ -146,6 +146,8 @@ def test_bad_requests(
         (["--preset", "best"], ("unknown preset 'best'", "draft", "paper")),
         (["--preset", "released-masked"], ("--occluder-masks",)),
         (["--device", "tpu"], ("unknown device 'tpu'", "cpu")),
+        (["--renderer", "raster"], ("unknown renderer 'raster'", "auto, cuda, cpu, reference")),
+        (["--device", "cpu", "--renderer", "cuda"], ("--renderer cuda cannot render on cpu", "auto")),
         (["--generator", "code.pkl"], ("code.pkl",)),
         (["--generator", "tiny.safetensors", "--edit", "grin=1"], ("unknown edit 'grin'",)),
         (["--generator", "tiny.safetensors", "--occluder-masks", "masks"], ("30 masks", "24 frames")),
@@ -196,7 +198,8 @@ def test_help_of_process_names_every_option(capsys: pytest.CaptureFixture[str]) 
         cli.main(["process", "--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    options = "--out --cache --generator --device --inverter --preset --steps --edit --remove-occluder --view"
+    options = "--out --cache --generator --device --renderer --inverter --preset --steps --edit"
+    options += " --remove-occluder --view"
     options += (
         " --occluder-masks --cameras --detector --face --smoothing --reader --ingest --max-frames --codec"
     )
@@ -347,6 +350,7 @@ def test_doctor_tells_what_is_missing(folder: Path, capsys: pytest.CaptureFixtur
     assert cli.main(["doctor", "--json", "--generator", str(folder / "tiny.safetensors")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["renderer"]["picked"].startswith(("cpu (", "reference (", "cuda ("))
     assert found["generator"]["resolution"] == 64 and isinstance(found["lpips_weights"], bool)
     assert cli.main(["doctor", "--generator", str(folder / "nothing.pkl")]) == 1
     assert "nothing.pkl" in capsys.readouterr().out

@@ -34,6 +34,7 @@ SHAPE: dict[str, Any] = {
     "versions": dict,
     "generator": {"name": str, "fingerprint": str},
     "device": str,
+    "renderer": str,
     "frames": {"total": int, "edited": int, "interpolated": int, "passed_through": int},
     "stages": list,
     "metrics": {"reconstruction": {"psnr": NUMBER, "ssim": NUMBER, "lpips": (*NUMBER, type(None))}},
