@@ -60,8 +60,11 @@ class SuperresolutionFit(TableStage):
 
     def tensors(self) -> dict[str, Tensor]:
         """The tuned module's state dict."""
-        tuned = {name: table.values[0].clone() for name, table in self.parameters.items()}
-        return {k: v.clone() for k, v in self.module.state_dict().items()} | tuned
+        tuned = {name: table.value() for name, table in self.parameters.items()}
+        whole = {
+            k: v.clone(memory_format=torch.contiguous_format) for k, v in self.module.state_dict().items()
+        }
+        return whole | tuned
 
     def _input(self, rows: Tensor) -> Tensor:
         found = []

@@ -86,9 +86,8 @@ class JointFit(TableStage):
 
     def result(self) -> dict[str, Tensor]:
         """The field's tensors and phi, as an Inversion's `ood` holds them."""
-        return {name: table.values[0].clone() for name, table in self.field.items()} | {
-            "phi": self.phi.values.clone()
-        }
+        field = {name: table.value() for name, table in self.field.items()}
+        return field | {"phi": self.phi.values.clone()}
 
     # The in-distribution side
 
@@ -99,10 +98,13 @@ class JointFit(TableStage):
             if row in self._planes:
                 self._planes.move_to_end(row)
                 continue
-            self._planes[row] = self.generator.planes(self.codes.values[row : row + 1])
+            # Channels last, as the backbone makes them, so that putting frames together is plain copying.
+            made = self.generator.planes(self.codes.values[row : row + 1])
+            self._planes[row] = made.flatten(1, 2).permute(0, 2, 3, 1).contiguous()
             if len(self._planes) > max(PLANES_KEPT, len(rows)):
                 self._planes.popitem(last=False)
-        return torch.cat([self._planes[row] for row in rows.tolist()])
+        stacked = torch.cat([self._planes[row] for row in rows.tolist()])
+        return stacked.permute(0, 3, 1, 2).unflatten(1, (3, -1))
 
     @torch.no_grad()
     def _price(self, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.rendering.fields import Decoder, Field
+from inverters.rendering.planes import texels_last
 
 PHI_DIM = 32
 HIDDEN = 64
@@ -41,7 +42,7 @@ def initial_field(
     bias = torch.zeros(outputs)
     bias[0], bias[-1] = init.density_bias, init.blend_bias
     return {
-        "planes": torch.randn(1, 3, channels, r, r, generator=rng) * init.plane_std,
+        "planes": texels_last(torch.randn(1, 3, channels, r, r, generator=rng) * init.plane_std),
         "phi": torch.randn(frames, PHI_DIM, generator=rng) * init.phi_std,
         "decoder.net.0.weight": torch.randn(HIDDEN, inputs, generator=rng),
         "decoder.net.0.bias": torch.zeros(HIDDEN),

@@ -61,12 +61,24 @@ class DenseAdam(RowAdam):
         self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
     ) -> None:
         super().__init__(values.unsqueeze(0), betas, epsilon)
-        self._all = torch.zeros(1, dtype=torch.int64, device=values.device)
 
     def whole(self) -> Tensor:
-        """The tensor as a new leaf that collects a gradient."""
-        return self.values[0].clone().requires_grad_(True)
+        """The tensor as a leaf that collects a gradient; `update` changes it."""
+        return self.values[0].detach().requires_grad_(True)
 
+    def value(self) -> Tensor:
+        """A copy of the tensor, dense in the order of its dimensions."""
+        return self.values[0].clone(memory_format=torch.contiguous_format)
+
+    @torch.no_grad()
     def update(self, leaf: Tensor, rate: float) -> None:
         """One Adam step by the gradient that `leaf` (from `whole`) collected."""
-        self.step(self._all, None if leaf.grad is None else leaf.grad.unsqueeze(0), rate)
+        if leaf.grad is None:
+            return
+        (beta1, beta2), gradient = self.betas, leaf.grad.unsqueeze(0)
+        self.counts += 1
+        count = int(self.counts[0])
+        self.first.lerp_(gradient, 1 - beta1)
+        self.second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        spread = (self.second / (1 - beta2**count)).sqrt_().add_(self.epsilon)
+        self.values.addcdiv_(self.first, spread, value=-rate / (1 - beta1**count))

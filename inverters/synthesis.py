@@ -14,6 +14,7 @@ from inverters.base import Inversion
 from inverters.in_n_out import composite_for_sr
 from inverters.ood import ood_field
 from inverters.rendering.fused import render_rays
+from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays
 
 
@@ -43,6 +44,8 @@ class InversionRenderer:
                 {k: v.to(self.device) for k, v in inversion.superresolution.items()}
             )
         self.ood = {k: v.to(self.device) for k, v in inversion.ood.items()}
+        if self.ood:
+            self.ood["planes"] = texels_last(self.ood["planes"])
         samples = inversion.info.get("render", {})
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
         self.transmittance = inversion.info.get("transmittance", "product")

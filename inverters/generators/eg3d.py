@@ -162,6 +162,8 @@ class Generator(nn.Module):
         self.backbone = Backbone(config)
         self.decoder = PlaneDecoder(config)
         self.superresolution = Superresolution(config)
+        # Convolutions are faster so, and planes come out as the compiled renderer reads them.
+        self.to(memory_format=torch.channels_last)
 
     @property
     def num_ws(self) -> int:

@@ -80,7 +80,7 @@ def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) 
             f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{name}' "
             f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
         )
-    generator.load_state_dict({k: v.float().clone() for k, v in tensors.items()}, assign=True)
+    generator.load_state_dict(tensors)  # copied, so that layouts stay as the generator wants them
     generator.card = GeneratorCard.default(config)
     return generator.requires_grad_(False).eval()
 

@@ -54,12 +54,14 @@ def sharpen(
     generator: Generator,
     pictures: dict[str, Tensor],
     minutes: float,
+    steps: int = 0,
     rate: float = 5e-3,
     batch: int = 3,
     patch: int = 28,
     seed: int = 0,
 ) -> None:
-    """Train `generator.superresolution` in place for `minutes`, rendering of the features not counted.
+    """Train `generator.superresolution` in place for `minutes`, rendering of the features not counted, or for
+    so many steps.
 
     pictures: as `load_pictures` gives them. The rate falls linearly to a fiftieth.
     """
@@ -84,7 +86,7 @@ def sharpen(
     began = last_line = time.monotonic()
     mean: dict[str, float] = {}
     step = 0
-    while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+    while (share := step / steps if steps else (time.monotonic() - began) / (60 * minutes)) < 1:
         rows = torch.randint(count, (batch,), generator=rng).tolist()
         corners = torch.randint(room + 1, (batch, 2), generator=rng).tolist()
         x = torch.stack(

@@ -197,7 +197,7 @@ class Trainer:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
         torch.manual_seed(settings.seed)
-        self.generator = Generator(config).to(self.device, memory_format=torch.channels_last)
+        self.generator = Generator(config).to(self.device)
         _prepare(self.generator)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         named = sorted(self.generator.named_parameters(), key=lambda item: _rate_gain(*item), reverse=True)
@@ -338,10 +338,13 @@ class Trainer:
         self.save()
         self.picture()
 
-    def sharpen(self) -> None:
-        """Train the super-resolution of the moving average alone, and take it over."""
+    def sharpen(self, steps: int = 0) -> None:
+        """Train the super-resolution of the moving average alone, and take it over; `steps` instead of the
+        settings' minutes.
+        """
         baked = density_scaled(self.average).cpu()
-        sharpen(baked, self.pictures or self.stored_pictures(), self.settings.sharpen, seed=self.step)
+        pictures = self.pictures or self.stored_pictures()
+        sharpen(baked, pictures, self.settings.sharpen, steps, seed=self.step)
         for module in (self.average, self.generator):
             module.superresolution.load_state_dict(baked.superresolution.state_dict())
 

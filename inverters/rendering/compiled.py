@@ -36,6 +36,7 @@ class _Field(ctypes.Structure):
         *((name, c_void_p) for name in ("w1", "b1", "w2", "b2")),
         ("b1_frame", c_int64),
         *((name, c_void_p) for name in ("v_planes", "v_w1", "v_b1", "v_w2", "v_b2")),
+        *((name, c_int64) for name in ("v_frame", "v_plane", "v_row", "v_column")),
     )
 
 
@@ -207,9 +208,21 @@ def _empty_gradients(
     found = []
     for need, (planes, *weights) in zip(needs[:-1], fields, strict=True):
         decoder = [make(w.shape, w) if need & 2 else nothing.clone() for w in weights]
-        found.append([make(planes.shape, planes) if need & 1 else nothing.clone(), *decoder])
+        found.append([_zero_planes(planes) if need & 1 else nothing.clone(), *decoder])
     rays = [make(origins.shape, origins) if needs[-1] else nothing.clone() for _ in range(2)]
     return [*found, rays]
+
+
+def _zero_planes(planes: Tensor) -> Tensor:
+    """Zeros that lie in memory as the planes [.,3,R,R,C] do, so that what made them takes the gradient as it
+    is; dense where the planes are part of something larger.
+    """
+    # Both ways in which planes are made: three tri-planes, or the channels of one image side by side.
+    dense = planes.is_contiguous()
+    stacked = planes.transpose(1, 2).transpose(2, 3).is_contiguous()
+    if dense or stacked:
+        return planes.new_empty_strided(planes.shape, planes.stride()).zero_()
+    return _zeros(planes.shape, planes)
 
 
 def _zeros(shape: torch.Size, like: Tensor) -> Tensor:
@@ -238,6 +251,10 @@ def render_backward(
         names = ("v_planes", "v_w1", "v_b1", "v_w2", "v_b2")
         for name, tensor in zip(names, of_field, strict=True):
             setattr(call.field[place], name, _pointer(tensor))
+        if of_field[0].numel():
+            strides = of_field[0].stride()
+            for name, stride in zip(("v_frame", "v_plane", "v_row", "v_column"), strides, strict=False):
+                setattr(call.field[place], name, stride)
     call.v_origins, call.v_directions = (_pointer(t) for t in found[-1])
     _run(call, True, rays[0])
     return [tensor for group in found for tensor in group]

@@ -18,6 +18,13 @@ _COORDINATES: dict[str, tuple[tuple[int, int], ...]] = {
 the same xz plane; `fixed` is the corrected projection of its later branch."""
 
 
+def texels_last(planes: Tensor) -> Tensor:
+    """The same planes [N,3,C,R,R] with a texel's channels side by side in memory, as the compiled renderer
+    reads them.
+    """
+    return planes.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
 def sample_planes(
     planes: Tensor, points: Tensor, box_warp: float = 1.0, axes: PlaneAxes = "original"
 ) -> Tensor:

@@ -109,7 +109,7 @@ def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path) -> N
 
 
 def test_sharpening_moves_super_resolution_alone_and_towards_the_truth(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path, replace(SETTINGS, pictures=4, sharpen=0.05), TINY)
+    trainer = Trainer(tmp_path, replace(SETTINGS, pictures=4), TINY)
     steps(trainer, 4)
     before = {k: v.clone() for k, v in trainer.average.state_dict().items()}
     pictures = trainer.stored_pictures()
@@ -121,7 +121,7 @@ def test_sharpening_moves_super_resolution_alone_and_towards_the_truth(tmp_path:
         return float(sum(image_losses(image, pictures["image"][:1].float() / 127.5 - 1).values()))
 
     at_start = error()
-    trainer.sharpen()
+    trainer.sharpen(steps=120)
     after = trainer.average.state_dict()
     moved = {k for k in before if not torch.equal(before[k], after[k])}
     assert moved and all(name.startswith("superresolution.") for name in moved)

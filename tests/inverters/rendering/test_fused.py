@@ -353,7 +353,7 @@ def test_a_renderer_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(Case())
     with backends.using("reference"):
         asked = backends.requested()
-        assert asked == "reference" and backends.describe()["picked"] == "reference: asked for"
+        assert asked == "reference" and backends.describe()["picked"] == "reference (asked for)"
     monkeypatch.setenv("INVID_RENDERER", "reference")
     assert backends.requested() == "reference"
     monkeypatch.setenv("INVID_RENDERER", "fastest")

@@ -71,7 +71,7 @@ class Backward {
   // What the caller gets of a field's gradients for this frame.
   Sums given(int f, int frame) const {
     const invid_field &field = call_.field[f];
-    const int64_t planes = field.frame ? frame * extent_[f].planes : 0;
+    const int64_t planes = field.frame ? frame * field.v_frame : 0;
     return {static_cast<T *>(field.v_planes) + planes, static_cast<T *>(field.v_w1),
             static_cast<T *>(field.v_b1) + frame * field.b1_frame, static_cast<T *>(field.v_w2),
             static_cast<T *>(field.v_b2)};
@@ -356,17 +356,17 @@ class Backward {
 
   // Adds the gradient of one sample's mean feature to the 12 texels that it was read from.
   void scatter(const FieldWork &field, int f, int row, int s, T *into) const {
-    const int64_t side = call_.field[f].resolution;
+    const invid_field &of = call_.field[f];
     const Tap<T> *taps = field.taps + 3 * s;
     V gradient[C / W];
     for (int v = 0; v < C / W; v++) gradient[v] = S::load(field.v_features + int64_t(row) * C + v * W);
     for (int p = 0; p < 3; p++) {
       const Tap<T> &across = taps[walk_.axes.column[p]], &down = taps[walk_.axes.row[p]];
-      T *low = into + (p * side + down.low) * side * C, *high = into + (p * side + down.high) * side * C;
-      accumulate(low + across.low * C, gradient, down.at_low * across.at_low);
-      accumulate(low + across.high * C, gradient, down.at_low * across.at_high);
-      accumulate(high + across.low * C, gradient, down.at_high * across.at_low);
-      accumulate(high + across.high * C, gradient, down.at_high * across.at_high);
+      T *low = into + p * of.v_plane + down.low * of.v_row, *high = into + p * of.v_plane + down.high * of.v_row;
+      accumulate(low + across.low * of.v_column, gradient, down.at_low * across.at_low);
+      accumulate(low + across.high * of.v_column, gradient, down.at_low * across.at_high);
+      accumulate(high + across.low * of.v_column, gradient, down.at_high * across.at_low);
+      accumulate(high + across.high * of.v_column, gradient, down.at_high * across.at_high);
     }
   }
 

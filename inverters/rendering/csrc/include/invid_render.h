@@ -34,8 +34,9 @@ typedef struct {
   int32_t outputs;                             // 1 + colours, and 1 more for the blend of a second field
   const void *w1, *b1, *w2, *b2;               // [H,C], [1 or N,H], [outputs,H], [outputs]; gains multiplied in
   int64_t b1_frame;                            // H where b1 has a row a frame, else 0
-  void *v_planes;                              // [1 or N,3,R,R,C] dense, zeroed by the caller
+  void *v_planes;                              // as the planes, zeroed by the caller, at the strides below
   void *v_w1, *v_b1, *v_w2, *v_b2;             // as the weights, zeroed by the caller
+  int64_t v_frame, v_plane, v_row, v_column;   // of v_planes, a frame of which fills 3 R R C scalars without gaps
 } invid_field;
 
 // What a ray gives, N x R rays of K colours and S = coarse + fine samples.
