@@ -169,9 +169,11 @@ class Job:
     @cached_property
     def generator(self) -> Any:
         """The generator, loaded once; its directions must know every edit asked for."""
+        from inverters.allocator import keep_freed_memory
         from inverters.generators.load import load_generator
         from inverters.rendering import backends
 
+        keep_freed_memory()
         backends.request(self.settings.renderer)
         generator = load_generator(self.settings.generator, self.device)
         check_names(self.settings.edit.edits, generator.card.directions)

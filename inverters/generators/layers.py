@@ -8,7 +8,7 @@ runs one convolution for the whole batch, and scales the output by the demodulat
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,41 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     return torch.rsqrt(styles.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8)
 
 
+class _Activation(torch.autograd.Function):
+    """Leaky ReLU of gain * x + shift, bounded by +-clamp: in one buffer, of which backward keeps the result
+    alone.
+
+    x [N,C,n,n], gain [N,C,1,1], shift [C,1,1], [C,n,n] or [N,C,n,n].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, clamp: float | None) -> Tensor:
+        y = F.leaky_relu_(torch.addcmul(shift, x, gain), 0.2)
+        # A CPU looks first whether anything is out of bounds; asking a GPU would have to wait for it.
+        ctx.bounded = clamp is not None and (
+            y.is_cuda or not all(-clamp < float(end) < clamp for end in torch.aminmax(y))
+        )
+        if ctx.bounded:
+            y.clamp_(-clamp, clamp)
+        ctx.clamp = clamp
+        ctx.shift_shape = shift.shape
+        ctx.save_for_backward(x, gain, y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, v_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, y = ctx.saved_tensors
+        if ctx.bounded:
+            v_y = v_y.masked_fill(y.abs() >= ctx.clamp, 0)
+        v_sum = torch.ops.aten.leaky_relu_backward(v_y, y, 0.2, True)
+        wants_x, wants_gain, wants_shift, _ = ctx.needs_input_grad
+        v_x = v_sum * gain if wants_x else None
+        v_shift = v_sum.sum_to_size(ctx.shift_shape) if wants_shift else None
+        v_gain = v_sum.mul_(x).sum((2, 3), keepdim=True) if wants_gain else None
+        return v_x, v_gain, v_shift, None
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
 
@@ -135,8 +170,8 @@ class SynthesisLayer(nn.Module):
             shift = shift + drawn.to(x) * self.noise_strength
         # The leaky ReLU's gain goes in with the demodulation: one pass over x instead of four.
         gain = demodulation(self.weight, styles)[:, :, None, None] * LRELU_GAIN
-        x = F.leaky_relu(torch.addcmul((shift * LRELU_GAIN).to(x), x, gain.to(x)), 0.2)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        found: Tensor = _Activation.apply(x, gain.to(x), (shift * LRELU_GAIN).to(x), self.clamp)
+        return found
 
 
 class ToRGB(nn.Module):
