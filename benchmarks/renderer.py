@@ -2,11 +2,11 @@
 
     python -m benchmarks.renderer --json [--device cpu|cuda] [--out FILE]
 
-Both sides run in turn in one process, and the medians are compared. Memory is what a process of its own needs
-at its peak for one forward and backward pass beyond its inputs (CUDA: what torch allocates). Every sample
-counts: planes and decoders are random, so that nothing is empty and nothing is hidden; `head` is a face of the
-bundled generator, of whose samples most lie in empty space. As in In-N-Out the first decoder is frozen, and
-all of the second field learns.
+Both sides run in turn in one process, and the medians are compared. Memory is what a process of its own
+needs at its peak for one forward and backward pass beyond its inputs (CUDA: what torch allocates). Every
+sample counts: planes and decoders are random, so that nothing is empty and nothing is hidden; `head` is a
+face of the bundled generator, of whose samples most lie in empty space. As in In-N-Out the first decoder is
+frozen, and all of the second field learns.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from inverters.rendering import backends
 from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.fields import Field
 from inverters.rendering.fused import render_rays
+from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays
 from inverters.rendering.sampling import Sampling
 
@@ -76,26 +77,23 @@ class Problem:
             planes = torch.randn(1, 3, 32, size.planes, size.planes, generator=rng)
             sampling = Sampling(coarse=size.coarse, fine=size.fine)
         self.sampling = sampling
-        self.planes = planes.to(device)
+        # Each side gets the order in memory that it reads: channels last as the backbone makes planes now, or
+        # plane by plane.
+        self.planes = texels_last(planes).to(device), planes.contiguous().to(device)
         self.decoder = decoder.to(device).weights()
         self.rays = [
             t.to(device) for t in make_rays(look_at(0.2, 0.1), default_intrinsics(1), (size.side, size.side))
         ]
-        self.ood: dict[str, Tensor] = {}
+        ood: dict[str, Tensor] = {}
         if size.fields == 2:
-            field = initial_field(OODInit(resolution=size.planes), 32, 32, 1, rng)
-            self.ood = {name: t.to(device) for name, t in field.items()}
-
-    def prepare(self, backend: str) -> None:
-        """Planes as the backend reads them: in both cases as they come out of the code that uses it."""
-        if backend == "reference":
-            self.planes = self.planes.contiguous()
-            self.ood = {k: v.contiguous() for k, v in self.ood.items()}
+            ood = initial_field(OODInit(resolution=size.planes), 32, 32, 1, rng)
+            ood = {name: t.to(device) for name, t in ood.items()}
+        self.ood = ood, {name: t.contiguous() for name, t in ood.items()}
 
     def run(self, backend: str, backward: bool) -> Tensor:
         """One pass; the features."""
-        planes = self.planes.detach().requires_grad_(backward)
-        ood = {k: v.detach().requires_grad_(backward) for k, v in self.ood.items()}
+        planes = self.planes[backend == "reference"].detach().requires_grad_(backward)
+        ood = {k: v.detach().requires_grad_(backward) for k, v in self.ood[backend == "reference"].items()}
         with torch.set_grad_enabled(backward):
             second = ood_field(ood, ood["phi"]) if ood else None
             field = Field(planes, self.decoder)

@@ -1,0 +1,10 @@
+// Kernels for 3 colours: a file each, so that they compile side by side.
+#include "launch.cuh"
+
+namespace invid {
+namespace INVID_ISA {
+
+Entry colours_3() { return entry_of<Kind<32, 64, 3, false>>(); }
+
+}  // namespace INVID_ISA
+}  // namespace invid
