@@ -1,9 +1,9 @@
-"""Write README's section of figures from what the other benchmarks measured.
+"""Write the sections of figures of README and docs/performance.md from what the other benchmarks measured.
 
     python -m benchmarks.figures
 
-Reads benchmarks/results/{mask,generator,cameras,memory}.json. What stands between the two marks in README.md
-is replaced; nothing there is typed by hand but the words between the numbers.
+Reads benchmarks/results/*.json. What stands between the two marks in a page is replaced; nothing there is
+typed by hand but the words between the numbers.
 """
 
 from __future__ import annotations
@@ -164,18 +164,122 @@ def generator(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def renderer(found: dict[str, Any]) -> list[str]:
+    """The operator alone, beside the reference."""
+    rows = [
+        [
+            row["case"],
+            row["backend"],
+            number(row["forward_ms"], 1, " ms"),
+            number(row["forward_backward_ms"], 1, " ms"),
+            number(row["memory_mb"], 0, " MB"),
+            *(f"{row[f'{name}_ratio']:.1f}x" for name in ("forward", "forward_backward", "memory")),
+        ]
+        for row in found["rows"]
+    ]
+    head = ["case", "renderer", "forward", "and backward", "memory", "forward", "and backward", "memory"]
+    return [
+        *prose(
+            f"The operator alone (`python -m benchmarks.renderer --json`), renderer `{found['renderer']}`; "
+            "ratios are the reference's figure over this one's:"
+        ),
+        "",
+        *table(head, rows),
+    ]
+
+
+def steps(found: dict[str, Any]) -> list[str]:
+    """Steps of each stage, with either renderer."""
+    rows = []
+    for preset, stages in found["presets"].items():
+        for stage, by_renderer in stages.items():
+            slow, quick = (by_renderer[name] for name in ("reference", "cpu"))
+            rows.append(
+                [
+                    preset,
+                    stage,
+                    f"{slow['step_ms']} ms, {share(slow['renderer_share'])}",
+                    f"{quick['step_ms']} ms, {share(quick['renderer_share'])}",
+                    f"{slow['step_ms'] / quick['step_ms']:.1f}x",
+                ]
+            )
+    return [
+        *prose(
+            "One step of each stage of In-N-Out, and the renderer's share of it "
+            "(`python -m benchmarks.steps`):"
+        ),
+        "",
+        *table(["preset", "stage", "reference", "compiled", "ratio"], rows),
+    ]
+
+
+def jobs(found: dict[str, Any]) -> list[str]:
+    """The whole job, with either renderer."""
+    runs = {"reference": found["reference renderer"], "compiled": found["in-n-out"]}
+    names = ("invert", "finetune", "edit", "composite")
+    rows = [
+        [name, number(run["seconds"], 0, " s"), *(number(run["stages"][s], 0, " s") for s in names)]
+        for name, run in runs.items()
+    ]
+    return [
+        *prose(
+            f"The whole job on `{found['video']}`, preset `draft` (`python -m benchmarks.main_job "
+            f"{found['video']}`; the command of `make demo` without its view from the side):"
+        ),
+        "",
+        *table(["renderer", "whole command", *names], rows),
+    ]
+
+
+def presets(found: dict[str, Any]) -> list[str]:
+    """Presets on the same frames."""
+    rows = []
+    for name, run in found["presets"].items():
+        scores = run["score"]
+        rows.append(
+            [
+                name if run["steps"] == "all" else f"{name}, stopped after {run['steps']} steps",
+                number(run["seconds"], 0, " s"),
+                number(scores["psnr_reconstruction"], 2, " dB"),
+                number(scores["mask_iou"], 2),
+                number(scores["psnr_removal"], 2, " dB"),
+                number(scores["psnr_true_edit"], 2, " dB"),
+                share(scores["edit_sign_share"]),
+            ]
+        )
+    head = ["preset", "whole command", "reconstruction", "mask IoU", "removal", "true edit", "sign right"]
+    return [
+        *prose(
+            f"Presets on the first {found['frames']} frames of `{found['video']}` "
+            f"(`python -m benchmarks.presets {found['video']} --max-frames {found['frames']} --preset ...`):"
+        ),
+        "",
+        *table(head, rows),
+    ]
+
+
+def performance(results: dict[str, Any]) -> list[str]:
+    """What docs/performance.md shows."""
+    return [
+        *measured_on(results, "renderer", "steps", "mask", "presets"),
+        "",
+        *renderer(results["renderer"]),
+        "",
+        *steps(results["steps"]),
+        "",
+        *jobs(results["mask"]),
+        "",
+        *presets(results["presets"]),
+    ]
+
+
 def main() -> None:
-    """Read, and rewrite README.md."""
+    """Read, and rewrite both pages."""
     results = {
         path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("*.json")
     }
-    dates = sorted({found["machine"]["date"] for found in results.values()})
-    machine = results["mask"]["machine"]
-    lines = [
-        *prose(
-            f"Measured on {' and '.join(dates)} on {machine['cores']} cores of a virtual machine "
-            f"({machine['cpu']}), GPU: {machine['gpu']}; torch {machine['torch']}."
-        ),
+    readme = [
+        *measured_on(results, "mask", "cameras", "memory", "generator"),
         "",
         *main_job(results["mask"]),
         "",
@@ -185,7 +289,22 @@ def main() -> None:
         "",
         *generator(results["generator"]),
     ]
-    path = ROOT / "README.md"
+    write(ROOT / "README.md", readme)
+    write(ROOT / "docs/performance.md", performance(results))
+
+
+def measured_on(results: dict[str, Any], *names: str) -> list[str]:
+    """Hardware, versions and dates of these results."""
+    dates = sorted({results[name]["machine"]["date"] for name in names})
+    machine = results[names[0]]["machine"]
+    return prose(
+        f"Measured on {' and '.join(dates)} on {machine['cores']} cores of a virtual machine "
+        f"({machine['cpu']}), GPU: {machine['gpu']}; torch {machine['torch']}."
+    )
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """Replace what stands between the marks of a page."""
     text = path.read_text()
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     path.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[end:])

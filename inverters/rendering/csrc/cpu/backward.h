@@ -84,15 +84,18 @@ class Backward {
     Arena arena(blocks_ + thread * block_bytes_);
     lay_out(arena, w, own);
     memset(blocks_ + thread * block_bytes_, 0, thread == 0 ? work_bytes() : block_bytes_);
+    const int side = tiled_side(call_.rays);
     for (int frame = 0; frame < call_.frames; frame++) {
       Sums into[2];
       for (int f = 0; f < walk_.fields; f++) into[f] = thread == 0 ? given(f, frame) : own[f];
       for (int first = thread * kPiece; first < call_.rays; first += call_.threads * kPiece)
-        for (int ray = first; ray < call_.rays && ray < first + kPiece; ray++)
+        for (int index = first; index < call_.rays && index < first + kPiece; index++) {
+          const int ray = tiled_ray(index, side);
           if (call_.v.ood_features)
             one<true>(w, into, frame, ray);
           else
             one<false>(w, into, frame, ray);
+        }
       add_up(thread, frame, barrier);
     }
   }

@@ -40,9 +40,11 @@ class Forward {
     Work w;
     Arena arena(blocks_ + thread * block_bytes_);
     w.lay_out(arena, walk_.samples, walk_.fields, false);
+    const int side = tiled_side(call_.rays);
     for (int frame = 0; frame < call_.frames; frame++)
       for (int first = thread * kPiece; first < call_.rays; first += call_.threads * kPiece)
-        for (int ray = first; ray < call_.rays && ray < first + kPiece; ray++)
+        for (int index = first; index < call_.rays && index < first + kPiece; index++) {
+          const int ray = tiled_ray(index, side);
           if (call_.out.ood_features) {
             walk_.template follow<false, true>(w, frame, ray);
             write<true>(w, int64_t(frame) * call_.rays + ray);
@@ -50,6 +52,7 @@ class Forward {
             walk_.template follow<false, false>(w, frame, ray);
             write<false>(w, int64_t(frame) * call_.rays + ray);
           }
+        }
   }
 
   template <bool kAlone>

@@ -332,7 +332,7 @@ INVID_DEVICE void field_backward(const Job &job, int f, const Ray &ray, int inde
 template <class Kind, bool kTrained, class M>
 INVID_DEVICE void differentiate(const Job &job, const M &m, int frame, int index, DecoderSums<Kind> &sums) {
   const invid_call &call = job.call;
-  const int picked = ray_of(job, job.first_ray + index);
+  const int picked = tiled_ray(job.first_ray + index, job.side);
   const Ray ray = load_ray(call, frame, picked, m);
   follow<Kind>(call, ray, m, picked, two_alone(call, call.v), true);
   load_colour_gradients<Kind>(call, ray, m);

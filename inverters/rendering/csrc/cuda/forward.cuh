@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kForwardWarps * 32) render_forward(INVID_PARAM
   const auto m = memory_of<Kind, Memory<Kind, false, false>>(call, call.out);
   const int first = blockIdx.x * job.chunk, end = first + job.chunk < job.rays ? first + job.chunk : job.rays;
   for (int i = first + warp_of(); i < end; i += job.warps)
-    render<Kind>(call, m, frame, ray_of(job, job.first_ray + i));
+    render<Kind>(call, m, frame, tiled_ray(job.first_ray + i, job.side));
 }
 
 }  // namespace INVID_ISA

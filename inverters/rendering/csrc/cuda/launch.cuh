@@ -67,18 +67,11 @@ Shape shape_of(const OnDevice &device, const invid_call &call, Kernel kernel, in
   return shape;
 }
 
-// Side of a picture that divides into tiles of 16 x 8, or 0.
-inline int side_of(int rays) {
-  int side = 16;
-  while (int64_t(side) * side < rays) side += 16;
-  return int64_t(side) * side == rays ? side : 0;
-}
-
 inline Job job_of(const invid_call &call) {
   Job job = {};
   job.call = call;
   job.rays = call.rays;
-  job.side = side_of(call.rays);
+  job.side = tiled_side(call.rays);
   job.trained = -1;
   return job;
 }

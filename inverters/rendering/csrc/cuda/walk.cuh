@@ -12,13 +12,6 @@ struct Ray {
   int64_t at;  // among all rays of the call
 };
 
-// The `index`-th ray of a frame; neighbours in a picture share texels.
-INVID_DEVICE int ray_of(const Job &job, int index) {
-  if (!job.side) return index;
-  const int tile = index / 128, within = index % 128, across = job.side / 16;
-  return ((tile / across) * 8 + within / 16) * job.side + (tile % across) * 16 + within % 16;
-}
-
 // Its origin and direction go to m.ray.
 template <class M>
 INVID_DEVICE Ray load_ray(const invid_call &call, int frame, int index, const M &m) {

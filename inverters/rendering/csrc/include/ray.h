@@ -20,6 +20,20 @@ namespace INVID_ISA {
 // Added to every factor of the transmittance, as the released marchers do.
 #define INVID_EPS 1e-10
 
+// Side of a picture that divides into tiles of 16 x 8 rays, row by row in memory; 0 where rays are no such picture.
+INVID_FN int tiled_side(int rays) {
+  int side = 16;
+  while (side < 32768 && side * side < rays) side += 16;
+  return side * side == rays ? side : 0;
+}
+
+// The `index`-th ray of a frame to be taken: tile by tile, as neighbours in both directions share texels.
+INVID_FN int tiled_ray(int index, int side) {
+  if (!side) return index;
+  const int tile = index / 128, within = index % 128, across = side / 16;
+  return ((tile / across) * 8 + within / 16) * side + (tile % across) * 16 + within % 16;
+}
+
 // (column, row) coordinates of each plane.
 struct PlaneAxes {
   int column[3], row[3];

@@ -1,0 +1,175 @@
+"""One step of each stage of In-N-Out with the reference renderer and with the compiled one.
+
+    python -m benchmarks.steps [--preset draft] [--out benchmarks/results/steps.json]
+
+A clip of eight 256 x 256 frames that the bundled generator renders itself, in memory; no video is read. Both
+renderers take turns in one process; medians. The renderer's share is the time of the step's own call to it,
+forward and backward, done again alone, over the time of the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.machine import machine, report
+from inverters import in_n_out, w_space
+from inverters.allocator import keep_freed_memory
+from inverters.base import Inversion, InversionProblem
+from inverters.finetune import SuperresolutionFit
+from inverters.generators.load import load_generator
+from inverters.in_n_out import JointFit
+from inverters.presets import get_preset
+from inverters.rendering import backends
+from inverters.rendering.cameras import default_intrinsics, look_at
+from inverters.rendering.fields import Decoder, Field
+from inverters.rendering.fused import render_rays
+from inverters.synthesis import InversionRenderer
+from inverters.targets import Targets
+from inverters.w_space import CodeFit
+
+FRAMES = 8
+LATE = 10_000
+"""Number of steps of a run, of which those in its second half are timed: all of a stage's parts move then."""
+
+
+class Stages:
+    """The three stages of a preset on one small clip."""
+
+    def __init__(self, preset_name: str, device: str) -> None:
+        generator = load_generator("bundled", device).requires_grad_(False)
+        preset = get_preset(preset_name)
+        rng = torch.Generator().manual_seed(0)
+        cameras = (
+            look_at(torch.linspace(-0.25, 0.25, FRAMES), torch.zeros(FRAMES)),
+            default_intrinsics(FRAMES),
+        )
+        ws = generator.mapping(torch.randn(1, generator.config.z_dim, generator=rng).to(device))
+        with torch.no_grad():
+            images = torch.cat(
+                [
+                    generator.synthesis(ws, *(c[k : k + 1].to(device) for c in cameras)).image
+                    for k in range(FRAMES)
+                ]
+            )
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        problem = InversionProblem(
+            crops=np.ascontiguousarray(pixels),
+            frames=np.arange(FRAMES),
+            cam2world=cameras[0].to(device),
+            intrinsics=cameras[1].to(device),
+            occluder_masks=None,
+        )
+        size = generator.config.neural_rendering_resolution
+        targets = Targets(problem, size, torch.device(device))
+        codes = ws.expand(FRAMES, -1, -1).clone()
+        inversion = Inversion("w+", preset_name, generator.card.fingerprint, problem.frames, codes)
+        self.stages: dict[str, Any] = {
+            "codes": CodeFit(generator, targets, preset.codes, LATE, 0, robust=True),
+            "joint": JointFit(generator, targets, codes, preset.joint, LATE, 0),
+            "super-resolution": SuperresolutionFit(
+                generator, InversionRenderer(generator, inversion), targets, preset.tune, LATE, 0
+            ),
+        }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Milliseconds of one call."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) * 1e3
+
+
+class Recorder:
+    """Stands in for the renderer and keeps what it was last called with."""
+
+    def __init__(self) -> None:
+        self.call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def __call__(self, *words: Any, **named: Any) -> Any:
+        self.call = words, named
+        return render_rays(*words, **named)
+
+    def replay(self) -> None:
+        """The same call alone, forward and backward."""
+        if self.call is None:
+            return
+        words, named = self.call
+        found = render_rays(*(_fresh(w) for w in words), **{k: _fresh(v) for k, v in named.items()})
+        parts = [found.features, found.sample_blend, found.ood_opacity]
+        total = torch.stack([p.sum() for p in parts if p is not None]).sum()
+        if total.requires_grad:
+            total.backward()
+
+
+def _fresh(value: Any) -> Any:
+    """The same values as leaves, wanting gradients where they did."""
+    if isinstance(value, Tensor):
+        return value.detach().requires_grad_(value.requires_grad)
+    if isinstance(value, Field):
+        d = value.decoder
+        weights = (_fresh(t) for t in (d.weight1, d.bias1, d.weight2, d.bias2))
+        return Field(_fresh(value.planes), Decoder(*weights))
+    return value
+
+
+def measure(preset: str, device: str, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Median milliseconds of a step and the renderer's share, by stage and renderer."""
+    stages = Stages(preset, device).stages
+    gathered: dict[str, dict[str, dict[str, list[float]]]] = {
+        stage: {b: {"step": [], "renderer": []} for b in ("reference", device)} for stage in stages
+    }
+    number = LATE // 2
+    for repeat in range(repeats + 1):
+        for name, stage in stages.items():
+            for backend, found in gathered[name].items():
+                recorder = Recorder()
+                with (
+                    backends.using(backend),
+                    mock.patch.object(w_space, "render_rays", recorder),
+                    mock.patch.object(in_n_out, "render_rays", recorder),
+                ):
+                    step = timed(lambda s=stage, n=number + repeat: s.step(n))  # type: ignore[misc]
+                    rendering = timed(recorder.replay)
+                if repeat:
+                    found["step"].append(step)
+                    found["renderer"].append(rendering)
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for name, of_stage in gathered.items():
+        result[name] = {}
+        for backend, found in of_stage.items():
+            step, rendering = (statistics.median(found[k]) for k in ("step", "renderer"))
+            result[name][backend] = {"step_ms": round(step, 1), "renderer_share": round(rendering / step, 3)}
+    return result
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--preset", action="append", help="may be given several times (draft, fast)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=12)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    keep_freed_memory()
+    presets = args.preset or ["draft", "fast"]
+    result: dict[str, Any] = {"machine": machine(), "renderer": backends.picked(args.device)}
+    result["presets"] = {name: measure(name, args.device, args.repeats) for name in presets}
+    report(result, args.out)
+
+
+if __name__ == "__main__":
+    main()
