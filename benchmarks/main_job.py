@@ -4,8 +4,9 @@
 
 Each job has a fresh cache; In-N-Out runs with the compiled renderer and once more with the reference.
 `seconds` is the wall time of the whole command, `stages` what it says of its stages; the second run of
-In-N-Out changes only --edit. Scores are those of `invid score`; `psnr_hidden` and `psnr_hidden_edited` compare
-the crops inside the true occluder with the source before and after the edit, which is to leave it alone.
+In-N-Out changes only --edit. Scores are those of `invid score`; `psnr_hidden` and `psnr_hidden_edited`
+compare the crops inside the true occluder with the source before and after the edit, which is to leave it
+alone.
 """
 
 from __future__ import annotations

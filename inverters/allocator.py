@@ -12,8 +12,8 @@ _KEPT, _LARGEST = 1 << 30, 1 << 28
 def keep_freed_memory() -> bool:
     """Let glibc keep freed blocks for the next step; False where there is no glibc.
 
-    By default it returns blocks of over 32 MB to the system, and every step pays for fetching them page by
-    page: a fifth to a third of a step of super-resolution or of the codes on a CPU.
+    By default it returns large blocks to the system, and every step pays for fetching them page by page, a
+    good part of a step of super-resolution or of the codes on a CPU.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -86,6 +86,12 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
 
 
+def _strides(planes: Tensor) -> tuple[int, ...]:
+    """Of frames, planes, rows and columns of [.,3,R,R,C]; torch leaves those of a single row to chance."""
+    frame, plane, row, column, _ = planes.stride()
+    return (frame, plane, row, column) if planes.shape[3] > 1 else (frame, plane, *[planes.shape[4]] * 2)
+
+
 def _call(fields: list[list[Tensor]], rays: list[Tensor], box_warp: float, flags: int) -> _Call:
     """The description of a call. `fields`: planes [1 or N,3,R,R,C], w1, b1 [1 or N,H], w2, b2 of each."""
     origins, directions, coarse, positions, limits = rays
@@ -115,7 +121,7 @@ def _call(fields: list[list[Tensor]], rays: list[Tensor], box_warp: float, flags
         limits=limits.data_ptr(),
     )
     for place, (planes, w1, b1, w2, b2) in enumerate(fields):
-        frame, plane, row, column, _ = planes.stride()
+        frame, plane, row, column = _strides(planes)
         call.field[place] = _Field(
             planes=planes.data_ptr(),
             frame=frame if len(planes) > 1 else 0,
@@ -252,8 +258,8 @@ def render_backward(
         for name, tensor in zip(names, of_field, strict=True):
             setattr(call.field[place], name, _pointer(tensor))
         if of_field[0].numel():
-            strides = of_field[0].stride()
-            for name, stride in zip(("v_frame", "v_plane", "v_row", "v_column"), strides, strict=False):
+            strides = _strides(of_field[0])
+            for name, stride in zip(("v_frame", "v_plane", "v_row", "v_column"), strides, strict=True):
                 setattr(call.field[place], name, stride)
     call.v_origins, call.v_directions = (_pointer(t) for t in found[-1])
     _run(call, True, rays[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,11 @@ import torch
 
 from inverters.errors import RendererError
 from inverters.rendering import backends
-from tests.inverters.rendering.cuda.cases import (
-    CASES,
-    Case,
-    Results,
-    differences,
-    failures,
-    make_inputs,
-    render,
-)
+from tests.inverters.rendering.cases import CASES, Case, Scene, compared, differences, failures
 from tests.inverters.rendering.cuda.emulated import SOURCES, EmulatedLibrary, build
 
 _compiler = shutil.which("g++")
+NAMED = {case.name: case for case in CASES}
 
 
 @pytest.fixture(scope="module")
@@ -43,58 +35,50 @@ def as_cpu(emulated: EmulatedLibrary, monkeypatch: pytest.MonkeyPatch) -> Iterat
     torch.use_deterministic_algorithms(False)
 
 
-def _expected(case: Case) -> Results:
-    return render(case, make_inputs(case), "reference", "cpu", torch.float64)
-
-
-def _found(case: Case) -> Results:
-    return render(case, make_inputs(case), "cpu", "cpu", torch.float32)
-
-
 def test_the_emulator_fails_threads_that_part_company(emulated: EmulatedLibrary) -> None:
     assert emulated.raw.invid_emulator_self_test() == 0
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_equals_the_reference(case: Case, as_cpu: EmulatedLibrary) -> None:
-    assert not failures(differences(_found(case), _expected(case)))
+    assert not failures(compared(case, "cpu"), "fp32")
 
 
-@pytest.mark.parametrize("case", CASES[2:5], ids=lambda case: case.name)
-def test_does_not_depend_on_which_thread_comes_first(case: Case, as_cpu: EmulatedLibrary) -> None:
-    first = _found(case)
+@pytest.mark.parametrize("name", ["two fields", "sum", "white"])
+def test_does_not_depend_on_which_thread_comes_first(name: str, as_cpu: EmulatedLibrary) -> None:
+    scene = Scene(NAMED[name])
+    first = scene.run("cpu", torch.float32)
     as_cpu.raw.invid_emulator_reverse(1)
-    second = _found(case)
-    for name, tensor in first[0].items():
-        assert tensor.equal(second[0][name]), name
-    assert not failures(differences(second, _expected(case)))
+    second = scene.run("cpu", torch.float32)
+    assert all(tensor.equal(second[0][key]) for key, tensor in first[0].items())
+    assert not failures(differences(second, scene.run("reference")), "fp32")
 
 
-@pytest.mark.parametrize("case", [CASES[2], CASES[4], CASES[11]], ids=lambda case: case.name)
-def test_deterministic_gradients_are_the_same_in_every_run(case: Case, as_cpu: EmulatedLibrary) -> None:
+@pytest.mark.parametrize("name", ["two fields", "white", "only rays"])
+def test_deterministic_gradients_are_the_same_in_every_run(name: str, as_cpu: EmulatedLibrary) -> None:
+    scene = Scene(NAMED[name])
     torch.use_deterministic_algorithms(True)
-    first = _found(case)
+    first = scene.run("cpu", torch.float32)
     as_cpu.raw.invid_emulator_reverse(1)
-    second = _found(case)
-    for place in (0, 1):
-        for name, tensor in first[place].items():
-            assert tensor.equal(second[place][name]), name
-    assert not failures(differences(first, _expected(case)))
+    second = scene.run("cpu", torch.float32)
+    for one, other in zip(first, second, strict=True):
+        assert all(tensor.equal(other[key]) for key, tensor in one.items())
+    assert not failures(differences(first, scene.run("reference")), "fp32")
 
 
-@pytest.mark.parametrize("case", CASES[1:3], ids=lambda case: case.name)
+@pytest.mark.parametrize("name", ["one field, frames", "two fields"])
 def test_tensor_cores_are_near_the_reference(
-    case: Case, as_cpu: EmulatedLibrary, monkeypatch: pytest.MonkeyPatch
+    name: str, as_cpu: EmulatedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "_precision", "tf32")
-    distances = differences(_found(case), _expected(case))
+    distances = compared(NAMED[name], "cpu")
     assert not failures(distances, "tf32")
-    assert failures(distances), "as near as single precision: tensor cores were not asked"
+    assert failures(distances, "fp32"), "as near as single precision: tensor cores were not asked"
 
 
 def test_refuses_what_does_not_fit(as_cpu: EmulatedLibrary) -> None:
     with pytest.raises(RendererError, match="does not know this call"):
-        _found(replace(CASES[0], coarse=20000, rays=(1, 1)))
+        Scene(Case(coarse=20000, size=(1, 1))).run("cpu", torch.float32)
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
