@@ -171,7 +171,7 @@ def test_no_rays_give_empty_results_and_no_gradient() -> None:
 
 
 def test_strided_inputs() -> None:
-    scene = Scene(Case(frames=2, two=True, own_planes=True))
+    scene = Scene(Case(frames=2, two=True, own_planes=(True, False)))
     plain = scene.run("cpu")
     leaves = scene.leaves
     leaves[0] = torch.cat([leaves[0]] * 2, 2)[:, :, :32]  # channels of a larger tensor
@@ -182,6 +182,7 @@ def test_strided_inputs() -> None:
     strided = scene.run("cpu")
     assert all(torch.equal(strided[0][name], plain[0][name]) for name in plain[0])
     assert all(torch.equal(strided[1][name], plain[1][name]) for name in strided[1])
+    assert torch.equal(scene.render(leaves, "cpu").features, plain[0]["features"])  # not copied before
 
 
 def test_channels_last_planes_are_read_where_they_lie() -> None:
