@@ -24,9 +24,13 @@ class Backward {
     int64_t planes = 0, w1 = 0, b1 = 0, w2 = 0, b2 = 0;
   };
 
+  // Most memory for the threads' own sums of gradients; with large planes, fewer threads work.
+  static constexpr int64_t kMostSums = int64_t(1) << 30;
+
   Walk walk_;
   const invid_call &call_;
   Extent extent_[2];  // of one frame
+  int threads_;
   bool trained_[2], wanted_[2];  // the decoder's gradients; any of the field's
   bool rays_;
   char *blocks_ = nullptr;
@@ -42,6 +46,10 @@ class Backward {
       if (trained_[f]) extent_[f] = {extent_[f].planes, H * C, H, int64_t(field.outputs) * H, field.outputs};
       wanted_[f] = trained_[f] || field.v_planes || rays_;
     }
+    int64_t sums = 1;
+    for (int f = 0; f < walk_.fields; f++) sums += extent_[f].planes * int64_t(sizeof(T));
+    const int64_t most = 1 + kMostSums / sums, pieces = 1 + (call.rays - 1) / kPiece;
+    threads_ = int(smaller(smaller(most, pieces), int64_t(call.threads)));
   }
   ~Backward() { free(blocks_); }
 
@@ -52,10 +60,10 @@ class Backward {
     lay_out(counted, work, sums);
     block_bytes_ = (counted.used() + 4095) / 4096 * 4096;
     void *found;
-    if (posix_memalign(&found, 4096, block_bytes_ * call_.threads)) return INVID_NO_MEMORY;
+    if (posix_memalign(&found, 4096, block_bytes_ * threads_)) return INVID_NO_MEMORY;
     blocks_ = static_cast<char *>(found);
     const auto thread = [](void *self, int t, Barrier &barrier) { static_cast<Backward *>(self)->work(t, barrier); };
-    return run_team(call_.threads, thread, this) ? INVID_OK : INVID_NO_MEMORY;
+    return run_team(threads_, thread, this) ? INVID_OK : INVID_NO_MEMORY;
   }
 
  private:
@@ -88,7 +96,7 @@ class Backward {
     for (int frame = 0; frame < call_.frames; frame++) {
       Sums into[2];
       for (int f = 0; f < walk_.fields; f++) into[f] = thread == 0 ? given(f, frame) : own[f];
-      for (int first = thread * kPiece; first < call_.rays; first += call_.threads * kPiece)
+      for (int first = thread * kPiece; first < call_.rays; first += threads_ * kPiece)
         for (int index = first; index < call_.rays && index < first + kPiece; index++) {
           const int ray = tiled_ray(index, side);
           if (call_.v.ood_features)
@@ -113,9 +121,9 @@ class Backward {
     bool any = false;
     for (int f = 0; f < walk_.fields; f++)
       any = any || last || (extent_[f].planes && call_.field[f].frame) || (extent_[f].b1 && call_.field[f].b1_frame);
-    if (!any || call_.threads == 1) return;
+    if (!any || threads_ == 1) return;
     barrier.wait();
-    for (int other = 1; other < call_.threads; other++) {
+    for (int other = 1; other < threads_; other++) {
       Arena arena(blocks_ + other * block_bytes_);
       Work skipped;
       Sums from[2];
@@ -125,7 +133,10 @@ class Backward {
         const Extent &e = extent_[f];
         if (last || call_.field[f].frame) add(to.planes, from[f].planes, e.planes, thread);
         if (last || call_.field[f].b1_frame) add(to.b1, from[f].b1, e.b1, thread);
-        if (last) add(to.w1, from[f].w1, e.w1, thread), add(to.w2, from[f].w2, e.w2, thread), add(to.b2, from[f].b2, e.b2, thread);
+        if (!last) continue;
+        add(to.w1, from[f].w1, e.w1, thread);
+        add(to.w2, from[f].w2, e.w2, thread);
+        add(to.b2, from[f].b2, e.b2, thread);
       }
     }
     barrier.wait();
@@ -133,10 +144,12 @@ class Backward {
 
   // to += from, and from = 0, for this thread's part.
   void add(T *to, T *from, int64_t count, int thread) const {
-    const int64_t share = (count + call_.threads - 1) / call_.threads;
+    const int64_t share = (count + threads_ - 1) / threads_;
     const int64_t end = share * (thread + 1) < count ? share * (thread + 1) : count;
     for (int64_t i = share * thread; i < end; i++) to[i] += from[i], from[i] = 0;
   }
+
+  static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
   static T read(const void *array, int64_t at) { return array ? static_cast<const T *>(array)[at] : T(0); }
 
@@ -378,7 +391,8 @@ class Backward {
   }
 
   // Gradient of a ray through the place of one of its samples; the sample's depth is held.
-  void point_backward(const FieldWork &field, int f, int frame, int row, int s, T depth, T *v_origin, T *v_direction) const {
+  void point_backward(const FieldWork &field, int f, int frame, int row, int s, T depth, T *v_origin,
+                      T *v_direction) const {
     const invid_field &of = call_.field[f];
     const T *planes = walk_.planes_of(f, frame), *gradient = field.v_features + int64_t(row) * C;
     const Tap<T> *taps = field.taps + 3 * s;

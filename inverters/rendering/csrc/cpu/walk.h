@@ -175,7 +175,9 @@ struct Walk {
   }
 
   // Rows of the first layer's bias and texels of a frame.
-  const T *bias_of(int f, int frame) const { return static_cast<const T *>(call.field[f].b1) + frame * call.field[f].b1_frame; }
+  const T *bias_of(int f, int frame) const {
+    return static_cast<const T *>(call.field[f].b1) + frame * call.field[f].b1_frame;
+  }
   const T *planes_of(int f, int frame) const {
     return static_cast<const T *>(call.field[f].planes) + frame * call.field[f].frame;
   }
@@ -184,7 +186,8 @@ struct Walk {
   template <bool kSlopes, bool kAlone>
   void follow(Work &w, int frame, int ray) const {
     const int64_t at = (int64_t(frame) * call.rays + ray) * 3;
-    const T *origin = static_cast<const T *>(call.origins) + at, *direction = static_cast<const T *>(call.directions) + at;
+    const T *origin = static_cast<const T *>(call.origins) + at;
+    const T *direction = static_cast<const T *>(call.directions) + at;
     const T *coarse = static_cast<const T *>(call.coarse_depths) + frame * call.coarse_frame + ray * call.coarse_ray;
     memcpy(w.evaluated, coarse, call.coarse * sizeof(T));
     evaluate<kSlopes>(w, frame, origin, direction, 0, call.coarse);
@@ -267,11 +270,13 @@ struct Walk {
   }
 
   // The mean of the three planes' bilinear lookups.
-  INVID_INLINE void gather(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes, T *out) {
+  INVID_INLINE void gather(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes,
+                           T *out) {
     V mean[C / W] = {};
     for (int p = 0; p < 3; p++) {
       const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
-      const T *low = planes + p * field.plane + row.low * field.row, *high = planes + p * field.plane + row.high * field.row;
+      const T *plane = planes + p * field.plane;
+      const T *low = plane + row.low * field.row, *high = plane + row.high * field.row;
       const T a = row.at_low * column.at_low, b = row.at_low * column.at_high;
       const T c = row.at_high * column.at_low, d = row.at_high * column.at_high;
       const T *at_a = low + column.low * field.column, *at_b = low + column.high * field.column;
@@ -305,10 +310,11 @@ struct Walk {
       }
     }
     if (second)
-      for (int k = 0; k < intervals; k += W) S::store(w.middle + k, (S::load(w.blend + k) + S::load(w.blend + k + 1)) / 2);
+      for (int k = 0; k < intervals; k += W)
+        S::store(w.middle + k, (S::load(w.blend + k) + S::load(w.blend + k + 1)) / 2);
     const int o = second ? 1 : 0;
-    composite<T>(intervals, second, sum, w.line[0].optical, w.line[0].clear, w.line[o].optical, w.line[o].clear, w.middle,
-                 w.passed, w.line[0].weight, w.line[o].weight, [](T x) { return T(__builtin_exp(x)); });
+    composite<T>(intervals, second, sum, w.line[0].optical, w.line[0].clear, w.line[o].optical, w.line[o].clear,
+                 w.middle, w.passed, w.line[0].weight, w.line[o].weight, [](T x) { return T(__builtin_exp(x)); });
   }
 
   // Colours of the rows [rows,H] of a field: hand(row, vector, colours in about [0,1]).
