@@ -131,7 +131,11 @@ class _Activation(torch.autograd.Function):
         wants_x, wants_gain, wants_shift, _ = ctx.needs_input_grad
         v_x = v_sum * gain if wants_x else None
         v_shift = v_sum.sum_to_size(ctx.shift_shape) if wants_shift else None
-        v_gain = v_sum.mul_(x).sum((2, 3), keepdim=True) if wants_gain else None
+        # In place, unless the gradient of the shift is that very tensor.
+        v_gain = None
+        if wants_gain:
+            product = v_sum * x if v_shift is v_sum else v_sum.mul_(x)
+            v_gain = product.sum((2, 3), keepdim=True)
         return v_x, v_gain, v_shift, None
 
 

@@ -11,6 +11,7 @@ from inverters.generators.layers import (
     FullyConnected,
     SynthesisLayer,
     ToRGB,
+    _Activation,
     demodulation,
     fir_taps,
     modulated_conv,
@@ -90,3 +91,26 @@ def test_to_rgb_is_linear_in_its_input_and_clamped() -> None:
     x, w = torch.randn(1, 4, 2, 2) * 1e-3, torch.randn(1, 6)
     assert torch.allclose(layer(2 * x, w), 2 * layer(x, w), atol=1e-6)
     assert layer(1e6 * x, w).abs().max() == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (4, 5, 5), (3, 4, 5, 5)])
+@pytest.mark.parametrize("clamp", [None, 0.7, 100.0])
+def test_gradients_of_the_activation(shape: tuple[int, ...], clamp: float | None) -> None:
+    leaves = [t.requires_grad_() for t in (normal(3, 4, 5, 5), normal(3, 4, 1, 1), normal(*shape))]
+
+    def plain(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        y = F.leaky_relu(gain * x + shift, 0.2)
+        return y if clamp is None else y.clamp(-clamp, clamp)
+
+    def ours(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        return _Activation.apply(x, gain, shift, clamp)
+
+    assert torch.allclose(ours(*leaves), plain(*leaves))
+    assert torch.autograd.gradcheck(ours, leaves)
+    # Each gradient is the same whichever others are wanted.
+    weight = normal(3, 4, 5, 5)
+    for k, leaf in enumerate(leaves):
+        alone = [t.detach().requires_grad_(place == k) for place, t in enumerate(leaves)]
+        (found,) = torch.autograd.grad((ours(*alone) * weight).sum(), alone[k])
+        (want,) = torch.autograd.grad((plain(*leaves) * weight).sum(), leaf)
+        assert torch.allclose(found, want)

@@ -185,6 +185,18 @@ def test_strided_inputs() -> None:
     assert torch.equal(scene.render(leaves, "cpu").features, plain[0]["features"])  # not copied before
 
 
+def test_frames_of_expanded_planes_have_gradients_of_their_own() -> None:
+    scene = Scene(Case(frames=3, own_planes=(False, False), two=True))
+    found: dict[str, list[Tensor]] = {}
+    for backend in ("cpu", "reference"):
+        leaves = [t.clone().requires_grad_() for t in scene.leaves]
+        expanded = leaves[0].expand(3, -1, -1, -1, -1)
+        features = scene.render([expanded, *leaves[1:]], backend).features
+        found[backend] = list(torch.autograd.grad(features.square().sum(), [expanded, leaves[0], leaves[5]]))
+    for ours, want in zip(found["cpu"], found["reference"], strict=True):
+        assert distance(ours, want) < 1e-10
+
+
 def test_channels_last_planes_are_read_where_they_lie() -> None:
     """What lies as the kernel wants it is not copied; its gradient lies the same way."""
     texels = torch.randn(1, 3, 16, 16, 32, dtype=torch.float64, requires_grad=True)
