@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .venv/.installed: pyproject.toml setup.py constraints.txt $(wildcard inverters/rendering/csrc/*/*)
 	@command -v $(PYTHON) >/dev/null || { echo "invid: $(PYTHON) not found; install Python 3.11 or run make PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
-	@echo "installing (about 2 minutes and 7 GB the first time)"
+	@echo "installing (some minutes and 7 GB the first time; compiling for CUDA, where nvcc is, takes longest)"
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 

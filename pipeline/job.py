@@ -26,6 +26,7 @@ from pipeline.stages import edit as edit_stage
 from pipeline.stages import finetune as finetune_stage
 from pipeline.stages import invert as invert_stage
 from pipeline.stages import track as track_stage
+from pipeline.validate import device_of
 from storage import (
     CacheDamagedError,
     StageCache,
@@ -160,11 +161,7 @@ class Job:
     @cached_property
     def device(self) -> str:
         """The device that the generator runs on."""
-        import torch
-
-        if self.settings.device != "auto":
-            return self.settings.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return device_of(self.settings.device)
 
     @cached_property
     def generator(self) -> Any:

@@ -120,17 +120,23 @@ def _check_method(settings: Settings) -> None:
         )
 
 
-def _check_renderer(renderer: str, device: str) -> None:
-    """A renderer named outright must be there, and for the device."""
+def device_of(name: str) -> str:
+    """The device that a job runs on: `name`, or the best there is for "auto"."""
     import torch
 
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_renderer(renderer: str, device: str) -> None:
+    """A renderer named outright must be there, and for the device."""
     from inverters.rendering import backends
 
     _known("renderer", renderer, backends.BACKENDS)
     if renderer in ("auto", "reference"):
         return
-    kind = device.partition(":")[0]
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind
+    kind = device_of(device).partition(":")[0]
     if renderer != kind:
         raise UserError(f"--renderer {renderer} cannot render on {kind}; use --renderer auto")
     if isinstance(found := backends.library(renderer), str):
@@ -139,8 +145,5 @@ def _check_renderer(renderer: str, device: str) -> None:
 
 def with_default_preset(settings: Settings) -> Settings:
     """The settings with a preset that suits the device: `draft` on a CPU, `fast` on CUDA."""
-    import torch
-
-    device = settings.device
-    on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    return replace(settings, invert=replace(settings.invert, preset="fast" if on_cuda else "draft"))
+    preset = "fast" if device_of(settings.device).startswith("cuda") else "draft"
+    return replace(settings, invert=replace(settings.invert, preset=preset))

@@ -203,19 +203,17 @@ def _(
     return list(_empty_outputs(rays[0], rays[2], rays[3], len(field[3]) - 1, bool(ood), wanted))
 
 
-def _empty_gradients(
-    fields: list[list[Tensor]], origins: Tensor, needs: list[int], make: Any
-) -> list[list[Tensor]]:
-    """Gradients of each field (planes dense [.,3,R,R,C]) and of the rays; [0] where none is needed.
+def _empty_gradients(fields: list[list[Tensor]], origins: Tensor, needs: list[int]) -> list[list[Tensor]]:
+    """Zeros for the gradients of each field and of the rays, shaped as they are; [0] where none is needed.
 
     `needs`: for each field 1 (planes) + 2 (decoder), then 1 for the rays.
     """
     nothing = origins.new_empty(0)
     found = []
     for need, (planes, *weights) in zip(needs[:-1], fields, strict=True):
-        decoder = [make(w.shape, w) if need & 2 else nothing.clone() for w in weights]
+        decoder = [_zeros(w.shape, w) if need & 2 else nothing.clone() for w in weights]
         found.append([_zero_planes(planes) if need & 1 else nothing.clone(), *decoder])
-    rays = [make(origins.shape, origins) if needs[-1] else nothing.clone() for _ in range(2)]
+    rays = [_zeros(origins.shape, origins) if needs[-1] else nothing.clone() for _ in range(2)]
     return [*found, rays]
 
 
@@ -249,7 +247,7 @@ def render_backward(
     Gives the gradients of `field`, `ood`, origins and directions, empty where not needed.
     """
     fields = [field, ood] if ood else [field]
-    found = _empty_gradients(fields, rays[0], needs, _zeros)
+    found = _empty_gradients(fields, rays[0], needs)
     call = _call(fields, rays, box_warp, flags)
     dense = [g.contiguous() for g in grads]
     call.v = _Outputs(*map(_pointer, dense))
@@ -267,17 +265,10 @@ def render_backward(
 
 
 @render_backward.register_fake
-def _(
-    field: list[Tensor],
-    ood: list[Tensor],
-    rays: list[Tensor],
-    grads: list[Tensor],
-    box_warp: float,
-    flags: int,
-    needs: list[int],
-) -> list[Tensor]:
+def _(*inputs: Any) -> list[Tensor]:
+    field, ood, rays, *_, needs = inputs
     fields = [field, ood] if ood else [field]
-    return [t for group in _empty_gradients(fields, rays[0], needs, _zeros) for t in group]
+    return [t for group in _empty_gradients(fields, rays[0], needs) for t in group]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:

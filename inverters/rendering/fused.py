@@ -28,8 +28,7 @@ def render_rays(
 ) -> RayResult:
     """Render rays through one field or two (EG3D section 4 of its paper; In-N-Out equations 2 to 4).
 
-    As `reference.render_rays`, which says what is computed. Differentiable in planes, decoders and rays, not
-    in depths of samples.
+    Differentiable in planes, decoders and rays, not in depths of samples.
 
     Args:
         field: the generator's; origins, directions: [N,R,3] with unit directions.

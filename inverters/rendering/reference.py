@@ -60,14 +60,9 @@ def render_rays(
     want_ood_features: bool = False,
     chunk: int | None = None,
 ) -> RayResult:
-    """Render rays through one field or two (EG3D section 4 of its paper; In-N-Out equations 2 to 4).
+    """What `fused.render_rays` must equal, with its arguments, in any floating precision.
 
     Args:
-        field: the generator's; origins, directions: [N,R,3] with unit directions.
-        ood: a second field over the same samples, whose decoder also says how much of it is seen.
-        transmittance: see `marching.composite_weights`.
-        want_samples: also give weights, depths and blends of samples.
-        want_ood_features: also render the OOD field alone.
         chunk: rays at a time; None: pieces that suit the device. The result does not depend on it, because
             random draws are made before.
     Returns:

@@ -15,6 +15,7 @@ class Backward {
   typedef typename Walk::FieldWork FieldWork;
   static constexpr int C = Walk::kChannels, H = Walk::kHidden, K = Walk::kColours, KP = Walk::KP;
   static constexpr int W = Walk::kWidth, kVectors = Walk::kVectors;
+  typedef Lookup<S, T, C> Texels;
 
   // Sums of one field's gradients. The first thread adds to the caller's arrays, the others to their own.
   struct Sums {
@@ -170,12 +171,18 @@ class Backward {
     T v_origin[3] = {}, v_direction[3] = {};
     for (int f = 0; f < walk_.fields; f++) {
       if (!wanted_[f]) continue;
+      const invid_field &field = call_.field[f];
       scalars_backward(w, f, at);
       const int count = decoder_backward<kAlone>(w.field[f], f, into[f], v_features, v_alone);
       for (int row = 0; row < count; row++) {
         const int s = w.field[f].sample[row];
-        if (into[f].planes && extent_[f].planes) scatter(w.field[f], f, row, s, into[f].planes);
-        if (rays_) point_backward(w.field[f], f, frame, row, s, w.evaluated[s], v_origin, v_direction);
+        const Tap<T> *taps = w.field[f].taps + 3 * s;
+        const T *v_sample = w.field[f].v_features + int64_t(row) * C;
+        if (extent_[f].planes) Texels::scatter(field, taps, walk_.axes, v_sample, into[f].planes);
+        if (!rays_) continue;
+        T v_point[3] = {};  // the sample's depth is held
+        Texels::place_backward(field, walk_.planes_of(f, frame), taps, walk_.axes, call_.box_warp, v_sample, v_point);
+        for (int x = 0; x < 3; x++) v_origin[x] += v_point[x], v_direction[x] += v_point[x] * w.evaluated[s];
       }
     }
     if (rays_)
@@ -368,54 +375,6 @@ class Backward {
     const auto first = added(into.w1);
     multiply<S, C>(H, count, field.v_hidden, 1, H, field.rows_features, C, zero,
                    [&](int row, int column, V x) __attribute__((always_inline)) { first(row, column, x, C); });
-  }
-
-  // Adds the gradient of one sample's mean feature to the 12 texels that it was read from.
-  void scatter(const FieldWork &field, int f, int row, int s, T *into) const {
-    const invid_field &of = call_.field[f];
-    const Tap<T> *taps = field.taps + 3 * s;
-    V gradient[C / W];
-    for (int v = 0; v < C / W; v++) gradient[v] = S::load(field.v_features + int64_t(row) * C + v * W);
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &across = taps[walk_.axes.column[p]], &down = taps[walk_.axes.row[p]];
-      T *low = into + p * of.v_plane + down.low * of.v_row, *high = into + p * of.v_plane + down.high * of.v_row;
-      accumulate(low + across.low * of.v_column, gradient, down.at_low * across.at_low);
-      accumulate(low + across.high * of.v_column, gradient, down.at_low * across.at_high);
-      accumulate(high + across.low * of.v_column, gradient, down.at_high * across.at_low);
-      accumulate(high + across.high * of.v_column, gradient, down.at_high * across.at_high);
-    }
-  }
-
-  INVID_INLINE void accumulate(T *at, const V *gradient, T share) {
-    for (int v = 0; v < C / W; v++) S::store(at + v * W, S::load(at + v * W) + gradient[v] * share);
-  }
-
-  // Gradient of a ray through the place of one of its samples; the sample's depth is held.
-  void point_backward(const FieldWork &field, int f, int frame, int row, int s, T depth, T *v_origin,
-                      T *v_direction) const {
-    const invid_field &of = call_.field[f];
-    const T *planes = walk_.planes_of(f, frame), *gradient = field.v_features + int64_t(row) * C;
-    const Tap<T> *taps = field.taps + 3 * s;
-    const T texels = T(of.resolution / call_.box_warp);  // a world unit, in texels
-    T v_point[3] = {};
-    for (int p = 0; p < 3; p++) {
-      const int x = walk_.axes.column[p], y = walk_.axes.row[p];
-      const Tap<T> &across = taps[x], &down = taps[y];
-      const T *low = planes + p * of.plane + down.low * of.row, *high = planes + p * of.plane + down.high * of.row;
-      const T a = dot(gradient, low + across.low * of.column), b = dot(gradient, low + across.high * of.column);
-      const T c = dot(gradient, high + across.low * of.column), d = dot(gradient, high + across.high * of.column);
-      v_point[x] += texels * (down.at_low * (across.slope_low * a + across.slope_high * b) +
-                              down.at_high * (across.slope_low * c + across.slope_high * d));
-      v_point[y] += texels * (across.at_low * (down.slope_low * a + down.slope_high * c) +
-                              across.at_high * (down.slope_low * b + down.slope_high * d));
-    }
-    for (int x = 0; x < 3; x++) v_origin[x] += v_point[x], v_direction[x] += v_point[x] * depth;
-  }
-
-  static T dot(const T *a, const T *b) {
-    V sum{};
-    for (int v = 0; v < C; v += W) sum += S::load(a + v) * S::load(b + v);
-    return S::sum(sum);
   }
 };
 

@@ -24,6 +24,8 @@ struct Count {
 
 #include "simd.h"
 
+#include "lookup.h"
+
 // Rays that a thread takes at a time; thread t takes pieces t, t + threads, ...: the same ones in every run.
 constexpr int kPiece = 8;
 
@@ -219,8 +221,8 @@ struct Walk {
         for (int x = 0; x < 3; x++)
           work.taps[3 * s + x] = tap_at(origin[x] + w.evaluated[s] * direction[x], warp, field.resolution);
       for (int s = from; s < to; s++) {
-        if (s + kAhead < to) prefetch(field, planes, work.taps + 3 * (s + kAhead), axes);
-        gather(field, planes, work.taps + 3 * s, axes, work.features + int64_t(s) * C);
+        if (s + kAhead < to) Lookup<S, T, C>::prefetch(field, planes, work.taps + 3 * (s + kAhead), axes);
+        Lookup<S, T, C>::gather(field, planes, work.taps + 3 * s, axes, work.features + int64_t(s) * C);
       }
       T *hidden = work.hidden + int64_t(from) * H, *slope = kSlopes ? work.slope + int64_t(from) * H : nullptr;
       multiply<S, H>(
@@ -255,37 +257,6 @@ struct Walk {
         }
       }
     }
-  }
-
-  // Asks for the texels of a lookup that is to come.
-  INVID_INLINE void prefetch(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes) {
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
-      for (const int64_t at : {row.low * field.row, row.high * field.row}) {
-        const T *line = planes + p * field.plane + at;
-        for (const int64_t texel : {column.low * field.column, column.high * field.column})
-          for (int c = 0; c < C; c += 64 / int(sizeof(T))) __builtin_prefetch(line + texel + c);
-      }
-    }
-  }
-
-  // The mean of the three planes' bilinear lookups.
-  INVID_INLINE void gather(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes,
-                           T *out) {
-    V mean[C / W] = {};
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
-      const T *plane = planes + p * field.plane;
-      const T *low = plane + row.low * field.row, *high = plane + row.high * field.row;
-      const T a = row.at_low * column.at_low, b = row.at_low * column.at_high;
-      const T c = row.at_high * column.at_low, d = row.at_high * column.at_high;
-      const T *at_a = low + column.low * field.column, *at_b = low + column.high * field.column;
-      const T *at_c = high + column.low * field.column, *at_d = high + column.high * field.column;
-      for (int v = 0; v < C / W; v++)
-        mean[v] += (a * S::load(at_a + v * W) + b * S::load(at_b + v * W)) +
-                   (c * S::load(at_c + v * W) + d * S::load(at_d + v * W));
-    }
-    for (int v = 0; v < C / W; v++) S::store(out + v * W, mean[v] * T(1.0 / 3));
   }
 
   // Weights of the first `count` samples in the order w.order.
