@@ -91,7 +91,9 @@ def _tensors(field: Field) -> list[Tensor]:
     """Planes [.,3,R,R,C], a texel's channels side by side (free where they already lie so), and weights."""
     decoder = field.decoder
     planes = _dense_last(field.planes.permute(0, 1, 3, 4, 2))
-    if 0 in planes.stride():  # expanded: each frame's gradient needs a place of its own
+    _, _, *within, _ = planes.stride()
+    # Expanded: each frame's gradient needs a place of its own. Wide apart: offsets in a plane have 32 bits.
+    if 0 in planes.stride() or max(within) * planes.shape[2] >= 2**30:
         planes = planes.contiguous()
     bias1 = decoder.bias1 if decoder.bias1.ndim == 2 else decoder.bias1[None]
     weights = (decoder.weight1, bias1, decoder.weight2, decoder.bias2)

@@ -58,6 +58,8 @@ class Case:
     density_bias: float = 0.0
     density_gain: float = 1.0
     ood_density_bias: float = 0.0
+    hidden_gain: float = 1.0
+    """Of what enters a hidden unit: 4 lets them saturate on both sides."""
     blend_bias: float = 0.0
     drawn: bool = False
     """Depths and positions drawn at random, the positions in no order."""
@@ -87,6 +89,8 @@ CASES = [
     Case("both solid", density_bias=1e4, two=True, ood_density_bias=1e4),
     Case("both solid, sum", density_bias=40, two=True, ood_density_bias=40, transmittance="sum"),
     Case("surfaces", density_gain=200.0, two=True, coarse=24, fine=24, colours=32),
+    Case("hidden units far out", two=True, hidden_gain=4.0, colours=32),
+    Case("hidden units near zero", two=True, hidden_gain=1e-3),
     Case("blend of zero", two=True, blend_bias=-1e3, alone=True),
     Case("blend of one", two=True, blend_bias=1e3),
     Case("equal depths", two=True, sampling={"ray_start": 2.7, "ray_end": 2.7}),
@@ -108,9 +112,9 @@ class Scene:
             last[0] += density
             return [
                 normal(frames, 3, CHANNELS, side, side),
-                normal(HIDDEN, CHANNELS, scale=0.5),
-                normal(*((biases, HIDDEN) if biases else (HIDDEN,)), scale=0.3),
-                normal(outputs, HIDDEN, scale=0.3),
+                normal(HIDDEN, CHANNELS, scale=0.5 * case.hidden_gain),
+                normal(*((biases, HIDDEN) if biases else (HIDDEN,)), scale=0.3 * case.hidden_gain),
+                normal(outputs, HIDDEN, scale=0.3 / case.hidden_gain),
                 last,
             ]
 

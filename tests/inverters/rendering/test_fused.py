@@ -156,6 +156,20 @@ def test_samples_exactly_on_the_borders_of_texels(dtype: torch.dtype) -> None:
         assert distance(found.detach().double(), want.detach()) < limit
 
 
+def test_what_is_not_a_number_is_not_hidden(isa: str) -> None:
+    """A texel that is not a number shows in the rays that meet it and in no others."""
+    scene = Scene(Case(planes=8, size=(6, 6), two=True))
+    scene.leaves[0][0, 0, 5, 4, 4] = float("nan")
+    scene.leaves[0][0, 1, 7, 1, 6] = float("inf")
+    seen = [
+        scene.render([t.to(d) for t in scene.leaves], b)
+        for b, d in (("cpu", torch.float32), ("reference", torch.float64))
+    ]
+    ours, theirs = (torch.isfinite(s.features).all(-1) for s in seen)
+    assert torch.equal(ours, theirs)
+    assert 0 < int(ours.sum()) < ours.numel()
+
+
 def test_no_rays_give_empty_results_and_no_gradient() -> None:
     scene = Scene(Case(two=True, alone=True))
     scene.leaves[-2:] = [t[:, :0] for t in scene.leaves[-2:]]

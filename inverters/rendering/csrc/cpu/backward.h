@@ -15,7 +15,7 @@ class Backward {
   typedef typename Walk::FieldWork FieldWork;
   static constexpr int C = Walk::kChannels, H = Walk::kHidden, K = Walk::kColours, KP = Walk::KP;
   static constexpr int W = Walk::kWidth, kVectors = Walk::kVectors;
-  typedef Lookup<S, T, C> Texels;
+  typedef typename Walk::Texels Texels;
 
   // Sums of one field's gradients. The first thread adds to the caller's arrays, the others to their own.
   struct Sums {
@@ -168,21 +168,23 @@ class Backward {
     }
     for (int f = 0; f < walk_.fields; f++) recall_colours<kAlone>(w, f, v_features, v_alone);
     weights_backward<kAlone>(w, at, v_opacity);
+    const T *origin = static_cast<const T *>(call_.origins) + at * 3;
+    const T *direction = static_cast<const T *>(call_.directions) + at * 3;
     T v_origin[3] = {}, v_direction[3] = {};
     for (int f = 0; f < walk_.fields; f++) {
       if (!wanted_[f]) continue;
       const invid_field &field = call_.field[f];
       scalars_backward(w, f, at);
       const int count = decoder_backward<kAlone>(w.field[f], f, into[f], v_features, v_alone);
-      for (int row = 0; row < count; row++) {
-        const int s = w.field[f].sample[row];
-        const Tap<T> *taps = w.field[f].taps + 3 * s;
-        const T *v_sample = w.field[f].v_features + int64_t(row) * C;
-        if (extent_[f].planes) Texels::scatter(field, taps, walk_.axes, v_sample, into[f].planes);
-        if (!rays_) continue;
-        T v_point[3] = {};  // the sample's depth is held
-        Texels::place_backward(field, walk_.planes_of(f, frame), taps, walk_.axes, call_.box_warp, v_sample, v_point);
-        for (int x = 0; x < 3; x++) v_origin[x] += v_point[x], v_direction[x] += v_point[x] * w.evaluated[s];
+      if (extent_[f].planes) scatter(w, w.field[f], field, count, origin, direction, into[f].planes);
+      for (int row = 0; rays_ && row < count; row++) {
+        const T depth = w.evaluated[w.field[f].sample[row]];  // is held
+        const T point[3] = {origin[0] + depth * direction[0], origin[1] + depth * direction[1],
+                            origin[2] + depth * direction[2]};
+        T v_point[3] = {};
+        Texels::place_backward(field, walk_.planes_of(f, frame), point, walk_.axes, call_.box_warp,
+                               w.field[f].v_features + int64_t(row) * C, v_point);
+        for (int x = 0; x < 3; x++) v_origin[x] += v_point[x], v_direction[x] += v_point[x] * depth;
       }
     }
     if (rays_)
@@ -190,6 +192,20 @@ class Backward {
         static_cast<T *>(call_.v_origins)[at * 3 + x] = v_origin[x];
         static_cast<T *>(call_.v_directions)[at * 3 + x] = v_direction[x];
       }
+  }
+
+  // Gradients of the features of the first `count` samples in `work.sample` to the planes.
+  void scatter(Work &w, FieldWork &work, const invid_field &field, int count, const T *origin, const T *direction,
+               T *planes) const {
+    for (int row = 0; row < count; row++) w.cdf[row] = w.evaluated[work.sample[row]];
+    for (int row = 0; row < count; row += W)
+      Corners<S, T>::find(origin, direction, w.cdf + row, call_.box_warp, field.resolution, field.v_row,
+                          field.v_column, walk_.axes, work.corners[row / W]);
+    for (int row = 0; row < count; row++) {
+      const int next = row + kAhead;
+      if (next < count) Texels::template prefetch<true>(planes, field.v_plane, work.corners[next / W], next % W);
+      Texels::scatter(planes, field.v_plane, work.corners[row / W], row % W, work.v_features + int64_t(row) * C);
+    }
   }
 
   // Whether light that reaches interval k can be changed there: what it weighs is at most this product.
@@ -317,14 +333,14 @@ class Backward {
       S::store(field.v_hidden + int64_t(row) * H + column,
                x * S::load(field.slope + int64_t(field.sample[row]) * H + column));
     };
-    multiply<S, H>(coloured, K, field.v_color, KP, 1, weights.w2, H, scalars, activate);
+    multiply<S, H, KP, 1, H>(coloured, K, field.v_color, weights.w2, scalars, activate);
     for (int row = coloured; row < count; row++)
       for (int h = 0; h < H; h += W) activate(row, h, scalars(row, h));
     if (trained_[f]) weights_of(field, blends, into, coloured, count);
-    multiply<S, C>(
-        count, H, field.v_hidden, H, 1, weights.w1, C, [](int, int) __attribute__((always_inline)) { return V{}; },
+    multiply<S, C, H, 1, C>(
+        count, H, field.v_hidden, weights.w1, [](int, int) __attribute__((always_inline)) { return V{}; },
         [&](int row, int column, V x) __attribute__((always_inline)) {
-          S::store(field.v_features + int64_t(row) * C + column, x * T(1.0 / 3));
+          S::store(field.v_features + int64_t(row) * C + column, x);
         });
     return count;
   }
@@ -354,8 +370,9 @@ class Backward {
     };
     const auto zero = [](int, int) __attribute__((always_inline)) { return V{}; };
     const auto last = added(into.w2 + H);
-    multiply<S, H>(K, coloured, field.v_color, 1, KP, field.rows, H, zero,
-                   [&](int row, int column, V x) __attribute__((always_inline)) { last(row, column, x, H); });
+    multiply<S, H, 1, KP, H>(
+        K, coloured, field.v_color, field.rows, zero,
+        [&](int row, int column, V x) __attribute__((always_inline)) { last(row, column, x, H); });
     for (int row = 0; row < coloured; row++)
       for (int k = 0; k < K; k++) into.b2[1 + k] += field.v_color[int64_t(row) * KP + k];
     T *density = into.w2, *blend = into.w2 + (1 + K) * H;
@@ -373,8 +390,9 @@ class Backward {
       memcpy(field.rows_features + int64_t(row) * C, field.features + int64_t(s) * C, C * sizeof(T));
     }
     const auto first = added(into.w1);
-    multiply<S, C>(H, count, field.v_hidden, 1, H, field.rows_features, C, zero,
-                   [&](int row, int column, V x) __attribute__((always_inline)) { first(row, column, x, C); });
+    multiply<S, C, 1, H, C>(
+        H, count, field.v_hidden, field.rows_features, zero,
+        [&](int row, int column, V x) __attribute__((always_inline)) { first(row, column, x, C); });
   }
 };
 

@@ -1,4 +1,5 @@
 // The library's C functions: chooses the instruction set when it is loaded.
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,8 +51,16 @@ Choice choose() {
 
 const Choice chosen = choose();
 
+// Texels of a plane are found by offsets of 32 bits.
+bool reachable(const invid_field &field) {
+  const int64_t most = INT32_MAX / 2 / field.resolution;
+  return field.row <= most && field.column <= most && field.v_row <= most && field.v_column <= most;
+}
+
 int start(const invid_call *call, bool backward) {
   if (!call || call->abi != INVID_RENDER_ABI) return INVID_UNSUPPORTED;
+  for (int f = 0; f < call->fields; f++)
+    if (!reachable(call->field[f])) return INVID_UNSUPPORTED;
   // Double precision exists once: it is for tests.
   return call->scalar_bytes == 8 ? plain::render(*call, backward) : chosen.render(*call, backward);
 }

@@ -1,77 +1,101 @@
 // A tri-plane's texels, read and added to: four around a sample on each plane, C channels side by side.
 //
-// Included where simd.h is. `taps` are a sample's three coordinates, `axes` say which of them span each plane.
+// Included where simd.h is.
 #pragma once
+
+// Where W samples fall on three planes: four texels of each, as offsets into the plane, and their shares in the
+// mean of the three lookups. A texel beyond the border has none.
+template <class S, class T>
+struct Corners {
+  typedef typename S::V V;
+  typedef typename S::I I;
+  static constexpr int W = S::width;
+  decltype(I{}[0] + 0) offset[12][W];
+  T share[12][W];
+
+  // Of the samples at `depths` [W] along a ray. The arithmetic of `tap_at`.
+  INVID_INLINE void find(const T *origin, const T *direction, const T *depths, double box_warp, int resolution,
+                         int64_t row, int64_t column, const PlaneAxes &axes, Corners &found) {
+    I low[3], high[3];
+    V at_low[3], at_high[3];
+    for (int x = 0; x < 3; x++) {
+      const V place = origin[x] + S::load(depths) * direction[x];
+      const V at = ((place * T(2 / box_warp) + 1) * T(resolution) - 1) / 2;
+      const I inside = (at > -1) & (at < T(resolution));  // also false for what is not a number
+      const V held = inside ? at : V{};
+      const I below = __builtin_convertvector(held + 1, I) - 1;
+      const V share = held - __builtin_convertvector(below, V);
+      const I least = inside & (below >= 0), most = inside & (below + 1 < resolution);
+      low[x] = least ? below : I{};
+      high[x] = most ? below + 1 : I{} + (resolution - 1);
+      at_low[x] = least ? 1 - share : V{};
+      at_high[x] = most ? share : V{};
+    }
+    for (int p = 0; p < 3; p++) {
+      const int x = axes.column[p], y = axes.row[p];
+      const I left = low[x] * int(column), right = high[x] * int(column);
+      const I upper = low[y] * int(row), lower = high[y] * int(row);
+      const V above = at_low[y] * T(1.0 / 3), beneath = at_high[y] * T(1.0 / 3);
+      const I offsets[4] = {upper + left, upper + right, lower + left, lower + right};
+      const V shares[4] = {above * at_low[x], above * at_high[x], beneath * at_low[x], beneath * at_high[x]};
+      memcpy(found.offset[4 * p], offsets, sizeof offsets);
+      memcpy(found.share[4 * p], shares, sizeof shares);
+    }
+  }
+};
 
 template <class S, class T, int C>
 struct Lookup {
   typedef typename S::V V;
+  typedef Corners<S, T> At;
   static constexpr int W = S::width;
 
-  // Asks for the texels of a lookup that is to come.
-  INVID_INLINE void prefetch(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes) {
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
-      for (const int64_t at : {row.low * field.row, row.high * field.row}) {
-        const T *line = planes + p * field.plane + at;
-        for (const int64_t texel : {column.low * field.column, column.high * field.column})
-          for (int c = 0; c < C; c += 64 / int(sizeof(T))) __builtin_prefetch(line + texel + c);
-      }
+  // Asks for the texels of a lookup that is to come, of sample `lane` among the W of `at`.
+  template <bool kWrite>
+  INVID_INLINE void prefetch(const T *planes, int64_t plane, const At &at, int lane) {
+    for (int k = 0; k < 12; k++) {
+      const T *texel = planes + (k / 4) * plane + at.offset[k][lane];
+      for (int c = 0; c < C; c += 64 / int(sizeof(T))) __builtin_prefetch(texel + c, kWrite);
     }
   }
 
   // The mean of the three planes' bilinear lookups.
-  INVID_INLINE void gather(const invid_field &field, const T *planes, const Tap<T> *taps, const PlaneAxes &axes,
-                           T *out) {
+  INVID_INLINE void gather(const T *planes, int64_t plane, const At &at, int lane, T *out) {
     V mean[C / W] = {};
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &column = taps[axes.column[p]], &row = taps[axes.row[p]];
-      const T *plane = planes + p * field.plane;
-      const T *low = plane + row.low * field.row, *high = plane + row.high * field.row;
-      const T a = row.at_low * column.at_low, b = row.at_low * column.at_high;
-      const T c = row.at_high * column.at_low, d = row.at_high * column.at_high;
-      const T *at_a = low + column.low * field.column, *at_b = low + column.high * field.column;
-      const T *at_c = high + column.low * field.column, *at_d = high + column.high * field.column;
-      for (int v = 0; v < C / W; v++)
-        mean[v] += (a * S::load(at_a + v * W) + b * S::load(at_b + v * W)) +
-                   (c * S::load(at_c + v * W) + d * S::load(at_d + v * W));
+    for (int k = 0; k < 12; k++) {
+      const T *texel = planes + (k / 4) * plane + at.offset[k][lane];
+      for (int v = 0; v < C / W; v++) mean[v] += at.share[k][lane] * S::load(texel + v * W);
     }
-    for (int v = 0; v < C / W; v++) S::store(out + v * W, mean[v] * T(1.0 / 3));
+    for (int v = 0; v < C / W; v++) S::store(out + v * W, mean[v]);
   }
 
   // Adds the gradient of one sample's mean feature to the 12 texels that it was read from.
-  INVID_INLINE void scatter(const invid_field &of, const Tap<T> *taps, const PlaneAxes &axes, const T *v_features,
-                            T *into) {
+  INVID_INLINE void scatter(T *planes, int64_t plane, const At &at, int lane, const T *v_features) {
     V gradient[C / W];
     for (int v = 0; v < C / W; v++) gradient[v] = S::load(v_features + v * W);
-    for (int p = 0; p < 3; p++) {
-      const Tap<T> &across = taps[axes.column[p]], &down = taps[axes.row[p]];
-      T *low = into + p * of.v_plane + down.low * of.v_row, *high = into + p * of.v_plane + down.high * of.v_row;
-      accumulate(low + across.low * of.v_column, gradient, down.at_low * across.at_low);
-      accumulate(low + across.high * of.v_column, gradient, down.at_low * across.at_high);
-      accumulate(high + across.low * of.v_column, gradient, down.at_high * across.at_low);
-      accumulate(high + across.high * of.v_column, gradient, down.at_high * across.at_high);
+    for (int k = 0; k < 12; k++) {
+      T *texel = planes + (k / 4) * plane + at.offset[k][lane];
+      for (int v = 0; v < C / W; v++)
+        S::store(texel + v * W, S::load(texel + v * W) + gradient[v] * at.share[k][lane]);
     }
   }
 
-  INVID_INLINE void accumulate(T *at, const V *gradient, T share) {
-    for (int v = 0; v < C / W; v++) S::store(at + v * W, S::load(at + v * W) + gradient[v] * share);
-  }
-
-  // Adds the gradient of a sample's place in the world to v_point [3].
-  INVID_INLINE void place_backward(const invid_field &of, const T *planes, const Tap<T> *taps, const PlaneAxes &axes,
+  // Adds the gradient of a sample's place in the world to v_point [3], given that of its mean feature.
+  INVID_INLINE void place_backward(const invid_field &of, const T *planes, const T *point, const PlaneAxes &axes,
                                    double box_warp, const T *gradient, T *v_point) {
-    const T texels = T(of.resolution / box_warp);  // a world unit, in texels
+    const T scale = T(of.resolution / box_warp / 3);  // texels in a world unit; the mean of three planes
+    Tap<T> taps[3];
+    for (int x = 0; x < 3; x++) taps[x] = tap_at(point[x], T(2 / box_warp), of.resolution);
     for (int p = 0; p < 3; p++) {
       const int x = axes.column[p], y = axes.row[p];
       const Tap<T> &across = taps[x], &down = taps[y];
       const T *low = planes + p * of.plane + down.low * of.row, *high = planes + p * of.plane + down.high * of.row;
       const T a = dot(gradient, low + across.low * of.column), b = dot(gradient, low + across.high * of.column);
       const T c = dot(gradient, high + across.low * of.column), d = dot(gradient, high + across.high * of.column);
-      v_point[x] += texels * (down.at_low * (across.slope_low * a + across.slope_high * b) +
-                              down.at_high * (across.slope_low * c + across.slope_high * d));
-      v_point[y] += texels * (across.at_low * (down.slope_low * a + down.slope_high * c) +
-                              across.at_high * (down.slope_low * b + down.slope_high * d));
+      v_point[x] += scale * (down.at_low * (across.slope_low * a + across.slope_high * b) +
+                             down.at_high * (across.slope_low * c + across.slope_high * d));
+      v_point[y] += scale * (across.at_low * (down.slope_low * a + down.slope_high * c) +
+                             across.at_high * (down.slope_low * b + down.slope_high * d));
     }
   }
 

@@ -19,6 +19,29 @@ INVID_VECTOR(double, int64_t, 2)
 
 #define INVID_INLINE static inline __attribute__((always_inline))
 
+#if defined(__AVX512F__)
+#include "tables.h"
+
+// Where |x| falls in tables.h.
+struct Tail {
+  __m512i piece;
+  __m512 along;
+
+  explicit inline __attribute__((always_inline)) Tail(__m512 x) {
+    // The bound is what is put in for x = infinity, just short of the last piece's end.
+    const __m512 s = _mm512_min_ps(_mm512_set1_ps(14.99999f), _mm512_abs_ps(x)) * 0.2f + 1.0f;
+    piece = _mm512_srli_epi32(_mm512_castps_si512(s), 20);  // its lowest four bits count
+    along = _mm512_reduce_ps(s, 2 << 4 | _MM_FROUND_TO_NEG_INF);
+  }
+
+  inline __attribute__((always_inline)) __m512 read(const float (&table)[5][16]) const {
+    __m512 y = _mm512_permutexvar_ps(piece, _mm512_load_ps(table[4]));
+    for (int k = 3; k >= 0; k--) y = y * along + _mm512_permutexvar_ps(piece, _mm512_load_ps(table[k]));
+    return y;
+  }
+};
+#endif
+
 // Arithmetic on W scalars of type T.
 template <class T, int W>
 struct Simd {
@@ -35,7 +58,21 @@ struct Simd {
   INVID_INLINE V splat(T x) { return x - V{}; }
   INVID_INLINE V max(V a, V b) { return a > b ? a : b; }
 
+  // 1 / x for x from 1 to 2^126; in single precision to 2 units in the last place.
+  INVID_INLINE V reciprocal(V x) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) {
+      const V near = _mm512_rcp14_ps(x);
+      return near * (2 - x * near);
+    }
+#endif
+    return 1 / x;
+  }
+
   INVID_INLINE T sum(V v) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return _mm512_reduce_add_ps(v);
+#endif
     T parts[W];
     store(parts, v);
     for (int half = W / 2; half > 0; half /= 2)
@@ -43,13 +80,27 @@ struct Simd {
     return parts[0];
   }
 
-  // e^x. In single precision to 2 units in the last place, held between e^-87 and e^88.
+  // e^x. In single precision to 2 units in the last place; up to 2^127, and down to 2^-126 or beyond.
   INVID_INLINE V exp(V x) {
     if constexpr (sizeof(T) == 8) {
       V y;
       for (int i = 0; i < W; i++) y[i] = __builtin_exp(x[i]);
       return y;
-    } else {
+    }
+#if defined(__AVX512F__)
+    else if constexpr (W == 16) {
+      // 2^(x log2 e): its whole part goes to the exponent, the rest is at most a half.
+      const V scaled = x * T(1.44269504088896341);
+      const V whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT);
+      const V r = scaled - whole;
+      V y = r * T(1.32647245e-3) + T(9.67151016e-3);
+      y = y * r + T(5.55073414e-2);
+      y = y * r + T(2.40222427e-1);
+      y = y * r + T(6.93146982e-1);
+      return _mm512_scalef_ps(y * r + T(1), whole);
+    }
+#endif
+    else {
       const V low = splat(T(-87)), high = splat(T(88));
       x = x < low ? low : x;
       x = x > high ? high : x;
@@ -94,53 +145,31 @@ struct Simd {
     const V y = exp(x > 0 ? -x : x);
     return max(x, V{}) + log1p(y);
   }
-  INVID_INLINE V sigmoid(V x) { return 1 / (1 + exp(-x)); }
+  INVID_INLINE V sigmoid(V x) { return reciprocal(1 + exp(-max(splat(T(-80)), x))); }
 
   // softplus, and its derivative.
   INVID_INLINE V softplus(V x, V &slope) {
-    const V y = exp(x > 0 ? -x : x), share = 1 / (1 + y);
+    const V y = exp(x > 0 ? -x : x), share = reciprocal(1 + y);
     slope = x > 0 ? share : y * share;
     return max(x, V{}) + log1p(y);
   }
-};
 
-// C[m][n] (+)= sum over k of A[m][k] B[k][n] for `rows` rows and N columns, N a multiple of the width.
-//
-// `finish(row, column, values)` gets each vector of the result once; `begin(row, column)` is what it starts from.
-// A's element (m, k) lies at a[m * a_row + k * a_k].
-template <class S, int N, class T, class Begin, class Finish>
-INVID_INLINE void multiply(int rows, int depth, const T *a, long a_row, long a_k, const T *b, long b_row, Begin begin,
-                           Finish finish) {
-  typedef typename S::V V;
-  constexpr int registers = S::width >= 16 ? 24 : 12;
-  constexpr int vectors = N / S::width;
-  // Columns at a time: few enough for six rows of accumulators in registers.
-  constexpr int wide = vectors <= registers / 6 ? vectors : registers / 6;
-  constexpr int tall = registers / wide > 12 ? 12 : registers / wide;
-  static_assert(vectors % wide == 0, "columns must divide into tiles");
-  for (int column = 0; column < N; column += wide * S::width) {
-    int row = 0;
-    auto block = [&](auto height) __attribute__((always_inline)) {
-      constexpr int tile = decltype(height)::value;
-      V sums[tile][wide];
-      for (int m = 0; m < tile; m++)
-        for (int n = 0; n < wide; n++) sums[m][n] = begin(row + m, column + n * S::width);
-      const T *at = a + row * a_row;
-      const T *across = b + column;
-      for (int k = 0; k < depth; k++, at += a_k, across += b_row) {
-        V values[wide];
-        for (int n = 0; n < wide; n++) values[n] = S::load(across + n * S::width);
-        for (int m = 0; m < tile; m++) {
-          const V scale = S::splat(at[m * a_row]);
-          for (int n = 0; n < wide; n++) sums[m][n] += scale * values[n];
-        }
-      }
-      for (int m = 0; m < tile; m++)
-        for (int n = 0; n < wide; n++) finish(row + m, column + n * S::width, sums[m][n]);
-      row += tile;
-    };
-    while (row + tall <= rows) block(Count<tall>{});
-    while (row + 4 <= rows && tall > 4) block(Count<4>{});
-    while (row < rows) block(Count<1>{});
+  // softplus for hidden units: where there is a table for it, right to 3e-7 and not to a share of itself.
+  INVID_INLINE V activation(V x) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return max(x, V{}) + Tail(x).read(kTailOfSoftplus);
+#endif
+    return softplus(x);
   }
-}
+  INVID_INLINE V activation(V x, V &slope) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) {
+      const Tail at(x);
+      const V tail = at.read(kTailOfSigmoid);
+      slope = x > 0 ? 1 - tail : tail;
+      return max(x, V{}) + at.read(kTailOfSoftplus);
+    }
+#endif
+    return softplus(x, slope);
+  }
+};

@@ -4,6 +4,9 @@
 // Define INVID_ISA, the namespace of the instruction set that the file is compiled for.
 #pragma once
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +28,7 @@ struct Count {
 #include "simd.h"
 
 #include "lookup.h"
+#include "product.h"
 
 // Rays that a thread takes at a time; thread t takes pieces t, t + threads, ...: the same ones in every run.
 constexpr int kPiece = 8;
@@ -65,6 +69,7 @@ struct Walk {
   static constexpr int kWidth = W, kChannels = C, kHidden = H, kColours = K;
   static constexpr int KP = (K + W - 1) / W * W;  // colours, filled up to whole vectors
   static constexpr int kVectors = KP / W;
+  typedef Lookup<S, T, C> Texels;
 
   // Decoder weights in the orders that the products need.
   struct Packed {
@@ -95,7 +100,7 @@ struct Walk {
   // One field at the samples of one ray, in the order of evaluation.
   struct FieldWork {
     T *features, *hidden, *slope;  // [S,C], [S,H], derivative of the activation [S,H]
-    Tap<T> *taps;                  // [S,3]
+    Corners<S, T> *corners;        // of W samples each, of those looked up now
     T *sigma, *blend;              // [S]
     // Rows that take part in a product, side by side, and which samples they are.
     T *rows, *weight, *alone;  // [S,H], [S], [S]
@@ -107,12 +112,12 @@ struct Walk {
     int count;                                               // of those rows
 
     void lay_out(Arena &arena, int samples, bool backward) {
-      features = arena.take<T>(samples * C);
-      hidden = arena.take<T>(samples * H);
-      taps = arena.take<Tap<T>>(samples * 3);
+      features = arena.take<T>((samples + kSpareRows) * C);
+      hidden = arena.take<T>((samples + kSpareRows) * H);
+      corners = arena.take<Corners<S, T>>(samples / W + 1);
       sigma = arena.take<T>(samples + W);
       blend = arena.take<T>(samples + W);
-      rows = arena.take<T>(samples * H);
+      rows = arena.take<T>((samples + kSpareRows) * H);
       weight = arena.take<T>(samples + W);
       alone = arena.take<T>(samples + W);
       sample = arena.take<int>(samples);
@@ -121,8 +126,8 @@ struct Walk {
       color = arena.take<T>(samples * KP);
       dot = arena.take<T>(samples + W);
       dot_alone = arena.take<T>(samples + W);
-      v_color = arena.take<T>(samples * KP);
-      v_hidden = arena.take<T>(samples * H);
+      v_color = arena.take<T>((samples + kSpareRows) * KP);
+      v_hidden = arena.take<T>((samples + kSpareRows) * H);
       v_features = arena.take<T>(samples * C);
       rows_features = arena.take<T>(samples * C);
       v_sigma = arena.take<T>(samples + W);
@@ -211,30 +216,31 @@ struct Walk {
   // Densities and blends of all fields at samples [from, to), and the hidden layers for the colours.
   template <bool kSlopes>
   void evaluate(Work &w, int frame, const T *origin, const T *direction, int from, int to) const {
-    const T warp = T(2 / call.box_warp);
     for (int f = 0; f < fields; f++) {
       const invid_field &field = call.field[f];
       const Packed &weights = packed[f];
       FieldWork &work = w.field[f];
       const T *planes = planes_of(f, frame), *bias = bias_of(f, frame);
-      for (int s = from; s < to; s++)
-        for (int x = 0; x < 3; x++)
-          work.taps[3 * s + x] = tap_at(origin[x] + w.evaluated[s] * direction[x], warp, field.resolution);
-      for (int s = from; s < to; s++) {
-        if (s + kAhead < to) Lookup<S, T, C>::prefetch(field, planes, work.taps + 3 * (s + kAhead), axes);
-        Lookup<S, T, C>::gather(field, planes, work.taps + 3 * s, axes, work.features + int64_t(s) * C);
+      const int count = to - from;
+      for (int s = 0; s < count; s += W)
+        Corners<S, T>::find(origin, direction, w.evaluated + from + s, call.box_warp, field.resolution, field.row,
+                            field.column, axes, work.corners[s / W]);
+      for (int s = 0; s < count; s++) {
+        const int next = s + kAhead;
+        if (next < count) Texels::template prefetch<false>(planes, field.plane, work.corners[next / W], next % W);
+        Texels::gather(planes, field.plane, work.corners[s / W], s % W, work.features + int64_t(from + s) * C);
       }
       T *hidden = work.hidden + int64_t(from) * H, *slope = kSlopes ? work.slope + int64_t(from) * H : nullptr;
-      multiply<S, H>(
-          to - from, C, work.features + int64_t(from) * C, C, 1, weights.w1t, H,
+      multiply<S, H, C, 1, H>(
+          count, C, work.features + int64_t(from) * C, weights.w1t,
           [&](int, int column) __attribute__((always_inline)) { return S::load(bias + column); },
           [&](int row, int column, V x) __attribute__((always_inline)) {
             if constexpr (kSlopes) {
               V steep;
-              S::store(hidden + row * H + column, S::softplus(x, steep));
+              S::store(hidden + row * H + column, S::activation(x, steep));
               S::store(slope + row * H + column, steep);
             } else {
-              S::store(hidden + row * H + column, S::softplus(x));
+              S::store(hidden + row * H + column, S::activation(x));
             }
           });
       for (int s = from; s < to; s++) {
@@ -291,8 +297,8 @@ struct Walk {
   // Colours of the rows [rows,H] of a field: hand(row, vector, colours in about [0,1]).
   template <class Hand>
   INVID_INLINE void colours(const Packed &weights, const T *rows, int count, Hand hand) {
-    multiply<S, KP>(
-        count, H, rows, H, 1, weights.w2t, KP,
+    multiply<S, KP, H, 1, KP>(
+        count, H, rows, weights.w2t,
         [&](int, int column) __attribute__((always_inline)) { return S::load(weights.b2 + column); },
         [&](int row, int column, V x) __attribute__((always_inline)) {
           hand(row, column / W, S::sigmoid(x) * T(1.002) - T(0.001));
