@@ -5,9 +5,7 @@
 Needs a CUDA device, nvcc, torch, numpy and safetensors; Invid itself need not be installed. Writes
 results/gpu_check.json and prints a table. Exit code 1: a check failed; 2: no CUDA device; 3: no library.
 
-Times are medians over CUDA events. The planes lie as the generator makes them (channels before texels), so
-that the compiled renderer's copy is part of its time. The timed scenes are fog: every sample weighs
-something, which is the worst case for a renderer that leaves out what does not.
+Times and memory are those of benchmarks/renderer.py.
 """
 
 from __future__ import annotations
@@ -16,8 +14,6 @@ import argparse
 import gc
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
 
+from benchmarks import renderer  # noqa: E402
 from benchmarks.machine import machine, report  # noqa: E402
-from inverters.rendering import backends, reference  # noqa: E402
-from inverters.rendering.fields import Decoder, Field  # noqa: E402
-from inverters.rendering.fused import render_rays  # noqa: E402
-from inverters.rendering.sampling import Sampling  # noqa: E402
+from inverters.rendering import backends  # noqa: E402
 from tests.inverters.rendering.cases import (  # noqa: E402
     CASES,
     Case,
@@ -107,127 +100,6 @@ def _same(a: Results, b: Results) -> bool:
     return all(tensor.equal(b[part][name]) for part in (0, 1) for name, tensor in a[part].items())
 
 
-class Fog:
-    """Leaves of a timed case, and one step over them."""
-
-    def __init__(self, two: bool, side: int, coarse: int, fine: int, resolution: int) -> None:
-        from inverters.rendering.cameras import default_intrinsics, look_at
-        from inverters.rendering.rays import make_rays
-
-        g = torch.Generator().manual_seed(0)
-        self.leaves: list[Tensor] = []
-
-        def leaf(*shape: int, scale: float, trained: bool, offset: float = 0.0) -> Tensor:
-            tensor = (torch.randn(shape, generator=g) * scale).cuda()
-            if offset:
-                tensor[0] += offset
-            if trained:
-                self.leaves.append(tensor.requires_grad_())
-            return tensor
-
-        def field(place: int) -> Field:
-            # The generator's decoder is frozen where a second field learns, as in In-N-Out.
-            trained = bool(place) or not two
-            weights = [
-                leaf(64, 32, scale=0.3, trained=trained),
-                leaf(*((1, 64) if place else (64,)), scale=0.3, trained=trained),
-                leaf(33 + place, 64, scale=0.3, trained=trained),
-                leaf(33 + place, scale=0.3, trained=trained, offset=2.0),
-            ]
-            return Field(leaf(1, 3, 32, resolution, resolution, scale=1.0, trained=True), Decoder(*weights))
-
-        self.field = field(0)
-        self.ood = field(1) if two else None
-        rays = make_rays(look_at([0.3], [0.1]), default_intrinsics(1), (side, side))
-        self.origins, self.directions = (r.contiguous().cuda() for r in rays)
-        self.sampling = Sampling(coarse=coarse, fine=fine)
-        result = self.forward("reference")
-        self.weights = [torch.randn(t.shape, generator=g).cuda() for t in self._outputs(result)]
-
-    def forward(self, backend: str) -> Any:
-        job = (self.field, self.origins, self.directions, self.sampling, self.ood)
-        if backend == "reference":
-            return reference.render_rays(*job, want_samples=True)
-        return render_rays(*job, want_samples=True, backend=backend)  # type: ignore[arg-type]
-
-    def _outputs(self, result: Any) -> list[Tensor]:
-        # What the losses of a training step look at.
-        return [
-            t for t in (result.features, result.opacity, result.depth, result.sample_blend) if t is not None
-        ]
-
-    def without_gradient(self, backend: str) -> None:
-        with torch.no_grad():
-            self.forward(backend)
-
-    def step(self, backend: str) -> None:
-        outputs = self._outputs(self.forward(backend))
-        torch.autograd.grad(outputs, self.leaves, self.weights)
-
-
-SCENES = {
-    "one-field-64x64x48": (False, 64, 48, 0, 128),
-    "two-fields-128x128x96": (True, 128, 48, 48, 256),
-}
-
-
-def median_ms(work: Callable[[], None], runs: int) -> float:
-    for _ in range(3):
-        work()
-    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(runs)]
-    for start, end in events:
-        start.record()
-        work()
-        end.record()
-    torch.cuda.synchronize()
-    return sorted(start.elapsed_time(end) for start, end in events)[runs // 2]
-
-
-def memory_mb(work: Callable[[], None]) -> float:
-    gc.collect()
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    work()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
-
-
-VARIANTS = {
-    "reference": ("reference", "fp32", False),
-    "cuda": ("cuda", "fp32", False),
-    "cuda tf32": ("cuda", "tf32", False),
-    "cuda deterministic": ("cuda", "fp32", True),
-}
-
-
-def time_scenes(runs: int) -> list[dict[str, Any]]:
-    """Times and memory of each scene and renderer, and what share of the reference's they are."""
-    rows: list[dict[str, Any]] = []
-    for name, size in SCENES.items():
-        scene = Fog(*size)
-        base: dict[str, float] = {}
-        for label, (backend, precision, deterministic) in VARIANTS.items():
-            backends.set_precision(precision)  # type: ignore[arg-type]
-            torch.use_deterministic_algorithms(deterministic)
-            count = runs if backend == "cuda" else max(5, runs // 5)
-            row = {
-                "forward_ms": median_ms(partial(scene.without_gradient, backend), count),
-                "forward_backward_ms": median_ms(partial(scene.step, backend), count),
-                "memory_mb": memory_mb(partial(scene.step, backend)),
-            }
-            base = base or row
-            ratios = {
-                key.rsplit("_", 1)[0] + "_ratio": round(base[key] / max(row[key], 1e-9), 2) for key in row
-            }
-            rows.append(
-                {"case": name, "backend": label, **{k: round(v, 4) for k, v in row.items()}, **ratios}
-            )
-        torch.use_deterministic_algorithms(False)
-        backends.set_precision("fp32")
-    return rows
-
-
 def share_of_limit(rows: list[dict[str, Any]]) -> dict[str, float]:
     """How near the fp32 renderer comes to what arithmetic alone would take on an H200."""
     row = next(r for r in rows if r["case"] == "two-fields-128x128x96" and r["backend"] == "cuda")
@@ -240,7 +112,7 @@ def share_of_limit(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def check_growth() -> dict[str, float]:
     """Memory that CALLS steps leave behind: torch's, and the device's whole."""
-    scene = Fog(True, 16, 8, 8, 32)
+    problem = renderer.Problem(renderer.Size(16, 8, 8, 32, fields=2), "cuda")
 
     def used() -> tuple[float, float]:
         gc.collect()
@@ -249,10 +121,10 @@ def check_growth() -> dict[str, float]:
         return torch.cuda.memory_allocated() / 2**20, (whole - free) / 2**20
 
     for _ in range(20):
-        scene.step("cuda")
+        problem.run("cuda", True)
     before = used()
     for _ in range(CALLS):
-        scene.step("cuda")
+        problem.run("cuda", True)
     after = used()
     return {"torch_mb": after[0] - before[0], "device_mb": after[1] - before[1]}
 
@@ -277,13 +149,7 @@ def print_tables(result: dict[str, Any]) -> None:
         verdict = "same bits" if row["same"] else "DIFFERS"
         print(f"{row['case']:34} deterministic: {verdict} {row['failures'] or ''}")
     print(f"growth over {CALLS} steps: {result['growth']}")
-    for row in result["rows"]:
-        print(
-            f"{row['case']:22} {row['backend']:19} "
-            f"forward {row['forward_ms']:8.3f} ms ({row['forward_ratio']}x)  "
-            f"with backward {row['forward_backward_ms']:8.3f} ms ({row['forward_backward_ratio']}x)  "
-            f"{row['memory_mb']:8.1f} MB ({row['memory_ratio']}x less)"
-        )
+    print(renderer.table(result["rows"]))
     print(f"share of the arithmetic limit: {result['share_of_limit']}")
 
 
@@ -308,7 +174,7 @@ def main() -> int:
     result["checks"] = check_cases()
     result["determinism"] = check_determinism()
     result["growth"] = check_growth()
-    result["rows"] = [] if words.no_times else time_scenes(words.runs)
+    result["rows"] = [] if words.no_times else renderer.measure(list(renderer.CASES), "cuda", words.runs)
     result["share_of_limit"] = share_of_limit(result["rows"]) if result["rows"] else {}
     bad = [r["case"] for r in result["checks"] + result["determinism"] if r["failures"]]
     bad += [r["case"] for r in result["determinism"] if not r["same"]]

@@ -6,7 +6,7 @@ Both sides run in turn in one process, and the medians are compared. Memory is w
 needs at its peak for one forward and backward pass beyond its inputs (CUDA: what torch allocates). Every
 sample counts: planes and decoders are random, so that nothing is empty and nothing is hidden; `head` is a
 face of the bundled generator, of whose samples most lie in empty space. As in In-N-Out the first decoder is
-frozen, and all of the second field learns.
+frozen, and all of the second field learns. On CUDA `tf32` and the deterministic mode have rows of their own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,40 +105,83 @@ class Problem:
         return seen.features
 
 
-def timed(work: Callable[[], Any], device: str) -> float:
-    """Milliseconds of one call."""
+@dataclass(frozen=True)
+class Side:
+    """One way to render."""
+
+    backend: str
+    precision: backends.Precision = "fp32"
+    deterministic: bool = False
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """Its precision and determinism for the time of a `with` block."""
+        before = torch.are_deterministic_algorithms_enabled()
+        backends.set_precision(self.precision)
+        torch.use_deterministic_algorithms(self.deterministic)
+        try:
+            yield
+        finally:
+            backends.set_precision("fp32")
+            torch.use_deterministic_algorithms(before)
+
+
+SIDES = {
+    "cpu": {"reference": Side("reference"), "cpu": Side("cpu")},
+    "cuda": {
+        "reference": Side("reference"),
+        "cuda": Side("cuda"),
+        "cuda tf32": Side("cuda", "tf32"),
+        "cuda deterministic": Side("cuda", deterministic=True),
+    },
+}
+
+
+def timed(work: Callable[[], Any], device: str) -> Callable[[], float]:
+    """Makes one call; its milliseconds can be asked for once the device is done with all that was queued."""
     if device == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         work()
         end.record()
-        torch.cuda.synchronize()
-        return float(start.elapsed_time(end))
+        return partial(start.elapsed_time, end)
     began = time.perf_counter()
     work()
-    return (time.perf_counter() - began) * 1e3
+    taken = (time.perf_counter() - began) * 1e3
+    return lambda: taken
 
 
-def times(case: str, device: str, backend: str, repeats: int) -> dict[str, dict[str, float]]:
-    """Medians by backend, both sides in turn, everything warmed up once."""
+def times(case: str, device: str, repeats: int) -> dict[str, dict[str, float]]:
+    """Medians by side, all sides in turn, everything warmed up once."""
     problem = Problem(CASES[case], device)
-    gathered: dict[str, dict[str, list[float]]] = {
-        b: {"forward_ms": [], "forward_backward_ms": []} for b in ("reference", backend)
+    gathered: dict[str, dict[str, list[Callable[[], float]]]] = {
+        label: {"forward_ms": [], "forward_backward_ms": []} for label in SIDES[device]
     }
     gc.disable()
     for repeat in range(repeats + 1):
         for name, backward in (("forward_ms", False), ("forward_backward_ms", True)):
-            for side, found in gathered.items():
-                taken = timed(lambda s=side, b=backward: problem.run(s, b), device)  # type: ignore[misc]
+            for label, side in SIDES[device].items():
+                with side.chosen():
+                    taken = timed(partial(problem.run, side.backend, backward), device)
                 if repeat:
-                    found[name].append(taken)
+                    gathered[label][name].append(taken)
         gc.collect()
     gc.enable()
-    return {b: {k: statistics.median(v) for k, v in found.items()} for b, found in gathered.items()}
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return {
+        label: {name: statistics.median(taken() for taken in values) for name, values in found.items()}
+        for label, found in gathered.items()
+    }
 
 
-def memory(case: str, device: str, backend: str) -> float:
+def memory(case: str, device: str, label: str) -> float:
     """Peak megabytes of a forward and backward pass beyond the inputs."""
+    with SIDES[device][label].chosen():
+        return _memory(case, device, SIDES[device][label].backend)
+
+
+def _memory(case: str, device: str, backend: str) -> float:
     problem = Problem(CASES[case], device)
     small = Problem(Size(8, 4, 4 * (CASES[case].fine > 0), 8, CASES[case].fields), device)
     small.run(backend, True)  # what loads at first use is not counted
@@ -159,22 +204,23 @@ def _status(name: str) -> int:
     return int(line.split()[1])
 
 
-def memory_apart(case: str, device: str, backend: str) -> float:
+def memory_apart(case: str, device: str, label: str) -> float:
     """`memory` in a process of its own."""
-    words = ["--memory-of", case, "--backend", backend, "--device", device]
+    words = ["--memory-of", case, "--side", label, "--device", device]
     command = [sys.executable, "-m", "benchmarks.renderer", *words]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    root = Path(__file__).resolve().parent.parent
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
 
 
 def measure(cases: list[str], device: str, repeats: int) -> list[dict[str, Any]]:
-    """Rows of both backends for each case; ratios are the reference's figure over this one's."""
+    """Rows of all sides for each case; ratios are the reference's figure over this one's."""
     rows = []
     for case in cases:
-        found = times(case, device, device, repeats)
-        for backend, values in found.items():
-            values["memory_mb"] = memory_apart(case, device, backend)
+        found = times(case, device, repeats)
+        for label, values in found.items():
+            values["memory_mb"] = memory_apart(case, device, label)
         base = found["reference"]
-        for backend, values in found.items():
+        for label, values in found.items():
             ratios = {
                 name: round(base[key] / values[key], 2)
                 for name, key in (
@@ -184,20 +230,20 @@ def measure(cases: list[str], device: str, repeats: int) -> list[dict[str, Any]]
                 )
             }
             rounded = {key: round(value, 2) for key, value in values.items()}
-            rows.append({"case": case, "backend": backend, **rounded, **ratios})
+            rows.append({"case": case, "backend": label, **rounded, **ratios})
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text."""
-    lines = [f"{'case':<26}{'backend':<11}{'forward':>12}{'fwd+bwd':>12}{'memory':>11}   ratios"]
+    lines = [f"{'case':<26}{'backend':<20}{'forward':>12}{'fwd+bwd':>12}{'memory':>11}   ratios"]
     for row in rows:
         ratios = "  ".join(
             f"{row[k]:.1f}x" for k in ("forward_ratio", "forward_backward_ratio", "memory_ratio")
         )
         lines.append(
-            f"{row['case']:<26}{row['backend']:<11}{row['forward_ms']:>9.1f} ms"
-            f"{row['forward_backward_ms']:>9.1f} ms{row['memory_mb']:>8.0f} MB   {ratios}"
+            f"{row['case']:<26}{row['backend']:<20}{row['forward_ms']:>9.2f} ms"
+            f"{row['forward_backward_ms']:>9.2f} ms{row['memory_mb']:>8.0f} MB   {ratios}"
         )
     return "\n".join(lines)
 
@@ -211,10 +257,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     parser.add_argument("--memory-of", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--backend", help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
-        print(memory(args.memory_of, args.device, args.backend))
+        print(memory(args.memory_of, args.device, args.side))
         return
     rows = measure(args.case or list(CASES), args.device, args.repeats)
     result = {"machine": machine(), "renderer": backends.picked(args.device), "rows": rows}

@@ -279,13 +279,13 @@ _FAST = replace(
     codes=replace(_DRAFT.codes, steps=400, rays=700, expression_rays=300, coarse=None, fine=None),
     joint=replace(
         _DRAFT.joint,
-        steps=1200,
+        steps=1100,
         rays=1024,
         coarse=None,
         fine=None,
         init=replace(_DRAFT.joint.init, resolution=128),
     ),
-    tune=replace(_DRAFT.tune, steps=300, max_frames=0, rate=3e-3, coarse=None, fine=None),
+    tune=replace(_DRAFT.tune, steps=240, max_frames=0, rate=3e-3, coarse=None, fine=None),
     render=(None, None),
 )
 
