@@ -1,12 +1,13 @@
 """Checkpoints of an inversion: one file, written aside and renamed, so that a reader sees a whole one or
-none.
+none; the one before it stays beside it, in case the newest turns out damaged.
 
-The file is safetensors; a JSON text in its header holds the step, the history and the key of the job it
-belongs to.
+The file is safetensors; its header holds a JSON text (step, history, the job it belongs to), and a SHA-256
+over that text and all tensors, since safetensors itself does not notice a flipped bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -33,49 +34,68 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The one checkpoint of one job in one folder. With `folder` None nothing is kept."""
+    """The newest checkpoint of one job in one folder, and the one before. With `folder` None nothing is
+    kept.
+    """
 
     def __init__(self, folder: Path | None, job: dict[str, Any], name: str = FILE_NAME) -> None:
         self.path = None if folder is None else folder / name
         self.job = json.loads(json.dumps(job))
+
+    @property
+    def previous(self) -> Path | None:
+        """Where the checkpoint before the newest lies."""
+        return None if self.path is None else self.path.with_suffix(f".previous{self.path.suffix}")
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write to the side, flush to disk, rename. The order of names in the file is fixed."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        header = {"invid": json.dumps({"job": self.job, "meta": checkpoint.meta})}
+        text = json.dumps({"job": self.job, "meta": checkpoint.meta})
         # A view of one storage may be saved under two names, which safetensors refuses; each gets its own
         # memory.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in sorted(checkpoint.tensors.items())}
         side = self.path.with_suffix(".partial")
-        save_file(tensors, side, header)
+        save_file(tensors, side, {"invid": text, "sha256": _digest(text, tensors)})
         with side.open("rb+") as file:
             os.fsync(file.fileno())
+        if self.path.exists() and self.previous is not None:
+            self.path.replace(self.previous)
         side.replace(self.path)
 
     def load(self) -> Checkpoint | None:
-        """The checkpoint, or None where there is none, it is damaged, or it belongs to another job (both
-        logged).
-        """
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("invid", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, ValueError) as error:
-            log.warning("checkpoint %s cannot be read (%s); starting afresh", self.path, error)
-            return None
-        if header.get("job") != self.job:
-            log.warning("checkpoint %s belongs to another job; starting afresh", self.path)
-            return None
-        return Checkpoint(tensors, header["meta"])
+        """The newest whole checkpoint of this job, or None. What is damaged or another job's is logged."""
+        for path in (self.path, self.previous):
+            if path is not None and path.exists() and (found := self._read(path)) is not None:
+                return found
+        return None
 
-    def clear(self) -> None:
-        """Remove the checkpoint, once its job is done and kept elsewhere."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+    def _read(self, path: Path) -> Checkpoint | None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            text = header.get("invid", "")
+            if header.get("sha256") != _digest(text, tensors):
+                raise ValueError("it is not what was written")
+            found = json.loads(text)
+        except (SafetensorError, OSError, ValueError) as error:
+            log.warning("checkpoint %s is damaged (%s); it is not used", path, error)
+            return None
+        if found["job"] != self.job:
+            log.warning("checkpoint %s belongs to another job; it is not used", path)
+            return None
+        return Checkpoint(tensors, found["meta"])
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the header's text, and every tensor's name, type, shape and bytes in order of name."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

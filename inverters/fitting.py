@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +20,8 @@ from inverters.checkpointing import (
 )
 from inverters.row_adam import RowAdam
 
-CHECKPOINT_EVERY = 50
-"""Steps between checkpoints."""
+CHECKPOINT_SECONDS = 20.0
+"""Time between checkpoints: so much work at most is lost with a process. A checkpoint takes about 0.2 s."""
 
 
 class Stage(Protocol):
@@ -68,10 +69,9 @@ class Run:
         store: CheckpointStore,
         on_step: OnStep | None,
         total: int,
-        every: int | None = None,
     ) -> None:
         self.store, self.on_step, self.total = store, on_step, total
-        self.every = CHECKPOINT_EVERY if every is None else every
+        self.saved_at = monotonic()
         self.history: dict[str, list[float]] = {}
         self.kept: dict[str, Tensor] = {}
         """Results of earlier stages, saved with every later checkpoint."""
@@ -106,7 +106,7 @@ class Run:
             losses = {k: float(v) for k, v in stage.step(i).items()}
             for name, value in losses.items():
                 self.history.setdefault(f"{stage.name}/{name}", []).append(value)
-            if (i + 1) % self.every == 0 or i + 1 == stage.steps:
+            if monotonic() - self.saved_at >= CHECKPOINT_SECONDS or i + 1 == stage.steps:
                 self.save(stage, i + 1)
             if self.on_step is not None:
                 self.on_step(self.before + i + 1, self.total, losses)
@@ -123,3 +123,4 @@ class Run:
             "history": self.history,
         }
         self.store.save(Checkpoint(tensors, meta))
+        self.saved_at = monotonic()

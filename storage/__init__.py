@@ -1,15 +1,18 @@
 """The stage cache: results of a job's stages on disk, written whole or not at all. Knows nothing of faces."""
 
-from storage.cache import StageCache
+from storage.cache import INGEST, StageCache
 from storage.errors import CacheDamagedError, CacheWriteError, StorageError
 from storage.keys import canonical_json, content_hash, file_hash, folder_hash, stage_key
 from storage.result import StageResult, StoredArray
+from storage.shared import SharedStore
 from storage.writer import ArrayWriter, StageWriter
 
 __all__ = [
+    "INGEST",
     "ArrayWriter",
     "CacheDamagedError",
     "CacheWriteError",
+    "SharedStore",
     "StageCache",
     "StageResult",
     "StageWriter",

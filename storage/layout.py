@@ -1,15 +1,19 @@
 """How one result lies on disk, and how its arrays are stored.
 
-ROOT/<key>/manifest.json            written last: what exists, with hashes
+ROOT/<key>/manifest.json            written last: what exists, with hashes, sealed by one of its own;
+                                    readers hold a lock on it, and its time is that of the last use
 ROOT/<key>/arrays/<name>/           one Zarr 3 array each
 ROOT/<key>/files/<name>             whole files
 ROOT/.tmp-<uuid>.<key>/             being written; becomes ROOT/<key> by one rename
 ROOT/.locks/<key>                   held by the process that computes <key>
 ROOT/checkpoints/<key>/             of a long stage, until its result is published
+ROOT/ingest/<name>                  whole files that are named by what they were made of
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from storage.keys import canonical_json
+
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 WHOLE_ARRAY_CHUNK = 4 << 20
 """Bytes a chunk of an array that is put whole; small arrays are then one file."""
 
@@ -30,6 +36,21 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{name}' cannot name an array, a file or a key: use letters, digits, _ . + -")
     return name
+
+
+def seal(manifest: dict[str, Any]) -> str:
+    """The hash that a manifest carries of all else in it."""
+    text = canonical_json({name: value for name, value in manifest.items() if name != "seal"})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def disk_bytes(folder: Path) -> int:
+    """What a folder's files take on the disk."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_blocks * 512
+    return total
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, chunk_rows: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from storage.errors import CacheDamagedError
 from storage.keys import ArrayHash, file_hash
-from storage.layout import FORMAT, chunk_path, count_chunks, open_array
+from storage.layout import FORMAT, chunk_path, count_chunks, open_array, seal
+from storage.locks import Hold
 
 
 class StoredArray:
@@ -47,6 +49,10 @@ class StoredArray:
         if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
             raise IndexError(f"row {wanted.max()} of an array of {len(self)}")
         wanted = wanted % max(1, len(self))
+        if isinstance(rows, int | np.integer) and 0 not in self.shape:
+            number, within = divmod(int(wanted[0]), self._chunk_rows)
+            row = np.asarray(self._chunk(number)[within])
+            return row if self._chunk_rows == 1 else row.copy()
         out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         numbers = wanted // self._chunk_rows
         if 0 not in out.shape:
@@ -99,14 +105,15 @@ class StoredArray:
 
 
 class StageResult:
-    """A published result: `meta`, `arrays` by name, files by name."""
+    """A published result: `meta`, `arrays` by name, files by name. While it lives, nobody removes it."""
 
-    def __init__(self, folder: Path, key: str, manifest: Mapping[str, Any]) -> None:
-        if manifest.get("format") != FORMAT or manifest.get("key") != key:
-            raise CacheDamagedError(key, "its manifest is of another format or key")
+    def __init__(self, folder: Path, key: str, hold: Hold) -> None:
+        self.key = key
+        self.folder = folder
+        self._hold = hold
+        manifest = _read_manifest(key, hold)
         try:
-            self.key = key
-            self.folder = folder
+            self.about: dict[str, Any] = dict(manifest["about"])
             self.meta: dict[str, Any] = dict(manifest["meta"])
             self.arrays = {
                 str(name): StoredArray(folder / "arrays" / name, key, entry)
@@ -115,6 +122,10 @@ class StageResult:
             self._files: dict[str, dict[str, Any]] = dict(manifest["files"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheDamagedError(key, f"its manifest is incomplete: {error!r}") from error
+
+    def close(self) -> None:
+        """Let it be removed from now on."""
+        self._hold.close()
 
     @property
     def file_names(self) -> list[str]:
@@ -151,3 +162,17 @@ class StageResult:
             array.verify()
         for name in self._files:
             self.file(name)
+
+
+def _read_manifest(key: str, hold: Hold) -> dict[str, Any]:
+    try:
+        manifest = json.loads(hold.read())
+    except (OSError, ValueError) as error:
+        raise CacheDamagedError(key, f"its manifest cannot be read: {error}") from error
+    if not isinstance(manifest, dict):
+        raise CacheDamagedError(key, "its manifest is not an object")
+    if manifest.get("format") != FORMAT or manifest.get("key") != key:
+        raise CacheDamagedError(key, "its manifest is of another format or key")
+    if manifest.get("seal") != seal(manifest):
+        raise CacheDamagedError(key, "its manifest has changed")
+    return manifest

@@ -47,7 +47,27 @@ def test_a_damaged_file_is_reported_and_not_believed(
     assert store.path is not None
     store.path.write_bytes(store.path.read_bytes()[:keep])
     assert store.load() is None
-    assert "starting afresh" in caplog.text
+    assert "is damaged" in caplog.text and str(store.path) in caplog.text
+
+
+def test_every_flipped_bit_is_found_and_the_one_before_takes_its_place(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, {"seed": 1})
+    for step in (1, 2):
+        store.save(Checkpoint({"a": torch.full((9,), float(step)), "n": torch.tensor(step)}, {"step": step}))
+    assert store.path is not None
+    whole = store.path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        store.path.write_bytes(damaged)
+        found = store.load()
+        assert found is not None
+        if found.meta["step"] == 2:  # a bit of no meaning, such as one of padding
+            assert torch.equal(found.tensors["a"], torch.full((9,), 2.0))
+            assert found.tensors["n"] == 2 and found.tensors["n"].dtype == torch.int64
+    store.path.unlink()
+    found = store.load()
+    assert found is not None and found.meta["step"] == 1
 
 
 def test_no_folder_keeps_nothing() -> None:

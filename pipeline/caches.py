@@ -1,0 +1,37 @@
+"""Where stages are kept: a folder, or a store that several machines share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage import StageCache
+
+
+def default_cache() -> Path:
+    """Where stages are kept unless --cache says otherwise (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
+
+
+def mirror_of(url: str) -> Path:
+    """The folder on this machine that stands before a shared store."""
+    return default_cache() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def open_cache(
+    where: Path | str | None, on_damage: Callable[[str], None] | None = None, label: str = ""
+) -> StageCache:
+    """The cache in a folder, or at a URL such as s3://bucket/folder; a shared one has a mirror on this
+    machine, which is where jobs read and write.
+
+    Raises StorageError.
+    """
+    from storage import SharedStore, StageCache
+
+    if where is not None and "://" in str(where):
+        return StageCache(mirror_of(str(where)), on_damage, SharedStore(str(where)), label)
+    return StageCache(Path(where) if where is not None else default_cache(), on_damage, None, label)
