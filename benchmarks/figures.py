@@ -258,10 +258,22 @@ def presets(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def cache(found: dict[str, Any]) -> list[str]:
+    """Frames into the stage cache and back."""
+    rate = found["megabytes_per_second"]
+    return prose(
+        f"The stage cache, {found['frames']} frames of {found['size']} x {found['size']}, one chunk each "
+        f"(`python -m benchmarks.cache`): written and on the disk at {number(rate['write'], 0)} MB of pixels "
+        f"a second, read in order at {number(rate['read in order'], 0)}, at random at "
+        f"{number(rate['read at random'], 0)}, and read and hashed, as `invid cache verify` does, at "
+        f"{number(rate['verify'], 0)}."
+    )
+
+
 def performance(results: dict[str, Any]) -> list[str]:
     """What docs/performance.md shows."""
     return [
-        *measured_on(results, "renderer", "steps", "mask", "presets"),
+        *measured_on(results, "renderer", "steps", "mask", "presets", "cache"),
         "",
         *renderer(results["renderer"]),
         "",
@@ -270,6 +282,8 @@ def performance(results: dict[str, Any]) -> list[str]:
         *jobs(results["mask"]),
         "",
         *presets(results["presets"]),
+        "",
+        *cache(results["cache"]),
     ]
 
 

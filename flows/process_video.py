@@ -11,29 +11,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
 from prefect.utilities.annotations import quote
 
-from pipeline.cli import default_cache, process_arguments, settings_from
+from flows.artifacts import LoggedProgress, show_results
+from flows.submit import name_of
+from pipeline.caches import default_cache
+from pipeline.cli import process_arguments, settings_from
+from pipeline.errors import InvidError
+from pipeline.finished import already_done
 from pipeline.job import STAGES, Job
-from pipeline.progress import Progress
 from pipeline.validate import check_request, with_default_preset
 
+MOST_RUNS = 3
+"""Times that a run which dies with its machine is taken up, its first time counted."""
 
-class LoggedProgress(Progress):
-    """Progress as lines of the run's log."""
 
-    def __init__(self, log: Any) -> None:
-        self._log = log
-
-    def finish(self, stage: str, seconds: float, cached: bool) -> None:
-        """One line a stage."""
-        self._log.info("%s: %s", stage, "from the cache" if cached else f"{seconds:.1f} s")
-
-    def note(self, text: str) -> None:
-        """What the user should know."""
-        self._log.warning(text)
+def run_name() -> str:
+    """Of a run that was made without a name."""
+    asked = flow_run.parameters
+    return name_of(Path(str(asked["video"])), asked.get("options") or [])
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -42,18 +42,44 @@ def stage(job: Job, name: str) -> None:
     job.step(name)
 
 
-@flow(name="process-video", persist_result=False)
+@flow(name="process-video", flow_run_name=run_name, persist_result=False)
 def process_video(
-    video: Path, out: Path | None = None, cache: Path | None = None, options: list[str] | None = None
-) -> dict[str, Any]:
-    """Edit the face in a video; `options` are those of the command `process-video`. Returns the manifest."""
-    args = process_arguments().parse_args([str(video), *(options or [])])
-    settings = settings_from(args)
-    out = out or args.out or Path("out") / video.stem
-    check_request(video, out, settings)
-    if args.preset is None:
-        settings = with_default_preset(settings)
-    job = Job(video, out, cache or args.cache or default_cache(), settings, LoggedProgress(get_run_logger()))
-    for name in STAGES:
-        stage.with_options(name=name)(quote(job), name)
-    return job.manifest
+    video: Path,
+    out: Path | None = None,
+    cache: str | None = None,
+    options: list[str] | None = None,
+    stage_timeout: float | None = None,
+) -> State[Any]:
+    """Edit the face in a video; `options` are those of the command `process-video`.
+
+    Args:
+        stage_timeout: seconds that one stage may take; none unless given.
+    Returns:
+        Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
+        died with its process three times.
+    """
+    log = get_run_logger()
+    if (flow_run.run_count or 1) > MOST_RUNS:
+        return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
+    try:
+        args = process_arguments().parse_args([str(video), *(options or [])])
+        settings = settings_from(args)
+        out = out or args.out or Path("out") / video.stem
+        done = already_done(video, out, settings, args.preset)
+        if done is not None:
+            log.info("%s holds the results of this very request already", out)
+            return Completed(message="was done already", data=done)
+        check_request(video, out, settings)
+        if args.preset is None:
+            settings = with_default_preset(settings)
+        progress = LoggedProgress(log)
+        job = Job(video, out, cache or args.cache or default_cache(), settings, progress)
+        with tags(video.name):
+            for name in STAGES:
+                stage.with_options(name=name, timeout_seconds=stage_timeout)(quote(job), name)
+    except InvidError as error:
+        return Failed(message=" ".join(str(error).split()))
+    except SystemExit:
+        return Failed(message=f"options {options} cannot be read; the log says what is wrong with them")
+    show_results(job)
+    return Completed(message=f"results are in {out}", data=job.manifest)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.caches import default_cache
 from pipeline.errors import InvidError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ commands:
   train-judge      train the network that measures edits of the bundled generator
   train-landmark-judge  fit the map from landmarks that measures its expressions
   calibrate        find a generator's landmarks and crop rule, once
+  serve            run jobs through Prefect on this machine
+  watch            work on every clip that is put into a folder
+  cache            what the cache holds; check it, make room in it
   doctor           what is installed and found, to paste into a bug report
 
 `invid COMMAND --help` tells the options of each.
@@ -49,7 +53,7 @@ def process_arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("input", type=Path, help="a video file")
     add("--out", type=Path, metavar="DIR", help="folder for the results (out/NAME)")
-    add("--cache", type=Path, metavar="DIR", help="folder of reusable stages (~/.cache/invid)")
+    add("--cache", metavar="DIR|URL", help="reusable stages: a folder, or s3://... (~/.cache/invid)")
     what = parser.add_argument_group("what to do")
     add = what.add_argument
     add("--edit", action="append", default=[], metavar="NAME=VALUE[@A-Bs]", help="may be given several times")
@@ -75,12 +79,15 @@ def process_arguments() -> argparse.ArgumentParser:
     add = files.add_argument
     add("--reader", default="av", help="av or decord (av)")
     add("--ingest", default="", metavar="FILTERS", help="run first: deinterlace,tonemap,fps=25")
+    add("--strict", action="store_true", help="refuse a file that shows signs of damage")
     add("--max-frames", type=int, metavar="N", help="read no more frames than this")
     add("--codec", default="h264", help="h264, hevc, prores or ffv1 (h264)")
     add("--quality", type=int, metavar="CRF", help="of h264 and hevc")
     add("--crops", action="store_true", help="also write the face crops alone")
     add("--json", action="store_true", help="print the manifest; progress goes to standard error")
     add("--quiet", action="store_true", help="show no progress")
+    name = "process-video/default"
+    add("--submit", nargs="?", const=name, metavar="DEPLOYMENT", help=f"let a Prefect worker do it ({name})")
     add("--debug", action="store_true", help="write the traceback of an unexpected error to a file")
     return parser
 
@@ -103,6 +110,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
         generator=args.generator,
         device=args.device,
         renderer=args.renderer,
+        strict=args.strict,
         decode=DecodeSettings(args.reader, args.ingest, args.max_frames),
         track=TrackSettings(
             detector=args.detector,
@@ -124,11 +132,6 @@ def settings_from(args: argparse.Namespace) -> Settings:
     )
 
 
-def default_cache() -> Path:
-    """Where stages are kept unless --cache says otherwise (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
-
-
 def _process(argv: Sequence[str]) -> int:
     args = process_arguments().parse_args(argv)
     return _guarded(lambda: _run_process(args), args.debug)
@@ -141,6 +144,20 @@ def _run_process(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     out = args.out or Path("out") / args.input.stem
     cache = args.cache or default_cache()
+    if args.submit is not None:
+        from pipeline.submission import submit
+        from pipeline.validate import check_request
+
+        check_request(args.input, out, settings)
+        print(f"submitted as {submit(args, process_arguments(), out)}", file=stream)
+        return 0
+    from pipeline.finished import already_done
+
+    manifest = already_done(args.input, out, settings, args.preset)
+    if manifest is not None:
+        if not args.quiet:
+            print("nothing to do: the results of this very request are there already", file=stream)
+        return _tell(args, out, manifest)
     with Progress() if args.quiet else TextProgress(stream) as progress:
         progress.start("checking")
         progress.say(f"{args.input} -> {out}")
@@ -165,6 +182,11 @@ def _run_process(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return INTERRUPTED
+    return _tell(args, out, manifest)
+
+
+def _tell(args: argparse.Namespace, out: Path, manifest: dict[str, Any]) -> int:
+    """What a finished job leaves on standard output."""
     if args.json:
         print(json.dumps(manifest, indent=1, allow_nan=False))
     elif not args.quiet:
@@ -175,6 +197,27 @@ def _run_process(args: argparse.Namespace) -> int:
 
 def _sample(argv: Sequence[str]) -> int:
     return _forwarded("invid sample", "pipeline.sample", argv)
+
+
+def _cache(argv: Sequence[str]) -> int:
+    return _forwarded("invid cache", "pipeline.cache_command", argv)
+
+
+def _watch(argv: Sequence[str]) -> int:
+    def run() -> int:
+        from pipeline import watch_command
+
+        parser = argparse.ArgumentParser(prog="invid watch")
+        watch_command.add_arguments(parser)
+        args, options = parser.parse_known_args(argv)
+        return watch_command.run(args, options)
+
+    return _guarded(run, debug=False)
+
+
+def _serve(argv: Sequence[str]) -> int:
+    # By name: flows stand above the pipeline, and Prefect is not loaded for anything else.
+    return _forwarded("invid serve", "flows.serve", argv)
 
 
 def _score(argv: Sequence[str]) -> int:
@@ -251,6 +294,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train-judge": _train_judge,
     "train-landmark-judge": _train_landmark_judge,
     "calibrate": _calibrate,
+    "cache": _cache,
+    "watch": _watch,
+    "serve": _serve,
     "doctor": _doctor,
 }
 

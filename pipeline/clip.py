@@ -55,6 +55,7 @@ class Clip:
     source: FrameSource | None = None
     sample_aspect: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()  # what a user should know of how the file was read
+    doubts: tuple[str, ...] = ()  # signs that the file is damaged
     whole: bool = True  # False where `max_frames` left frames unread
 
     def __len__(self) -> int:

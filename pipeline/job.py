@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import videos
+from pipeline.caches import open_cache
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
+from pipeline.device_lock import turn_on
 from pipeline.edits_syntax import check_names, check_times
-from pipeline.errors import UserError
+from pipeline.errors import InputVideoError
 from pipeline.manifest import StageTime
 from pipeline.output_folder import OutputFolder
 from pipeline.progress import Progress
@@ -28,8 +31,8 @@ from pipeline.stages import invert as invert_stage
 from pipeline.stages import track as track_stage
 from pipeline.validate import device_of
 from storage import (
+    INGEST,
     CacheDamagedError,
-    StageCache,
     StageResult,
     StageWriter,
     StoredArray,
@@ -54,11 +57,13 @@ STAGES = (
     "report",
 )
 _DECODE_VERSION = 1
+DEVICE_STAGES = ("invert", "finetune", "edit")
+"""Those that run on the generator's device: one at a time on each CUDA device."""
 _MOST_REPAIRS = 3
 
 
 def run_job(
-    path: Path, out: Path, cache: Path, settings: Settings, progress: Progress | None = None
+    path: Path, out: Path, cache: Path | str, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Run every stage on one video; results are in `out` when this returns the manifest.
 
@@ -70,14 +75,16 @@ def run_job(
 class Job:
     """The state of one job. `step(name)` runs one stage, in the order of STAGES; `run()` runs them all."""
 
-    def __init__(self, path: Path, out: Path, cache: Path, settings: Settings, progress: Progress) -> None:
+    def __init__(
+        self, path: Path, out: Path, cache: Path | str, settings: Settings, progress: Progress
+    ) -> None:
         self.path, self.out, self.settings, self.progress = path, out, settings, progress
         OutputFolder(out).close()  # not writable: say so before any work
         self.notes: list[str] = []
-        self.cache = StageCache(cache, on_damage=self.note)
+        self.cache = open_cache(cache, self.note, path.name)
         self.results: dict[str, StageResult] = {}
         self.times: dict[str, StageTime] = {}
-        self.current = self.part = ""
+        self.current = self.part = self._computing = ""
         self.manifest: dict[str, Any] = {}
         self._hits: list[bool] = []
 
@@ -127,11 +134,20 @@ class Job:
                 found = self.cache.get(key)  # it may have come while we waited
                 hit = found is not None
                 if found is None:
-                    compute(writer)
+                    self._computing = key
+                    with self._turn():
+                        compute(writer)
                     found = writer.publish()
         self._hits.append(hit)
         self.results[name] = found
         return found
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """The device for this job alone, in stages that use it."""
+        if self.current not in DEVICE_STAGES:
+            return nullcontext()
+        note = f"{self.device} is used by another job; waiting for its turn"
+        return turn_on(self.device, lambda: self.progress.note(note))
 
     def _wait(self) -> None:
         self.progress.note("another job is computing the same; waiting for its result")
@@ -155,6 +171,7 @@ class Job:
 
     def _steps(self, done: int, total: int, losses: dict[str, float]) -> None:
         self.progress.update(done, total, losses, "steps")
+        self.cache.share_checkpoint(self._computing)
 
     # What the stages share
 
@@ -217,11 +234,15 @@ class Job:
         clip = decode(
             self.path,
             self.settings.decode,
-            self.cache.root / "ingest",
+            self.cache.root / INGEST,
             lambda done: self.progress.update(done, None, None, "frames"),
         )
         self.clip: Clip = clip
-        for text in clip.notes:
+        if clip.path != self.path:
+            self._held = self.cache.hold(clip.path)
+        if clip.doubts and self.settings.strict:
+            raise InputVideoError(f"{self.path}: {'; '.join(clip.doubts)} (--strict)")
+        for text in (*clip.notes, *clip.doubts):
             self.note(text)
         check_times(self.settings.edit.edits, clip.duration)
         if self.settings.invert.occluder_masks is not None:
@@ -270,7 +291,10 @@ class Job:
         card, labels = self.generator.card, self.settings.camera.labels
 
         def compute(writer: StageWriter) -> None:
-            cameras = self._find_cameras()
+            rule, smooth = card.camera_rule, self.settings.camera
+            cameras = camera_stage.find_cameras(
+                self.track, self.crops, card.landmarks3d, rule, smooth, float(self.clip.rate)
+            )
             writer.put("cam2world", cameras.cam2world)
             writer.put("intrinsics", cameras.intrinsics)
 
@@ -284,29 +308,6 @@ class Job:
         result = self.cached("camera", key, compute)
         self.cameras = Cameras(result.arrays["cam2world"].read(), result.arrays["intrinsics"].read())
         self.__dict__.pop("problem", None)
-
-    def _find_cameras(self) -> Cameras:
-        labels = self.settings.camera.labels
-        if labels is None:
-            card = self.generator.card
-            return camera_stage.estimate_cameras(
-                self.track,
-                self.crops,
-                card.landmarks3d,
-                card.camera_rule,
-                self.settings.camera,
-                float(self.clip.rate),
-            )
-        from pipeline.faces.labels import read_dataset_json
-
-        cameras = read_dataset_json(labels, len(self.clip))
-        without = self.usable[~np.isfinite(cameras.cam2world[self.usable]).all(axis=(1, 2))]
-        if len(without):
-            raise UserError(
-                f"--cameras {labels}: there is no label for frame {without[0]}, which shows a face "
-                f"({len(without)} of {len(self.usable)} such frames); give one label a frame"
-            )
-        return cameras
 
     def _invert(self) -> None:
         from inverters.presets import get_preset

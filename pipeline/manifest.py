@@ -52,6 +52,7 @@ class JobRecord:
     outputs: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    request: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -115,6 +116,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
         "outputs": dict(record.outputs),
         "output_hashes": dict(record.hashes),
         "notes": list(record.notes),
+        "request": record.request,
     }
     result: dict[str, Any] = plain(manifest)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from pipeline.finished import request_of
 from pipeline.manifest import MANIFEST, JobRecord, build_manifest, curves, files_of, write_manifest
 from pipeline.output_folder import OutputFolder
 from storage import file_hash
@@ -42,6 +43,7 @@ def publish(job: Job) -> dict[str, Any]:
             outputs=outputs,
             hashes=hashes,
             notes=job.notes,
+            request=request_of(job.path, job.settings),
         )
         began = time.monotonic()
         manifest = build_manifest(record)

@@ -96,6 +96,8 @@ class Settings:
     renderer: str = "auto"
     """`auto` (compiled where it was built), `cuda`, `cpu` or `reference` (plain torch). Results are the same
     but for rounding, so no cached stage depends on it."""
+    strict: bool = False
+    """Refuse a file that shows signs of damage, instead of telling of them."""
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)

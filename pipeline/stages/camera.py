@@ -43,6 +43,30 @@ class CameraRule(Protocol):
     def focal(self) -> float: ...
 
 
+def find_cameras(
+    track: FaceTrack,
+    crops: Crops,
+    landmarks3d: Mapping[str, Floats],
+    camera_rule: CameraRule,
+    settings: CameraSettings,
+    fps: float,
+) -> Cameras:
+    """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
+    if settings.labels is None:
+        return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
+    from pipeline.faces.labels import read_dataset_json
+
+    cameras = read_dataset_json(settings.labels, len(track.status))
+    usable = track.usable
+    without = usable[~np.isfinite(cameras.cam2world[usable]).all(axis=(1, 2))]
+    if len(without):
+        raise UserError(
+            f"--cameras {settings.labels}: there is no label for frame {without[0]}, which shows a face "
+            f"({len(without)} of {len(usable)} such frames); give one label a frame"
+        )
+    return cameras
+
+
 def estimate_cameras(
     track: FaceTrack,
     crops: Crops,

@@ -55,5 +55,6 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         source=source,
         sample_aspect=found.sample_aspect,
         notes=found.notes,
+        doubts=found.doubts,
         whole=found.whole,
     )

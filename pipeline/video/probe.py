@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Probe:
     sample_aspect: Fraction
     has_audio: bool
     notes: tuple[str, ...]
+    doubts: tuple[str, ...]  # signs of damage
     whole: bool  # False where max_frames left frames unread
 
     @property
@@ -227,7 +229,9 @@ def _summary(
         "format": first.format.name,
         "interlaced": bool(first.interlaced_frame),
     }
-    notes = _notes(color, mended, straight, aspect, faults, len(container.streams.subtitles))
+    end = int(raw[-1]) - shift + length
+    notes = _notes(color, mended, straight, aspect, len(container.streams.subtitles))
+    doubts = _doubts(container, stream, len(raw), end * time_base, faults) if after is None else ()
     return Probe(
         raw_pts=raw,
         pts=raw - shift,
@@ -235,7 +239,7 @@ def _summary(
         seekable=not mended and container.format.name != "gif",
         time_base=time_base,
         rate=rate,
-        end=int(raw[-1]) - shift + length,
+        end=end,
         coded_size=(first.width, first.height),
         orientation=orientation,
         rotation=rotation,
@@ -243,6 +247,7 @@ def _summary(
         sample_aspect=1 / aspect if orientation[0] else aspect,
         has_audio=bool(container.streams.audio),
         notes=notes,
+        doubts=doubts,
         whole=after is None,
     )
 
@@ -278,12 +283,39 @@ def _orientation(frame: VideoFrame) -> tuple[tuple[bool, bool, bool], int, bool]
     return (True, c < 0, b < 0), rotation, abs(a) * 100 < abs(b)
 
 
+def _doubts(
+    container: InputContainer, stream: VideoStream, count: int, end: Fraction, faults: list[str]
+) -> tuple[str, ...]:
+    """What speaks against a file being as it was made. Decoders hide most damage, headers do not change."""
+    doubts = []
+    if faults:
+        doubts.append(f"{len(faults)} damaged packets were left out (first: {faults[0]})")
+    promised = _promised_end(container, stream)
+    if promised is not None and end < promised * Fraction(49, 50) - Fraction(1, 5):
+        doubts.append(
+            f"its header promises {float(promised):.2f} s of video, and {count} frames up to "
+            f"{float(end):.2f} s could be read: it may be cut off"
+        )
+    return tuple(doubts)
+
+
+def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds at which the picture ends by the file's header; None where it does not say."""
+    if stream.duration and stream.time_base:
+        start = Fraction(stream.start_time or 0) * stream.time_base - clock_start(container)
+        return start + stream.duration * stream.time_base
+    tag = str(stream.metadata.get("DURATION", ""))
+    if fits := re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", tag):
+        return int(fits[1]) * 3600 + int(fits[2]) * 60 + Fraction(fits[3])
+    if container.duration and not container.streams.audio:
+        return Fraction(container.duration, av.time_base)
+    return None
+
+
 def _notes(
-    color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction, faults: list[str], subtitles: int
+    color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction, subtitles: int
 ) -> tuple[str, ...]:
     notes = []
-    if faults:
-        notes.append(f"{len(faults)} damaged packets were left out (first: {faults[0]})")
     if mended:
         notes.append("some frames had no time stamp of their own, or a repeated one; theirs were filled in")
     if not straight:

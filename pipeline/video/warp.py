@@ -13,8 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 from pipeline.clip import F32, F64, U8, Clip, Crops
 
@@ -119,6 +117,9 @@ def _covering_box(
 
 def _sample(image: npt.NDArray[Any], affine: F64, box: Box, padding: str) -> F32:
     """Bilinear samples of image [H,W(,C)] at affine(centres of the pixels of `box`), float32."""
+    import torch
+    import torch.nn.functional as F
+
     height, width = image.shape[:2]
     x0, y0, x1, y1 = box
     columns = torch.arange(x0, x1, dtype=torch.float64) + 0.5

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -28,19 +29,34 @@ assert 'prefect' not in sys.modules, 'for a job'
     )
 
 
-def test_the_deployment_points_at_the_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deployments_point_at_the_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (deployment,) = spec["deployments"]
-    path, _, name = deployment["entrypoint"].partition(":")
-    assert (ROOT / path).is_file()
-    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-    assert getattr(module, name).name == "process-video"
+    found = set()
+    for deployment in spec["deployments"]:
+        path, _, name = deployment["entrypoint"].partition(":")
+        assert (ROOT / path).is_file()
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        found.add(getattr(module, name).name)
+        assert deployment["name"] == "default"
+        assert deployment["work_pool"]["name"] in ("invid", "invid-watch")
+    assert found == {"process-video", "process-folder", "watch-folder", "train-generator", "bench"}
     assert spec["build"] is None and spec["push"] is None
     from prefect.utilities.templating import apply_values
 
     monkeypatch.setenv("INVID_HOME", "/clone")
     (step,) = apply_values(spec["pull"], {})
     assert step["prefect.deployments.steps.set_working_directory"] == {"directory": "/clone"}
+
+
+def test_runs_have_names_that_people_recognise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import process_video as module
+
+    words = ["--edit", "smile=1.5", "--edit=age=-1", "--remove-occluder", "--preset", "fast"]
+    asked = SimpleNamespace(parameters={"video": "/clips/Anna 3.mp4", "options": words})
+    monkeypatch.setattr(module, "flow_run", asked)
+    assert module.run_name() == "Anna 3.mp4 smile=1.5 age=-1 remove-occluder"
+    asked.parameters = {"video": "a.mp4", "options": None}
+    assert module.run_name() == "a.mp4"
 
 
 @pytest.mark.slow
@@ -54,7 +70,10 @@ def test_the_flow_gives_what_the_command_line_gives(tmp_path: Path, monkeypatch:
     fakes = install(monkeypatch)
     clip = write_clip(tmp_path / "clip.mp4")
     with prefect_test_harness(server_startup_timeout=300):
-        found = process_video(clip, tmp_path / "flow", tmp_path / "cache", ["--edit", "smile=1.5", "--crops"])
+        state = process_video(
+            clip, tmp_path / "flow", str(tmp_path / "cache"), ["--edit", "smile=1.5", "--crops"]
+        )
+    found = state if isinstance(state, dict) else state.data
     assert [stage["name"] for stage in found["stages"]] == list(STAGES)
     assert not found["stages"][1]["cached"] and (tmp_path / "flow" / "edited.mp4").is_file()
     calls = dict(fakes.calls)

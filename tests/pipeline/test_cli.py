@@ -223,7 +223,13 @@ def test_json_is_the_manifest_and_nothing_else(
     assert capsys.readouterr() == ("", "")
     assert cli.process_video(words) == 0
     told = capsys.readouterr()
+    assert "nothing to do" in told.out and "edited.mp4" in told.out and told.err == ""
+    (tmp_path / "out/good/edited.mp4").write_bytes(b"changed by somebody")
+    assert cli.process_video(words) == 0
+    told = capsys.readouterr()
     assert "from the cache" in told.out and "edited.mp4" in told.out and told.err == ""
+    assert cli.process_video([*words, "--seed", "1"]) == 0
+    assert "nothing to do" not in capsys.readouterr().out
 
 
 def test_what_nobody_expected_is_one_line_too(

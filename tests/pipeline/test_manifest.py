@@ -45,6 +45,7 @@ SHAPE: dict[str, Any] = {
     "outputs": dict,
     "output_hashes": dict,
     "notes": list,
+    "request": str,
 }
 
 

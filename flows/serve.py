@@ -1,0 +1,282 @@
+"""All that one machine needs to run jobs: Prefect's server, the pools, the deployments, workers, automations.
+
+    invid serve                    http://127.0.0.1:4200, one worker for each GPU, or one for the processors
+    invid serve --api URL          only workers, for a server on another machine
+
+Everything is started as its own process, started again when it dies, and taken down again with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from pipeline.errors import InvidError, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+AUTOMATIONS = Path(__file__).with_name("automations.yaml")
+POOL, WATCH_POOL = "invid", "invid-watch"
+_STARTING = 120.0
+_ENDING = 20.0
+_MOST_RESTARTS = 20
+
+
+class ServeError(InvidError):
+    """A part of the service does not come up."""
+
+
+@dataclass
+class Part:
+    """A process that is kept alive."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    since: float = 0.0
+
+
+@dataclass
+class Service:
+    """Starts parts, keeps them alive, and ends them in the opposite order.
+
+    home: where the server's database lies. log: folder for one log file a part.
+    """
+
+    host: str
+    port: int
+    home: Path
+    log: Path
+    say: Callable[[str], None] = print
+    api: str | None = None
+    parts: list[Part] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        """Of the server's API."""
+        return self.api or f"http://{self.host}:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the service has in its environment."""
+        return os.environ | {
+            "PREFECT_API_URL": self.url,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "ui"),
+            # Slots outlive the server's process only in files.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "INVID_HOME": str(ROOT),
+        }
+
+    def start(self, workers: Sequence[dict[str, str]]) -> None:
+        """Bring everything up. Raises ServeError where a part does not come up."""
+        for folder in (self.home, self.log):
+            folder.mkdir(parents=True, exist_ok=True)
+        if self.api is None:
+            if _is_taken(self.host, self.port):
+                raise UserError(f"port {self.port} is in use; stop what uses it, or give --port another")
+            words = ["server", "start", "--host", self.host, "--port", str(self.port)]
+            self._add("server", _prefect(words))
+        self._await_server()
+        for pool in (POOL, WATCH_POOL):
+            self._call(["work-pool", "create", pool, "--type", "process", "--overwrite"])
+        self._call(["--no-prompt", "deploy", "--all"])
+        self._create_automations()
+        for number, extra in enumerate(workers):
+            name = f"{socket.gethostname()}-{extra.get('CUDA_VISIBLE_DEVICES', f'cpu{number}')}"
+            words = ["worker", "start", "--pool", POOL, "--limit", "1", "--name", name]
+            self._add(f"worker-{name}", _prefect(words), extra)
+        words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{socket.gethostname()}-watch"]
+        self._add("worker-watch", _prefect(words))
+
+    def _add(self, name: str, command: list[str], extra: dict[str, str] | None = None) -> None:
+        part = Part(name, command, self.environment | (extra or {}))
+        self._launch(part)
+        self.parts.append(part)
+
+    def _launch(self, part: Part) -> None:
+        with (self.log / f"{part.name}.log").open("ab") as log:
+            part.process = subprocess.Popen(
+                part.command,
+                cwd=ROOT,
+                env=part.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_heed_signals,
+            )
+        part.since = time.monotonic()
+        self.say(f"{part.name}: started (process {part.process.pid}, log {self.log / part.name}.log)")
+
+    def _await_server(self) -> None:
+        began = time.monotonic()
+        while not self.stopping.is_set():
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                dead = [p.name for p in self.parts if p.process is not None and p.process.poll() is not None]
+                if dead or time.monotonic() - began > _STARTING:
+                    raise ServeError(f"no server answers at {self.url}; see {self.log}/server.log") from None
+                self.stopping.wait(0.3)
+
+    def _call(self, words: list[str]) -> str:
+        done = subprocess.run(
+            _prefect(words),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-500:]
+            raise ServeError(f"`prefect {' '.join(words)}` failed: {said}")
+        return done.stdout
+
+    def _create_automations(self) -> None:
+        """Those of automations.yaml that are not there yet."""
+        there = self._call(["automation", "ls"])
+        found = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
+        missing = [a for a in found if a["name"] not in "".join(there.split())]
+        if missing:
+            path = self.home / "automations.yaml"
+            path.write_text(yaml.safe_dump({"automations": missing}))
+            self._call(["automation", "create", "-f", str(path)])
+
+    def watch(self) -> None:
+        """Start again what dies, until stop(). Raises ServeError for what dies again and again."""
+        while not self.stopping.wait(1.0):
+            for part in self.parts:
+                if part.process is None or part.process.poll() is None:
+                    continue
+                part.restarts = part.restarts + 1 if time.monotonic() - part.since < 60 else 1
+                if part.restarts > _MOST_RESTARTS:
+                    raise ServeError(f"{part.name} dies again and again; see {self.log / part.name}.log")
+                self.say(f"{part.name}: ended with code {part.process.returncode}; starting it again")
+                self.stopping.wait(min(10.0, 0.5 * 2 ** min(part.restarts, 5)))
+                if not self.stopping.is_set():
+                    self._launch(part)
+
+    def stop(self) -> None:
+        """End watch()."""
+        self.stopping.set()
+
+    def close(self) -> None:
+        """Take everything down, workers before the server, with all that they have started."""
+        for part in reversed(self.parts):
+            if part.process is not None:
+                _end(part.process)
+        self.parts.clear()
+
+
+def _prefect(words: list[str]) -> list[str]:
+    return [sys.executable, "-m", "prefect", *words]
+
+
+def _heed_signals() -> None:
+    """A process that a shell put into the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask, wait, and then make sure; a part leads a session of its own, so that nothing of it stays."""
+    for number, seconds in ((signal.SIGTERM, _ENDING), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    process.poll()
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def workers_of(wanted: int | None) -> list[dict[str, str]]:
+    """The environment of each worker: one for each GPU, or one for the processors; or `wanted` of the
+    latter.
+    """
+    if wanted is not None:
+        return [{} for _ in range(wanted)]
+    import torch
+
+    count = torch.cuda.device_count()
+    return [{"CUDA_VISIBLE_DEVICES": str(k)} for k in range(count)] or [{}]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `invid serve`."""
+    from pipeline.caches import default_cache
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__
+    parser.add_argument("--host", default="127.0.0.1", help="that the server listens on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=4200, help="that the server listens on (4200)")
+    parser.add_argument("--api", metavar="URL", help="of a server that runs elsewhere; starts workers only")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="on the processors, instead of one for each GPU"
+    )
+    home = default_cache() / "service"
+    parser.add_argument("--home", type=Path, default=home, metavar="DIR", help=f"database and logs ({home})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted; 0."""
+    service = Service(args.host, args.port, args.home.resolve(), args.home.resolve() / "logs", _say, args.api)
+
+    def ended(number: int, frame: FrameType | None) -> None:
+        service.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ended)
+    try:
+        service.start(workers_of(args.workers))
+        _say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
+        _say(f"  export PREFECT_API_URL={service.url}")
+        _say("  prefect deployment run 'process-video/default' -p video=/clips/a.mp4 -p out=/results/a")
+        service.watch()
+    finally:
+        _say("ending: workers, then the server")
+        service.close()
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

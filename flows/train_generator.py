@@ -1,0 +1,15 @@
+"""The flow `train-generator`: the command of the same name, as a run."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.states import Completed, Failed, State
+
+
+@flow(name="train-generator", persist_result=False)
+def train_generator(options: list[str] | None = None) -> State[None]:
+    """Train the bundled generator; `options` are those of `invid train-generator`. Goes on where it was."""
+    from pipeline.cli import main
+
+    code = main(["train-generator", *(options or [])])
+    return Completed(message="trained") if code == 0 else Failed(message=f"exit code {code}; see the log")
