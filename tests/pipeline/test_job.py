@@ -109,6 +109,21 @@ def test_a_second_run_computes_nothing(clip: Path, fakes: Fakes, tmp_path: Path)
     }
 
 
+def test_signs_of_damage_are_told_or_refused(
+    clip: Path, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.stages import decode as stage
+
+    real = stage.probe
+    monkeypatch.setattr(stage, "probe", lambda *a, **k: replace(real(*a, **k), doubts=("it may be cut off",)))
+    manifest = run_job(clip, tmp_path / "out", tmp_path / "cache", SMILE)
+    assert "it may be cut off" in manifest["notes"]
+    assert "it may be cut off" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(UserError, match=r"cut off.*--strict"):
+        run_job(clip, tmp_path / "strict", tmp_path / "cache", replace(SMILE, strict=True))
+    assert not (tmp_path / "strict").exists()
+
+
 def test_another_edit_runs_only_what_comes_after_it(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
     run_job(clip, tmp_path / "out", tmp_path / "cache", SMILE)
     before = {name: fakes.calls[name] for name in HEAVY}

@@ -251,6 +251,32 @@ def test_cut_matroska_is_noticed(tmp_path):
         read(path)
 
 
+def test_a_recording_that_broke_off_is_told_from_a_whole_one(tmp_path):
+    """Streamed Matroska does not say its size; only its header's duration shows what is missing."""
+    whole = make_video(tmp_path / "whole.mkv", count=40)
+    data = bytearray(whole.read_bytes())
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    data[at : at + 8] = b"\x01" + b"\xff" * 7  # of unknown size
+    streamed, cut = tmp_path / "streamed.mkv", tmp_path / "cut.mkv"
+    streamed.write_bytes(data)
+    cut.write_bytes(data[: len(data) // 2])
+    assert read(whole).doubts == read(streamed).doubts == ()
+    clip = read(cut)
+    assert 0 < len(clip) < 40
+    assert len(clip.doubts) == 1 and "1.33 s" in clip.doubts[0] and f"{len(clip)} frames" in clip.doubts[0]
+    assert read(cut, max_frames=3).doubts == ()
+
+
+@pytest.mark.parametrize(
+    "knobs", [{}, {"audio": "aac", "audio_start": 9000}, {"pts": [0, 1, 5, 40, 41, 90] * 2}]
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_whole_files_raise_no_doubt(tmp_path, name, knobs):
+    if "pts" in knobs:
+        knobs = {"pts": sorted({k + 91 * (i > 5) for i, k in enumerate(knobs["pts"])}), "count": 12}
+    assert read(make_video(tmp_path / name, **knobs)).doubts == ()
+
+
 def test_file_that_shrinks_while_being_read(tmp_path):
     path = make_video(tmp_path / "a.mkv", count=12)
     clip = read(path)
