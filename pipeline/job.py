@@ -44,18 +44,7 @@ from storage import (
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
 
-STAGES = (
-    "decode",
-    "track",
-    "align",
-    "camera",
-    "invert",
-    "finetune",
-    "edit",
-    "composite",
-    "encode",
-    "report",
-)
+STAGES = ("decode", "track", "align", "camera", "invert", "finetune", "edit", "composite", "encode", "report")
 _DECODE_VERSION = 1
 DEVICE_STAGES = ("invert", "finetune", "edit")
 """Those that run on the generator's device: one at a time on each CUDA device."""

@@ -109,6 +109,10 @@ class WatchedFolder:
             str(p.relative_to(self.root)): (s.print, s.content) for p, s in self._seen.items() if s.content
         }
 
+    def forget(self, path: Path) -> None:
+        """Look at a file as if it were new."""
+        self._seen.pop(path, None)
+
     @property
     def settling(self) -> bool:
         """Whether a file was seen that may be ready soon."""

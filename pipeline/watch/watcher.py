@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from pipeline.errors import InvidError, UserError
 from pipeline.manifest import MANIFEST
+from pipeline.output_folder import OutputFolder
 from pipeline.watch.folder import Print, Ready, WatchedFolder, fingerprint
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record, identity_of
 from pipeline.watch.side_file import options_of
@@ -51,6 +52,8 @@ class Watcher:
         jobs: clips worked on at once.
         say: told of everything that happens, in one line each.
         submit: given, clips are handed to it instead of being worked on here.
+
+    Raises UserError where there is no such folder, or `out` cannot be written.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Watcher:
     ) -> None:
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
+        OutputFolder(out).close()  # not writable: say so now
         self.root, self.out, self.options, self.jobs = root, out, list(options), jobs
         self._say, self._submit = say, submit
         self.ledger = Ledger(out)
         self._index = out / ".invid" / "index.json"
         self.folder = WatchedFolder(root, quiet, out, self._read_index())
         self._told: set[str] = set()
+        self._refused: dict[Path, Record] = {}
         self._queue: dict[str, tuple[Record, Ready]] = {}
         self._works: dict[str, _Work] = {}
         self._indexed: dict[str, tuple[Print, str]] = {}
@@ -95,10 +100,15 @@ class Watcher:
         self.close()
 
     def run_once(self) -> None:
-        """Take all that is ready or will be without a further write, and work until it is done."""
+        """Take all that is ready or will be without a further write, and work until it is done. What is
+        still being written after two quiet times is left.
+        """
+        since = time.monotonic()
         while not self._stop.is_set():
             self.scan()
-            if not self.work() and self.idle and not self.folder.settling:
+            if self.work() or not self.idle:
+                since = time.monotonic()
+            elif not self.folder.settling or time.monotonic() - since > 2 * self.folder.quiet + 5:
                 break
             self._stop.wait(0.2)
         self.close()
@@ -159,6 +169,10 @@ class Watcher:
 
     def scan(self) -> None:
         """Look once, and queue or submit what is new."""
+        for path, record in list(self._refused.items()):
+            if self.ledger.asked_again(record):
+                self.folder.forget(path)
+                del self._refused[path]
         ready, refused = self.folder.look()
         for path, reason in refused.items():
             self._refuse(path, reason)
@@ -205,9 +219,10 @@ class Watcher:
         name = path.relative_to(self.root)
         record = Record(f"refused {name} {content} {reason}", [], str(name), str(name.with_suffix("")))
         found = self.ledger.find(record.identity)
-        if found is not None and found.reason == reason and not self.ledger.asked_again(found):
+        if found is not None and not self.ledger.asked_again(found):
+            self._refused[path] = found
             return
-        self.ledger.fail(record, reason)
+        self._refused[path] = self.ledger.fail(record, reason)
         self._say(f"{name}: refused: {reason}")
 
     # Working

@@ -228,6 +228,45 @@ def test_a_job_that_is_killed_again_and_again_is_given_up(studio: Studio) -> Non
     assert "killed 3 times" in (studio.out / "failed" / "a.txt").read_text()
 
 
+def test_what_is_written_without_end_does_not_keep_once_from_ending(studio: Studio) -> None:
+    studio.put("a.mp4")
+    ended = threading.Event()
+
+    def write() -> None:
+        with (studio.root / "live.mp4").open("wb") as file:
+            while not ended.is_set():
+                file.write(b"x" * 100)
+                file.flush()
+                ended.wait(0.05)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    studio.once()
+    ended.set()
+    thread.join()
+    assert studio.worked == ["a.mp4"]
+
+
+def test_what_was_refused_is_looked_at_again_when_its_note_is_deleted(studio: Studio) -> None:
+    (studio.root / "a.mp4").symlink_to(studio.clip)
+    watcher = studio.watcher()
+    watcher.look_twice()
+    note = studio.out / "failed" / "a.txt"
+    assert "outside" in note.read_text() and "Tried" not in note.read_text()
+    watcher.look_twice()
+    note.unlink()
+    watcher.look_twice()
+    assert note.exists() and sum("refused" in line for line in studio.said) == 2
+
+
+def test_a_folder_that_is_not_there_or_cannot_take_results(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        Watcher(tmp_path / "none", tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        Watcher(studio.root, tmp_path / "file" / "out")
+
+
 def test_two_hundred_at_once_with_names_of_all_kinds(studio: Studio) -> None:
     names = [
         "with space.mp4",
