@@ -9,6 +9,7 @@ Everything is started as its own process, started again when it dies, and taken 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -161,9 +162,13 @@ class Service:
 
     def _create_automations(self) -> None:
         """Those of automations.yaml that are not there yet."""
-        there = self._call(["automation", "ls"])
+        query = urllib.request.Request(
+            f"{self.url}/automations/filter", b"{}", {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(query, timeout=30) as answer:
+            there = {automation["name"] for automation in json.load(answer)}
         found = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
-        missing = [a for a in found if a["name"] not in "".join(there.split())]
+        missing = [a for a in found if a["name"] not in there]
         if missing:
             path = self.home / "automations.yaml"
             path.write_text(yaml.safe_dump({"automations": missing}))

@@ -34,6 +34,11 @@ class Record:
     others: list[str] = field(default_factory=list)  # further names of the same
 
     @property
+    def is_refusal(self) -> bool:
+        """A note on a file that was never taken: it has no results, and no folder for them."""
+        return self.content.startswith("refused ")
+
+    @property
     def identity(self) -> str:
         """The same for the same bytes and options, whatever the name."""
         return identity_of(self.content, self.options)
@@ -53,7 +58,7 @@ class Ledger:
         self._records, self._locks = out / ".invid" / "clips", out / ".invid" / "locks"
         for folder in (self._records, self._locks):
             folder.mkdir(parents=True, exist_ok=True)
-        self._owners = {record.folder: record.identity for record in self.all()}
+        self._owners = {record.folder: record.identity for record in self.all() if not record.is_refusal}
 
     def find(self, identity: str) -> Record | None:
         """The record of a clip; None where there is none, or it cannot be read."""
@@ -76,7 +81,8 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         side.replace(self._records / f"{record.identity}.json")
-        self._owners.setdefault(record.folder, record.identity)
+        if not record.is_refusal:
+            self._owners.setdefault(record.folder, record.identity)
         return record
 
     def lock(self, identity: str) -> FileLock:
