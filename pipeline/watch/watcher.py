@@ -75,6 +75,7 @@ class Watcher:
         self._index = out / ".invid" / "index.json"
         self.folder = WatchedFolder(root, quiet, out, self._read_index())
         self._told: set[str] = set()
+        self._elsewhere: set[str] = set()
         self._refused: dict[Path, Record] = {}
         self._queue: dict[str, tuple[Record, Ready]] = {}
         self._works: dict[str, _Work] = {}
@@ -101,7 +102,7 @@ class Watcher:
 
     def run_once(self) -> None:
         """Take all that is ready or will be without a further write, and work until it is done. What is
-        still being written after two quiet times is left.
+        still being written after two quiet times is left, and what another process is at.
         """
         since = time.monotonic()
         while not self._stop.is_set():
@@ -239,8 +240,11 @@ class Watcher:
 
     def _start(self, identity: str, record: Record, clip: Ready) -> None:
         lock = self.ledger.lock(identity)
-        if not lock.acquire(wait=False):
-            return  # another watcher, or a job that outlived one, is at it; the next look tells
+        if not lock.acquire(wait=False):  # another watcher, or a job that outlived one: the next look tells
+            if identity not in self._elsewhere:
+                self._elsewhere.add(identity)
+                self._say(f"{record.name}: another process is at it")
+            return
         try:
             if fingerprint(clip.path) != clip.print:
                 raise FileNotFoundError
