@@ -14,7 +14,7 @@ from torch import Tensor
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, seeded
 from inverters.checkpointing import CheckpointStore
-from inverters.fitting import Run, TableStage
+from inverters.fitting import Run, TableStage, backward
 from inverters.presets import TunePreset, get_preset, step_count
 from inverters.row_adam import DenseAdam
 from inverters.schedules import SCHEDULES
@@ -84,17 +84,21 @@ class SuperresolutionFit(TableStage):
         p = self.preset
         rows = self.chosen[frames_of_step(i, p.frames_per_step, len(self.chosen), self.seed + 2)]
         leaves = {name: table.whole() for name, table in self.parameters.items()}
+        found = backward(len(rows), self.targets.device, lambda part: self._terms(rows[part], leaves))
+        rate = p.rate * SCHEDULES[p.schedule](i, self.steps)
+        for name, leaf in leaves.items():
+            self.parameters[name].update(leaf, rate)
+        return found
+
+    def _terms(self, rows: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of some frames; each is a mean over them."""
         ws = self.renderer.inversion.ws[rows].to(self.targets.device)
         image = torch.func.functional_call(self.module, leaves, (self._input(rows), ws))
         wanted = self.targets.image(rows, image.shape[-1])
         terms = {"image": (image - wanted).square().mean()}
-        if p.lambda_perceptual:
-            terms["perceptual"] = p.lambda_perceptual * self.perceptual(image, wanted)
-        torch.stack(list(terms.values())).sum().backward()
-        rate = p.rate * SCHEDULES[p.schedule](i, self.steps)
-        for name, leaf in leaves.items():
-            self.parameters[name].update(leaf, rate)
-        return {k: v.detach() for k, v in terms.items()}
+        if self.preset.lambda_perceptual:
+            terms["perceptual"] = self.preset.lambda_perceptual * self.perceptual(image, wanted)
+        return terms
 
 
 def finetune(

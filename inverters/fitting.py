@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,10 +18,30 @@ from inverters.checkpointing import (
     under_prefix,
     with_prefix,
 )
+from inverters.memory import activations, parts
 from inverters.row_adam import RowAdam
 
 CHECKPOINT_SECONDS = 20.0
 """Time between checkpoints: so much work at most is lost with a process. A checkpoint takes about 0.2 s."""
+
+
+def backward(
+    count: int, device: torch.device, losses_of: Callable[[slice], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Gradients of the sum of all losses of `count` frames; as many frames at a time as memory allows.
+
+    losses_of gives the losses of a slice of the frames by name, each a mean over them. Returns their means.
+    """
+    found: dict[str, Tensor] = {}
+    for part in parts(count):
+        share = (part.stop - part.start) / count
+        with activations(device):
+            terms = losses_of(part)
+            total = share * torch.stack(list(terms.values())).sum()
+        total.backward()
+        for name, value in terms.items():
+            found[name] = found.get(name, 0) + share * value.detach()
+    return found
 
 
 class Stage(Protocol):

@@ -20,7 +20,7 @@ from torch import Tensor
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore
-from inverters.fitting import Run, TableStage
+from inverters.fitting import Run, TableStage, backward
 from inverters.latents import latent_space
 from inverters.ood import initial_field, ood_field
 from inverters.presets import JointPreset, Preset, get_preset, step_count
@@ -139,8 +139,26 @@ class JointFit(TableStage):
         field = {name: table.whole() for name, table in self.field.items()}
         phi = self.phi.leaf(rows)
         ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
-        planes = self.generator.planes(ws) if p.rate_w else self._fixed_planes(rows)
         pixels = random_pixels(len(rows), p.rays, targets.resolution, self.rng).to(targets.device)
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            return self._terms(rows[part], pixels[part], ws[part], phi[part], field)
+
+        found = backward(len(rows), targets.device, losses_of)
+        self._update(i, rows, field, phi, ws)
+        return found
+
+    def _terms(
+        self,
+        rows: Tensor,
+        pixels: Tensor,
+        ws: Tensor,
+        phi: Tensor,
+        field: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Losses of some frames; each is a mean over them."""
+        p, targets = self.preset, self.targets
+        planes = self.generator.planes(ws) if p.rate_w else self._fixed_planes(rows)
         rays = targets.rays(rows, pixels)
         whole = pixels.shape[1] == targets.resolution**2
         # Without the final image only colours are needed, and an eighth of each decoder's outputs.
@@ -155,9 +173,7 @@ class JointFit(TableStage):
             terms |= self._patch_terms(rows[one], planes[one], ws[one], phi[one], field)
         if p.rate_w:
             terms |= self._code_terms(ws)
-        torch.stack(list(terms.values())).sum().backward()
-        self._update(i, rows, field, phi, ws)
-        return {k: v.detach() for k, v in terms.items()}
+        return terms
 
     def _update(self, i: int, rows: Tensor, field: dict[str, Tensor], phi: Tensor, ws: Tensor) -> None:
         p = self.preset

@@ -14,7 +14,7 @@ from torch import Tensor
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore
-from inverters.fitting import Run, TableStage
+from inverters.fitting import Run, TableStage, backward
 from inverters.latents import LatentSpace, latent_space
 from inverters.pose import NUMBERS, refine_cameras
 from inverters.presets import CodePreset, get_preset, step_count
@@ -166,17 +166,21 @@ class CodeFit(TableStage):
         shared, offset = self.shared.whole(), self.offset.whole()
         frame = self.frame.leaf(rows)
         residual = None if p.coordinates else self.residual.leaf(rows)
-        ws = self._compose(shared, frame, offset, residual)
         pixels = random_pixels(len(rows), p.rays, self.targets.resolution, self.rng).to(self.targets.device)
         if p.expression_rays and self.expression is not None:
             near = self.targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
             pixels = torch.cat([pixels, near], 1)
         pose = self.pose.whole() if p.pose_rate else None
-        terms = self._terms(i, rows, ws, pixels, pose)
-        if pose is not None and p.pose_prior:
-            terms["pose"] = p.pose_prior * pose.square().sum()
-        terms |= self._regularisers(rows, ws, shared, frame)
-        torch.stack(list(terms.values())).sum().backward()
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            own = None if residual is None else residual[part]
+            ws = self._compose(shared, frame[part], offset, own)
+            terms = self._terms(i, rows[part], ws, pixels[part], pose)
+            if pose is not None and p.pose_prior:
+                terms["pose"] = p.pose_prior * pose.square().sum()
+            return terms | self._regularisers(rows[part], ws, shared, frame[part])
+
+        found = backward(len(rows), self.targets.device, losses_of)
         factor = SCHEDULES[p.schedule](i, self.steps)
         share = i / max(self.steps, 1)
         if pose is not None and share >= FRAMES_FROM:
@@ -191,7 +195,7 @@ class CodeFit(TableStage):
             self.offset.update(offset, p.rate * factor)
             if residual is not None:
                 self.residual.step(rows, residual.grad, p.rate * factor)
-        return {k: v.detach() for k, v in terms.items()}
+        return found
 
     def _terms(
         self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None

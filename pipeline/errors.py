@@ -27,5 +27,9 @@ class OutputError(UserError):
     """The output or cache folder cannot be written, or the disk is full."""
 
 
+class OutOfMemoryError(InvidError):
+    """Memory does not suffice, however small the batches; the message says how much was needed."""
+
+
 class UnknownNameError(UserError):
     """A method, generator, preset, edit or codec that does not exist; the message lists those that do."""

@@ -29,6 +29,7 @@ from pipeline.stages import edit as edit_stage
 from pipeline.stages import finetune as finetune_stage
 from pipeline.stages import invert as invert_stage
 from pipeline.stages import track as track_stage
+from pipeline.thrift import Thrifty
 from pipeline.validate import device_of
 from storage import (
     INGEST,
@@ -118,18 +119,21 @@ class Job:
         self.part = name.partition("/")[2]
         found = self.cache.get(key)
         hit = found is not None
-        if found is None:
+        while found is None:
             with self.cache.begin(key, self._wait) as writer:
                 found = self.cache.get(key)  # it may have come while we waited
                 hit = found is not None
                 if found is None:
                     self._computing = key
                     with self._turn():
-                        compute(writer)
-                    found = writer.publish()
+                        found = writer.publish() if self._thrifty.runs(lambda: compute(writer)) else None
         self._hits.append(hit)
         self.results[name] = found
         return found
+
+    @cached_property
+    def _thrifty(self) -> Thrifty:
+        return Thrifty(self.device, self.note)
 
     def _turn(self) -> AbstractContextManager[None]:
         """The device for this job alone, in stages that use it."""

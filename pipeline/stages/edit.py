@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 BATCH = 4
-"""Rows rendered at a time."""
+"""Rows rendered at a time, where memory suffices."""
 ORBIT_YAW, ORBIT_PITCH = 0.45, 0.15
 """Radians by which an orbit turns to either side, and rises."""
 
@@ -62,6 +62,8 @@ def render_variant(
     """
     import torch
 
+    from inverters.memory import batch
+
     ws = inversion.ws
     if variant.edits:
         from inverters.editing.edit import edit_codes
@@ -74,8 +76,8 @@ def render_variant(
         turned = turn_cameras(cam2world.cpu().numpy(), *view_angles(variant.view, count), pivot)
         cam2world = torch.from_numpy(turned).to(cam2world)
     touched = (ws != inversion.ws).flatten(1).any(1).numpy() | (plain is None)
-    for start in range(0, count, BATCH):
-        rows = np.arange(start, min(start + BATCH, count))
+    for start in range(0, count, size := batch(BATCH)):
+        rows = np.arange(start, min(start + size, count))
         if plain is not None and not touched[rows].any():
             yield np.stack([np.asarray(plain[row]) for row in rows])
         else:

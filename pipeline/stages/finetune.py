@@ -66,10 +66,11 @@ def reconstruct(
     import torch
 
     from inverters import metrics
+    from inverters.memory import batch
 
     count = len(problem.frames)
-    for start in range(0, count, BATCH):
-        rows = np.arange(start, min(start + BATCH, count))
+    for start in range(0, count, size := batch(BATCH)):
+        rows = np.arange(start, min(start + size, count))
         with torch.no_grad():
             seen = renderer.render(rows, problem.cam2world[rows], problem.intrinsics[rows])
             images = to_bytes(seen.image)

@@ -1,0 +1,92 @@
+"""Where memory does not suffice: smaller batches first, then activations kept in the host's memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+import torch
+
+LEVELS = 4
+"""Ways to do the same work, each with less memory and slower than the one before: whole batches, batches of
+a quarter, of one, and of one with what the backward pass needs kept in the host's memory.
+"""
+
+_level: ContextVar[int] = ContextVar("level", default=0)
+
+
+@contextlib.contextmanager
+def thrift(level: int) -> Iterator[None]:
+    """Work within this block at a level from 0, the fastest, to LEVELS - 1, which needs the least memory."""
+    token = _level.set(level)
+    try:
+        yield
+    finally:
+        _level.reset(token)
+
+
+def batch(wanted: int) -> int:
+    """How many of `wanted` frames to take at a time; at least 1."""
+    level = _level.get()
+    return wanted if level == 0 else max(1, wanted // 4) if level == 1 else 1
+
+
+def parts(count: int) -> list[slice]:
+    """Slices of a batch of `count` frames whose gradients are to be added up; one where memory suffices."""
+    size = batch(count)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def activations(device: torch.device | str) -> contextlib.AbstractContextManager[object]:
+    """Around a forward pass: at the last level, what its backward pass needs waits in the host's memory.
+
+    It comes back bit for bit. There is nowhere to move it to from a processor.
+    """
+    if _level.get() < LEVELS - 1 or torch.device(device).type != "cuda":
+        return contextlib.nullcontext()
+    return torch.autograd.graph.save_on_cpu()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of a GPU or of the machine, did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in str(error) or "std::bad_alloc" in str(error)
+    )
+
+
+def needed(error: BaseException, device: torch.device | str) -> int | None:
+    """Bytes in use when it failed and those asked for then: a lower bound of what the work needs."""
+    asked = _asked_for(str(error))
+    if asked is None:
+        return None
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) + asked
+    return _resident() + asked
+
+
+def release(device: torch.device | str) -> None:
+    """Give memory that torch keeps for later back to the device."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _asked_for(message: str) -> int | None:
+    """Bytes that an error of torch's names."""
+    found = re.search(r"(?:[Tt]ried to|Unable to) allocate ([\d.]+) (bytes|[KMG]i?B)", message)
+    if found is None:
+        return None
+    units = {"bytes": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+    return int(float(found[1]) * units.get(found[2], units.get(found[2][0], 1)))
+
+
+def _resident() -> int:
+    """Bytes of memory that this process uses now."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
