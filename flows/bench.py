@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from prefect import flow, get_run_logger
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from flows.submit import submit_to
+from flows.submit import PrefectDeployment
 from pipeline.errors import UserError
 from pipeline.watch.watcher import Watcher
 
@@ -18,16 +20,19 @@ def process_folder(
     out: Path,
     options: list[str] | None = None,
     deployment: str = "process-video/default",
-) -> dict[str, Any]:
-    """Submit every clip below `folder`, each content once; returns how many are known and submitted.
+) -> State[Any]:
+    """Submit every clip below `folder`, each content once. Results go to OUT/CLIP/.
 
-    Results go to OUT/CLIP/. A file that is still being written is left for the next time.
+    A file that is still being written is left for the next time.
+
+    Returns:
+        Completed with the number of clips in each state, or Failed where there is no such folder.
     """
-    log = get_run_logger()
+    say = get_run_logger().info
     try:
-        watcher = Watcher(folder, out, options or [], 1.0, say=log.info, submit=submit_to(deployment))
+        watcher = Watcher(folder, out, options or [], 1.0, 1, say, PrefectDeployment(deployment))
+        watcher.run_once()
     except UserError as error:
-        raise ValueError(str(error)) from None
-    watcher.run_once()
-    records = watcher.ledger.all()
-    return {"clips": len(records), "submitted": sum(bool(r.run) for r in records)}
+        return Failed(message=str(error))
+    counts = watcher.ledger.counts()
+    return Completed(message=str(counts), data=counts)

@@ -2,6 +2,7 @@
 
     invid serve                    http://127.0.0.1:4200, one worker for each GPU, or one for the processors
     invid serve --api URL          only workers, for a server on another machine
+    invid serve --watch IN OUT     and a look at IN every minute; results go to OUT/CLIP/
 
 Everything is started as its own process, started again when it dies, and taken down again with Ctrl-C.
 """
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import yaml
 
@@ -34,6 +36,8 @@ POOL, WATCH_POOL = "invid", "invid-watch"
 _STARTING = 120.0
 _ENDING = 20.0
 _MOST_RESTARTS = 20
+_SLUG = "serve-"
+"""How the names of our schedules begin."""
 
 
 class ServeError(InvidError):
@@ -56,7 +60,8 @@ class Part:
 class Service:
     """Starts parts, keeps them alive, and ends them in the opposite order.
 
-    home: where the server's database lies. log: folder for one log file a part.
+    home: where the server's database lies. log: folder for one log file a part. watched: folders that are
+    looked at every `every` seconds, with those for their results.
     """
 
     host: str
@@ -65,8 +70,11 @@ class Service:
     log: Path
     say: Callable[[str], None] = print
     api: str | None = None
+    watched: Sequence[tuple[Path, Path]] = ()
+    every: float = 60.0
     parts: list[Part] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    _renewed: bool = False
 
     @property
     def url(self) -> str:
@@ -102,16 +110,22 @@ class Service:
             words = ["server", "start", "--host", self.host, "--port", str(self.port)]
             self._add("server", _prefect(words))
         self._await_server()
-        for pool in (POOL, WATCH_POOL):
-            self._call(["work-pool", "create", pool, "--type", "process", "--overwrite"])
-        self._call(["--no-prompt", "deploy", "--all"])
-        self._create_automations()
+        self._set_up()
         for number, extra in enumerate(workers):
             name = f"{socket.gethostname()}-{extra.get('CUDA_VISIBLE_DEVICES', f'cpu{number}')}"
             words = ["worker", "start", "--pool", POOL, "--limit", "1", "--name", name]
             self._add(f"worker-{name}", _prefect(words), extra)
         words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{socket.gethostname()}-watch"]
         self._add("worker-watch", _prefect(words))
+
+    def _set_up(self) -> None:
+        """What the server's database must hold; what is there already stays."""
+        for pool in (POOL, WATCH_POOL):
+            self._call(["work-pool", "create", pool, "--type", "process", "--overwrite"])
+        self._call(["--no-prompt", "deploy", "--all"])
+        self._create_automations()
+        if self.watched:
+            self._schedule()
 
     def _add(self, name: str, command: list[str], extra: dict[str, str] | None = None) -> None:
         part = Part(name, command, self.environment | (extra or {}))
@@ -135,15 +149,31 @@ class Service:
 
     def _await_server(self) -> None:
         began = time.monotonic()
-        while not self.stopping.is_set():
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                dead = [p.name for p in self.parts if p.process is not None and p.process.poll() is not None]
-                if dead or time.monotonic() - began > _STARTING:
-                    raise ServeError(f"no server answers at {self.url}; see {self.log}/server.log") from None
-                self.stopping.wait(0.3)
+        while not self.stopping.is_set() and not self._answers():
+            dead = [p.name for p in self.parts if p.process is not None and p.process.poll() is not None]
+            if dead or time.monotonic() - began > _STARTING:
+                raise ServeError(f"no server answers at {self.url}; see {self.log}/server.log")
+            self.stopping.wait(0.3)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The server's answer, from JSON. Raises ServeError."""
+        data = None if body is None else json.dumps(body).encode()
+        query = urllib.request.Request(
+            f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(query, timeout=30) as answer:
+                text = answer.read()
+        except (urllib.error.URLError, OSError) as error:
+            raise ServeError(f"{self.url}/{path}: {error}") from None
+        return json.loads(text) if text else None
 
     def _call(self, words: list[str]) -> str:
         done = subprocess.run(
@@ -162,11 +192,7 @@ class Service:
 
     def _create_automations(self) -> None:
         """Those of automations.yaml that are not there yet."""
-        query = urllib.request.Request(
-            f"{self.url}/automations/filter", b"{}", {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(query, timeout=30) as answer:
-            there = {automation["name"] for automation in json.load(answer)}
+        there = {automation["name"] for automation in self._ask("POST", "automations/filter", {})}
         found = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
         missing = [a for a in found if a["name"] not in there]
         if missing:
@@ -174,9 +200,33 @@ class Service:
             path.write_text(yaml.safe_dump({"automations": missing}))
             self._call(["automation", "create", "-f", str(path)])
 
+    def _schedule(self) -> None:
+        """Put watch-folder on a timer for each watched folder, in the place of earlier timers of ours."""
+        path = "deployments/" + self._ask("GET", "deployments/name/watch-folder/default")["id"]
+        for schedule in self._ask("GET", f"{path}/schedules"):
+            if (schedule.get("slug") or "").startswith(_SLUG):
+                self._ask("DELETE", f"{path}/schedules/{schedule['id']}")
+        wanted = [
+            {
+                "schedule": {"interval": self.every},
+                "parameters": {"folder": str(folder), "out": str(out)},
+                "slug": f"{_SLUG}{number}",
+            }
+            for number, (folder, out) in enumerate(self.watched)
+        ]
+        self._ask("POST", f"{path}/schedules", wanted)
+
     def watch(self) -> None:
         """Start again what dies, until stop(). Raises ServeError for what dies again and again."""
         while not self.stopping.wait(1.0):
+            if self._renewed and self._answers():
+                # Its database may be another one: deleted, or restored from a copy.
+                self._renewed = False
+                try:
+                    self._set_up()
+                except ServeError as error:
+                    self._renewed = True
+                    self.say(str(error))
             for part in self.parts:
                 if part.process is None or part.process.poll() is None:
                     continue
@@ -187,6 +237,7 @@ class Service:
                 self.stopping.wait(min(10.0, 0.5 * 2 ** min(part.restarts, 5)))
                 if not self.stopping.is_set():
                     self._launch(part)
+                    self._renewed |= part.name == "server"
 
     def stop(self) -> None:
         """End watch()."""
@@ -258,13 +309,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="on the processors, instead of one for each GPU"
     )
+    parser.add_argument(
+        "--watch",
+        nargs=2,
+        type=Path,
+        action="append",
+        default=[],
+        metavar=("IN", "OUT"),
+        help="look at the folder IN for clips; may be given again",
+    )
+    parser.add_argument(
+        "--every", type=float, default=60.0, metavar="SECONDS", help="between two looks at a folder (60)"
+    )
     home = default_cache() / "service"
     parser.add_argument("--home", type=Path, default=home, metavar="DIR", help=f"database and logs ({home})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; 0."""
-    service = Service(args.host, args.port, args.home.resolve(), args.home.resolve() / "logs", _say, args.api)
+    if args.every < 1:
+        raise UserError(f"--every must be 1 or more, not {args.every:g}")
+    for folder, _ in args.watch:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there is no such folder to watch")
+    home = args.home.resolve()
+    watched = [(folder.resolve(), out.resolve()) for folder, out in args.watch]
+    service = Service(args.host, args.port, home, home / "logs", _say, args.api, watched, args.every)
 
     def ended(number: int, frame: FrameType | None) -> None:
         service.stop()

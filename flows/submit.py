@@ -2,49 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 
 from pipeline.errors import UserError
-from pipeline.watch.watcher import Submit
+from pipeline.watch.ledger import DONE, FAILED, LOST
+
+_AT_ONCE = 200
+"""Runs asked after in one query, which is the most that the server answers."""
 
 
-def submit_to(deployment: str) -> Submit:
-    """Submits to `deployment`, such as process-video/default; a key used before returns the run of then."""
+class PrefectDeployment:
+    """Clips go to a deployment of Prefect's, such as process-video/default."""
 
-    def submit(clip: Path, out: Path, options: Sequence[str], key: str) -> str:
-        return submit_request(deployment, clip, out, options, key)
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-    return submit
+    def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
+        """The run, as its name and id. Raises UserError."""
+        return submit_request(self.name, clip, out, options, key)
+
+    def outcomes(self, runs: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """What became of those runs that have ended. A crashed one has not: it is taken up again."""
+        ids = {run: UUID(run.rpartition(" ")[2]) for run in runs}
+        states: dict[UUID, State[Any] | None] = {}
+        with _asking(), get_client(sync_client=True) as client:
+            for start in range(0, len(runs), _AT_ONCE):
+                wanted = [ids[run] for run in runs[start : start + _AT_ONCE]]
+                chosen = FlowRunFilter(id=FlowRunFilterId(any_=wanted))
+                states |= {r.id: r.state for r in client.read_flow_runs(flow_run_filter=chosen)}
+        found = {}
+        for run, number in ids.items():
+            state = states.get(number)
+            if number not in states:
+                found[run] = (LOST, "")
+            elif state is not None and state.is_completed():
+                found[run] = (DONE, "")
+            elif state is not None and (state.is_failed() or state.is_cancelled()):
+                found[run] = (FAILED, state.message or str(state.name))
+        return found
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Errors of a server that is not there as UserError."""
+    from httpx import HTTPError
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        raise UserError("no server to submit to: set PREFECT_API_URL, which `invid serve` tells")
+    try:
+        yield
+    except (HTTPError, RuntimeError) as error:
+        raise UserError(f"{PREFECT_API_URL.value()} does not answer ({error}); is the server up?") from None
 
 
 def submit_request(
     deployment: str, clip: Path, out: Path, options: Sequence[str], key: str | None = None
 ) -> str:
     """The run, as its name and id. Raises UserError where there is no server, or no such deployment."""
-    from httpx import HTTPError
-    from prefect.exceptions import ObjectNotFound
-    from prefect.settings import PREFECT_API_URL
-
-    if not PREFECT_API_URL.value():
-        raise UserError("no server to submit to: set PREFECT_API_URL, which `invid serve` tells")
-    try:
-        run: Any = run_deployment(
-            deployment,
-            parameters={"video": str(clip), "out": str(out), "options": list(options)},
-            timeout=0,
-            as_subflow=False,
-            idempotency_key=key,
-            flow_run_name=name_of(clip, options),
-            tags=[clip.name],
-        )
-    except ObjectNotFound:
-        raise UserError(f"there is no deployment {deployment}; `prefect deployment ls` shows them") from None
-    except (HTTPError, RuntimeError) as error:
-        raise UserError(f"{PREFECT_API_URL.value()} does not answer ({error}); is the server up?") from None
+    with _asking():
+        try:
+            run: Any = run_deployment(
+                deployment,
+                parameters={"video": str(clip), "out": str(out), "options": list(options)},
+                timeout=0,
+                as_subflow=False,
+                idempotency_key=key,
+                flow_run_name=name_of(clip, options),
+                tags=[clip.name],
+            )
+        except ObjectNotFound:
+            known = "`prefect deployment ls` shows them"
+            raise UserError(f"there is no deployment {deployment}; {known}") from None
     return f"{run.name}, run {run.id}"
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from flows.submit import submit_to
+from flows.submit import PrefectDeployment
+from pipeline.errors import UserError
 from pipeline.watch.watcher import Watcher
 
 
@@ -20,14 +23,20 @@ def watch_folder(
     options: list[str] | None = None,
     quiet: float = 30.0,
     deployment: str = "process-video/default",
-) -> dict[str, Any]:
+) -> State[Any]:
     """Submit what is new and complete in `folder`, each content once, however often this runs.
 
     What is new is looked at twice, `quiet` seconds apart at most; a clip that is not ready by then is
-    found by the next run.
+    found by the next run. What has failed since the last look is noted in OUT/failed/.
+
+    Returns:
+        Completed with the number of clips in each state, or Failed where there is no such folder.
     """
-    log = get_run_logger()
-    watcher = Watcher(folder, out, options or [], quiet, say=log.info, submit=submit_to(deployment))
-    watcher.look_twice()
-    records = watcher.ledger.all()
-    return {"clips": len(records), "submitted": sum(bool(r.run) for r in records)}
+    say = get_run_logger().info
+    try:
+        watcher = Watcher(folder, out, options or [], quiet, 1, say, PrefectDeployment(deployment))
+        watcher.look_twice()
+    except UserError as error:
+        return Failed(message=str(error))
+    counts = watcher.ledger.counts()
+    return Completed(message=str(counts), data=counts)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.watch.watcher import Deployment
 
 _PATHS = ("occluder_masks", "cameras")
 _OWN = ("input", "out", "submit", "json", "quiet", "debug", "help")
@@ -42,8 +45,17 @@ def submit(args: argparse.Namespace, parser: argparse.ArgumentParser, out: Path)
 
     Raises UserError where there is no server or no such deployment.
     """
-    # By name: flows stand above the pipeline, and Prefect is loaded for this alone.
-    flows: Any = importlib.import_module("flows.submit")
     return str(
-        flows.submit_request(args.submit, args.input.absolute(), out.absolute(), words_of(args, parser))
+        _flows().submit_request(args.submit, args.input.absolute(), out.absolute(), words_of(args, parser))
     )
+
+
+def deployment_of(name: str) -> Deployment:
+    """The deployment of this name, for a watcher to hand clips to."""
+    found: Deployment = _flows().PrefectDeployment(name)
+    return found
+
+
+def _flows() -> Any:
+    """By name: flows stand above the pipeline, and Prefect is loaded for this alone."""
+    return importlib.import_module("flows.submit")

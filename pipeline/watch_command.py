@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips worked on at once (1)")
     parser.add_argument("--once", action="store_true", help="take what is there, and end")
     parser.epilog = (
-        "Every other option is one of process-video, for all clips: --edit, --preset, --cache, ..."
+        "Every other option is one of process-video, for all clips: --edit, --preset, --cache, ...; "
+        "--submit lets Prefect's workers do the work"
     )
 
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Watch until interrupted; 0. Raises UserError."""
     from pipeline.cli import process_arguments
+    from pipeline.submission import deployment_of, words_of
     from pipeline.watch.watcher import Watcher
 
     for least, value, name in (
@@ -47,14 +49,18 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
     ):
         if value < least:
             raise UserError(f"--{name} must be {least:g} or more, not {value:g}")
-    parsed = process_arguments().parse_args(["clip", *options])
+    parser = process_arguments()
+    parsed = parser.parse_args(["clip", *options])
     if parsed.out is not None or parsed.json or parsed.input != Path("clip"):
         raise UserError("invid watch takes one folder and one --out, and no --json")
 
     def say(line: str) -> None:
         print(line, flush=True)
 
-    watcher = Watcher(args.folder, args.out, options, args.quiet, args.jobs, say)
+    # As words that mean the same in any folder, and to whoever works on the clips.
+    options = words_of(parsed, parser)
+    deployment = None if parsed.submit is None else deployment_of(parsed.submit)
+    watcher = Watcher(args.folder, args.out, options, args.quiet, args.jobs, say, deployment)
 
     def ended(number: int, frame: FrameType | None) -> None:
         print("invid: ending; the clip at work is gone on with next time", file=sys.stderr)

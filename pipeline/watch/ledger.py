@@ -8,6 +8,7 @@ import json
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from storage import canonical_json
 from storage.locks import FileLock
 
 DONE, FAILED, SUBMITTED = "done", "failed", "submitted"
+LOST = "lost"
+"""Of a run that the server it was submitted to knows nothing of: it is submitted again."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Ledger:
         """Every record, in order of time."""
         found = (self.find(path.stem) for path in self._records.glob("*.json"))
         return sorted((r for r in found if r is not None), key=lambda r: r.when)
+
+    def counts(self) -> dict[str, int]:
+        """How many clips are in each state; those that wait are "waiting"."""
+        return dict(Counter(record.state or "waiting" for record in self.all()))
 
     def write(self, record: Record) -> Record:
         """Keep a record: whole or not at all."""

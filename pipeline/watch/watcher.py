@@ -14,13 +14,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from pipeline.errors import InvidError, UserError
 from pipeline.manifest import MANIFEST
 from pipeline.output_folder import OutputFolder
 from pipeline.watch.folder import Print, Ready, WatchedFolder, fingerprint
-from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record, identity_of
+from pipeline.watch.ledger import DONE, FAILED, LOST, SUBMITTED, Ledger, Record, identity_of
 from pipeline.watch.side_file import options_of
 from storage.locks import FileLock
 
@@ -29,9 +29,18 @@ MOST_TRIES = 3
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 
-Submit = Callable[[Path, Path, Sequence[str], str], str]
-"""Hands a clip to others: path, folder of results, options, a key that is the same for the same clip and try;
-returns a name of the run."""
+
+class Deployment(Protocol):
+    """Others, to whom clips are handed instead of being worked on here. Raises UserError where there are
+    none."""
+
+    def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
+        """Hand a clip over; returns a name of the run, the same for a key that was used before."""
+        ...
+
+    def outcomes(self, runs: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """DONE, FAILED or LOST, and why, of those runs that have come to an end."""
+        ...
 
 
 @dataclass
@@ -51,7 +60,7 @@ class Watcher:
         quiet: seconds without a write after which a file counts as complete.
         jobs: clips worked on at once.
         say: told of everything that happens, in one line each.
-        submit: given, clips are handed to it instead of being worked on here.
+        deployment: given, clips are handed to it instead of being worked on here.
 
     Raises UserError where there is no such folder, or `out` cannot be written.
     """
@@ -64,19 +73,21 @@ class Watcher:
         quiet: float = 30.0,
         jobs: int = 1,
         say: Callable[[str], None] = print,
-        submit: Submit | None = None,
+        deployment: Deployment | None = None,
     ) -> None:
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
         OutputFolder(out).close()  # not writable: say so now
         self.root, self.out, self.options, self.jobs = root, out, list(options), jobs
-        self._say, self._submit = say, submit
+        self._say, self._deployment = say, deployment
         self.ledger = Ledger(out)
         self._index = out / ".invid" / "index.json"
         self.folder = WatchedFolder(root, quiet, out, self._read_index())
         self._told: set[str] = set()
         self._elsewhere: set[str] = set()
         self._refused: dict[Path, Record] = {}
+        self._submitted = {r.identity: r for r in self.ledger.all() if r.state == SUBMITTED}
+        self._unsent: dict[str, str] = {}
         self._queue: dict[str, tuple[Record, Ready]] = {}
         self._works: dict[str, _Work] = {}
         self._indexed: dict[str, tuple[Print, str]] = {}
@@ -103,6 +114,8 @@ class Watcher:
     def run_once(self) -> None:
         """Take all that is ready or will be without a further write, and work until it is done. What is
         still being written after two quiet times is left, and what another process is at.
+
+        Raises UserError where clips could not be submitted.
         """
         since = time.monotonic()
         while not self._stop.is_set():
@@ -113,14 +126,21 @@ class Watcher:
                 break
             self._stop.wait(0.2)
         self.close()
+        self._check_sent()
 
     def look_twice(self) -> None:
-        """Take what is ready now, or after one quiet time."""
+        """Take what is ready now, or after one quiet time. Raises UserError as run_once does."""
         self.scan()
         began = time.monotonic()
         while self.folder.settling and time.monotonic() - began < self.folder.quiet + 2:
             self._stop.wait(self.folder.pause())
             self.scan()
+        self._check_sent()
+
+    def _check_sent(self) -> None:
+        if self._unsent:
+            name, reason = next(iter(self._unsent.items()))
+            raise UserError(f"{name} could not be submitted: {reason}")
 
     def stop(self) -> None:
         """End the loop; work that is under way is interrupted, and gone on with by the next watcher."""
@@ -174,6 +194,7 @@ class Watcher:
             if self.ledger.asked_again(record):
                 self.folder.forget(path)
                 del self._refused[path]
+        self._hear()
         ready, refused = self.folder.look()
         for path, reason in refused.items():
             self._refuse(path, reason)
@@ -201,19 +222,50 @@ class Watcher:
             record = self.ledger.write(self.ledger.new(clip.content, options, clip.name))
         if again:
             record = replace(record, state="", tries=0)
-        if self._submit is not None:
-            self._hand_over(self._submit, record, clip)
+        if self._deployment is not None:
+            self._hand_over(self._deployment, record, clip)
         else:
             self._queue[identity] = (record, clip)
             if identity not in self._told:
                 self._told.add(identity)
                 self._say(f"{clip.name}: queued")
 
-    def _hand_over(self, submit: Submit, record: Record, clip: Ready) -> None:
+    def _hand_over(self, deployment: Deployment, record: Record, clip: Ready) -> None:
         key = f"invid-{record.identity}-{record.when:.0f}" if record.reason else f"invid-{record.identity}"
-        run = submit(clip.path.resolve(), (self.out / record.folder).resolve(), record.options, key)
-        self.ledger.write(replace(record, state=SUBMITTED, run=run))
+        out = (self.out / record.folder).resolve()
+        try:
+            run = deployment.submit(clip.path.resolve(), out, record.options, key)
+        except UserError as error:
+            if self._unsent.get(record.name) != str(error):
+                self._say(f"{clip.name}: could not be submitted, and will be: {error}")
+            self._unsent[record.name] = str(error)
+            return
+        self._unsent.pop(record.name, None)
+        self._submitted[record.identity] = self.ledger.write(replace(record, state=SUBMITTED, run=run))
         self._say(f"{clip.name}: submitted as {run}")
+
+    def _hear(self) -> None:
+        """Take note of what has become of clips that were handed over."""
+        if self._deployment is None or not self._submitted:
+            return
+        try:
+            ended = self._deployment.outcomes([record.run for record in self._submitted.values()])
+        except UserError:  # it is down; submitting tells
+            return
+        for identity, record in list(self._submitted.items()):
+            state, reason = ended.get(record.run, ("", ""))
+            if state == DONE:
+                self.ledger.done(record, record.run)
+                self._say(f"{record.name}: done, in {self.out / record.folder}")
+            elif state == FAILED:
+                self.ledger.fail(record, reason)
+                self._say(f"{record.name}: failed: {reason}")
+            elif state == LOST:
+                self.ledger.write(replace(record, state="", run=""))
+                self._say(f"{record.name}: its run is not known any more; it is submitted again")
+            else:
+                continue
+            del self._submitted[identity]
 
     def _refuse(self, path: Path, reason: str, content: str = "") -> None:
         """What cannot be taken at all: its note is keyed by name and reason, as there may be no content."""
