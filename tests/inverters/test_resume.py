@@ -102,6 +102,10 @@ def test_killed_in_every_stage_it_gives_the_same_bits(tmp_path: Path) -> None:
     for k in (4, 7, 11):
         assert log[f"cut at {k}"] == [k, int(signal.SIGKILL)]
     assert log["last"] == [4, 0], "of 23 steps, four were left"
+    lives = [steps for name, (steps, _) in log.items() if name != "whole"]
+    assert sum(lives) - 23 <= 3 * 3, (
+        "more than the steps of a checkpoint's interval was done again for a kill"
+    )
     one, other = (load_file(tmp_path / name / "result.safetensors") for name in ("whole", "cut"))
     assert one.keys() == other.keys()
     for name, tensor in one.items():

@@ -16,21 +16,16 @@ import numpy as np
 import pytest
 
 from storage import SharedStore, StageCache, StorageError
+from tests.s3 import make_bucket, s3_server
 from tests.storage.test_cache import KEY, publish
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server that speaks S3, on loopback."""
-    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    host, port = found.get_host_and_port()
-    yield f"http://{host}:{port}"
-    found.stop()
+def server() -> Iterator[dict[str, str]]:
+    with s3_server() as environment:
+        yield environment
 
 
 @pytest.fixture(params=["s3", "file"])
@@ -38,19 +33,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     """An empty shared store."""
     if request.param == "file":
         return f"file://{tmp_path}/shared"
-    endpoint = request.getfixturevalue("server")
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in request.getfixturevalue("server").items():
         monkeypatch.setenv(name, value)
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
     bucket = f"clips-{tmp_path.name.lower().replace('_', '-')[:40]}"
-    s3fs.S3FileSystem().mkdir(bucket)
+    make_bucket(bucket)
     return f"s3://{bucket}/cache"
 
 
