@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.task_engine import TaskRunTimeoutError
 from prefect.utilities.annotations import quote
 
 from flows.artifacts import LoggedProgress, show_results
@@ -49,17 +50,21 @@ def process_video(
     out: Path | None = None,
     cache: str | None = None,
     options: list[str] | None = None,
-    stage_timeout: float | None = None,
+    timeouts: dict[str, float] | None = None,
 ) -> State[Any]:
     """Edit the face in a video; `options` are those of the command `process-video`.
 
     Args:
-        stage_timeout: seconds that one stage may take; none unless given.
+        timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
     Returns:
         Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
-        died with its process three times.
+        died with its process three times. A stage that takes too long fails its run.
     """
-    log = get_run_logger()
+    log, limits = get_run_logger(), timeouts or {}
+    if unknown := limits.keys() - set(STAGES):
+        return Failed(
+            message=f"timeouts: no stage is called {sorted(unknown)[0]}; known: {', '.join(STAGES)}"
+        )
     if (flow_run.run_count or 1) > MOST_RUNS:
         return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
@@ -77,7 +82,9 @@ def process_video(
         job = Job(video, out, cache or args.cache or default_cache(), settings, progress)
         with tags(video.name):
             for name in STAGES:
-                stage.with_options(name=name, timeout_seconds=stage_timeout)(quote(job), name)
+                stage.with_options(name=name, timeout_seconds=limits.get(name))(quote(job), name)
+    except TaskRunTimeoutError:
+        return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:
         return Failed(message=" ".join(str(error).split()))
     except SystemExit:

@@ -87,7 +87,7 @@ class Served:
         )
         return [s["name"] for s in sorted(found.json(), key=lambda s: s["timestamp"])]
 
-    def finished(self, run: str, seconds: float = 240.0) -> dict[str, Any]:
+    def finished(self, run: str, seconds: float = 600.0) -> dict[str, Any]:
         final = ("COMPLETED", "FAILED", "CANCELLED")
 
         def look() -> Any:

@@ -72,7 +72,7 @@ def test_a_folder_once(served: Served, tmp_path: Path) -> None:
 
 def long_run(served: Served, name: str, seed: int) -> str:
     """A run in its inversion, which will take a while."""
-    words = ("--max-frames=2", "--steps=600", "--finetune-steps=2", f"--seed={seed}")
+    words = ("--max-frames=2", "--steps=200", "--finetune-steps=2", f"--seed={seed}")
     run = served.submit(name, *words)
     served.wait_for(served.in_stage(run, "invert"), 120, "inversion")
     return run
@@ -104,7 +104,9 @@ def test_a_run_that_kills_its_process_is_given_up_after_three_times(served: Serv
 HOLDER = """
 import sys, time
 from prefect.concurrency.sync import concurrency
-with concurrency("budget", occupy=1, strict=True, lease_duration=60):
+with concurrency(
+    "budget", occupy=1, strict=True, lease_duration=60, raise_on_lease_renewal_failure=False
+):
     print("held", flush=True)
     time.sleep(float(sys.argv[1]))
 """
@@ -160,8 +162,8 @@ def test_a_lost_database_loses_no_work(served: Served) -> None:
         return httpx.get(path, timeout=30).status_code == 200
 
     served.wait_for(known, 120, "deployments")
-    run = served.submit("lost", "--max-frames=2", "--steps=600", "--finetune-steps=2", "--seed=13")
-    assert served.finished(run, 400)["type"] == "COMPLETED"
+    run = served.submit("lost", "--max-frames=2", "--steps=200", "--finetune-steps=2", "--seed=13")
+    assert served.finished(run)["type"] == "COMPLETED"
     manifest = json.loads((served.folder / "lost/manifest.json").read_text())
     assert (served.folder / "lost" / manifest["outputs"]["report"]).is_file()
     names = {a["name"] for a in served.post("automations/filter", {})}

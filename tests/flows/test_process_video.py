@@ -6,12 +6,15 @@ import importlib
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from pipeline.stages import invert
 from tests.pipeline.fakes import install, write_clip
 
 ROOT = Path(__file__).parents[2]
@@ -59,29 +62,49 @@ def test_runs_have_names_that_people_recognise(monkeypatch: pytest.MonkeyPatch) 
     assert module.run_name() == "a.mp4"
 
 
-@pytest.mark.slow
-def test_the_flow_gives_what_the_command_line_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+@pytest.mark.slow
+def test_the_flow_gives_what_the_command_line_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
+) -> None:
     from flows.process_video import process_video
+    from pipeline.cli import process_arguments, settings_from
     from pipeline.job import STAGES, run_job
     from pipeline.settings import Settings
 
     fakes = install(monkeypatch)
-    clip = write_clip(tmp_path / "clip.mp4")
-    with prefect_test_harness(server_startup_timeout=300):
-        state = process_video(
-            clip, tmp_path / "flow", str(tmp_path / "cache"), ["--edit", "smile=1.5", "--crops"]
-        )
+    clip, words = write_clip(tmp_path / "clip.mp4"), ["--edit", "smile=1.5", "--crops"]
+    state = process_video(clip, tmp_path / "flow", str(tmp_path / "cache"), words)
     found = state if isinstance(state, dict) else state.data
     assert [stage["name"] for stage in found["stages"]] == list(STAGES)
     assert not found["stages"][1]["cached"] and (tmp_path / "flow" / "edited.mp4").is_file()
     calls = dict(fakes.calls)
-    from pipeline.cli import process_arguments, settings_from
-
-    settings: Settings = settings_from(
-        process_arguments().parse_args([str(clip), "--edit", "smile=1.5", "--crops"])
-    )
+    settings: Settings = settings_from(process_arguments().parse_args([str(clip), *words]))
     again = run_job(clip, tmp_path / "line", tmp_path / "cache", settings)
     assert dict(fakes.calls) == calls, "the command line computed again what the flow had cached"
     assert again["arrays"] == found["arrays"]
+
+
+@pytest.mark.slow
+def test_a_stage_that_takes_too_long_fails_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
+) -> None:
+    from flows.process_video import process_video
+
+    install(monkeypatch)
+    monkeypatch.setattr(invert, "invert", lambda *_: time.sleep(500))
+    clip, began = write_clip(tmp_path / "clip.mp4"), time.monotonic()
+    state = process_video(
+        clip, tmp_path / "out", str(tmp_path / "cache"), timeouts={"invert": 2}, return_state=True
+    )
+    assert state.is_failed() and state.message == "invert took longer than 2 s", state
+    assert time.monotonic() - began < 400 and not (tmp_path / "out").exists()
+    wrong = process_video(clip, tmp_path / "out", timeouts={"inverting": 2}, return_state=True)
+    assert wrong.is_failed() and "no stage is called inverting" in wrong.message
