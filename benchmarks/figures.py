@@ -9,32 +9,13 @@ typed by hand but the words between the numbers.
 from __future__ import annotations
 
 import json
-import textwrap
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import number, prose, share, table
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- figures: python -m benchmarks.figures -->", "<!-- end of figures -->"
-
-
-def number(value: float | None, digits: int = 1, unit: str = "") -> str:
-    """`value` rounded, with its unit; a dash for None."""
-    return "-" if value is None else f"{value:.{digits}f}{unit}"
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage."""
-    return "-" if value is None else f"{100 * value:.3g} %"
-
-
-def prose(text: str) -> list[str]:
-    """A paragraph in lines of README's width."""
-    return textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False)
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown."""
-    return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
 
 
 def main_job(found: dict[str, Any]) -> list[str]:
@@ -314,11 +295,11 @@ def overhead(found: dict[str, Any]) -> list[str]:
     """What Prefect adds."""
     seconds, queue = found["seconds"], found["queue"]
     return prose(
-        "What Prefect adds (`python -m benchmarks.overhead`), measured with a job whose heavy stages are in the "
-        f"cache: the command takes {number(seconds['command'], 1)} s, the same as a run "
-        f"{number(seconds['run'], 1)} s from its pick-up to its end; {number(1000 * seconds['a_stage'], 0)} ms "
-        f"of it for each stage. With {queue['runs']:,} runs in the queue a worker's question for work takes "
-        f"{number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second can be "
+        "What Prefect adds (`python -m benchmarks.overhead`), measured with a job whose heavy stages are in "
+        f"the cache: the command takes {number(seconds['command'], 1)} s, the same as a run "
+        f"{number(seconds['run'], 1)} s from its pick-up to its end; {number(1000 * seconds['a_stage'], 0)} "
+        f"ms of it for each stage. With {queue['runs']:,} runs in the queue a worker's question for work "
+        f"takes {number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second can be "
         "submitted (SQLite, one client)."
     )
 
