@@ -299,8 +299,8 @@ def overhead(found: dict[str, Any]) -> list[str]:
         f"the cache: the command takes {number(seconds['command'], 1)} s, the same as a run "
         f"{number(seconds['run'], 1)} s from its pick-up to its end; {number(1000 * seconds['a_stage'], 0)} "
         f"ms of it for each stage. With {queue['runs']:,} runs in the queue a worker's question for work "
-        f"takes {number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second can be "
-        "submitted (SQLite, one client)."
+        f"takes {number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second "
+        "can be submitted (SQLite, one client)."
     )
 
 
