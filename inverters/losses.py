@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inverters.errors import UnknownNameError
+
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -120,7 +122,12 @@ _BACKBONES = {
 
 
 def lpips_weights(net: str) -> Path | None:
-    """Where torchvision's weights of LPIPS's backbone lie in the local cache, or None."""
+    """Where torchvision's weights of LPIPS's backbone lie in the local cache, or None.
+
+    Raises UnknownNameError for another net than "vgg", "alex" and "squeeze".
+    """
+    if net not in _BACKBONES:
+        raise UnknownNameError(f"unknown LPIPS network '{net}'; known: {', '.join(_BACKBONES)}")
     path = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONES[net]
     return path if path.exists() else None
 

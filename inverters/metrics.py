@@ -1,10 +1,13 @@
-"""Measures of a reconstruction. Images are [N,3,H,W] in [-1,1], brought to [0,1] before measuring; results
-are per image.
+"""Measures of reconstructions and edits. Images are [N,3,H,W] in [-1,1]; results are per image.
+
+Each measure says its range, crop, size, network and better direction: papers differ in all of these, so
+their figures are not comparable with ours, nor with each other's, by the name of the measure alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -30,20 +33,64 @@ def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     return -10 * torch.log10(mse)
 
 
+_WINDOW, _SIGMA = 11, 1.5
+"""Side and standard deviation in pixels of SSIM's Gaussian window."""
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of MS-SSIM's scales, the finest first (Wang et al. 2003, section 3.2)."""
+
+
 def ssim(image: Tensor, target: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range
-    [0,1].
+    [0,1]. Higher is better.
 
     Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [-1,1], 1 for equal images: the
     mean over channels and over the windows that lie wholly inside.
     """
-    if min(image.shape[-2:]) < 11:
-        raise ValueError(f"SSIM needs images of at least 11 pixels a side, not {list(image.shape[-2:])}")
-    channels = image.shape[1]
-    x, y = (image.clamp(-1, 1) + 1) / 2, (target.clamp(-1, 1) + 1) / 2
-    axis = torch.arange(11, dtype=x.dtype, device=x.device) - 5
-    gauss = torch.exp(-axis.square() / (2 * 1.5**2))
-    gauss = (gauss / gauss.sum()).expand(channels, 1, 11)
+    luminance, structure = _similarity_maps(*_unit_pair(image, target))
+    return (luminance * structure).flatten(1).mean(1)
+
+
+def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
+    """Multi-scale structural similarity (Wang et al. 2003, section 3, eq. 7). Higher is better.
+
+    Contrast and structure at each scale, luminance at the coarsest, to the powers of the paper; SSIM's window
+    and constants, range [0,1]; means of 2x2 pixels between the scales (an odd last row or column is left
+    out); a scale's mean below 0 counts as 0. Five scales need sides of 176 pixels. Smaller images take the
+    scales on which the window fits, 11 pixels for each of them, their powers divided by their sum: what is
+    measured then is not comparable with five scales.
+    Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [0,1], 1 for equal images: the mean
+    over channels.
+    """
+    x, y = _unit_pair(image, target)
+    count = min(len(_SCALE_WEIGHTS), int(math.log2(max(min(x.shape[-2:]) / _WINDOW, 1))) + 1)
+    weights = _SCALE_WEIGHTS[:count]
+    # the paper's five, as printed, add up to 1.0001
+    total = 1.0 if count == len(_SCALE_WEIGHTS) else sum(weights)
+    value = torch.ones((), dtype=x.dtype, device=x.device)
+    for scale, weight in enumerate(weights):
+        luminance, structure = _similarity_maps(x, y)
+        terms = luminance * structure if scale == count - 1 else structure
+        value = value * terms.flatten(2).mean(2).clamp_min(0) ** (weight / total)
+        if scale < count - 1:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    return value.mean(1)
+
+
+def _unit_pair(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images on [0,1]; raises ValueError where SSIM's window does not fit."""
+    if min(image.shape[-2:]) < _WINDOW:
+        raise ValueError(
+            f"SSIM needs images of at least {_WINDOW} pixels a side, not {list(image.shape[-2:])}"
+        )
+    return (image.clamp(-1, 1) + 1) / 2, (target.clamp(-1, 1) + 1) / 2
+
+
+def _similarity_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Luminance l and contrast-structure cs of SSIM, [N,C,H-10,W-10], of images on [0,1]."""
+    channels = x.shape[1]
+    axis = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
+    gauss = torch.exp(-axis.square() / (2 * _SIGMA**2))
+    gauss = (gauss / gauss.sum()).expand(channels, 1, _WINDOW)
 
     def blur(t: Tensor) -> Tensor:
         t = F.conv2d(t, gauss.unsqueeze(2), groups=channels)
@@ -53,10 +100,8 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    value = (
-        (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    )
-    return value.flatten(1).mean(1)
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * cov + c2) / (var_x + var_y + c2)
 
 
 @cache
@@ -69,11 +114,84 @@ def _lpips_network(net: str, device: str) -> Any | None:
 def lpips(image: Tensor, target: Tensor, net: str = "alex") -> Tensor | None:
     """Learned perceptual distance (Zhang et al. 2018, v0.1). 0 for equal images; lower is better.
 
-    Images [N,3,H,W] in [-1,1]. Returns [N], or None where the weights are not in the local cache (nothing is
-    fetched).
+    Distances of different networks, and of images of different sizes, are not comparable: the papers on
+    inversion use either "alex" or "vgg".
+    Args: images [N,3,H,W] in [-1,1], at the size they have; net: "alex", "vgg" or "squeeze". Returns [N], or
+    None where the weights are not in the local cache (nothing is fetched). Raises UnknownNameError.
     """
     network = _lpips_network(net, str(image.device))
     return None if network is None else network(image.clamp(-1, 1), target.clamp(-1, 1)).flatten()
+
+
+def temporal_psnr(video: Tensor, truth: Tensor) -> Tensor:
+    """Flicker in dB: PSNR of the changes from frame to frame against the truth's changes. Higher is better.
+
+    -10 log10 of the mean square of (x_t+1 - x_t) - (y_t+1 - y_t) on [0,1], the peak 1 as of images. An error
+    that stays the same in all frames does not count.
+    Args: videos [T,3,H,W] in [-1,1], clamped, in the same crops, T from 1. Returns [T-1], inf where both
+    change alike.
+    """
+    error = (video.clamp(-1, 1) - truth.clamp(-1, 1)) / 2
+    return -10 * torch.log10(error.diff(dim=0).square().flatten(1).mean(1))
+
+
+def temporal_lpips(video: Tensor, truth: Tensor, net: str = "alex") -> Tensor | None:
+    """Flicker as LPIPS sees it: tLP of Chu et al. 2020 (TecoGAN). Lower is better.
+
+    |LPIPS(x_t, x_t+1) - LPIPS(y_t, y_t+1)|, as is (tables often print it times 100). Blind to what
+    changes as much as the truth does, but otherwise.
+    Args: videos [T,3,H,W] in [-1,1], in the same crops, T from 1; net as for `lpips`. Returns [T-1] from 0
+    up, or None without weights.
+    """
+    ours, theirs = lpips(video[:-1], video[1:], net), lpips(truth[:-1], truth[1:], net)
+    return None if ours is None or theirs is None else (ours - theirs).abs()
+
+
+def identity_similarity(one: Tensor, two: Tensor) -> Tensor:
+    """Cosine of embeddings of faces. In [-1,1], 1 for the same; higher is better.
+
+    As plain as TriPlaneNet's code has it; its paper prints (1 + cosine) / 2. Values of different networks are
+    not comparable. Args: embeddings [N,D] of any length. Returns [N].
+    """
+    return F.cosine_similarity(one, two, dim=-1)
+
+
+def temporal_identity(
+    edited: Tensor, source: Tensor, frames: Sequence[int] | None = None
+) -> tuple[float | None, float | None]:
+    """TL-ID and TG-ID, how well an edited video keeps its identity in time (STIT, Tzaban et al. 2022, section
+    5): 1 where it is as steady as the source. Higher is better, and above 1 is steadier than the source.
+
+    TL-ID: mean cosine of neighbouring frames' embeddings, divided by the same mean of the source. TG-ID: the
+    same over all pairs of frames. A ratio of means, not a mean of ratios, which one pair of the source with
+    a cosine near 0 would decide.
+    Args: embeddings [K,D] of the frames of both, `frames` [K] their indices in the clip, rising (None: all of
+    it). Returns both, None where there is no such pair or the source's mean is not above 0.
+    """
+    at = torch.arange(len(source)) if frames is None else torch.as_tensor(frames)
+    following = torch.nonzero(at.diff() == 1)[:, 0]
+    ours, theirs = (F.normalize(e.double(), dim=-1) for e in (edited, source))
+
+    def pairs(e: Tensor) -> tuple[float, float]:
+        local = (e[following] * e[following + 1]).sum(-1).mean().item()
+        # all pairs at once: |sum e|^2 is the sum over all ordered pairs, K of them a frame with itself
+        count = len(e) * (len(e) - 1)
+        return local, (e.sum(0).square().sum().item() - len(e)) / count if count else math.nan
+
+    found = [a / b if b > 0 else None for a, b in zip(pairs(ours), pairs(theirs))]
+    return found[0], found[1]
+
+
+def leakage(change: Tensor, asked: Sequence[int]) -> Tensor:
+    """How far an edit moves what it was not asked to: mean absolute change of the other parameters. Lower is
+    better.
+
+    change: [N,P], what the judge reads after the edit less before it, in standard deviations of heads, NaN
+    where it reads nothing; asked: columns that the edit is to move. Returns [N] from 0 up, NaN where nothing
+    is read.
+    """
+    others = [k for k in range(change.shape[1]) if k not in set(asked)]
+    return change[:, others].abs().nanmean(1)
 
 
 def mask_iou(predicted: Tensor, truth: Tensor, pooled: bool = False) -> Tensor:
