@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import math
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,9 +26,12 @@ from inverters.heads.animation import ClipScript, talking_clip
 from inverters.heads.clip_render import Frame, render_clean, render_occluded
 from inverters.heads.occluders import OCCLUDERS
 from inverters.heads.params import PARAMETERS, index
-from pipeline.clip import U8
+from inverters.rendering.cameras import PIVOT
+from pipeline.clip import U8, View
+from pipeline.edits_syntax import parse_view
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.sample_media import FrameWriter, babble
+from pipeline.stages.edit import turn_cameras, view_angles
 
 FORMAT, VERSION = "invid-sample-truth", 1
 EDIT_STRENGTH = 1.5
@@ -46,7 +50,8 @@ OnFrame = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What to make: size is (W, H) in pixels; attributes are names of head parameters, or none."""
+    """What to make: size is (W, H) in pixels; attributes are names of head parameters, or none; views are
+    turns of the camera from which the truth shows the frames as well, or none."""
 
     occluder: str = "mask"
     seconds: float = 2.0
@@ -54,6 +59,7 @@ class SampleSettings:
     seed: int = 7
     attributes: tuple[str, ...] = ("smile",)
     size: tuple[int, int] = (384, 288)
+    views: tuple[View, ...] = (View(yaw=0.3),)
 
     @property
     def frames(self) -> int:
@@ -81,6 +87,9 @@ def check_settings(settings: SampleSettings) -> None:
         raise UserError(
             f"--size takes two even numbers from {MIN_SIDE} to {MAX_SIDE}, like 384x288, not {width}x{height}"
         )
+
+    if any(view.orbit for view in settings.views):
+        raise UserError("a sample's --view takes angles such as yaw=0.3,pitch=-0.1, no orbit")
 
 
 def truth_folder(video: Path) -> Path:
@@ -137,12 +146,32 @@ def _draft(path: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def _videos(settings: SampleSettings) -> list[str]:
-    """File names of the truth's videos."""
+@dataclass(frozen=True)
+class _Camera:
+    """One path of the camera through the clip; `prefix` begins the names of its videos in the truth."""
+
+    prefix: str
+    script: ClipScript
+
+
+def _cameras(script: ClipScript, settings: SampleSettings) -> list[_Camera]:
+    """The clip's own cameras, then those of its views: turned as `process-video --view` turns a job's."""
+    found = [_Camera("", script)]
+    pivot = np.asarray(PIVOT, np.float64)
+    for k, view in enumerate(settings.views):
+        poses = script.cam2world.numpy()
+        turned = torch.from_numpy(turn_cameras(poses, *view_angles(view, len(poses)), pivot))
+        found.append(_Camera(f"view{k}_", dataclasses.replace(script, cam2world=turned)))
+    return found
+
+
+def _videos(camera: _Camera, settings: SampleSettings) -> list[str]:
+    """File names of the truth's videos from one camera; what it sees in the clip itself is that clip."""
     names = ["clean.mp4", *(f"edit_{attribute}.mp4" for attribute in settings.attributes)]
-    if settings.occluder != "none":
+    if camera.script.occluder is not None:
         names += [f"edit_{attribute}_occluded.mp4" for attribute in settings.attributes]
-    return names
+        names += ["occluded.mp4"] if camera.prefix else []
+    return [camera.prefix + name for name in names]
 
 
 def _render_all(
@@ -152,32 +181,50 @@ def _render_all(
     rate = Fraction(settings.fps).limit_denominator(1001)
     depths: list[npt.NDArray[np.uint16]] = []
     note = f"Synthetic head made by invid sample (seed {settings.seed}); no real person"
+    cameras = _cameras(script, settings)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(FrameWriter(video, settings.size, rate, CLIP_CRF, False, note))
         main.add_voice()
         writers = {
             name: stack.enter_context(FrameWriter(truth / name, settings.size, rate, TRUTH_CRF, True, note))
-            for name in _videos(settings)
+            for camera in cameras
+            for name in _videos(camera, settings)
         }
         for t in range(len(script)):
-            clean = render_clean(script, t)
-            shown = render_occluded(script, t, clean)
-            main.write(_pixels(shown))
-            writers["clean.mp4"].write(_pixels(clean))
-            for attribute in settings.attributes:
-                scores = _moved(script, t, attribute)
-                edited = render_clean(script, t, scores, (clean, script.scores[t : t + 1]))
-                writers[f"edit_{attribute}.mp4"].write(_pixels(edited))
-                if script.occluder is not None:
-                    covered = render_occluded(script, t, edited, scores)
-                    writers[f"edit_{attribute}_occluded.mp4"].write(_pixels(covered))
-            Image.fromarray(_mask(shown)).save(truth / "mask" / f"{t:06d}.png", optimize=True)
-            depths.append(_depth(clean))
+            for camera in cameras:
+                clean, shown = _render_variants(camera, t, settings, writers)
+                if not camera.prefix:
+                    main.write(_pixels(shown))
+                    Image.fromarray(_mask(shown)).save(truth / "mask" / f"{t:06d}.png", optimize=True)
+                    depths.append(_depth(clean))
             if on_frame is not None:
                 on_frame(t + 1, len(script))
         seconds = len(script) / settings.fps
         main.write_voice(babble(script.speech.double().numpy(), settings.fps, settings.seed, seconds))
     np.savez_compressed(truth / "depth.npz", depth=np.stack(depths))
+
+
+def _render_variants(
+    camera: _Camera, t: int, settings: SampleSettings, writers: Mapping[str, FrameWriter]
+) -> tuple[Frame, Frame]:
+    """Frame t from one camera, written in every variant of the truth; returns it clean and as it is shown."""
+    script = camera.script
+
+    def write(name: str, frame: Frame) -> None:
+        writers[camera.prefix + name].write(_pixels(frame))
+
+    clean = render_clean(script, t)
+    shown = render_occluded(script, t, clean)
+    write("clean.mp4", clean)
+    if camera.prefix and script.occluder is not None:
+        write("occluded.mp4", shown)
+    for attribute in settings.attributes:
+        scores = _moved(script, t, attribute)
+        edited = render_clean(script, t, scores, (clean, script.scores[t : t + 1]))
+        write(f"edit_{attribute}.mp4", edited)
+        if script.occluder is not None:
+            write(f"edit_{attribute}_occluded.mp4", render_occluded(script, t, edited, scores))
+    return clean, shown
 
 
 def _moved(script: ClipScript, t: int, attribute: str) -> torch.Tensor:
@@ -209,10 +256,6 @@ def _depth(frame: Frame) -> npt.NDArray[np.uint16]:
 def _describe(script: ClipScript, settings: SampleSettings, video: str) -> dict[str, Any]:
     """The contents of truth.json."""
     crop_size = 256
-    edits = {}
-    for attribute in settings.attributes:
-        occluded = f"edit_{attribute}_occluded.mp4" if script.occluder else None
-        edits[attribute] = {"strength": EDIT_STRENGTH, "clean": f"edit_{attribute}.mp4", "occluded": occluded}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -231,8 +274,32 @@ def _describe(script: ClipScript, settings: SampleSettings, video: str) -> dict[
         "crop": {"size": crop_size, "affine": _rounded(script.crop_affine(crop_size), 7)},
         "masks": "mask",
         "clean": "clean.mp4",
-        "edits": edits,
+        "edits": _edits(script, settings, ""),
+        "views": [_view(script, settings, k) for k in range(len(settings.views))],
         "depth": {"file": "depth.npz", "near": DEPTH_NEAR, "unit": DEPTH_UNIT, "stride": DEPTH_STRIDE},
+    }
+
+
+def _edits(script: ClipScript, settings: SampleSettings, prefix: str) -> dict[str, dict[str, Any]]:
+    """The edits that the truth shows from one camera."""
+    return {
+        attribute: {
+            "strength": EDIT_STRENGTH,
+            "clean": f"{prefix}edit_{attribute}.mp4",
+            "occluded": f"{prefix}edit_{attribute}_occluded.mp4" if script.occluder else None,
+        }
+        for attribute in settings.attributes
+    }
+
+
+def _view(script: ClipScript, settings: SampleSettings, k: int) -> dict[str, Any]:
+    """View k: its angles, and its videos."""
+    return {
+        "yaw": settings.views[k].yaw,
+        "pitch": settings.views[k].pitch,
+        "clean": f"view{k}_clean.mp4",
+        "occluded": f"view{k}_occluded.mp4" if script.occluder else None,
+        "edits": _edits(script, settings, f"view{k}_"),
     }
 
 
@@ -260,6 +327,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="what the truth also shows changed, or none (smile)",
     )
+    parser.add_argument(
+        "--view",
+        action="append",
+        metavar="yaw=Y,pitch=P",
+        help="from where the truth is shown as well (radians, may be repeated), or none (yaw=0.3)",
+    )
     parser.add_argument("--size", default="384x288", metavar="WxH", help="of the frames in pixels (384x288)")
 
 
@@ -276,9 +349,17 @@ def settings_from(arguments: argparse.Namespace) -> SampleSettings:
         seed=arguments.seed,
         attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
         size=(int(width), int(height)),
+        views=_views(arguments.view),
     )
     check_settings(settings)
     return settings
+
+
+def _views(words: Sequence[str] | None) -> tuple[View, ...]:
+    """The views asked for, each once."""
+    if words is None:
+        return SampleSettings.views
+    return tuple(dict.fromkeys(parse_view(word) for word in words if word.strip() != "none"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,6 +31,17 @@ class TrueEdit:
 
 
 @dataclass(frozen=True)
+class TrueView:
+    """Videos from cameras turned by yaw and pitch in radians; occluded is None without an occluder."""
+
+    yaw: float
+    pitch: float
+    clean: Path
+    occluded: Path | None
+    edits: dict[str, TrueEdit]
+
+
+@dataclass(frozen=True)
 class Truth:
     """What is known of a clip: size (W, H); cam2world [T,4,4]; affine [T,2,3], frame to `crop_size` px."""
 
@@ -44,6 +55,7 @@ class Truth:
     clean: Path
     edits: dict[str, TrueEdit]
     masks: Path
+    views: tuple[TrueView, ...] = ()
 
     def occluded(self, frame: int) -> Bools:
         """True where the occluder is seen, [H,W]; raises UserError for a missing mask."""
@@ -111,14 +123,16 @@ def _parse(folder: Path, found: Any) -> Truth:
     affine = np.asarray(found["crop"]["affine"], np.float64)
     if cam2world.shape != (frames, 4, 4) or affine.shape != (frames, 2, 3):
         raise ValueError(f"{frames} frames, but cameras {cam2world.shape} and crops {affine.shape}")
-    edits = {
-        str(name): TrueEdit(
-            strength=float(edit["strength"]),
-            clean=_within(folder, edit["clean"]),
-            occluded=None if edit["occluded"] is None else _within(folder, edit["occluded"]),
+    views = tuple(
+        TrueView(
+            yaw=float(view["yaw"]),
+            pitch=float(view["pitch"]),
+            clean=_within(folder, view["clean"]),
+            occluded=_maybe_within(folder, view["occluded"]),
+            edits=_edits(folder, view["edits"]),
         )
-        for name, edit in found["edits"].items()
-    }
+        for view in found.get("views", [])  # samples made before there were views have none
+    )
     return Truth(
         folder=folder,
         frames=frames,
@@ -128,9 +142,25 @@ def _parse(folder: Path, found: Any) -> Truth:
         affine=affine,
         crop_size=int(found["crop"]["size"]),
         clean=_within(folder, found["clean"]),
-        edits=edits,
+        edits=_edits(folder, found["edits"]),
         masks=_within(folder, found["masks"]),
+        views=views,
     )
+
+
+def _edits(folder: Path, found: Any) -> dict[str, TrueEdit]:
+    return {
+        str(name): TrueEdit(
+            strength=float(edit["strength"]),
+            clean=_within(folder, edit["clean"]),
+            occluded=_maybe_within(folder, edit["occluded"]),
+        )
+        for name, edit in found.items()
+    }
+
+
+def _maybe_within(folder: Path, name: Any) -> Path | None:
+    return None if name is None else _within(folder, name)
 
 
 def _within(folder: Path, name: Any) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from inverters.heads.params import PARAMETERS
 from pipeline import sample
+from pipeline.clip import View
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.sample import SampleSettings, add_arguments, settings_from, truth_folder, write_sample
 from pipeline.sample_media import AUDIO_RATE, babble
@@ -19,7 +21,7 @@ from pipeline.settings import DecodeSettings
 from pipeline.stages.decode import decode
 from pipeline.truth import frames_of, load_truth
 
-SETTINGS = SampleSettings(occluder="mask", seconds=0.2, fps=15, seed=89, size=(64, 48))
+SETTINGS = SampleSettings(occluder="mask", seconds=0.2, fps=15, seed=89, size=(64, 48), views=())
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +57,37 @@ def test_truth_agrees_with_the_clip(made: Path) -> None:
     assert truth.edits["smile"].strength == 1.5
 
 
+def test_views_show_the_same_head_from_elsewhere(tmp_path: Path) -> None:
+    """From +x, with the mask and the smile as in the frames themselves; a turn of nothing changes nothing."""
+    write_sample(tmp_path / "c.mp4", replace(SETTINGS, seconds=0.07, views=SampleSettings.views))
+    truth = load_truth(tmp_path / "c.mp4")
+    [view] = truth.views
+    assert (view.yaw, view.pitch) == (0.3, 0.0)
+    shown, clean, smile, covered = (
+        np.stack(list(frames_of(path, truth.size))).astype(float)
+        for path in (view.occluded, view.clean, view.edits["smile"].clean, view.edits["smile"].occluded)
+    )
+    front = np.stack(list(frames_of(truth.clean, truth.size))).astype(float)
+    assert np.abs(clean - front).mean() > 4
+    masked = np.abs(shown - clean).max(-1) > 20
+    assert 0.01 < masked.mean() < 0.3
+    assert np.abs(smile - clean).max() > 20
+    assert np.abs(covered - shown)[masked].mean() < 8
+    still = tmp_path / "still.mp4"
+    write_sample(still, SampleSettings("none", 0.1, 10, 3, (), (32, 32), (View(), View(pitch=0.1))))
+    truth = load_truth(still)
+    same, above = (next(frames_of(v.clean, truth.size)).astype(float) for v in truth.views)
+    plain = next(frames_of(truth.clean, truth.size)).astype(float)
+    np.testing.assert_array_equal(same, plain)
+    assert np.abs(above - plain).mean() > 1 and truth.views[1].occluded is None
+
+
 def test_truth_json_has_the_documented_shape(made: Path) -> None:
     found = json.loads((truth_folder(made) / "truth.json").read_text())
     assert set(found) == {
         "format", "version", "video", "seed", "fps", "frames", "size", "occluder", "occluder_state",
         "parameters", "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits",
-        "depth",
+        "views", "depth",
     }  # fmt: skip
     assert found["parameters"] == [p.name for p in PARAMETERS]
     assert np.shape(found["scores"]) == (3, len(PARAMETERS))
@@ -81,7 +108,7 @@ def test_truth_json_has_the_documented_shape(made: Path) -> None:
 
 def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
     """Another run gives the same truth, and the same file up to nothing at all."""
-    short = SampleSettings(occluder="none", seconds=0.1, fps=10, seed=3, attributes=(), size=(32, 32))
+    short = SampleSettings(occluder="none", seconds=0.1, fps=10, seed=3, attributes=(), size=(32, 32), views=())
     first, second = tmp_path / "one" / "a.mp4", tmp_path / "two" / "a.mp4"
     for path in (first, second):
         write_sample(path, short)
@@ -103,6 +130,7 @@ def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
         ({"fps": 500.0}, UserError, "120"),
         ({"seed": -1}, UserError, "--seed"),
         ({"size": (63, 48)}, UserError, "even"),
+        ({"views": (View(orbit=True),)}, UserError, "no orbit"),
     ],
 )
 def test_bad_requests_say_what_to_do(change: dict, error: type, words: str, tmp_path: Path) -> None:
@@ -156,6 +184,11 @@ def test_options() -> None:
     settings = settings_from(parsed)
     assert settings == SampleSettings("hand", 1.0, 15.0, 7, ("smile", "age"), (64, 32))
     assert settings_from(parser.parse_args(["--attributes", "none", "o.mp4"])).attributes == ()
+    turned = ["--view", "yaw=-0.2", "--view", "yaw=0.1, pitch=0.05", "--view", "yaw=-0.2", "o.mp4"]
+    assert settings_from(parser.parse_args(turned)).views == (View(-0.2), View(0.1, 0.05))
+    assert settings_from(parser.parse_args(["--view", "none", "o.mp4"])).views == ()
+    with pytest.raises(UserError, match="radians"):
+        settings_from(parser.parse_args(["--view", "sideways", "o.mp4"]))
     with pytest.raises(UserError, match="384x288"):
         settings_from(parser.parse_args(["--size", "big", "o.mp4"]))
 
