@@ -24,7 +24,8 @@ import numpy as np
 
 from benchmarks.machine import machine, report
 from pipeline.manifest import JobResult
-from pipeline.score import psnr_of, score
+from pipeline.score import score
+from pipeline.scoring.frames import psnr_of
 from pipeline.truth import Truth, load_truth
 from pipeline.video.warp import warp_crop
 

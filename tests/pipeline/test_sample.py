@@ -108,7 +108,9 @@ def test_truth_json_has_the_documented_shape(made: Path) -> None:
 
 def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
     """Another run gives the same truth, and the same file up to nothing at all."""
-    short = SampleSettings(occluder="none", seconds=0.1, fps=10, seed=3, attributes=(), size=(32, 32), views=())
+    short = SampleSettings(
+        occluder="none", seconds=0.1, fps=10, seed=3, attributes=(), size=(32, 32), views=()
+    )
     first, second = tmp_path / "one" / "a.mp4", tmp_path / "two" / "a.mp4"
     for path in (first, second):
         write_sample(path, short)

@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inverters.heads.params import NUM_PARAMETERS, index
-from pipeline import score as score_module
+from inverters import metrics
+from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, index
+from pipeline import cli
 from pipeline.errors import UserError
+from pipeline.faces.identity import TEMPLATE
+from pipeline.faces.mobilefacenet import MobileFaceNet
 from pipeline.sample_media import FrameWriter
-from pipeline.score import KEYS, add_arguments, psnr_of, run, score
+from pipeline.score import KEYS, add_arguments, run, score
+from pipeline.scoring import judged
+from pipeline.scoring.frames import psnr_of
 from pipeline.truth import load_truth
 from storage import StageCache, StageWriter, stage_key
 
@@ -37,10 +43,10 @@ def flat(level: int, box: int | None = None) -> np.ndarray:
     return frame
 
 
-def write_video(path: Path, frame: np.ndarray) -> None:
+def write_video(path: Path, frame: np.ndarray | list[np.ndarray]) -> None:
     with FrameWriter(path, (WIDTH, HEIGHT), Fraction(15), 0, True, "") as writer:
-        for _ in range(FRAMES):
-            writer.write(frame)
+        for one in frame if isinstance(frame, list) else [frame] * FRAMES:
+            writer.write(one)
 
 
 def turned(degrees: float) -> list[list[float]]:
@@ -73,7 +79,9 @@ def sample(tmp_path: Path) -> Path:
     return tmp_path / "clip.mp4"
 
 
-def write_result(out: Path, sample: Path, outputs: dict[str, np.ndarray], **given: Any) -> Path:
+def write_result(
+    out: Path, sample: Path, outputs: dict[str, np.ndarray | list[np.ndarray]], **given: Any
+) -> Path:
     """A job's folder with these videos, cached arrays by `stage/array`, and edits."""
     out.mkdir(exist_ok=True)
     for name, frame in outputs.items():
@@ -99,7 +107,13 @@ def write_result(out: Path, sample: Path, outputs: dict[str, np.ndarray], **give
         hashes |= {f"{stage}/{name}": stored.hash for name, stored in found.arrays.items()}
     manifest = {
         "input": {"path": str(sample), "width": WIDTH, "height": HEIGHT},
-        "settings": {"edit": {"edits": given.get("edits", []), "remove_occluder": False, "view": None}},
+        "settings": {
+            "edit": {
+                "edits": given.get("edits", []),
+                "remove_occluder": given.get("remove_occluder", False),
+                "view": given.get("view"),
+            }
+        },
         "frames": {"total": FRAMES},
         "metrics": {"reconstruction": {"psnr": 31.5, "ssim": 0.9, "lpips": None}},
         "per_frame": {"time": [t / 15 for t in range(FRAMES)]},
@@ -114,20 +128,26 @@ def write_result(out: Path, sample: Path, outputs: dict[str, np.ndarray], **give
 SMILE = {"name": "smile", "strength": 1.5, "start": None, "stop": None}
 
 
+class Judge:
+    """Reads a smile from the brightness, a tenth of it as age, and a half as gaze, which it cannot read."""
+
+    correlation = {p.name: 0.1 if p.name == "gaze_x" else 0.9 for p in PARAMETERS}  # noqa: RUF012
+
+    def scores(self, crops: Any) -> Any:
+        read = np.zeros((len(crops), NUM_PARAMETERS), np.float32)
+        for name, share in (("smile", 1.0), ("age", -0.1), ("gaze_x", 0.5)):
+            read[:, index(name)] = share * np.asarray(crops).mean((1, 2, 3))
+        return read
+
+
 def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blend = np.zeros((FRAMES, 16, 16), np.float16)
     blend[:, 4:12, 4:8] = 1.0  # the left half of the box, at half the crop's resolution
     images = np.full((FRAMES, CROP, CROP, 3), 120, np.uint8)
 
-    class Judge:
-        def scores(self, crops: Any) -> Any:
-            read = np.zeros((len(crops), NUM_PARAMETERS), np.float32)
-            read[:, index("smile")] = np.asarray(crops).mean((1, 2, 3))
-            return read
-
     edited = images.copy()
     edited[:3] += 20  # in the last frame nothing moves
-    monkeypatch.setattr(score_module, "_judge", Judge)
+    monkeypatch.setattr(judged, "_judge", Judge)
     result = write_result(
         tmp_path / "out",
         sample,
@@ -149,6 +169,9 @@ def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: py
     assert found["camera_median_deg"] == pytest.approx(1.5, abs=1e-3)
     assert found["camera_p95_deg"] == pytest.approx(4.55, abs=1e-2)
     assert found["edit_sign_share"] == 0.75
+    others = NUM_PARAMETERS - 2  # neither the smile nor what cannot be read
+    assert found["edit_leakage"] == pytest.approx(0.75 * 20 * 0.1 / others, abs=1e-6)
+    assert found["edit_leakage_of_truth"] == pytest.approx(20 * 0.1 / others, rel=0.05)
 
 
 def test_what_a_result_has_not_is_null(
@@ -160,8 +183,8 @@ def test_what_a_result_has_not_is_null(
     assert run(parser.parse_args([str(result), "--truth", str(sample), "--json"])) == 0
     found = json.loads(capsys.readouterr().out)
     assert tuple(found) == KEYS
-    absent = {"mask_iou", "psnr_removal", "psnr_removal_of_input", "psnr_true_edit", "edit_sign_share"}
-    assert {name for name, value in found.items() if value is None} == absent
+    present = {"psnr_reconstruction", "ssim_reconstruction", "camera_median_deg", "camera_p95_deg"}
+    assert {name for name, value in found.items() if value is not None} == present
 
 
 def test_edit_behind_the_occluder(sample: Path, tmp_path: Path) -> None:
@@ -172,6 +195,163 @@ def test_edit_behind_the_occluder(sample: Path, tmp_path: Path) -> None:
         tmp_path / "other", sample, {"edited": flat(140, 40)}, edits=[{**SMILE, "strength": 1.0}]
     )
     assert score(other, sample)["psnr_true_edit"] is None
+
+
+def noise(seed: int, n: int = FRAMES, low: int = 0, high: int = 256) -> np.ndarray:
+    return np.random.default_rng(seed).integers(low, high, (n, CROP, CROP, 3), dtype=np.uint8)
+
+
+def test_reconstruction_is_compared_with_the_crops(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = noise(0)
+    near = (crops * 0.9 + noise(1) * 0.1).astype(np.uint8)
+    monkeypatch.setattr(metrics, "lpips", lambda a, b, net: (a - b).abs().mean((1, 2, 3)) * len(net))
+    for name, images in (("same", crops), ("near", near)):
+        arrays = {"align/crops": crops, "finetune/reconstruction": images}
+        write_result(tmp_path / name, sample, {}, arrays=arrays)
+    same, found = (score(tmp_path / n, sample) for n in ("same", "near"))
+    assert same["ms_ssim_reconstruction"] == pytest.approx(1.0) and same["lpips_reconstruction"] == 0
+    assert same["flicker_reconstruction"] == 100 and same["flicker_lpips_reconstruction"] == 0
+    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1 for x in (near, crops))
+    assert found["ssim_reconstruction"] == 0.9  # as the job measured it
+    assert found["ms_ssim_reconstruction"] == pytest.approx(metrics.ms_ssim(a, b).mean().item(), abs=1e-6)
+    assert found["lpips_reconstruction"] == pytest.approx(4 * (a - b).abs().mean().item(), rel=1e-4)
+    other = score(tmp_path / "near", sample, lpips_net="squeeze")
+    assert other["lpips_reconstruction"] == pytest.approx(7 / 4 * found["lpips_reconstruction"])
+    assert found["flicker_reconstruction"] == pytest.approx(
+        metrics.temporal_psnr(a, b).mean().item(), abs=1e-3
+    )
+
+
+def test_flicker_counts_neighbouring_frames_only(sample: Path, tmp_path: Path) -> None:
+    """One crop is brighter by 51 levels: it comes and goes, unless the frames beside it have no crop."""
+    crops = noise(2, high=200)
+    bright = crops.copy()
+    bright[2] += 51
+    for name, frames in (("all", [0, 1, 2, 3]), ("gap", [0, 1, 3, 5]), ("none", [0, 2, 4, 6])):
+        arrays = {
+            "align/crops": crops,
+            "finetune/reconstruction": bright,
+            "align/frames": np.array(frames),
+            "align/affine": np.tile(AFFINE, (8, 1, 1)),
+        }
+        write_result(tmp_path / name, sample, {}, arrays=arrays)
+    found = {n: score(tmp_path / n, sample)["flicker_reconstruction"] for n in ("all", "gap", "none")}
+    step = 20 * math.log10(255 / 51)
+    assert found["all"] == pytest.approx((100 + 2 * step) / 3, abs=1e-3)
+    assert found["gap"] == 100 and found["none"] is None
+
+
+def test_flicker_of_an_edit_against_the_true_one(sample: Path, tmp_path: Path) -> None:
+    """Outside the true crop nothing counts; an edit that is too weak throughout does not flicker."""
+    weak = [flat(130) for _ in range(FRAMES)]
+    for t, frame in enumerate(weak):
+        frame[:, :8] = 60 * (t % 2)
+    blinking = [flat(140 + 20 * (t == 1)) for t in range(FRAMES)]
+    for name, frames in (("weak", weak), ("blinking", blinking)):
+        write_result(tmp_path / name, sample, {"removal_edited": frames}, edits=[SMILE])
+    assert score(tmp_path / "weak", sample)["flicker_edit"] > 50
+    found = score(tmp_path / "blinking", sample)["flicker_edit"]
+    step = 20 * math.log10(255 / 20)
+    assert 2 / 3 * step < found < 2 / 3 * step + 100 / 3 + 1
+
+
+def add_view(sample: Path, yaw: float, **levels: tuple[int, int | None]) -> None:
+    """Give a sample a true view, each of its videos flat."""
+    folder = sample.with_suffix(".truth")
+    for name, (level, box) in levels.items():
+        write_video(folder / f"view0_{name}.mp4", flat(level, box))
+    truth = json.loads((folder / "truth.json").read_text())
+    edit = {"strength": 1.5, "clean": "view0_smile.mp4", "occluded": "view0_smile_occluded.mp4"}
+    view = {"yaw": yaw, "pitch": 0.0, "clean": "view0_clean.mp4", "occluded": "view0_occluded.mp4"}
+    truth["views"] = [{**view, "edits": {"smile": edit}}]
+    (folder / "truth.json").write_text(json.dumps(truth))
+
+
+@pytest.mark.parametrize(
+    ("edits", "remove", "level", "box"),
+    [([], True, 100, None), ([], False, 100, 30), ([SMILE], True, 160, None), ([SMILE], False, 160, 30)],
+)
+def test_a_view_is_compared_with_the_true_one(
+    edits: list, remove: bool, level: int, box: int | None, sample: Path, tmp_path: Path
+) -> None:
+    """With and without the mask and the smile; a crop that is framed a little wider lies where it belongs."""
+    add_view(sample, 0.3, clean=(100, None), occluded=(100, 30), smile=(160, None), smile_occluded=(160, 30))
+    wide = np.array([[0.5, 0.0, -0.0], [0.0, 0.5, 0.0]])  # the frame's left upper 64 pixels, half as large
+    rendered = flat(level, box)
+    rendered = np.pad(rendered, ((0, 16), (0, 0), (0, 0)), mode="edge")[::2, ::2]
+    arrays = {
+        "edit/view/images": np.tile(rendered, (FRAMES, 1, 1, 1)),
+        "align/affine": np.tile(wide, (FRAMES, 1, 1)),
+    }
+    asked = {"edits": edits, "remove_occluder": remove, "arrays": arrays}
+    view = {"yaw": 0.3, "pitch": 0.0, "orbit": False}
+    result = write_result(tmp_path / "out", sample, {}, view=view, **asked)
+    found = score(result, sample)
+    assert found["psnr_true_view"] > 22  # the box's edges are half as sharp
+    assert found["psnr_true_view_of_input"] < 20 or (box is not None and level == 100)
+    if box is None:
+        assert found["psnr_true_view"] > 45
+    for other in ({**view, "yaw": 0.2}, {**view, "orbit": True}, None):
+        result = write_result(tmp_path / "other", sample, {}, view=other, **asked)
+        assert score(result, sample)["psnr_true_view"] is None
+    if edits:
+        weaker = {**asked, "edits": [{**SMILE, "strength": 1.0}]}
+        assert (
+            score(write_result(tmp_path / "weak", sample, {}, view=view, **weaker), sample)["psnr_true_view"]
+            is None
+        )
+
+
+def faces_of(crops: np.ndarray, grey: int = 120) -> list[np.ndarray]:
+    """Frames with these crops in the true crop."""
+    frames = [flat(grey) for _ in crops]
+    for frame, crop in zip(frames, crops):
+        frame[8:40, 16:48] = crop
+    return frames
+
+
+def test_identity_by_a_network_of_the_users(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is the same has 1; an edit into another person, and back, shows in both."""
+    torch.manual_seed(0)
+    network = MobileFaceNet()
+    network.conv3.bias.data.zero_()  # untrained, it would outweigh all that comes from the picture
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    one, two = noise(3, 2)
+    five = (TEMPLATE - 56) / 4 + (32, 24)  # a face of a quarter of the template's size, in the crop's middle
+    points = np.zeros((68, 2))
+    for place, point in zip(([36, 39], [42, 45], [30], [48], [54]), five):
+        points[place] = point
+    crops = np.stack([one, one, one, two])
+    arrays = {
+        "track/landmarks": np.tile(points, (FRAMES, 1, 1)).astype(np.float32),
+        "track/status": np.array([2, 2, 2, 1], np.uint8),  # the last is interpolated, and does not count
+        "align/crops": crops,
+        "finetune/reconstruction": crops,
+    }
+    write_video(sample, faces_of(crops))
+    kept = write_result(tmp_path / "kept", sample, {"edited": faces_of(crops)}, arrays=arrays)
+    found = score(kept, sample, tmp_path / "net.pt")
+    for name in ("identity_reconstruction", "tl_id", "tg_id"):
+        assert found[name] == pytest.approx(1.0, abs=2e-3), name
+    assert found["identity_edit"] is None
+    changed = np.stack([one, two, one, two])
+    arrays |= {"edit/edited/images": changed}
+    lost = write_result(
+        tmp_path / "lost", sample, {"edited": faces_of(changed)}, arrays=arrays, edits=[SMILE]
+    )
+    words = ["score", str(lost), "--truth", str(sample), "--identity"]
+    assert cli.main([*words, str(tmp_path / "net.pt"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["identity_reconstruction"] == pytest.approx(1.0)
+    assert found["identity_edit"] < 0.999
+    assert found["tl_id"] < found["tg_id"] < 0.999  # of three pairs, the two neighbouring ones differ
+    assert cli.main([*words, str(sample)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "MobileFaceNet" in told and "ArcFace" in told
 
 
 @given(st.floats(0.01, 255.0), st.integers(1, 10**6))
@@ -190,6 +370,10 @@ def test_truth_never_leaves_its_folder(name: Any, sample: Path) -> None:
     path = sample.with_suffix(".truth") / "truth.json"
     found = json.loads(path.read_text())
     path.write_text(json.dumps({**found, "clean": name}))
+    with pytest.raises(UserError, match="leads out"):
+        load_truth(sample)
+    view = {"yaw": 0.3, "pitch": 0.0, "clean": name, "occluded": None, "edits": {}}
+    path.write_text(json.dumps({**found, "views": [view]}))
     with pytest.raises(UserError, match="leads out"):
         load_truth(sample)
 

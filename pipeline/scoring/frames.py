@@ -1,0 +1,185 @@
+"""A result's frames and cameras against the truth's: masks, removals, edits, views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.clip import U8
+from pipeline.errors import UserError
+from pipeline.manifest import JobResult
+from pipeline.stages.camera import rotation_errors
+from pipeline.truth import TrueEdit, TrueView, Truth, frames_of, inside
+from pipeline.video.warp import warp_back
+
+BLEND_LEVEL = 0.5
+"""A pixel is the occluder's where the blend is above this."""
+BEST_PSNR = 100.0
+"""Decibels given to equal pictures, whose PSNR has no finite value."""
+
+
+def output(job: JobResult, name: str) -> Path | None:
+    """An output of the job, or None where it has none; names that lead out of its folder do not count."""
+    value = job.manifest["outputs"].get(name)
+    if not isinstance(value, str):
+        return None
+    root = job.out.resolve()
+    path = (root / value).resolve()
+    return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def source_clip(job: JobResult, sample: Path) -> Path | None:
+    """The clip that the job read, or, where it is gone, the sample's; None where both are."""
+    folder = sample.parent if sample.name == "truth.json" else sample
+    candidates = (Path(str(job.manifest["input"]["path"])), folder.with_suffix(".mp4"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def psnr_of(error: float, count: int) -> float | None:
+    """PSNR in dB of a sum of squared errors of 8-bit levels over `count` values; None without values."""
+    if count == 0:
+        return None
+    mean = error / count
+    return min(BEST_PSNR, 10 * math.log10(255.0**2 / mean)) if mean > 0 else BEST_PSNR
+
+
+def mask_iou(job: JobResult, truth: Truth) -> float | None:
+    """Agreement of the blend above one half with the true mask, over all pixels of the result's crops."""
+    blend, affine, frames = (job.array(n) for n in ("finetune/blend", "align/affine", "align/frames"))
+    if blend is None or affine is None or frames is None or truth.occluder is None:
+        return None
+    size = _crop_size(job)
+    width, height = truth.size
+    both = either = 0
+    for row, frame in enumerate(frames.tolist()):
+        maps = np.asarray(blend[row], np.float32)
+        scaled = affine[frame] * (maps.shape[0] / size)
+        seen = warp_back(maps, scaled, (0, 0, width, height), padding="zeros", antialias=False) > BLEND_LEVEL
+        within = inside(affine[frame], size, width, height)
+        true = truth.occluded(frame) & within
+        both += int((seen & true).sum())
+        either += int(((seen & within) | true).sum())
+    return both / either if either else None
+
+
+def _crop_size(job: JobResult) -> int:
+    """Width of the result's crops in pixels."""
+    crops = job.array("finetune/reconstruction")
+    if crops is None:
+        raise UserError(f"{job.out}: its cache holds no reconstruction; run the job again")
+    return int(crops.shape[1])
+
+
+def camera_errors(job: JobResult, truth: Truth) -> tuple[float | None, float | None]:
+    """Median and 95th percentile in degrees of the angle between the rotation used and the true one."""
+    cameras, refined, frames = (
+        job.array(n) for n in ("camera/cam2world", "invert/inversion.cameras.cam2world", "align/frames")
+    )
+    if cameras is None:
+        return None, None
+    if refined is not None and frames is not None:
+        cameras[frames] = refined
+    errors = rotation_errors(cameras, truth.cam2world[: len(cameras)])
+    errors = errors[np.isfinite(errors)]
+    if len(errors) == 0:
+        return None, None
+    return float(np.median(errors)), float(np.percentile(errors, 95))
+
+
+def psnr_in_mask(video: Path, truth: Truth) -> float | None:
+    """PSNR of a video against the true clean frames, on the occluder's pixels inside the true crop."""
+    error, count = 0.0, 0
+    pairs = zip(frames_of(video, truth.size), frames_of(truth.clean, truth.size), strict=False)
+    for frame, (seen, clean) in enumerate(pairs):
+        chosen = truth.occluded(frame) & truth.inside_crop(frame)
+        error += _squares(seen[chosen], clean[chosen])
+        count += int(chosen.sum()) * 3
+    return psnr_of(error, count)
+
+
+def _squares(one: U8, two: U8) -> float:
+    """Sum of squared differences of 8-bit levels."""
+    return float(np.square(one.astype(np.float64) - two).sum())
+
+
+def the_true_edit(edits: Sequence[Mapping[str, Any]], known: Mapping[str, TrueEdit]) -> TrueEdit | None:
+    """What the truth knows of a job's one edit, over the whole clip and at the truth's strength."""
+    if len(edits) != 1 or edits[0].get("start") is not None or edits[0].get("stop") is not None:
+        return None
+    true = known.get(edits[0]["name"])
+    if true is None or abs(true.strength - float(edits[0]["strength"])) > 1e-6:
+        return None
+    return true
+
+
+def edited_pair(job: JobResult, truth: Truth) -> tuple[Path, Path] | None:
+    """The job's edited video and the true one: without the occluder where the job took it off, else with."""
+    true = the_true_edit(job.manifest["settings"]["edit"]["edits"], truth.edits)
+    if true is None:
+        return None
+    without, behind = output(job, "removal_edited"), output(job, "edited")
+    if without is not None:
+        return without, true.clean
+    return None if behind is None else (behind, true.occluded or true.clean)
+
+
+def true_edit(job: JobResult, truth: Truth) -> float | None:
+    """PSNR inside the true crop against the frames in which the one edit of the job was really made."""
+    pair = edited_pair(job, truth)
+    if pair is None:
+        return None
+    error, count = 0.0, 0
+    pairs = zip(*(frames_of(path, truth.size) for path in pair), strict=False)
+    for frame, (seen, wanted) in enumerate(pairs):
+        chosen = truth.inside_crop(frame)
+        error += _squares(seen[chosen], wanted[chosen])
+        count += int(chosen.sum()) * 3
+    return psnr_of(error, count)
+
+
+def true_view(job: JobResult, truth: Truth, source: Path | None) -> tuple[float | None, float | None]:
+    """PSNR of the job's novel view, and of its input, against the frames seen from there.
+
+    Rendered crops go where their crops came from; measured on the pixels of both crops, theirs and the true
+    one. A turn about the pivot leaves it where it is in the picture, so that a crop keeps its place.
+    """
+    images, affine, frames = (job.array(n) for n in ("edit/view/images", "align/affine", "align/frames"))
+    target = _view_video(job.manifest["settings"]["edit"], truth)
+    if images is None or affine is None or frames is None or target is None:
+        return None, None
+    rows = {int(frame): row for row, frame in enumerate(frames.tolist())}
+    size = images.shape[1]
+    width, height = truth.size
+    errors, count = [0.0, 0.0], 0
+    inputs = None if source is None else frames_of(source, truth.size)
+    for frame, wanted in enumerate(frames_of(target, truth.size)):
+        given = None if inputs is None else next(inputs, None)
+        if frame not in rows:
+            continue
+        back = warp_back(images[rows[frame]], affine[frame], (0, 0, width, height))
+        seen = np.clip(np.rint(back), 0, 255).astype(np.uint8)
+        chosen = truth.inside_crop(frame) & inside(affine[frame], size, width, height)
+        errors[0] += _squares(seen[chosen], wanted[chosen])
+        errors[1] += math.nan if given is None else _squares(given[chosen], wanted[chosen])
+        count += int(chosen.sum()) * 3
+    return psnr_of(errors[0], count), None if math.isnan(errors[1]) else psnr_of(errors[1], count)
+
+
+def _view_video(asked: Mapping[str, Any], truth: Truth) -> Path | None:
+    """The true video of what a job's view shows, or None where the truth has no such view."""
+    view = asked.get("view")
+    if view is None or view.get("orbit"):
+        return None
+    angles = float(view["yaw"]), float(view["pitch"])
+    seen: TrueView | TrueEdit | None = next(
+        (v for v in truth.views if np.allclose((v.yaw, v.pitch), angles, rtol=0, atol=1e-6)), None
+    )
+    if isinstance(seen, TrueView) and asked["edits"]:
+        seen = the_true_edit(asked["edits"], seen.edits)
+    if seen is None:
+        return None
+    return seen.clean if asked["remove_occluder"] else seen.occluded or seen.clean
