@@ -41,8 +41,6 @@ KEYS = (
 )
 """What a score holds, each a number or None where the result has no such thing (docs/formats.md)."""
 
-LPIPS_NETS = ("alex", "vgg", "squeeze")
-
 Score = dict[str, float | None]
 
 
@@ -52,8 +50,12 @@ def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: s
     Pixels are pooled over all frames before a PSNR is taken; a removal is measured on the true occluder's
     pixels inside the true crop, an edit on the whole true crop. identity: a network that tells faces apart
     (`pipeline.faces.identity`). lpips_net: the network of LPIPS; where its weights are not in the local cache
-    there is no LPIPS. Raises UserError where something cannot be read, or where it does not belong together.
+    there is no LPIPS. Raises UserError where something cannot be read, or where it does not belong together,
+    and UnknownNameError for another network.
     """
+    from inverters.losses import lpips_weights
+
+    lpips_weights(lpips_net)
     embedder = None
     if identity is not None:
         from pipeline.faces.identity import load_embedder
@@ -109,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("result", type=Path, metavar="RESULT", help="the --out folder of a finished job")
     add("--truth", type=Path, required=True, metavar="SAMPLE", help="the clip that `invid sample` wrote")
     add("--identity", type=Path, metavar="FILE", help="also say who it is: MobileFaceNet or ArcFace weights")
-    add("--lpips", choices=LPIPS_NETS, default="alex", help="the network of LPIPS (alex)")
+    add("--lpips", default="alex", metavar="NET", help="the network of LPIPS: alex, vgg or squeeze (alex)")
     add("--json", action="store_true", help="print JSON")
 
 

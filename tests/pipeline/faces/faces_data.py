@@ -77,6 +77,14 @@ def face_points(center: tuple[float, float], width: float) -> np.ndarray:
     return np.asarray(center) + width / 2 * np.stack([np.cos(angle), 1.3 * np.sin(angle)], axis=1)
 
 
+def landmarks_at(five: np.ndarray) -> np.ndarray:
+    """68 points whose five points are these."""
+    points = np.zeros((68, 2))
+    for place, point in zip(([36, 39], [42, 45], [30], [48], [54]), five):
+        points[place] = point
+    return points
+
+
 class ScriptedModel:
     """Finds in frame t the faces that a script lists; a frame's first pixel holds its number."""
 

@@ -33,20 +33,12 @@ from pipeline.faces.identity import (
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.faces.mobilefacenet import MobileFaceNet
 from pipeline.faces.onnx_graph import read_graph
-from tests.pipeline.faces.faces_data import real_file, real_frames
+from tests.pipeline.faces.faces_data import landmarks_at, real_file, real_frames
 
 
 def network(seed: int = 0) -> MobileFaceNet:
     torch.manual_seed(seed)
     return MobileFaceNet().eval()
-
-
-def landmarks_at(five: np.ndarray) -> np.ndarray:
-    """68 points whose five points are these."""
-    points = np.zeros((68, 2))
-    for place, point in zip(([36, 39], [42, 45], [30], [48], [54]), five):
-        points[place] = point
-    return points
 
 
 @settings(max_examples=50, deadline=None)
@@ -163,7 +155,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": _Evil()}, tmp_path / "evil.pt")
     refused(tmp_path / "evil.pt", "more than a state dict")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(_Evil()))
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(_Evil(), protocol=2))
     refused(tmp_path / "plain.pt", "more than a state dict")
 
 
