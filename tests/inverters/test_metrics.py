@@ -268,7 +268,10 @@ def test_lpips_gives_the_reference_values(net, expected, tmp_path, monkeypatch) 
     if net == "squeeze":
         cached.symlink_to((folder / "squeezenet1_1_full_fp16classifier.pth").resolve())
     else:  # only the features are used, but torchvision wants the classifier too
-        whole = alexnet().state_dict()
+        with torch.device("meta"):
+            whole = {
+                k: torch.zeros((), device="cpu").expand(v.shape) for k, v in alexnet().state_dict().items()
+            }
         features = torch.load(folder / "alexnet_features_torchvision_keys.pth", weights_only=True)
         torch.save({k: features.get(k, v) for k, v in whole.items()}, cached)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
