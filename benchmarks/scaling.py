@@ -69,7 +69,7 @@ def measure() -> dict[str, Any]:
         folder = Path(name)
         for seconds in (1, 2, 4):
             video = folder / f"{seconds}.mp4"
-            words = ["sample", str(video), "--seconds", str(seconds), "--fps", str(FPS)]
+            words = ["sample", str(video), "--seconds", str(seconds), "--fps", str(FPS), "--view", "none"]
             subprocess.run([sys.executable, "-m", "pipeline.cli", *words], cwd=ROOT, check=True)
             frames.append(seconds * FPS)
             for times, out in ((fresh, "fresh"), (again, "again")):

@@ -1,0 +1,25 @@
+"""Markdown from numbers."""
+
+from __future__ import annotations
+
+import textwrap
+
+
+def number(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """`value` rounded, with its unit; a dash for None."""
+    return "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage."""
+    return "-" if value is None else f"{100 * value:.3g} %"
+
+
+def prose(text: str) -> list[str]:
+    """A paragraph in lines of README's width."""
+    return textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False)
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Markdown."""
+    return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
