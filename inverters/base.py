@@ -26,7 +26,8 @@ class Inversion:
     name, or {};
     cameras: cam2world [K,4,4] and intrinsics [K,3,3] that the method refined, or {} where it kept the
     problem's;
-    superresolution: tuned tensors by name, or {}; history: losses by name, each [steps logged].
+    generator: tuned parameters of the generator, by their names in it, or {};
+    history: losses by name, each [steps logged].
     """
 
     method: str
@@ -36,7 +37,7 @@ class Inversion:
     ws: Tensor
     cameras: dict[str, Tensor] = field(default_factory=dict)
     ood: dict[str, Tensor] = field(default_factory=dict)
-    superresolution: dict[str, Tensor] = field(default_factory=dict)
+    generator: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inverters import losses
 from inverters.base import Inversion, InversionProblem, OnStep, seeded
-from inverters.checkpointing import CheckpointStore
+from inverters.checkpointing import CheckpointStore, with_prefix
 from inverters.fitting import Run, TableStage, backward
 from inverters.presets import TunePreset, get_preset, step_count
 from inverters.row_adam import DenseAdam
@@ -37,7 +37,6 @@ class SuperresolutionFit(TableStage):
 
     def __init__(
         self,
-        generator: Any,
         renderer: InversionRenderer,
         targets: Targets,
         preset: TunePreset,
@@ -47,7 +46,7 @@ class SuperresolutionFit(TableStage):
         self.renderer, self.targets, self.preset = renderer, targets, preset
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed + 2)
-        self.module = copy.deepcopy(generator.superresolution)
+        self.module = copy.deepcopy(renderer.generator.superresolution)
         self.parameters = {name: DenseAdam(p.detach().clone()) for name, p in self.module.named_parameters()}
         self.perceptual, self.perceptual_name = losses.perceptual_loss(device=targets.device)
         count = min(preset.max_frames or len(targets), len(targets))
@@ -59,12 +58,9 @@ class SuperresolutionFit(TableStage):
         return self.parameters
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tuned module's state dict."""
+        """The tuned parameters, by their names in the generator."""
         tuned = {name: table.value() for name, table in self.parameters.items()}
-        whole = {
-            k: v.clone(memory_format=torch.contiguous_format) for k, v in self.module.state_dict().items()
-        }
-        return whole | tuned
+        return with_prefix("superresolution", tuned)
 
     def _input(self, rows: Tensor) -> Tensor:
         found = []
@@ -112,7 +108,7 @@ def finetune(
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Inversion:
-    """The inversion with `superresolution` tuned to its clip; squared error and LPIPS (or its stand-in) at
+    """The inversion with super-resolution tuned to its clip; squared error and LPIPS (or its stand-in) at
     full size.
 
     Raises UnknownNameError for an unknown preset, FingerprintError where the codes belong to another
@@ -130,14 +126,13 @@ def finetune(
         "of": inversion.method,
     }
     run = Run(CheckpointStore(checkpoint_dir, job, "superresolution.safetensors"), on_step, count)
-    fit = SuperresolutionFit(generator, renderer, targets, tune, count, seed)
+    fit = SuperresolutionFit(renderer, targets, tune, count, seed)
     run.run(fit)
     info = dict(inversion.info)
     info["perceptual_loss"] = _both(info.get("perceptual_loss", "none"), fit.perceptual_name)
     info["steps"] = dict(info.get("steps", {})) | {"superresolution": count}
-    return replace(
-        inversion, superresolution=fit.tensors(), history=inversion.history | run.history, info=info
-    )
+    tuned = inversion.generator | fit.tensors()
+    return replace(inversion, generator=tuned, history=inversion.history | run.history, info=info)
 
 
 def _both(first: str, second: str) -> str:

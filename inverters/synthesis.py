@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
+from inverters.generators.tuned import with_tensors
 from inverters.in_n_out import composite_for_sr
 from inverters.ood import ood_field
 from inverters.rendering.fused import render_rays
@@ -31,18 +31,15 @@ class RenderedFrames:
 
 
 class InversionRenderer:
-    """Renders rows of one inversion with its own fields and its tuned super-resolution."""
+    """Renders rows of one inversion with its own fields and its own tuned tensors of the generator.
+
+    The generator given is not changed; `generator` is the one that renders.
+    """
 
     def __init__(self, generator: Any, inversion: Inversion) -> None:
         inversion.check_generator(generator.card.fingerprint)
-        self.generator, self.inversion = generator, inversion
+        self.generator, self.inversion = with_tensors(generator, inversion.generator), inversion
         self.device = generator.backbone.mapping.w_avg.device
-        self.superresolution = generator.superresolution
-        if inversion.superresolution:
-            self.superresolution = copy.deepcopy(generator.superresolution)
-            self.superresolution.load_state_dict(
-                {k: v.to(self.device) for k, v in inversion.superresolution.items()}
-            )
         self.ood = {k: v.to(self.device) for k, v in inversion.ood.items()}
         if self.ood:
             self.ood["planes"] = texels_last(self.ood["planes"])
@@ -101,7 +98,7 @@ class InversionRenderer:
         raw = features[:, :3]
         image = raw
         if high_resolution:
-            image = self.superresolution(features, self._codes(rows, ws)).clamp(-1, 1)
+            image = self.generator.superresolve(features, self._codes(rows, ws)).clamp(-1, 1)
         return RenderedFrames(image=image, image_raw=raw, depth=depth, blend=blend)
 
     def _codes(self, rows: np.ndarray, ws: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from storage import StageWriter
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
-VERSION = 1
+VERSION = 2
 
 
 def finetune(

@@ -16,11 +16,11 @@ from storage import StageResult, StageWriter
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
-VERSION = 2
+VERSION = 3
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
-_GROUPS = ("cameras", "ood", "superresolution")
+_GROUPS = ("cameras", "ood", "generator")
 
 
 def invert(
@@ -98,7 +98,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
         ws=torch.from_numpy(np.array(arrays["ws"])),
         cameras=groups["cameras"],
         ood=groups["ood"],
-        superresolution=groups["superresolution"],
+        generator=groups["generator"],
         history={k: [nan if v is None else v for v in values] for k, values in meta["history"].items()},
         info=dict(meta["info"]),
     )

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def results(inversion: Inversion) -> dict[str, torch.Tensor]:
     """All numbers of an inversion as tensors."""
     tensors = {"ws": inversion.ws.clone()}
-    for group in ("ood", "superresolution"):
+    for group in ("ood", "generator"):
         tensors |= {f"{group}.{k}": v.clone() for k, v in getattr(inversion, group).items()}
     history = {f"history.{k}": torch.tensor(v, dtype=torch.float64) for k, v in inversion.history.items()}
     return tensors | history

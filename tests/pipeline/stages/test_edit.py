@@ -136,7 +136,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
             "decoder.0.weight": torch.randn(2, 2),
             "scale": torch.tensor(2.0),
         },
-        superresolution={"block0.conv0.weight": torch.randn(2, 3).half()},
+        generator={"superresolution.block0.conv0.weight": torch.randn(2, 3).half()},
         history={"total": [1.0, float("nan"), 0.25]},
         info={"perceptual_loss": "none", "render": {"coarse": None, "fine": 3}, "x": np.float32(0.5)},
     )
@@ -146,7 +146,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
         after = load(writer.publish())
     assert (after.method, after.preset, after.fingerprint) == ("in-n-out", "draft", "abc")
     assert after.frames.tolist() == [0, 2, 5] and torch.equal(after.ws, before.ws)
-    for group in ("ood", "superresolution"):
+    for group in ("ood", "generator"):
         found, given_ = getattr(after, group), getattr(before, group)
         assert set(found) == set(given_)
         for name, tensor in given_.items():
