@@ -74,7 +74,7 @@ class Stages:
         codes = ws.expand(FRAMES, -1, -1).clone()
         inversion = Inversion("w+", preset_name, generator.card.fingerprint, problem.frames, codes)
         self.stages: dict[str, Any] = {
-            "codes": CodeFit(generator, targets, preset.codes, LATE, 0, robust=True),
+            "codes": CodeFit(generator, targets, preset.codes, LATE, 0),
             "joint": JointFit(generator, targets, codes, preset.joint, LATE, 0),
             "super-resolution": SuperresolutionFit(
                 generator, InversionRenderer(generator, inversion), targets, preset.tune, LATE, 0

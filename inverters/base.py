@@ -108,6 +108,9 @@ def register(name: str) -> Callable[[Inverter], Inverter]:
 def get_inverter(name: str) -> Inverter:
     """The inverter called `name`; raises UnknownNameError, which lists those that exist."""
     import inverters.in_n_out
+    import inverters.pose_opt
+    import inverters.pti
+    import inverters.w
     import inverters.w_space  # noqa: F401
 
     if name not in _REGISTRY:

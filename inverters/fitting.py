@@ -53,6 +53,8 @@ class Stage(Protocol):
 
     def step(self, i: int) -> dict[str, Tensor]: ...
 
+    def finished(self) -> bool: ...
+
     def state(self) -> dict[str, Tensor]: ...
 
     def restore(self, state: dict[str, Tensor]) -> None: ...
@@ -64,6 +66,10 @@ class TableStage:
     def tables(self) -> Mapping[str, RowAdam]:
         """The tables by name."""
         raise NotImplementedError
+
+    def finished(self) -> bool:
+        """Whether the rest of the steps can be left out; a function of the state alone."""
+        return False
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and optimiser state by name."""
@@ -116,17 +122,19 @@ class Run:
         self.before += steps
 
     def run(self, stage: Stage) -> None:
-        """Do all steps of a stage that are not done yet."""
+        """Do all steps of a stage that are not done yet, or as many as it takes to be finished."""
         start = 0
         if self.found is not None and self.found.meta["stage"] == stage.name:
             stage.restore(under_prefix("stage", self.found.tensors))
             restore_random(stage.rng, self.found.tensors["rng"])
             start = self.found.meta["step"]
         for i in range(start, stage.steps):
+            if stage.finished():
+                break
             losses = {k: float(v) for k, v in stage.step(i).items()}
             for name, value in losses.items():
                 self.history.setdefault(f"{stage.name}/{name}", []).append(value)
-            if monotonic() - self.saved_at >= CHECKPOINT_SECONDS or i + 1 == stage.steps:
+            if monotonic() - self.saved_at >= CHECKPOINT_SECONDS or i + 1 == stage.steps or stage.finished():
                 self.save(stage, i + 1)
             if self.on_step is not None:
                 self.on_step(self.before + i + 1, self.total, losses)

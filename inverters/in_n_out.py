@@ -23,12 +23,12 @@ from inverters.checkpointing import CheckpointStore
 from inverters.fitting import Run, TableStage, backward
 from inverters.latents import latent_space
 from inverters.ood import initial_field, ood_field
-from inverters.presets import JointPreset, Preset, get_preset, step_count
+from inverters.presets import JointPreset, Preset, code_steps, get_preset, split_steps, step_count
 from inverters.rendering.fused import RayResult, render_rays
 from inverters.row_adam import DenseAdam, RowAdam
 from inverters.schedules import SCHEDULES
 from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
-from inverters.w_space import CodeFit, job_of
+from inverters.w_space import fitted_codes, job_of
 
 PLANES_KEPT = 64
 """Frames whose tri-planes are kept while the codes stand still (6 MB each for planes of 128)."""
@@ -296,13 +296,8 @@ def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
 def _counts(preset: Preset, frames: int, steps: int | None) -> tuple[int, int]:
     """Steps of the codes and of the joint stage; `steps` is their sum, split as the preset splits."""
     codes, joint = preset.codes, preset.joint
-    first = step_count(codes.steps, codes.epochs, codes.growth, frames, codes.frames_per_step)
     second = step_count(joint.steps, 0, joint.growth, frames, joint.frames_per_step)
-    if steps is None:
-        return first, second
-    share = first / (first + second)
-    first = min(max(1, round(steps * share)), max(1, steps - 1))
-    return first, max(1, steps - first)
+    return split_steps(code_steps(codes, frames), second, steps)
 
 
 @register("in-n-out")
@@ -333,8 +328,7 @@ def invert_in_n_out(
     first, second = _counts(chosen, len(targets), steps)
     job = job_of("in-n-out", generator, problem, chosen, seed) | {"steps": [first, second]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
-    codes, perceptual = _codes(run, generator, targets, chosen, first, seed)
-    run.keep("codes", first, codes)
+    codes, perceptual = fitted_codes(run, generator, targets, chosen.codes, first, seed)
     cameras = {name: tensor for name, tensor in codes.items() if name != "ws"}
     targets = Targets(problem.seen_by(cameras), targets.resolution, targets.device)
     joint = JointFit(generator, targets, codes["ws"], chosen.joint, second, seed, depth_prior)
@@ -357,17 +351,3 @@ def invert_in_n_out(
             "render": {"coarse": chosen.render[0], "fine": chosen.render[1]},
         },
     )
-
-
-def _codes(
-    run: Run, generator: Any, targets: Targets, preset: Preset, steps: int, seed: int
-) -> tuple[dict[str, Tensor], str]:
-    """ws [K,num_ws,w_dim], and the cameras where refined, of the first stage, done now or taken from the
-    checkpoint; the perceptual loss's name.
-    """
-    fit = CodeFit(generator, targets, preset.codes, steps, seed, robust=True)
-    if run.is_past("codes"):
-        found = run.results("codes")
-        return {name: tensor.to(targets.device) for name, tensor in found.items()}, fit.perceptual_name
-    run.run(fit)
-    return {"ws": fit.all_ws()} | fit.cameras(), fit.perceptual_name

@@ -1,8 +1,8 @@
-"""One correction of the cameras, shared by all frames of a clip, fitted beside the codes.
+"""A correction of the cameras, shared by all frames of a clip or one for each, fitted beside the codes.
 
 Landmarks under a mask are guesses: the cameras found from them are turned, and the crop is framed too large
 or small, by about the same amount in every frame. Seven numbers put that right where the picture shows it
-(camera refinement as in Ko et al. 2023, here shared over the clip).
+(camera refinement as in Ko et al. 2023, by default shared over the clip).
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ _TURN, _SHIFT, _ZOOM = 0.05, 0.01, 0.05
 def refine_cameras(
     cam2world: Tensor, intrinsics: Tensor, pose: Tensor, pivot: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cameras [N,4,4] and intrinsics [N,3,3] corrected by pose [7]; differentiable.
+    """Cameras [N,4,4] and intrinsics [N,3,3] corrected by pose [7], or [1 or N,7]; differentiable.
 
-    The pose is a rotation vector of the camera about `pivot` [3] (world axes), a translation, and a zoom.
+    A pose is a rotation vector of the camera about `pivot` [3] (world axes), a translation, and a zoom.
     """
-    x, y, z = (_TURN * pose[:3]).unbind()
+    pose = pose.reshape(-1, NUMBERS)
+    x, y, z = (_TURN * pose[:, :3]).unbind(1)
     zero = torch.zeros_like(x)
-    rotation = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
-    position = (cam2world[:, :3, 3] - pivot) @ rotation.T + pivot + _SHIFT * pose[3:6]
+    generators = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1)
+    rotation = torch.linalg.matrix_exp(generators.reshape(-1, 3, 3))
+    position = (rotation @ (cam2world[:, :3, 3] - pivot)[..., None])[..., 0] + pivot + _SHIFT * pose[:, 3:6]
     top = torch.cat([rotation @ cam2world[:, :3, :3], position[..., None]], dim=2)
-    focal = torch.exp(_ZOOM * pose[6]).repeat(2)
-    scale = torch.cat([focal, focal.new_ones(1)])[:, None]
+    focal = torch.exp(_ZOOM * pose[:, 6])
+    scale = torch.stack([focal, focal, torch.ones_like(focal)], 1)[..., None]
     principal = intrinsics * intrinsics.new_tensor([[0.0, 0, 1], [0, 0, 1], [0, 0, 1]])
     return torch.cat([top, cam2world[:, 3:]], dim=1), (intrinsics - principal) * scale + principal

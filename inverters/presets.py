@@ -1,150 +1,70 @@
 """Named hyper-parameters of the inversion methods; beside each number, where it comes from.
 
-`paper` is In-N-Out's section 5.1; `released-masked` and `released-maskfree` are the two recipes of its public
-code (Twizwei/in-n-out); `draft` suits two CPU cores and short clips, `fast` a small GPU or a patient CPU:
-both are ours.
+`paper` is what each method's own paper or code says: for `in-n-out` its section 5.1, for the others the
+public projectors. `in-n-out-baselines` are those others as In-N-Out's section 5.2 ran them; `released-masked`
+and `released-maskfree` the two recipes of its public code (Twizwei/in-n-out). `draft` suits two CPU cores and
+short clips, `fast` a small GPU or a patient CPU: both are ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from inverters.errors import UnknownNameError
+from inverters.hyperparameters import CodePreset, JointPreset, PivotPreset, Preset, TunePreset
 from inverters.ood import OODInit
-from inverters.rendering.marching import Transmittance
+from inverters.pivotal import PivotalPreset
 
+# oneThousand1000/EG3D-projector, eg3d/projector/w_projector.py and w_plus_projector.py. Its noise maps are
+# optimised beside the code and then thrown away; here they stay as they are.
+_PROJECTOR = CodePreset(
+    epochs=500,  # run_projector.py: 500 steps an image
+    shared=False,  # it knows one image
+    rate=0.01,  # initial_learning_rate=0.01, which overwrites what Adam is made with
+    schedule="warmup_cosine",  # lr_rampup_length=0.05, lr_rampdown_length=0.25
+    w_noise=0.05,  # initial_noise_factor=0.05, noise_ramp_length=0.75
+    features_at=256,  # "if target_images.shape[2] > 256": area means
+    lambda_perceptual=1.0,  # dist = (target_features - synth_features).square().sum(): LPIPS-VGG
+)
 
-@dataclass(frozen=True)
-class CodePreset:
-    """The in-distribution codes (section 4.1): w_t = shared code + ratio x residual_t."""
+# danielroich/PTI, configs/hyperparameters.py, and EG3D-projector's copy of it.
+_PTI = PivotPreset(
+    codes=replace(_PROJECTOR, space="w", epochs=450),  # first_inv_type = 'w', first_inv_steps = 450
+    tuning=PivotalPreset(
+        epochs=350,  # max_pti_steps = 350, an image
+        rate=3e-4,  # pti_learning_rate = 3e-4
+        net="alex",  # lpips_type = 'alex'
+        lambda_image=1.0,  # pt_l2_lambda = 1
+        lambda_perceptual=1.0,  # pt_lpips_lambda = 1
+        stop=0.06,  # LPIPS_value_threshold = 0.06
+        locality=None,  # use_locality_regularization = False; see `pivotal.Locality` for its numbers
+    ),
+)
 
-    steps: int = 0
-    """Steps for a clip of 30 frames; longer clips take more, see `growth`. Unused where `epochs` is set."""
-    epochs: int = 0
-    """Visits of every frame."""
-    growth: float = 0.7
-    """Steps grow with (frames / 30) to this power."""
-    frames_per_step: int = 1
-    rays: int = 0
-    """Rays a frame and step; 0 takes whole raw frames."""
-    expression_rays: int = 0
-    """More rays about brows, eyes and mouth: a blink is a few pixels of a raw frame."""
-    coarse: int | None = None
-    fine: int | None = None
-    """Samples a ray; None takes the generator's."""
-    coordinates: bool = False
-    """Optimise in the latent space's own coordinates (see `latents`), then in W+; else in W+ from the
-    start.
-    """
-    candidates: int = 0
-    """Random faces tried as a beginning; 0 begins at the mean."""
-    sweep: float = 0.0
-    """Step by which each shared coordinate is tried up and down once, before frames may differ; 0 tries
-    none, and so does a run of fewer steps than trials.
-    """
-    rate: float = 1e-3
-    """Learning rate of the shared W+ code and its residuals."""
-    coordinate_rate: float = 0.05
-    frame_rate: float = 0.1
-    """Learning rates of the shared and of the per-frame coordinates."""
-    ratio: float = 1.0
-    schedule: str = "constant"
-    robust: tuple[float, float] | None = None
-    """Scales from and to which the robust loss narrows, in [-1,1] colour units; None is a plain squared
-    error.
-    """
-    at_image: bool = False
-    """Compare the final image too, not only the raw one."""
-    lambda_perceptual: float = 0.0
-    lambda_delta: float = 0.0
-    lambda_w: float = 0.0
-    squared: bool = True
-    """Squared norms in L_delta and L_w (paper) or plain ones (release)."""
-    skip_last: bool = False
-    prior: float = 0.0
-    """Weight of the squared shared coordinates."""
-    frame_prior: float = 0.0
-    """Weight of the squared per-frame coordinates."""
-    pose_rate: float = 0.0
-    """Learning rate of the cameras' correction that all frames share (see `pose`); 0 keeps the cameras."""
-    pose_prior: float = 0.0
-    """Weight of the squared correction, in its own units."""
-    smoothness: float = 0.0
-    """Weight of a frame's distance from the mean of its neighbours in coordinates."""
-
-
-@dataclass(frozen=True)
-class JointPreset:
-    """The out-of-distribution field and the joint optimisation (sections 4.2 to 4.4)."""
-
-    steps: int
-    growth: float = 0.0
-    frames_per_step: int = 1
-    rays: int = 0
-    """Random rays a frame and step; 0 takes whole raw frames."""
-    patch: int = 0
-    """Side in raw pixels of a square of one frame that joins each step, for the losses on the final image."""
-    coarse: int | None = None
-    fine: int | None = None
-    init: OODInit = field(default_factory=OODInit)
-    rate: float = 5e-3
-    """Learning rate of planes, decoder and phi."""
-    decoder_rate: float | None = None
-    rate_w: float = 0.0
-    """Learning rate of the codes; 0 keeps them, and then their planes are made once."""
-    schedule: str = "constant"
-    reduction: Literal["sum", "mean"] = "mean"
-    """Of the squared colour error over the rays of a frame."""
-    lambda_perceptual: float = 0.0
-    lambda_image: float = 0.0
-    """Squared error of the final image (whole frames or the patch), super-resolution frozen."""
-    lambda_ood: float = 0.0
-    """Squared error of the OOD field alone inside the occluder's mask, where masks are given."""
-    lambda_entropy: float = 0.0
-    entropy_reduction: str = "sum"
-    skew: float = 1.0
-    lambda_area: float = 0.0
-    residual_prior: tuple[float, float] | None = None
-    """(scale, price): the field's share of a pixel costs `price` where the codes' own error is far below
-    `scale`, nothing where it is far above.
-    """
-    lambda_delta: float = 0.0
-    lambda_w: float = 0.0
-    squared: bool = True
-    lambda_depth: float = 0.0
-    """Weight of the depth term for a single image."""
-    transmittance: Transmittance = "product"
-
-
-@dataclass(frozen=True)
-class TunePreset:
-    """The super-resolution module (section 4.5, equation 9)."""
-
-    steps: int = 0
-    epochs: int = 0
-    growth: float = 0.0
-    frames_per_step: int = 1
-    max_frames: int = 0
-    """Fit to this many evenly spaced frames; 0 takes all."""
-    rate: float = 1e-3
-    schedule: str = "constant"
-    lambda_perceptual: float = 1.0
-    coarse: int | None = None
-    fine: int | None = None
-
-
-@dataclass(frozen=True)
-class Preset:
-    """All three stages."""
-
-    name: str
-    codes: CodePreset
-    joint: JointPreset
-    tune: TunePreset
-    render: tuple[int | None, int | None] = (None, None)
-    """Coarse and fine samples of final renders."""
-
+# cvlab-kaist/3DGAN-Inversion (Ko et al. 2023), configs/hyperparameters.py, w_projector.py, base_coach.py. Its
+# cameras begin at the front and follow features warped by depth; here they begin at the landmarks' and follow
+# the renderer's own gradient.
+_POSE_OPT = PivotPreset(
+    codes=replace(
+        _PROJECTOR,
+        space="w",  # first_inv_type = 'w'
+        epochs=400,  # first_inv_steps = 400
+        w_noise=0.0,  # "w_opt = w_opt# + w_noise"
+        pose_rate=0.14,  # cam_latent_lr = 7e-3 radians, in units of 0.05; Adam, there without a schedule
+        pose_frames=True,  # one camera an image
+        pose_turns=10,  # "(step//10)%2==1" moves the code, else the camera
+    ),
+    tuning=PivotalPreset(
+        epochs=400,  # max_pti_steps = 400
+        rate=3e-4,  # pti_learning_rate = 3e-4
+        rate_w=0.0,  # w_pivot rests
+        pose_rate=0.0,  # freezed_cam
+        net="alex",  # lpips_type = 'alex'
+        lambda_raw=1.0,  # both losses on image_raw too
+        lambda_depth=1.0,  # compute_tv_norm(image_depth)
+        stop=0.06,  # LPIPS_value_threshold = 0.06
+    ),
+)
 
 _PAPER = Preset(
     name="paper",
@@ -172,7 +92,23 @@ _PAPER = Preset(
         transmittance="sum",  # equation 4: exp(-sum(sigma_O + sigma_I) delta)
     ),
     tune=TunePreset(epochs=100, rate=1e-3),  # 5.1: "for 100 epochs with a learning rate of 1e-3"
+    project=_PROJECTOR,
+    pti=_PTI,
+    pose_opt=_POSE_OPT,
 )
+
+# In-N-Out, section 5.2: W and W+ for 200 epochs at 1e-3, as its own first stage.
+_BASELINE_PTI = PivotPreset(
+    codes=_PAPER.codes,  # 5.2: "we first perform a W+ inversion with a learning rate of 1e-3 and 200 epochs"
+    tuning=PivotalPreset(
+        epochs=200,  # 5.2: "then finetune the generator for 200 epochs"
+        rate=3e-5,  # 5.2: "with a learning rate of 3e-5"
+        net="vgg",  # its copy of PTI's configuration: vgg, l2 1, lpips 10
+        lambda_image=1.0,
+        lambda_perceptual=10.0,
+    ),
+)
+_BASELINES = replace(_PAPER, name="in-n-out-baselines", project=None, pti=_BASELINE_PTI)
 
 _RELEASED_CODES = CodePreset(
     epochs=500,  # examples: 500
@@ -206,6 +142,8 @@ _MASKED = Preset(
         transmittance="product",
     ),
     tune=TunePreset(epochs=100, rate=1e-3),
+    pti=_BASELINE_PTI,
+    pose_opt=_POSE_OPT,
 )
 
 _MASKFREE = Preset(
@@ -220,31 +158,35 @@ _MASKFREE = Preset(
         squared=False,
     ),
     tune=TunePreset(epochs=400, rate=1e-3),  # 400 epochs in the mask-free script
+    pti=_BASELINE_PTI,
+    pose_opt=_POSE_OPT,
+)
+
+_DRAFT_CODES = CodePreset(
+    steps=200,
+    frames_per_step=3,
+    rays=240,
+    expression_rays=160,
+    coarse=24,
+    fine=24,
+    coordinates=True,
+    sweep=1.5,
+    rate=2e-3,
+    coordinate_rate=0.08,
+    frame_rate=0.15,
+    schedule="warmup_cosine",
+    robust=(2.0, 0.25),
+    lambda_delta=2e-4,
+    prior=2e-4,
+    frame_prior=4e-4,
+    smoothness=4e-4,
+    pose_rate=0.3,
+    pose_prior=1e-4,
 )
 
 _DRAFT = Preset(
     name="draft",
-    codes=CodePreset(
-        steps=200,
-        frames_per_step=3,
-        rays=240,
-        expression_rays=160,
-        coarse=24,
-        fine=24,
-        coordinates=True,
-        sweep=1.5,
-        rate=2e-3,
-        coordinate_rate=0.08,
-        frame_rate=0.15,
-        schedule="warmup_cosine",
-        robust=(2.0, 0.25),
-        lambda_delta=2e-4,
-        prior=2e-4,
-        frame_prior=4e-4,
-        smoothness=4e-4,
-        pose_rate=0.3,
-        pose_prior=1e-4,
-    ),
+    codes=_DRAFT_CODES,
     joint=JointPreset(
         steps=600,
         growth=0.6,
@@ -270,13 +212,34 @@ _DRAFT = Preset(
         coarse=24,
         fine=24,
     ),
+    pti=PivotPreset(
+        codes=replace(_DRAFT_CODES, robust=None, pose_rate=0.0),
+        tuning=PivotalPreset(
+            steps=100, growth=0.5, coarse=24, fine=24, rate=2e-3, schedule="warmup_cosine", stop=0.06
+        ),
+    ),
+    pose_opt=PivotPreset(
+        codes=_DRAFT_CODES,
+        tuning=PivotalPreset(
+            steps=100,
+            growth=0.5,
+            coarse=24,
+            fine=24,
+            rate=2e-3,
+            rate_w=2e-3,
+            pose_rate=0.03,
+            schedule="warmup_cosine",
+            stop=0.06,
+        ),
+    ),
     render=(24, 24),
 )
 
+_FAST_CODES = replace(_DRAFT_CODES, steps=400, rays=700, expression_rays=300, coarse=None, fine=None)
 _FAST = replace(
     _DRAFT,
     name="fast",
-    codes=replace(_DRAFT.codes, steps=400, rays=700, expression_rays=300, coarse=None, fine=None),
+    codes=_FAST_CODES,
     joint=replace(
         _DRAFT.joint,
         steps=1100,
@@ -286,10 +249,17 @@ _FAST = replace(
         init=replace(_DRAFT.joint.init, resolution=128),
     ),
     tune=replace(_DRAFT.tune, steps=240, max_frames=0, rate=3e-3, coarse=None, fine=None),
+    pti=PivotPreset(
+        codes=replace(_FAST_CODES, robust=None, pose_rate=0.0),
+        tuning=replace(_DRAFT.pti.tuning, steps=300, coarse=None, fine=None),
+    ),
+    pose_opt=PivotPreset(
+        codes=_FAST_CODES, tuning=replace(_DRAFT.pose_opt.tuning, steps=300, coarse=None, fine=None)
+    ),
     render=(None, None),
 )
 
-PRESETS: dict[str, Preset] = {p.name: p for p in (_DRAFT, _FAST, _PAPER, _MASKED, _MASKFREE)}
+PRESETS: dict[str, Preset] = {p.name: p for p in (_DRAFT, _FAST, _PAPER, _BASELINES, _MASKED, _MASKFREE)}
 """Every preset by name; all methods know all of them."""
 
 
@@ -307,3 +277,17 @@ def step_count(steps: int, epochs: int, growth: float, frames: int, per_step: in
     if epochs:
         return epochs * -(-frames // min(per_step, frames))
     return round(steps * max(1.0, frames / 30) ** growth)
+
+
+def code_steps(codes: CodePreset, frames: int) -> int:
+    """Steps of the codes of a clip."""
+    return step_count(codes.steps, codes.epochs, codes.growth, frames, codes.frames_per_step)
+
+
+def split_steps(first: int, second: int, steps: int | None) -> tuple[int, int]:
+    """Steps of two stages; `steps`, where given, is their sum, split as the preset splits."""
+    if steps is None:
+        return first, second
+    share = first / (first + second)
+    first = min(max(1, round(steps * share)), max(1, steps - 1))
+    return first, max(1, steps - first)

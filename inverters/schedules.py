@@ -22,6 +22,13 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05, rampdown: float =
     return fall * (min(1.0, (step + 1) / max(1.0, warmup * steps)) if warmup > 0 else 1.0)
 
 
+def noise_ramp(step: int, steps: int, length: float = 0.75) -> float:
+    """Share in [0,1] of the noise on w that is left: a square that ends at `length` of the run (StyleGAN2's
+    projector).
+    """
+    return max(0.0, 1.0 - step / max(steps, 1) / length) ** 2
+
+
 SCHEDULES: dict[str, Schedule] = {"constant": constant, "warmup_cosine": warmup_cosine}
 
 

@@ -50,10 +50,21 @@ class Targets:
         self._fill(rows)
         return self._keep[rows].to(self.device).float() / 255
 
+    def keep_image(self, rows: Tensor, size: int) -> Tensor:
+        """Where the face is seen, as images [n,1,size,size] in [0,1], from the masks as they were given."""
+        if self.problem.occluder_masks is None:
+            return torch.ones(len(rows), 1, size, size, device=self.device)
+        return (self._masks(self.problem.occluder_masks, rows, size) / 255).to(self.device)
+
+    def refined(self, pose: Tensor) -> dict[str, Tensor]:
+        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, corrected by pose [7] or [1 or K,7]."""
+        refined = refine_cameras(self.cam2world, self.intrinsics, pose, self.pivot)
+        return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
+
     def rays(self, rows: Tensor, pixels: Tensor, pose: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Origins and directions [n,R,3] of pixels [n,R], counted row by row in the raw image.
 
-        pose [7]: a correction of the cameras (see `pose`), about `pivot`.
+        pose [7] or [1 or n,7]: a correction of the cameras (see `pose`), about `pivot`.
         """
         cameras = self.cam2world[rows], self.intrinsics[rows]
         if pose is not None:
@@ -70,6 +81,10 @@ class Targets:
         u, v = (seen * self.resolution).long().clamp(0, self.resolution - 1).unbind(-1)
         return v * self.resolution + u
 
+    def _masks(self, masks: CropSource, rows: Tensor, size: int) -> Tensor:
+        found = _read(masks, rows).float()
+        return resized(found.reshape(len(rows), 1, *found.shape[1:3]), size).clamp(0, 255)
+
     def _fill(self, rows: Tensor) -> None:
         missing = rows[~self._known[rows]]
         if not len(missing):
@@ -77,9 +92,8 @@ class Targets:
         small = self.image(missing, self.resolution).cpu()
         self._raw[missing] = ((small.clamp(-1, 1) + 1) * 127.5).round().byte()
         if self.problem.occluder_masks is not None:
-            masks = _read(self.problem.occluder_masks, missing).float()
-            masks = resized(masks.reshape(len(missing), 1, *masks.shape[1:3]), self.resolution)
-            self._keep[missing] = masks[:, 0].clamp(0, 255).round().byte()
+            masks = self._masks(self.problem.occluder_masks, missing, self.resolution)
+            self._keep[missing] = masks[:, 0].round().byte()
         self._known[missing] = True
 
 

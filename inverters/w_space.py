@@ -1,12 +1,12 @@
 """W+ inversion of a whole clip: w_t = shared code + residual_t (In-N-Out, section 4.1; the ablation without
-OOD).
+OOD), and the fit of codes that the other methods begin with.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore
 from inverters.fitting import Run, TableStage, backward
 from inverters.latents import LatentSpace, latent_space
-from inverters.pose import NUMBERS, refine_cameras
-from inverters.presets import CodePreset, get_preset, step_count
+from inverters.pose import NUMBERS
+from inverters.presets import CodePreset, code_steps, get_preset
 from inverters.rendering.fused import render_rays
 from inverters.row_adam import DenseAdam, RowAdam
-from inverters.schedules import SCHEDULES, geometric
-from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
+from inverters.schedules import SCHEDULES, geometric, noise_ramp
+from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels, resized
 
 COORDINATE_SHARE = 0.5
 """Share of a run in latent coordinates after which W+ offsets may move too."""
@@ -35,32 +35,34 @@ class CodeFit(TableStage):
     """Fits the codes of all frames of a problem; a stage for `fitting.Run`.
 
     ws_t = to_w(shared + moving * frame_t) in every layer + offset + ratio * residual_t, of which a preset
-    moves the coordinates (`shared`, `frame`) and `offset`, or `offset` and `residual`.
+    moves the coordinates (`shared`, `frame`) and `offset`, or `offset` and `residual`, or `residual` alone.
+    In W, offset and residuals have one layer, which stands for all.
     """
 
     name = "codes"
 
-    def __init__(
-        self, generator: Any, targets: Targets, preset: CodePreset, steps: int, seed: int, robust: bool
-    ) -> None:
+    def __init__(self, generator: Any, targets: Targets, preset: CodePreset, steps: int, seed: int) -> None:
         self.generator, self.targets, self.preset = generator, targets, preset
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed)
         self.sampling = generator.sampling(preset.coarse, preset.fine)
-        self.robust = preset.robust if robust else None
         self.space = latent_space(generator)
         self.perceptual, self.perceptual_name = _perceptual(preset.lambda_perceptual, targets.device)
         config, count, device = generator.config, len(targets), targets.device
         shared = self._beginning()
         self.shared = DenseAdam(shared, betas=(0.9, 0.99))
         self.frame = RowAdam(torch.zeros(count, self.space.dim, device=device), betas=(0.8, 0.99))
-        layers = generator.num_ws, config.w_dim
-        self.offset = DenseAdam(torch.zeros(layers, device=device))
+        layers = 1 if preset.space == "w" else generator.num_ws, config.w_dim
+        offset = torch.zeros(layers, device=device)
+        if not preset.coordinates and not preset.candidates:
+            offset += self.space.w_avg - self.space.to_w(shared[None])  # the projectors begin at the mean w
+        self.offset = DenseAdam(offset)
         rows = 0 if preset.coordinates else count
         self.residual = RowAdam(torch.zeros(rows, *layers, device=device))
         landmarks = generator.card.landmarks3d.get("68")
         self.expression = None if landmarks is None else torch.as_tensor(landmarks)[EXPRESSION].float()
-        self.pose = DenseAdam(torch.zeros(NUMBERS, device=device), betas=(0.9, 0.99))
+        poses = count if preset.pose_frames else 1
+        self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=device), betas=(0.9, 0.99))
 
     # State
 
@@ -79,7 +81,8 @@ class CodeFit(TableStage):
     def _compose(self, shared: Tensor, frame: Tensor, offset: Tensor, residual: Tensor | None) -> Tensor:
         """ws [n,num_ws,w_dim] of rows with per-frame coordinates [n,D]."""
         ws = self.space.to_w(shared + self.space.moving * frame)[:, None] + offset
-        return ws if residual is None else ws + self.preset.ratio * residual
+        ws = ws if residual is None else ws + self.preset.ratio * residual
+        return ws.expand(-1, self.generator.num_ws, -1)
 
     @torch.no_grad()
     def ws(self, rows: Tensor) -> Tensor:
@@ -91,9 +94,7 @@ class CodeFit(TableStage):
         """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, refined; {} where the preset keeps them."""
         if not self.preset.pose_rate:
             return {}
-        targets = self.targets
-        refined = refine_cameras(targets.cam2world, targets.intrinsics, self.pose.values[0], targets.pivot)
-        return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
+        return self.targets.refined(self.pose.values)
 
     def all_ws(self) -> Tensor:
         """Codes [K,num_ws,w_dim] of all rows."""
@@ -161,7 +162,7 @@ class CodeFit(TableStage):
         """Adam on the frames of step i; returns the losses."""
         p = self.preset
         if i == round(FRAMES_FROM * self.steps) and p.sweep and self.steps >= 2 * self.space.dim:
-            self._sweep(geometric(i, self.steps, *self.robust) if self.robust else None)
+            self._sweep(geometric(i, self.steps, *p.robust) if p.robust else None)
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed)
         shared, offset = self.shared.whole(), self.offset.whole()
         frame = self.frame.leaf(rows)
@@ -170,21 +171,26 @@ class CodeFit(TableStage):
         if p.expression_rays and self.expression is not None:
             near = self.targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
             pixels = torch.cat([pixels, near], 1)
-        pose = self.pose.whole() if p.pose_rate else None
+        seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
+        pose = self.pose.leaf(seen_by) if p.pose_rate else None
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             own = None if residual is None else residual[part]
             ws = self._compose(shared, frame[part], offset, own)
-            terms = self._terms(i, rows[part], ws, pixels[part], pose)
-            if pose is not None and p.pose_prior:
-                terms["pose"] = p.pose_prior * pose.square().sum()
+            turned = pose[part] if pose is not None and p.pose_frames else pose
+            terms = self._terms(i, rows[part], self._noisy(i, ws), pixels[part], turned)
+            if turned is not None and p.pose_prior:
+                terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
             return terms | self._regularisers(rows[part], ws, shared, frame[part])
 
         found = backward(len(rows), self.targets.device, losses_of)
         factor = SCHEDULES[p.schedule](i, self.steps)
         share = i / max(self.steps, 1)
-        if pose is not None and share >= FRAMES_FROM:
-            self.pose.update(pose, p.pose_rate * factor)
+        turn = (i // p.pose_turns) % 2 if p.pose_turns else None
+        if pose is not None and (share >= FRAMES_FROM if turn is None else turn == 0):
+            self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
+        if turn == 0:
+            return found
         if p.coordinates:
             self.shared.update(shared, p.coordinate_rate * factor)
             if share >= FRAMES_FROM:
@@ -192,10 +198,20 @@ class CodeFit(TableStage):
             if share >= COORDINATE_SHARE:
                 self.offset.update(offset, p.rate * factor)
         else:
-            self.offset.update(offset, p.rate * factor)
+            if p.shared:
+                self.offset.update(offset, p.rate * factor)
             if residual is not None:
                 self.residual.step(rows, residual.grad, p.rate * factor)
         return found
+
+    def _noisy(self, i: int, ws: Tensor) -> Tensor:
+        """Codes with the noise of step i, one draw for each layer that the space knows."""
+        scale = self.preset.w_noise * noise_ramp(i, self.steps)
+        if not scale:
+            return ws
+        layers = 1 if self.preset.space == "w" else ws.shape[1]
+        noise = torch.randn(len(ws), layers, ws.shape[2], generator=self.rng).to(ws)
+        return ws + scale * self.space.w_std.norm() * noise
 
     def _terms(
         self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
@@ -206,15 +222,21 @@ class CodeFit(TableStage):
         rays = targets.rays(rows, pixels, pose)
         whole = pixels.shape[1] == targets.resolution**2
         # Without the final image only colours are needed, and an eighth of the decoder's outputs.
-        colours = None if whole and p.at_image else 3
+        colours = None if whole and (p.at_image or p.features_at) else 3
         features = render_rays(generator.field(planes, colours), *rays, self.sampling).features
+        if whole and p.features_at:
+            image = generator.superresolve(_as_images(features, targets.resolution), ws)
+            size = min(p.features_at, image.shape[-1])
+            mask = targets.keep_image(rows, size)
+            distance = self.perceptual(resized(image, size) * mask, targets.image(rows, size) * mask)
+            return {"features": p.lambda_perceptual * distance}
         keep = at_pixels(targets.keep(rows), pixels)
         error = features[..., :3] - at_pixels(targets.raw(rows), pixels)
         square = error.square().sum(-1)
-        if self.robust is None:
+        if p.robust is None:
             terms = {"colour": (square * keep).sum() / keep.sum().clamp_min(1) / 3}
         else:
-            scale = geometric(i, self.steps, *self.robust)
+            scale = geometric(i, self.steps, *p.robust)
             # Geman-McClure: an occluder's pixels, far off whatever the face, lose their pull as the scale
             # narrows.
             terms = {"colour": (keep * square / (1 + square / scale**2)).mean()}
@@ -272,8 +294,26 @@ def job_of(method: str, generator: Any, problem: InversionProblem, preset: Any, 
     }
 
 
-@register("w+")
-def invert_w_plus(
+def fitted_codes(
+    run: Run, generator: Any, targets: Targets, codes: CodePreset, steps: int, seed: int
+) -> tuple[dict[str, Tensor], str]:
+    """The stage of the codes, done now or taken from the checkpoint, and kept for the stages after it.
+
+    Returns ws [K,num_ws,w_dim], and the cameras where refined; the perceptual loss's name.
+    """
+    fit = CodeFit(generator, targets, codes, steps, seed)
+    if run.is_past(fit.name):
+        found = run.results(fit.name)
+    else:
+        run.run(fit)
+        found = {"ws": fit.all_ws()} | fit.cameras()
+    run.keep(fit.name, steps, found)
+    return {name: tensor.to(targets.device) for name, tensor in found.items()}, fit.perceptual_name
+
+
+def invert_codes(
+    method: str,
+    space: Literal["w", "w+"],
     generator: Any,
     problem: InversionProblem,
     *,
@@ -283,33 +323,34 @@ def invert_w_plus(
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Inversion:
-    """W+ over the whole clip, by plain squared error (and LPIPS where the preset has it); `steps` replaces
-    the preset's.
-    """
+    """An inversion by codes of `space` alone, by the preset's `projection`; `steps` replaces its steps."""
     chosen = get_preset(preset)
     generator.requires_grad_(False)
-    # Without the robust loss an occluder would pull the cameras off with the codes.
-    codes = replace(chosen.codes, robust=None, pose_rate=0.0)
+    codes = replace(chosen.projection, space=space)
     targets = Targets(problem, generator.config.neural_rendering_resolution, problem.cam2world.device)
-    count = steps or step_count(codes.steps, codes.epochs, codes.growth, len(targets), codes.frames_per_step)
-    store = CheckpointStore(checkpoint_dir, job_of("w+", generator, problem, chosen, seed) | {"steps": count})
-    run = Run(store, on_step, count)
-    fit = CodeFit(generator, targets, codes, count, seed, robust=False)
-    run.run(fit)
+    count = steps or code_steps(codes, len(targets))
+    job = job_of(method, generator, problem, chosen, seed) | {"steps": count}
+    run = Run(CheckpointStore(checkpoint_dir, job), on_step, count)
+    found, perceptual = fitted_codes(run, generator, targets, codes, count, seed)
     return Inversion(
-        method="w+",
+        method=method,
         preset=preset,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
-        ws=fit.all_ws(),
-        cameras=fit.cameras(),
+        ws=found["ws"],
         history=run.history,
         info={
-            "perceptual_loss": fit.perceptual_name,
+            "perceptual_loss": perceptual,
             "steps": {"codes": count},
             "render": {"coarse": chosen.render[0], "fine": chosen.render[1]},
         },
     )
 
 
-__all__ = ["CodeFit", "LatentSpace", "invert_w_plus", "job_of"]
+@register("w+")
+def invert_w_plus(generator: Any, problem: InversionProblem, **options: Any) -> Inversion:
+    """W+ over the whole clip: a code for each layer and frame. Arguments as for `base.Inverter`."""
+    return invert_codes("w+", "w+", generator, problem, **options)
+
+
+__all__ = ["CodeFit", "LatentSpace", "fitted_codes", "invert_codes", "invert_w_plus", "job_of"]

@@ -57,3 +57,13 @@ def test_gradients_find_a_known_correction() -> None:
 
     optimiser.step(closure)
     torch.testing.assert_close(pose.detach(), true, atol=1e-2, rtol=0)
+
+
+def test_each_frame_takes_its_own_pose() -> None:
+    cameras, intrinsics = look_at([0.3, -0.2], [0.1, 0.0]), default_intrinsics(2)
+    poses = torch.stack([unit(1, 2.0), unit(6)])
+    both = refine_cameras(cameras, intrinsics, poses, PIVOT)
+    for k in range(2):
+        alone = refine_cameras(cameras[[k]], intrinsics[[k]], poses[k], PIVOT)
+        for together, one in zip(both, alone, strict=True):
+            torch.testing.assert_close(together[[k]], one)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverters.schedules import SCHEDULES, geometric, smoothstep, warmup_cosine
+from inverters.schedules import SCHEDULES, geometric, noise_ramp, smoothstep, warmup_cosine
 
 
 @given(st.integers(1, 5000), st.data())
@@ -34,3 +34,11 @@ def test_geometric_meets_both_ends() -> None:
 def test_smoothstep_never_falls(a: float, b: float) -> None:
     low, high = sorted((a, b))
     assert 0 <= smoothstep(low) <= smoothstep(high) <= 1
+
+
+@given(st.integers(1, 2000))
+def test_noise_falls_as_a_square_and_ends_at_three_quarters(steps: int) -> None:
+    ramp = [noise_ramp(i, steps) for i in range(steps + 1)]
+    assert ramp[0] == 1 and ramp == sorted(ramp, reverse=True)
+    assert all(left == 0 for i, left in enumerate(ramp) if i >= 0.75 * steps)
+    assert noise_ramp(3 * steps, 8 * steps) == pytest.approx(0.25)

@@ -39,7 +39,7 @@ def test_codes_of_a_known_face_are_found() -> None:
     assert all(math.isfinite(v) for values in found.history.values() for v in values)
 
 
-@pytest.mark.parametrize("preset", ["paper", "released-masked"])
+@pytest.mark.parametrize("preset", ["in-n-out-baselines", "released-masked"])
 def test_presets_of_whole_frames_use_both_sizes_and_say_what_they_measured_with(
     preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +56,7 @@ def test_presets_of_whole_frames_use_both_sizes_and_say_what_they_measured_with(
 def test_frames_that_were_not_seen_keep_their_residual() -> None:
     generator = tiny_generator()
     preset = replace(get_preset("paper").codes, candidates=0, at_image=False, lambda_perceptual=0.0)
-    fit = CodeFit(generator, Targets(own_clip(generator, 4), 16, torch.device("cpu")), preset, 8, 0, False)
+    fit = CodeFit(generator, Targets(own_clip(generator, 4), 16, torch.device("cpu")), preset, 8, 0)
     seen = set()
     for i in range(2):
         before = fit.residual.values.clone()
@@ -69,7 +69,7 @@ def test_frames_that_were_not_seen_keep_their_residual() -> None:
 def test_frames_differ_in_expression_and_share_the_person() -> None:
     generator = tiny_generator(parameters=("smile", "age", "glasses", "light_x"))
     preset = replace(get_preset("draft").codes, rays=100, frames_per_step=2, coarse=8, fine=8)
-    fit = CodeFit(generator, Targets(own_clip(generator, 4), 16, torch.device("cpu")), preset, 30, 0, True)
+    fit = CodeFit(generator, Targets(own_clip(generator, 4), 16, torch.device("cpu")), preset, 30, 0)
     for i in range(30):
         fit.step(i)
     moved = fit.frame.values.abs().amax(0) > 0
@@ -84,9 +84,9 @@ def test_an_occluder_pulls_less_on_robust_codes() -> None:
     without_masks = replace(hidden, occluder_masks=None)
     target = torch.from_numpy(clean.crops).permute(0, 3, 1, 2).float() / 127.5 - 1
     errors = []
-    for robust in (True, False):
-        preset = get_preset("tiny").codes
-        fit = CodeFit(generator, Targets(without_masks, 16, torch.device("cpu")), preset, 120, 0, robust)
+    tiny = get_preset("tiny").codes
+    for preset in (tiny, replace(tiny, robust=None)):
+        fit = CodeFit(generator, Targets(without_masks, 16, torch.device("cpu")), preset, 120, 0)
         for i in range(120):
             fit.step(i)
         with torch.no_grad():
@@ -98,7 +98,9 @@ def test_an_occluder_pulls_less_on_robust_codes() -> None:
 def test_unknown_names_are_listed() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 1)
-    with pytest.raises(UnknownNameError, match="known: in-n-out, w\\+"):
-        get_inverter("pti")
-    with pytest.raises(UnknownNameError, match="draft, fast, paper, released-masked, released-maskfree"):
+    with pytest.raises(UnknownNameError, match="known: in-n-out, pose-opt, pti, w, w\\+"):
+        get_inverter("z")
+    with pytest.raises(
+        UnknownNameError, match="draft, fast, paper, in-n-out-baselines, released-masked, released-maskfree"
+    ):
         get_inverter("w+")(generator, problem, preset="best")
