@@ -31,9 +31,9 @@ class Locality:
     stay what they were, by squared error and LPIPS.
     """
 
-    alpha: float = 30.0
-    lambda_image: float = 0.1
-    lambda_perceptual: float = 0.1
+    alpha: float
+    lambda_image: float
+    lambda_perceptual: float
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Named hyper-parameters of the inversion methods; beside each number, where it comes from.
 
 `paper` is what each method's own paper or code says: for `in-n-out` its section 5.1, for the others the
-public projectors. `in-n-out-baselines` are those others as In-N-Out's section 5.2 ran them; `released-masked`
-and `released-maskfree` the two recipes of its public code (Twizwei/in-n-out). `draft` suits two CPU cores and
-short clips, `fast` a small GPU or a patient CPU: both are ours.
+public projectors; `paper-locality` adds PTI's regulariser, which its code leaves out. `in-n-out-baselines`
+are those others as In-N-Out's section 5.2 ran them; `released-masked` and `released-maskfree` the two recipes
+of its public code (Twizwei/in-n-out). `draft` suits two CPU cores and short clips, `fast` a small GPU or a
+patient CPU: both are ours.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from inverters.errors import UnknownNameError
 from inverters.hyperparameters import CodePreset, JointPreset, PivotPreset, Preset, TunePreset
 from inverters.ood import OODInit
-from inverters.pivotal import PivotalPreset
+from inverters.pivotal import Locality, PivotalPreset
 
 # oneThousand1000/EG3D-projector, eg3d/projector/w_projector.py and w_plus_projector.py. Its noise maps are
 # optimised beside the code and then thrown away; here they stay as they are.
@@ -37,7 +38,7 @@ _PTI = PivotPreset(
         lambda_image=1.0,  # pt_l2_lambda = 1
         lambda_perceptual=1.0,  # pt_lpips_lambda = 1
         stop=0.06,  # LPIPS_value_threshold = 0.06
-        locality=None,  # use_locality_regularization = False; see `pivotal.Locality` for its numbers
+        locality=None,  # use_locality_regularization = False
     ),
 )
 
@@ -95,6 +96,19 @@ _PAPER = Preset(
     project=_PROJECTOR,
     pti=_PTI,
     pose_opt=_POSE_OPT,
+)
+
+_LOCAL = replace(
+    _PAPER,
+    name="paper-locality",
+    pti=replace(
+        _PTI,
+        tuning=replace(
+            _PTI.tuning,
+            # regulizer_alpha = 30, regulizer_l2_lambda = 0.1, regulizer_lpips_lambda = 0.1
+            locality=Locality(alpha=30.0, lambda_image=0.1, lambda_perceptual=0.1),
+        ),
+    ),
 )
 
 # In-N-Out, section 5.2: W and W+ for 200 epochs at 1e-3, as its own first stage.
@@ -259,7 +273,8 @@ _FAST = replace(
     render=(None, None),
 )
 
-PRESETS: dict[str, Preset] = {p.name: p for p in (_DRAFT, _FAST, _PAPER, _BASELINES, _MASKED, _MASKFREE)}
+_ALL = (_DRAFT, _FAST, _PAPER, _LOCAL, _BASELINES, _MASKED, _MASKFREE)
+PRESETS: dict[str, Preset] = {p.name: p for p in _ALL}
 """Every preset by name; all methods know all of them."""
 
 

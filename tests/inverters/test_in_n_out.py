@@ -75,7 +75,10 @@ def test_every_preset_runs_and_says_what_ran(monkeypatch: pytest.MonkeyPatch) ->
     for name, preset in list(PRESETS.items()):
         few = replace(preset, codes=replace(preset.codes, candidates=min(preset.codes.candidates, 6)))
         monkeypatch.setitem(PRESETS, name, few)
-        masked, as_paper = name != "released-maskfree", name in ("paper", "in-n-out-baselines")
+        masked, as_paper = (
+            name != "released-maskfree",
+            name in ("paper", "paper-locality", "in-n-out-baselines"),
+        )
         given = problem if masked else replace(problem, occluder_masks=None)
         inversion = get_inverter("in-n-out")(generator, given, preset=name, steps=2)
         assert set(inversion.ood) >= {"planes", "phi", "decoder.net.0.weight", "decoder.net.2.bias"}

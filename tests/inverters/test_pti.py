@@ -88,7 +88,7 @@ def test_what_a_mask_hides_has_no_influence(method: str) -> None:
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("preset", ["paper", "in-n-out-baselines"])
+@pytest.mark.parametrize("preset", ["paper", "paper-locality", "in-n-out-baselines"])
 @pytest.mark.parametrize("method", ["pti", "pose-opt"])
 def test_published_recipes_run(method: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = get_preset(preset)
@@ -98,6 +98,7 @@ def test_published_recipes_run(method: str, preset: str, monkeypatch: pytest.Mon
     found = get_inverter(method)(generator, own_clip(generator, 2), preset=preset, steps=5)
     assert found.info["steps"]["codes"] + found.info["steps"]["generator"] == 5
     assert ("generator/depth" in found.history) is (method == "pose-opt")
+    assert ("generator/locality" in found.history) is (method == "pti" and preset == "paper-locality")
     assert all(math.isfinite(v) for values in found.history.values() for v in values)
 
 
@@ -119,7 +120,7 @@ def test_stopped_anywhere_it_gives_the_same_bits(
     monkeypatch.setattr(inverters.fitting, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(inverters.fitting, "CHECKPOINT_SECONDS", 2.0)
     tiny = get_preset("tiny")
-    tuning = replace(tiny.pti.tuning, locality=Locality())
+    tuning = replace(tiny.pti.tuning, locality=Locality(30.0, 0.1, 0.1))
     monkeypatch.setitem(PRESETS, "tiny", replace(tiny, pti=replace(tiny.pti, tuning=tuning)))
     generator = tiny_generator()
     problem = own_clip(generator, 3)
@@ -163,6 +164,33 @@ def test_it_stops_when_lpips_of_all_frames_is_low(tmp_path: Path, monkeypatch: p
         on_step=lambda done, *_: steps.append(done),
     )
     assert not steps and all(torch.equal(v, again.generator[k]) for k, v in found.generator.items())
+
+
+@pytest.mark.weights
+def test_it_stops_by_lpips_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SqueezeNet, the one of LPIPS's networks that is at hand whole."""
+    pytest.importorskip("lpips")
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "networks" / "lpips"
+    weights = folder / "squeezenet1_1_full_fp16classifier.pth"
+    if not weights.exists():
+        pytest.skip("SqueezeNet's weights are not beside the repository")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").symlink_to(weights.resolve())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    generator = tiny_generator(img_resolution=64)
+    problem = own_clip(generator, 1, occluder=True)
+    targets = Targets(replace(problem, occluder_masks=None), 16, torch.device("cpu"))
+    ws = generator.card.w_avg.expand(1, generator.num_ws, -1)
+    preset = replace(get_preset("tiny").pti.tuning, net="squeeze")
+    fit = GeneratorFit(generator, targets, ws, preset, 40, 0)
+    assert fit.perceptual_name == "lpips-squeeze"
+    first = float(fit.step(0)["perceptual"])
+    fit.preset = replace(preset, stop=0.8 * first)
+    for i in range(1, 40):
+        if fit.finished():
+            break
+        seen = float(fit.step(i)["perceptual"])
+    assert fit.finished() and seen <= 0.8 * first and i < 39
 
 
 def test_locality_keeps_other_faces() -> None:

@@ -100,7 +100,6 @@ def test_unknown_names_are_listed() -> None:
     problem = own_clip(generator, 1)
     with pytest.raises(UnknownNameError, match="known: in-n-out, pose-opt, pti, w, w\\+"):
         get_inverter("z")
-    with pytest.raises(
-        UnknownNameError, match="draft, fast, paper, in-n-out-baselines, released-masked, released-maskfree"
-    ):
+    known = "draft, fast, paper, paper-locality, in-n-out-baselines, released-masked, released-maskfree"
+    with pytest.raises(UnknownNameError, match=known):
         get_inverter("w+")(generator, problem, preset="best")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +14,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.base import Inversion
+from inverters.base import Inversion, get_inverter
 from inverters.rendering.cameras import look_at
+from inverters.synthesis import InversionRenderer
 from pipeline.clip import Edit, View
 from pipeline.settings import EditSettings
 from pipeline.stages import edit as stage
 from pipeline.stages.edit import Variant, render_variant, to_bytes, turn_cameras, variants, view_angles
 from pipeline.stages.invert import load, plain, store
 from storage import StageCache
+from tests.inverters.tiny import own_clip, tiny_generator
 
 PIVOT = np.array([0.0, 0.0, 0.2])
 SMILE = (Edit("smile", 1.0),)
@@ -153,6 +156,31 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
             assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
     assert after.history["total"][::2] == [1.0, 0.25] and math.isnan(after.history["total"][1])
     assert after.info == {"perceptual_loss": "none", "render": {"coarse": None, "fine": 3}, "x": 0.5}
+
+
+def test_a_tuned_generator_renders_every_variant_and_stays_with_its_inversion(tmp_path: Path) -> None:
+    generator = tiny_generator()
+    generator.card.directions["smile"] = torch.full((16,), 0.5)
+    problem = own_clip(generator, 2)
+    before = get_inverter("pti")(generator, problem, preset="tiny", steps=9)
+    cache = StageCache(tmp_path)
+    with cache.begin("invert-1") as writer:
+        store(writer, before)
+        after = load(writer.publish())
+    untuned = replace(after, generator={})
+
+    def rendered(inversion: Inversion, variant: Variant) -> np.ndarray:
+        renderer = InversionRenderer(generator, inversion)
+        times = np.zeros(2)
+        return np.concatenate([*render_variant(generator, renderer, inversion, problem, variant, times, 0.0)])
+
+    for variant in (Variant(), Variant(SMILE), Variant((), True), Variant(SMILE, True, View(yaw=0.3))):
+        found = rendered(after, variant)
+        assert np.array_equal(found, rendered(before, variant))
+        assert not np.array_equal(found, rendered(untuned, variant))
+    assert np.array_equal(rendered(after, Variant((), True)), rendered(after, Variant()))
+    fresh = tiny_generator().state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in generator.state_dict().items())
 
 
 def test_plain_values_are_json() -> None:
