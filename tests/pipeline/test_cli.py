@@ -142,7 +142,7 @@ def test_bad_requests(
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--inverter", "pti"], ("unknown inversion method 'pti'", "in-n-out", "w+")),
+        (["--inverter", "magic"], ("unknown inversion method 'magic'", "in-n-out", "pti", "w+")),
         (["--preset", "best"], ("unknown preset 'best'", "draft", "paper")),
         (["--preset", "released-masked"], ("--occluder-masks",)),
         (["--device", "tpu"], ("unknown device 'tpu'", "cpu")),
