@@ -63,7 +63,7 @@ _POSE_OPT = PivotPreset(
         net="alex",  # lpips_type = 'alex'
         lambda_raw=1.0,  # both losses on image_raw too
         lambda_depth=1.0,  # compute_tv_norm(image_depth)
-        stop=0.06,  # LPIPS_value_threshold = 0.06
+        stop=0.06,  # LPIPS_value_threshold = 0.06, there for both pictures' sum, here for the final one
     ),
 )
 
