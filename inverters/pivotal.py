@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inverters import losses
 from inverters.base import seeded
-from inverters.fitting import TableStage
+from inverters.fitting import TableStage, backward
 from inverters.generators.tuned import trainable_copy
 from inverters.latents import latent_space
 from inverters.pose import NUMBERS
@@ -140,8 +140,12 @@ class GeneratorFit(TableStage):
         seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
         ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
         pose = self.pose.leaf(seen_by) if p.pose_rate else None
-        terms = self._terms(rows, ws, pose)
-        torch.stack(list(terms.values())).sum().backward()
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            turned = pose[part] if pose is not None and p.pose_frames else pose
+            return self._terms(rows[part], ws[part], turned)
+
+        found = backward(len(rows), self.targets.device, losses_of)
         factor = SCHEDULES[p.schedule](i, self.steps)
         for name, parameter in self.parameters.items():
             self.weights[name].update(parameter, p.rate * factor)
@@ -150,7 +154,7 @@ class GeneratorFit(TableStage):
             self.codes.step(rows, ws.grad, p.rate_w * factor)
         if pose is not None:
             self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
-        return {k: v.detach() for k, v in terms.items()}
+        return found
 
     def _terms(self, rows: Tensor, ws: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
         """Losses of some frames; each is a mean over them."""
