@@ -31,6 +31,7 @@ commands:
   train-generator  train the bundled generator
   train-judge      train the network that measures edits of the bundled generator
   train-landmark-judge  fit the map from landmarks that measures its expressions
+  directions       find, list and show the directions of edits
   calibrate        find a generator's landmarks and crop rule, once
   serve            run jobs through Prefect on this machine
   watch            work on every clip that is put into a folder
@@ -57,6 +58,7 @@ def process_arguments() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to do")
     add = what.add_argument
     add("--edit", action="append", default=[], metavar="NAME=VALUE[@A-Bs]", help="may be given several times")
+    add("--directions", action="append", default=[], metavar="FILE", help="more that --edit can name")
     add("--remove-occluder", action="store_true", help="take off what covers the face")
     add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")
     how = parser.add_argument_group("how")
@@ -125,6 +127,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
         finetune=FinetuneSettings(enabled=args.finetune_steps != 0, steps=args.finetune_steps or None),
         edit=EditSettings(
             edits=tuple(parse_edit(text) for text in args.edit),
+            directions=tuple(args.directions),
             remove_occluder=args.remove_occluder,
             view=None if args.view is None else parse_view(args.view),
         ),
@@ -203,6 +206,10 @@ def _cache(argv: Sequence[str]) -> int:
     return _forwarded("invid cache", "pipeline.cache_command", argv)
 
 
+def _directions(argv: Sequence[str]) -> int:
+    return _forwarded("invid directions", "pipeline.directions_command", argv)
+
+
 def _watch(argv: Sequence[str]) -> int:
     def run() -> int:
         from pipeline import watch_command
@@ -247,14 +254,7 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _calibrate(argv: Sequence[str]) -> int:
-    def run() -> int:
-        from pipeline import calibration
-
-        parser = argparse.ArgumentParser(prog="invid calibrate", description=calibration.__doc__)
-        calibration.add_arguments(parser)
-        return calibration.run(parser.parse_args(argv))
-
-    return _guarded(run, debug=False)
+    return _forwarded("invid calibrate", "pipeline.calibration", argv)
 
 
 def _train_judge(argv: Sequence[str]) -> int:
@@ -293,6 +293,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train-generator": _train,
     "train-judge": _train_judge,
     "train-landmark-judge": _train_landmark_judge,
+    "directions": _directions,
     "calibrate": _calibrate,
     "cache": _cache,
     "watch": _watch,

@@ -106,7 +106,8 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Edit:
-    """Move along direction `name` by `strength` units (one unit = one standard deviation of the parameter).
+    """Move along direction `name` by `strength` of its steps (the generator's own: one standard deviation of
+    the parameter).
 
     `start`/`stop` in seconds bound it in time (None: the whole clip); it is eased in and out at such bounds.
     """

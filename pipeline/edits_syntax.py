@@ -14,6 +14,9 @@ MAX_STRENGTH = 10.0
 MAX_VIEW = 1.2
 """Radians; beyond it a face generator shows the back of a mask."""
 
+MOST_LISTED = 60
+"""Names in a message; a basis has hundreds."""
+
 _EDIT = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<strength>[^@]+)(?:@(?P<range>.+))?")
 _RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
 
@@ -72,8 +75,11 @@ def check_names(edits: Iterable[Edit], known: Iterable[str]) -> None:
     names = sorted(known)
     for edit in edits:
         if edit.name not in names:
-            listed = ", ".join(names) if names else "none, as this generator has no directions"
-            raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}")
+            if same := [name for name in names if name.endswith(f".{edit.name}")]:
+                raise UnknownNameError(f"edit '{edit.name}' can mean several; write {' or '.join(same)}")
+            listed = ", ".join(names[:MOST_LISTED]) if names else "none, as this generator has no directions"
+            more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+            raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}{more}")
 
 
 def check_times(edits: Iterable[Edit], duration: float) -> None:

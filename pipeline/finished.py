@@ -27,7 +27,7 @@ def request_of(path: Path, settings: Settings) -> str:
     rules = asdict(settings)
     del rules["device"], rules["renderer"], rules["strict"]
     named = [settings.camera.labels, settings.track.detector.partition(":")[2] or None]
-    named += [None if settings.generator == "bundled" else settings.generator]
+    named += [None if settings.generator == "bundled" else settings.generator, *settings.edit.directions]
     read = [None if name is None else file_hash(Path(name)) for name in named]
     masks = settings.invert.occluder_masks
     read.append(None if masks is None else folder_hash(Path(masks)))

@@ -16,6 +16,7 @@ from pipeline import videos
 from pipeline.caches import open_cache
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.device_lock import turn_on
+from pipeline.edit_names import digests_of, known_directions
 from pipeline.edits_syntax import check_names, check_times
 from pipeline.errors import InputVideoError
 from pipeline.manifest import StageTime
@@ -44,6 +45,7 @@ from storage import (
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
+    from inverters.editing.directions import Direction
 
 STAGES = ("decode", "track", "align", "camera", "invert", "finetune", "edit", "composite", "encode", "report")
 _DECODE_VERSION = 1
@@ -98,7 +100,7 @@ class Job:
     def _timed(self, name: str) -> None:
         self.current, self.part, self._hits = name, "", []
         if name == STAGES[0]:
-            _ = self.generator  # an edit that it does not know is named before any stage
+            _ = self.directions  # an edit that is not known is named before any stage
         self.progress.start(name)
         began = time.monotonic()
         self.times[name] = StageTime(name, 0.0, False)
@@ -175,16 +177,21 @@ class Job:
 
     @cached_property
     def generator(self) -> Any:
-        """The generator, loaded once; its directions must know every edit asked for."""
+        """The generator, loaded once."""
         from inverters.allocator import keep_freed_memory
         from inverters.generators.load import load_generator
         from inverters.rendering import backends
 
         keep_freed_memory()
         backends.request(self.settings.renderer)
-        generator = load_generator(self.settings.generator, self.device)
-        check_names(self.settings.edit.edits, generator.card.directions)
-        return generator
+        return load_generator(self.settings.generator, self.device)
+
+    @cached_property
+    def directions(self) -> dict[str, Direction]:
+        """What edits can be called; every edit asked for is among them."""
+        known = known_directions(self.generator, self.settings.edit.directions, self.note)
+        check_names(self.settings.edit.edits, known)
+        return known
 
     @property
     def usable(self) -> I64:
@@ -372,6 +379,7 @@ class Job:
                     self.problem,
                     variant,
                     times,
+                    self.directions,
                     self.settings.edit.ease,
                     plain,
                     self.count,
@@ -379,6 +387,7 @@ class Job:
                     pixels.write(images)
 
             rules = {"variant": asdict(variant), "ease": self.settings.edit.ease}
+            rules["directions"] = digests_of(variant.edits, self.directions)
             inputs = [self.results["finetune"].key, self.decode_key]
             self.cached(f"edit/{name}", stage_key("edit", edit_stage.VERSION, rules, inputs), compute)
         if not self._hits:

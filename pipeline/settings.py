@@ -67,6 +67,8 @@ class EditSettings:
     view: View | None = None
     ease: float = 0.2
     """Seconds over which an edit with a time range comes and goes."""
+    directions: tuple[str, ...] = ()
+    """Files whose directions edits can name, beside the generator's own."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.watch.watcher import Deployment
 
-_PATHS = ("occluder_masks", "cameras")
+_PATHS = ("occluder_masks", "cameras", "directions")
 _OWN = ("input", "out", "submit", "json", "quiet", "debug", "help")
 
 

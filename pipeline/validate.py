@@ -84,6 +84,9 @@ def _check_paths(settings: Settings) -> None:
             )
         if not Path(generator).is_file():
             raise UserError(f"--generator {generator}: there is no such file; check the path")
+    for file in settings.edit.directions:
+        if not Path(file).is_file():
+            raise UserError(f"--directions {file}: there is no such file; check the path")
     if labels is not None and not Path(labels).is_file():
         raise UserError(f"--cameras {labels}: there is no such file; give EG3D's dataset.json")
     if settings.track.detector.startswith("3ddfa:"):

@@ -1,21 +1,115 @@
-"""Directions in w: found against known parameters, kept in files that say which generator they belong to."""
+"""Directions: ways to move codes, and what is known of each: its space, its unit, how it was found."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inverters.errors import CheckpointError, FingerprintError
+from inverters.editing.styleclip import STEP, LevelsMapper
+from inverters.errors import CheckpointError, FingerprintError, InverterError
 
 BATCH = 256
+ONE_DEVIATION = "one standard deviation of the parameter"
+DIFFERENCES = "mean central difference of the mapping over random heads"
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One way to move codes.
+
+    `step`: what a strength of one adds, [w_dim] (space w: the same to every layer) or [num_ws,w_dim] (space
+    w+); or a mapper, whose step depends on the code. `unit` and `method` say in words how long a step is and
+    how it was found.
+    """
+
+    step: Tensor | LevelsMapper
+    unit: str
+    method: str
+
+    @property
+    def space(self) -> Literal["w", "w+"]:
+        """The space of codes that it moves in."""
+        return "w" if isinstance(self.step, Tensor) and self.step.ndim == 1 else "w+"
+
+    @property
+    def norm(self) -> float | None:
+        """Length of a step, root mean square over the layers that move; None where it depends on the code."""
+        if not isinstance(self.step, Tensor):
+            return None
+        rows = self.step.double().reshape(-1, self.step.shape[-1]).norm(dim=1)
+        return float(rows[rows > 0].square().mean().sqrt())
+
+    def offset(self, ws: Tensor) -> Tensor:
+        """What a strength of one adds to ws [K,num_ws,w_dim]; a shape that can be added to it.
+
+        Raises InverterError: a direction for codes of another shape.
+        """
+        if not isinstance(self.step, Tensor):
+            if self.step.width != ws.shape[-1]:
+                raise InverterError(
+                    f"it maps rows of {self.step.width} numbers; codes here have {list(ws.shape[1:])}"
+                )
+            return STEP * self.step.to(ws.device, ws.dtype)(ws)
+        if self.step.shape not in (ws.shape[1:], ws.shape[2:]):
+            raise InverterError(f"it has shape {list(self.step.shape)}; codes here have {list(ws.shape[1:])}")
+        return self.step.to(ws)
+
+    def digest(self) -> str:
+        """SHA-256 of what it does."""
+        if not isinstance(self.step, Tensor):
+            return self.step.digest()
+        data = self.step.detach().cpu().float().contiguous().numpy().tobytes()
+        return hashlib.sha256(str(list(self.step.shape)).encode() + data).hexdigest()
+
+    def in_layers(self, layers: range, num_ws: int) -> Direction:
+        """The same in these layers alone (GANSpace, section 3.3); a mapper is refused."""
+        if not isinstance(self.step, Tensor):
+            raise InverterError("a mapper has its own layers")
+        if not layers or layers[0] < 0 or layers[-1] >= num_ws:
+            raise InverterError(f"layers go from 0 to {num_ws - 1}")
+        step = self.step.new_zeros(num_ws, self.step.shape[-1])
+        step[layers[0] : layers[-1] + 1] = self.step.expand(num_ws, -1)[layers[0] : layers[-1] + 1]
+        return Direction(step, self.unit, f"{self.method}, layers {layers[0]}-{layers[-1]}")
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Directions by name, all of one generator: its fingerprint and name, None and "" where no one said."""
+
+    named: Mapping[str, Direction]
+    fingerprint: str | None = None
+    generator: str = ""
+
+    def check_fits(self, generator: Any, source: str) -> None:
+        """Raise FingerprintError where they belong to another generator than this, CheckpointError where
+        their shapes cannot be its; `source` says where they are from."""
+        own, rows, width = generator.card.fingerprint, generator.num_ws, generator.config.w_dim
+        if self.fingerprint is not None and self.fingerprint != own:
+            raise FingerprintError(
+                f"the directions in {source} belong to generator {_named(self.generator, self.fingerprint)}, "
+                f"but the one in use is {_named(generator.card.name, own)}"
+            )
+        for name, direction in self.named.items():
+            step = direction.step
+            shape = list(step.shape) if isinstance(step, Tensor) else [step.width]
+            if shape not in ([width], [rows, width]):
+                also = "; 18 rows are made for a 2D StyleGAN2 of 1024 pixels" if shape[0] == 18 else ""
+                raise CheckpointError(
+                    f"direction '{name}' in {source} has shape {shape}; generator '{generator.card.name}' "
+                    f"needs [{width}] or [{rows},{width}]{also}"
+                )
+
+
+def own_directions(generator: Any) -> Directions:
+    """The directions of a generator's card."""
+    card = generator.card
+    named = {k: Direction(v, ONE_DEVIATION, DIFFERENCES) for k, v in card.directions.items()}
+    return Directions(named, card.fingerprint, card.name)
 
 
 @torch.no_grad()
@@ -52,83 +146,5 @@ def fit_directions(
     return found
 
 
-def save_directions(path: Path, directions: Mapping[str, Tensor], fingerprint: str) -> None:
-    """Write directions with the fingerprint of their generator: safetensors with a header, written aside and
-    renamed.
-    """
-    header = {"invid": json.dumps({"kind": "directions", "fingerprint": fingerprint})}
-    side = path.with_suffix(".partial")
-    save_file({k: v.detach().cpu().float().contiguous().clone() for k, v in directions.items()}, side, header)
-    side.replace(path)
-
-
-def load_directions(path: Path, generator: Any, allow_unmarked: bool = True) -> dict[str, Tensor]:
-    """Directions by name, each [w_dim] or [num_ws,w_dim], for this generator.
-
-    Reads our own files (.safetensors), and .npz (by name) or .npy (one direction, named after the file) as
-    other projects publish them: (w_dim,), (1,w_dim), (num_ws,w_dim) or (1,num_ws,w_dim). Nothing in a file is
-        ever run.
-
-    Raises:
-        FingerprintError: the file belongs to another generator, or does not say and `allow_unmarked` is
-        False.
-        CheckpointError: missing, damaged, holds pickled objects, or of a shape that does not fit the
-        generator.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"there is no file of directions at '{path}'")
-    fingerprint = None
-    if path.suffix == ".safetensors":
-        arrays, fingerprint = _read_safetensors(path)
-    elif path.suffix in (".npy", ".npz"):
-        arrays = _read_numpy(path)
-    else:
-        raise CheckpointError(f"'{path}' is not a file of directions: .safetensors, .npz or .npy is needed")
-    own = generator.card.fingerprint
-    if fingerprint is None and not allow_unmarked:
-        raise FingerprintError(
-            f"'{path}' does not say which generator it belongs to; the one in use is {own[:12]}"
-        )
-    if fingerprint is not None and fingerprint != own:
-        raise FingerprintError(
-            f"the directions in '{path}' belong to generator {fingerprint[:12]}, "
-            f"but the one in use is {own[:12]}"
-        )
-    return {name: _shaped(path, name, array, generator) for name, array in arrays.items()}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("invid", "{}"))
-        return load_file(path), header.get("fingerprint")
-    except (SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"'{path}' cannot be read as directions: {error}") from error
-
-
-def _read_numpy(path: Path) -> dict[str, Tensor]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray) != (path.suffix == ".npy"):
-            raise ValueError("its content is not what its name says")
-        arrays = {path.stem: loaded} if path.suffix == ".npy" else {k: loaded[k] for k in loaded.files}
-    except (ValueError, OSError, EOFError) as error:
-        # A torch archive with the wrong suffix, or an array of pickled objects, ends here too.
-        raise CheckpointError(f"'{path}' is not a plain numpy array: {error}") from error
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise CheckpointError(
-                f"direction '{name}' in '{path}' holds {array.dtype}, not numbers with a fraction"
-            )
-    return {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
-
-
-def _shaped(path: Path, name: str, array: Tensor, generator: Any) -> Tensor:
-    rows, width = generator.num_ws, generator.config.w_dim
-    squeezed = array.squeeze(0) if array.ndim > 1 and array.shape[0] == 1 else array
-    if squeezed.shape == (width,) or squeezed.shape == (rows, width):
-        return squeezed
-    raise CheckpointError(
-        f"direction '{name}' in '{path}' has shape {list(array.shape)}; this generator needs [{width}] or "
-        f"[{rows},{width}] (18 rows: made for a 2D StyleGAN2)"
-    )
+def _named(name: str, fingerprint: str) -> str:
+    return f"'{name}' ({fingerprint[:12]})" if name else fingerprint[:12]

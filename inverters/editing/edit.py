@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from inverters.editing.directions import Direction
 from inverters.errors import InverterError, UnknownNameError
 from inverters.schedules import smoothstep
 
@@ -33,15 +34,15 @@ def edit_codes(
     ws: Tensor,
     times: Tensor | Sequence[float],
     edits: Sequence[EditLike],
-    directions: Mapping[str, Tensor] | Any,
+    directions: Mapping[str, Direction],
     ease: float = 0.2,
 ) -> Tensor:
     """Codes with all edits applied; the given ones are not changed.
 
     Args:
         ws: [K,num_ws,w_dim]; times: [K] in seconds, in which the edits' bounds are given.
-        directions: by name [num_ws,w_dim] or [w_dim] (the same in every layer), or a generator, whose card
-            has them.
+        directions: by name. One whose step depends on the code (a mapper) takes the code that was given, so
+            the order of edits does not matter.
         ease: seconds over which an edit comes after `start` and goes before `stop`; bounds that are None do
             not ease.
     Returns:
@@ -50,7 +51,6 @@ def edit_codes(
         UnknownNameError: an edit without a direction; the message lists those that exist.
         InverterError: a direction of another shape.
     """
-    known = directions if isinstance(directions, Mapping) else directions.card.directions
     amounts = [float(t) for t in times]
     if len(amounts) != len(ws):
         raise InverterError(
@@ -58,17 +58,15 @@ def edit_codes(
         )
     edited = ws
     for edit in edits:
-        if edit.name not in known:
-            listed = ", ".join(sorted(known)) or "none; this generator has no directions"
+        if edit.name not in directions:
+            listed = ", ".join(sorted(directions)) or "none; this generator has no directions"
             raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}")
-        direction = known[edit.name].to(ws)
-        if direction.shape not in (ws.shape[1:], ws.shape[2:]):
-            raise InverterError(
-                f"direction '{edit.name}' has shape {list(direction.shape)}; "
-                f"codes here have {list(ws.shape[1:])}"
-            )
+        try:
+            offset = directions[edit.name].offset(ws)
+        except InverterError as error:
+            raise InverterError(f"direction '{edit.name}' cannot be used: {error}") from None
         presence = torch.tensor([edit_presence(edit, t, ease) for t in amounts]).to(ws)
-        edited = edited + edit.strength * presence[:, None, None] * direction
+        edited = edited + edit.strength * presence[:, None, None] * offset
     return edited
 
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from inverters.errors import CheckpointError
 
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-_TORCH_PROTOCOL = 1001
-_STORAGES: dict[str, np.dtype[Any]] = {
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+TORCH_PROTOCOL = 1001
+STORAGES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
@@ -37,7 +37,7 @@ _SCALAR_DTYPES = {"f4", "f8", "i4", "i8", "b1"}
 _INERT_MODULES = ("training.", "torch.nn.modules.")
 """Modules whose classes appear as objects without source; they become `Module` records."""
 _MOST_LEVELS, _MOST_TENSORS = 16, 10_000
-_DAMAGE = (
+DAMAGE = (
     pickle.UnpicklingError,
     EOFError,
     AttributeError,
@@ -85,14 +85,14 @@ class Module:
                 raise CheckpointError(f"'{prefix}{name}' is a {type(child).__name__}, not a module")
 
 
-class _PlainDict(dict[Any, Any]):
+class PlainDict(dict[Any, Any]):
     """Stands in for OrderedDict and EasyDict; takes items, no state."""
 
     def __setstate__(self, state: object) -> None:
         raise CheckpointError("the file sets the state of a dictionary, which snapshots never do")
 
 
-class _Function:
+class Function:
     """A callable name of the table. It has no state that a stream could set."""
 
     __slots__ = ("_call",)
@@ -107,7 +107,7 @@ class _Function:
         raise CheckpointError("the file sets the state of a function, which snapshots never do")
 
 
-class _DtypeRecord:
+class DtypeRecord:
     """A numpy dtype of one of the few plain kinds."""
 
     def __init__(self, code: object) -> None:
@@ -139,8 +139,9 @@ def _persistent_object(meta: object) -> Module:
     return module
 
 
-def _scalar(dtype: object, payload: object) -> int | float | bool:
-    if not isinstance(dtype, _DtypeRecord) or not isinstance(payload, bytes):
+def rebuild_scalar(dtype: object, payload: object) -> int | float | bool:
+    """A numpy number of one of the few plain kinds, from its bytes."""
+    if not isinstance(dtype, DtypeRecord) or not isinstance(payload, bytes):
         raise CheckpointError("the file holds a numpy value that is not a plain number")
     if len(payload) != dtype.dtype.itemsize:
         raise CheckpointError("the file holds a numpy number of the wrong length")
@@ -148,7 +149,7 @@ def _scalar(dtype: object, payload: object) -> int | float | bool:
     return number
 
 
-def _tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> Tensor:
+def rebuild_tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> Tensor:
     """A strided view of a storage, its bounds checked first."""
     if not isinstance(storage, np.ndarray) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise CheckpointError("a tensor is not built from a storage, a size and a stride")
@@ -165,7 +166,8 @@ def _tensor(storage: object, offset: object, size: object, stride: object, *_: o
     return torch.as_strided(torch.from_numpy(storage), size, stride, offset)
 
 
-def _parameter(data: object, *_: object) -> Tensor:
+def rebuild_parameter(data: object, *_: object) -> Tensor:
+    """The tensor of a parameter."""
     if not isinstance(data, Tensor):
         raise CheckpointError("a parameter is not a tensor")
     return data
@@ -175,15 +177,15 @@ class _StorageUnpickler(pickle.Unpickler):
     """The small pickles at the head of a legacy storage stream: numbers, text, and one storage reference."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _STORAGES:
-            return _StorageName(name)
+        if module == "torch" and name in STORAGES:
+            return StorageName(name)
         raise CheckpointError(f"the file refers to '{module}.{name}' inside a tensor; it is refused")
 
     def persistent_load(self, pid: Any) -> Any:
         return pid
 
 
-class _StorageName(str):
+class StorageName(str):
     """Name of a storage type."""
 
 
@@ -193,7 +195,7 @@ def _storage(stream: object) -> npt.NDArray[Any]:
         raise CheckpointError("a tensor's storage is not bytes")
     buffer = io.BytesIO(stream)
     magic, protocol, system, reference, _keys = (_StorageUnpickler(buffer).load() for _ in range(5))
-    if magic != _TORCH_MAGIC or protocol != _TORCH_PROTOCOL:
+    if magic != TORCH_MAGIC or protocol != TORCH_PROTOCOL:
         raise CheckpointError("a tensor's storage is not in torch's legacy form")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise CheckpointError(
@@ -202,9 +204,9 @@ def _storage(stream: object) -> npt.NDArray[Any]:
     if not (isinstance(reference, tuple) and len(reference) >= 5 and reference[0] == "storage"):
         raise CheckpointError("a tensor's storage has no reference")
     kind, numel = reference[1], reference[4]
-    if not isinstance(kind, _StorageName) or type(numel) is not int:
+    if not isinstance(kind, StorageName) or type(numel) is not int:
         raise CheckpointError("a tensor's storage has an unknown type")
-    dtype = _STORAGES[kind]
+    dtype = STORAGES[kind]
     stored = int.from_bytes(buffer.read(8), "little", signed=True)
     data = buffer.read()
     if stored != numel or len(data) != numel * dtype.itemsize:
@@ -215,15 +217,15 @@ def _storage(stream: object) -> npt.NDArray[Any]:
 
 
 _TABLE: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _PlainDict,
-    ("dnnlib.util", "EasyDict"): _PlainDict,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Function(_persistent_object),
-    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
-    ("torch.storage", "_load_from_bytes"): _Function(_storage),
-    ("numpy", "dtype"): _Function(lambda code, *_: _DtypeRecord(code)),
-    ("numpy.core.multiarray", "scalar"): _Function(_scalar),
-    ("numpy._core.multiarray", "scalar"): _Function(_scalar),
+    ("collections", "OrderedDict"): PlainDict,
+    ("dnnlib.util", "EasyDict"): PlainDict,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(_persistent_object),
+    ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
+    ("torch.storage", "_load_from_bytes"): Function(_storage),
+    ("numpy", "dtype"): Function(lambda code, *_: DtypeRecord(code)),
+    ("numpy.core.multiarray", "scalar"): Function(rebuild_scalar),
+    ("numpy._core.multiarray", "scalar"): Function(rebuild_scalar),
 }
 
 
@@ -256,7 +258,7 @@ def read_snapshot(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
     except CheckpointError as error:
         raise CheckpointError(f"'{path}' is not a safe EG3D snapshot: {error}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"'{path}' is damaged or is not an EG3D snapshot ({type(error).__name__})"
         ) from error

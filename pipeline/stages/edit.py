@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pipeline.settings import EditSettings
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem
+    from inverters.editing.directions import Direction
     from pipeline.stages.composite import Rows
 
 VERSION = 1
@@ -51,6 +52,7 @@ def render_variant(
     problem: InversionProblem,
     variant: Variant,
     times: F64,
+    directions: Mapping[str, Direction],
     ease: float,
     plain: Rows | None = None,
     on_rows: Callable[[int, int], None] | None = None,
@@ -58,6 +60,7 @@ def render_variant(
     """Render all rows, uint8 [n,S,S,3] at a time.
 
     times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s;
+    directions: by the names of edits;
     plain: by row, the same variant rendered without edits: where no edit is active it is taken over.
     """
     import torch
@@ -68,7 +71,7 @@ def render_variant(
     if variant.edits:
         from inverters.editing.edit import edit_codes
 
-        ws = edit_codes(ws, torch.from_numpy(np.asarray(times)), variant.edits, generator, ease)
+        ws = edit_codes(ws, torch.from_numpy(np.asarray(times)), variant.edits, directions, ease)
     cam2world = problem.cam2world
     count = len(problem.frames)
     if variant.view is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 
-_PATHS = {"occluder_masks", "cameras"}
+_PATHS = {"occluder_masks", "cameras", "directions"}
 _FORBIDDEN = {"input", "out", "cache", "json", "quiet", "debug", "help"}
 
 

@@ -172,7 +172,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
         fakes.count("finetune")
         return inversion
 
-    def fake_edit(ws: Any, times: Any, edits: Any, generator: Any, ease: float) -> Any:
+    def fake_edit(ws: Any, times: Any, edits: Any, directions: Any, ease: float) -> Any:
         fakes.count("edit")
         return ws + 0.2 * sum(edit.strength for edit in edits)
 

@@ -1,15 +1,15 @@
-"""Directions: found against a mapping whose truth is known, and files that belong to one generator."""
+"""Directions: found against a mapping whose truth is known; what is known of one, and what one does."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from inverters.editing.directions import fit_directions, load_directions, save_directions
-from inverters.errors import CheckpointError, FingerprintError
+from inverters.editing.directions import Direction, Directions, fit_directions, own_directions
+from inverters.editing.styleclip import LevelsMapper
+from inverters.errors import CheckpointError, FingerprintError, InverterError
 from tests.inverters.tiny import tiny_generator
 
 NAMES = ("smile", "age", "hair")
@@ -48,49 +48,44 @@ def test_a_linear_mapping_gives_its_columns_exactly() -> None:
         assert torch.allclose(found[name], Linear.matrix[k], atol=1e-4)
 
 
-def test_round_trip_and_fingerprint(tmp_path: Path) -> None:
+def test_space_and_norm_are_those_of_the_step() -> None:
+    w = Direction(torch.tensor([3.0, 0.0, 4.0]), "u", "m")
+    assert (w.space, w.norm) == ("w", 5.0)
+    plus = w.in_layers(range(1, 3), 4)
+    assert plus.space == "w+" and plus.norm == 5.0  # of the layers that move
+    assert plus.step.tolist() == [[0] * 3, [3, 0, 4], [3, 0, 4], [0] * 3]
+    mapper = Direction(LevelsMapper(16), "u", "m")
+    assert (mapper.space, mapper.norm) == ("w+", None)
+    for layers in (range(3, 5), range(0)):
+        with pytest.raises(InverterError, match="from 0 to 3"):
+            w.in_layers(layers, 4)
+
+
+def test_a_digest_is_of_what_a_direction_does() -> None:
+    step = torch.arange(8.0)
+    one = Direction(step, "a", "b").digest()
+    assert one == Direction(step.clone(), "c", "d").digest()
+    assert one != Direction(step + 1e-6, "a", "b").digest()
+    assert one != Direction(step.reshape(2, 4), "a", "b").digest()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mapper = LevelsMapper(8)
+    before = Direction(mapper, "a", "b").digest()
+    mapper.fine_mapping[3].bias.data[0] += 1
+    assert before != Direction(mapper, "a", "b").digest()
+
+
+def test_directions_fit_one_generator() -> None:
     generator = tiny_generator()
-    directions = {"smile": torch.randn(16), "age": torch.randn(8, 16)[: generator.num_ws]}
-    path = tmp_path / "directions.safetensors"
-    save_directions(path, directions, generator.card.fingerprint)
-    found = load_directions(path, generator, allow_unmarked=False)
-    assert all(torch.equal(found[k], v) for k, v in directions.items())
-    save_directions(path, directions, "0123456789abcdef")
-    with pytest.raises(FingerprintError, match=r"0123456789ab.*tiny"):
-        load_directions(path, generator)
-
-
-@pytest.mark.parametrize("shape", [(16,), (1, 16), (6, 16), (1, 6, 16)])
-def test_arrays_of_other_projects_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    generator = tiny_generator()
-    assert generator.num_ws == 6
-    values = np.random.default_rng(0).normal(size=shape)
-    np.save(tmp_path / "smile.npy", np.asfortranarray(values))
-    np.savez(tmp_path / "many.npz", age=values)
-    one = load_directions(tmp_path / "smile.npy", generator)["smile"]
-    many = load_directions(tmp_path / "many.npz", generator)["age"]
-    assert torch.equal(one, many)
-    assert np.allclose(one.numpy(), values.reshape(one.shape), atol=1e-6)
-    with pytest.raises(FingerprintError, match="does not say"):
-        load_directions(tmp_path / "smile.npy", generator, allow_unmarked=False)
-
-
-def test_what_is_not_a_direction_is_refused(tmp_path: Path) -> None:
-    generator = tiny_generator()
-    np.save(tmp_path / "stylegan2.npy", np.zeros((18, 16)))
-    np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
-    np.save(tmp_path / "whole.npy", np.zeros(16, np.int64))
-    torch.save(torch.zeros(16), tmp_path / "torch.npy")
-    (tmp_path / "text.safetensors").write_text("not tensors")
-    (tmp_path / "code.pkl").write_bytes(b"cos\nsystem\n.")
-    for name, told in {
-        "stylegan2.npy": "18 rows",
-        "objects.npy": "plain numpy array",
-        "whole.npy": "int64",
-        "torch.npy": "plain numpy array",
-        "text.safetensors": "cannot be read",
-        "code.pkl": "needed",
-        "missing.npy": "no file",
-    }.items():
+    generator.card = replace(generator.card, directions={"smile": torch.ones(16)})
+    own = own_directions(generator)
+    own.check_fits(generator, "its card")
+    assert own.named["smile"].unit == "one standard deviation of the parameter"
+    with pytest.raises(FingerprintError, match=r"'other' \(0123456789ab\).*'untrained' \(tiny\)"):
+        Directions(own.named, "0123456789abcdef", "other").check_fits(generator, "a file")
+    for shape, told in (
+        ((8,), r"\[8\].*\[16\] or \[6,16\]$"),
+        ((18, 16), "18 rows are made for a 2D StyleGAN2"),
+    ):
         with pytest.raises(CheckpointError, match=told):
-            load_directions(tmp_path / name, generator)
+            Directions({"x": Direction(torch.ones(shape), "", "")}).check_fits(generator, "a file")

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inverters.editing.directions import Direction
 from inverters.editing.edit import edit_codes, edit_presence
+from inverters.editing.styleclip import LevelsMapper
 from inverters.errors import InverterError, UnknownNameError
 
 
@@ -23,7 +25,8 @@ class Edit:
 
 WS = torch.randn(11, 4, 6, generator=torch.Generator().manual_seed(0))
 TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
-DIRECTIONS = {"smile": torch.arange(6.0), "age": torch.ones(4, 6), "wrong": torch.ones(5)}
+STEPS = {"smile": torch.arange(6.0), "age": torch.ones(4, 6), "wrong": torch.ones(5)}
+DIRECTIONS = {name: Direction(step, "", "") for name, step in STEPS.items()}
 
 
 def test_an_edit_without_bounds_moves_every_frame_alike() -> None:
@@ -48,15 +51,19 @@ def test_a_time_range_is_eased_at_both_ends() -> None:
     assert torch.allclose(amount[4:7], torch.ones(3), atol=1e-5)
 
 
-def test_a_generator_stands_for_its_directions() -> None:
-    class Card:
-        directions = DIRECTIONS
-
-    class Holder:
-        card = Card()
-
-    edits = [Edit("smile")]
-    assert torch.equal(edit_codes(WS, TIMES, edits, Holder()), edit_codes(WS, TIMES, edits, DIRECTIONS))
+def test_a_mapper_is_an_edit_like_any_other() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mapper = LevelsMapper(6).requires_grad_(False)
+    known = DIRECTIONS | {"beard": Direction(mapper, "", "")}
+    beard, smile = Edit("beard", 2.0, None, 0.55), Edit("smile")
+    moved = edit_codes(WS, TIMES, [beard], known, ease=0)
+    assert torch.allclose(moved[:6] - WS[:6], 2 * 0.04 * mapper(WS[:6]), atol=1e-6)
+    assert torch.equal(moved[6:], WS[6:])
+    both = edit_codes(WS, TIMES, [beard, smile], known, ease=0)
+    assert torch.allclose(both, edit_codes(WS, TIMES, [smile, beard], known, ease=0), atol=1e-6)
+    with pytest.raises(InverterError, match="'beard' cannot be used: it maps rows of 6"):
+        edit_codes(torch.zeros(11, 4, 7), TIMES, [beard], known)
 
 
 def test_unknown_names_and_wrong_shapes_are_told() -> None:
@@ -64,7 +71,7 @@ def test_unknown_names_and_wrong_shapes_are_told() -> None:
         edit_codes(WS, TIMES, [Edit("frown")], DIRECTIONS)
     with pytest.raises(UnknownNameError, match="no directions"):
         edit_codes(WS, TIMES, [Edit("frown")], {})
-    with pytest.raises(InverterError, match="'wrong' has shape"):
+    with pytest.raises(InverterError, match="'wrong' cannot be used: it has shape"):
         edit_codes(WS, TIMES, [Edit("wrong")], DIRECTIONS)
     with pytest.raises(InverterError, match="one time a code"):
         edit_codes(WS, TIMES[:3], [Edit("smile")], DIRECTIONS)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters.base import Inversion, get_inverter
+from inverters.editing.directions import Direction
 from inverters.rendering.cameras import look_at
 from inverters.synthesis import InversionRenderer
 from pipeline.clip import Edit, View
@@ -88,7 +89,8 @@ def test_every_row_is_rendered_once_with_its_own_code_and_camera() -> None:
     poses = torch.eye(4).repeat(count, 1, 1)
     inversion = Inversion("w+", "draft", "f", np.arange(count), ws)
     problem: Any = SimpleNamespace(frames=np.arange(count), cam2world=poses, intrinsics=poses[:, :3, :3])
-    generator = SimpleNamespace(card=SimpleNamespace(directions={"smile": torch.ones(3)}))
+    generator = SimpleNamespace()
+    directions = {"smile": Direction(torch.ones(3), "", "")}
     done: list[int] = []
     times = np.arange(count) / 10
     early = Variant((Edit("smile", 0.5, None, 0.45),), True)
@@ -101,6 +103,7 @@ def test_every_row_is_rendered_once_with_its_own_code_and_camera() -> None:
             problem,
             early,
             times,
+            directions,
             0.0,
             plain,
             lambda n, total: done.append(n),

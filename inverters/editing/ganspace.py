@@ -1,0 +1,27 @@
+"""GANSpace: directions as the principal components of w (Harkonen, Hertzmann, Lehtinen and Paris 2020,
+"GANSpace: Discovering Interpretable GAN Controls").
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def principal_components(codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Components [count,w_dim] of unit length and the standard deviations [count] of codes along them,
+    greatest first (section 3.1: PCA of w over random z).
+
+    The sign of a component is arbitrary; here its largest number is positive, so that a seed gives the same
+    directions everywhere.
+    """
+    centred = codes.double() - codes.double().mean(0)
+    _, values, basis = torch.linalg.svd(centred, full_matrices=False)
+    spread = values[:count] / (len(codes) - 1) ** 0.5
+    return upright(basis[:count]).float(), spread.float()
+
+
+def upright(rows: Tensor) -> Tensor:
+    """Rows [n,D] with the sign that makes the number of largest magnitude positive."""
+    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    return rows * largest.sign()

@@ -1,0 +1,109 @@
+"""InterfaceGAN: directions as the normals of planes that part codes with an attribute from those without
+(Shen, Gu, Tang and Zhou 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverters.errors import InverterError
+
+SHARE = 0.1
+"""Of all codes, those with the highest scores and as many with the lowest are told apart. The release takes
+0.02 of 500,000; of some thousands that would be too few to find a plane in 512 dimensions."""
+TRAINED = 0.7
+"""Share of the chosen codes that the plane is fitted to, as in the release; the rest measures it."""
+PENALTY = 1.0
+_STEPS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """A plane normal . w + bias = 0: `normal` [w_dim] of unit length, to the side of high scores. `accuracy`
+    is the share of held-out codes on the right side."""
+
+    normal: Tensor
+    bias: float
+    accuracy: float
+
+
+def fit_boundary(
+    codes: Tensor, scores: Tensor, share: float = SHARE, rng: torch.Generator | None = None
+) -> Boundary:
+    """The plane that parts the codes with the highest scores from those with the lowest (section 3.2; the
+    choice of samples is that of the release's train_boundary).
+
+    Args:
+        codes: [N,w_dim]; scores: [N], NaN where unknown; share: of the known, in (0,0.5].
+    Raises:
+        InverterError: too few known scores, or scores that do not differ.
+    """
+    known = scores.isfinite()
+    codes, scores = codes[known], scores[known]
+    count = int(len(codes) * share)
+    if count < 4:
+        raise InverterError(f"{len(codes)} faces with a score are too few; {round(4 / share)} is the least")
+    order = scores.argsort(stable=True)
+    low, high = order[:count], order[-count:]
+    if scores[low[-1]] >= scores[high[0]]:
+        raise InverterError("the scores of too many faces are equal; there is nothing to tell apart")
+    rng = rng or torch.Generator().manual_seed(0)
+    chosen = torch.cat([part[torch.randperm(count, generator=rng)] for part in (low, high)])
+    sign = torch.cat([-torch.ones(count), torch.ones(count)])
+    fitted = torch.arange(count).repeat(2) < max(1, min(count - 1, round(TRAINED * count)))
+    normal, bias = linear_svm(codes[chosen[fitted]], sign[fitted])
+    held = ~fitted
+    right = (codes[chosen[held]].double() @ normal + bias).sign() == sign[held]
+    length = normal.norm()
+    return Boundary((normal / length).float(), float(bias / length), float(right.float().mean()))
+
+
+def linear_svm(codes: Tensor, sign: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
+    """Normal [D] and bias of the linear support vector machine with squared hinge loss.
+
+    Minimises 1/2 |n|^2 + penalty * sum_i max(0, 1 - y_i (n . x_i + b))^2 over codes x [N,D] and signs y [N]
+    (+1 or -1), by L-BFGS in double precision; the release uses the plain hinge, which has corners.
+    """
+    x, y = codes.double(), sign.double()
+    middle, scale = x.mean(0), x.std()
+    x = (x - middle) / scale  # so that the first steps have the right size; undone in the penalty and below
+    normal, bias = x.new_zeros(x.shape[1], requires_grad=True), x.new_zeros((), requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [normal, bias],
+        max_iter=_STEPS,
+        history_size=30,
+        tolerance_grad=1e-9,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        short = (1 - y * (x @ normal + bias)).clamp_min(0)
+        value = (normal.square().sum() / scale.square() / 2 + penalty * short.square().sum()) / len(x)
+        value.backward()
+        return value
+
+    solver.step(loss)
+    found = normal.detach() / scale
+    return found, bias.detach() - found @ middle
+
+
+def conditional(direction: Tensor, conditions: Tensor) -> Tensor:
+    """A direction [D] of unit length that does not change the attributes of others [M,D], to first order.
+
+    n - projection of n onto the plane of the others (section 3.3): for one other n1 - (n1 . n2) n2.
+
+    Raises InverterError: nothing is left of it.
+    """
+    if not len(conditions):
+        return direction / direction.norm()
+    _, values, basis = torch.linalg.svd(conditions.double(), full_matrices=False)
+    basis = basis[values > 1e-6 * values[0]]
+    left = direction.double() - basis.T @ (basis @ direction.double())
+    if left.norm() < 1e-4 * direction.norm():
+        raise InverterError("nothing is left of the direction: it lies in the plane of the others")
+    return (left / left.norm()).to(direction)

@@ -1,0 +1,44 @@
+"""SeFa: directions in closed form from a generator's weights (Shen and Zhou 2021, "Closed-Form Factorization
+of Latent Semantics in GANs").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverters.editing.ganspace import upright
+from inverters.errors import InverterError
+
+
+def style_weights(generator: Any, layers: range) -> Tensor:
+    """A [sum of channels,w_dim]: weights of the affine maps from w to styles in these layers, one above the
+    other.
+
+    Layer k is the convolution that takes row k of ws; the last layer is the last map to planes, as in the
+    release.
+    """
+    synthesis = generator.backbone.synthesis
+    blocks = [getattr(synthesis, name) for name in synthesis.names]
+    convolutions = [getattr(b, name) for b in blocks for name in ("conv0", "conv1") if hasattr(b, name)]
+    affines = [layer.affine for layer in (*convolutions, blocks[-1].torgb)]
+    if not layers or layers[0] < 0 or layers[-1] >= len(affines):
+        raise InverterError(f"layers go from 0 to {len(affines) - 1}")
+    chosen = [affines[k] for k in layers]
+    return torch.cat([affine.weight.detach() * affine.weight_gain for affine in chosen]).cpu()
+
+
+def factorize(weights: Tensor, count: int, unit_rows: bool = True) -> tuple[Tensor, Tensor]:
+    """Directions [count,w_dim] of unit length that change the styles most, and their eigenvalues [count].
+
+    The eigenvectors of A^T A with the greatest eigenvalues (section 3.2, equations 5 to 8), for A = `weights`
+    [channels,w_dim]. `unit_rows` first scales each row of A to unit length, as the release does and the paper
+    does not say.
+    """
+    a = weights.double()
+    if unit_rows:
+        a = a / a.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    values, vectors = torch.linalg.eigh(a.T @ a)
+    return upright(vectors.T.flip(0)[:count]).float(), values.flip(0)[:count].float()

@@ -1,0 +1,91 @@
+"""Faces drawn from codes, and strips of them: what a direction does, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.clip import U8
+from pipeline.stages.edit import to_bytes
+
+if TYPE_CHECKING:
+    from inverters.editing.directions import Direction
+
+_MARGIN, _LINE = 90, 16
+"""Pixels of the column with names, and of the line with strengths."""
+
+
+def draw_codes(generator: Any, ws: Any, on_face: Callable[[int], None] | None = None) -> U8:
+    """Faces uint8 [n,S,S,3] of codes [n,w_dim] or [n,num_ws,w_dim], seen from the front."""
+    import torch
+
+    from inverters.rendering.cameras import intrinsics, look_at
+
+    rule = generator.card.camera_rule
+    camera, lens = look_at(0.0, 0.0, rule.radius, rule.pivot), intrinsics(rule.focal)
+    device = generator.backbone.mapping.w_avg.device
+    codes = ws if ws.ndim == 3 else ws[:, None].expand(-1, generator.num_ws, -1)
+    images = []
+    with torch.no_grad():
+        for k in range(len(codes)):
+            seen = generator.synthesis(codes[k : k + 1].to(device), camera.to(device), lens.to(device))
+            images.append(to_bytes(seen.image))
+            if on_face is not None:
+                on_face(k + 1)
+    return np.concatenate(images)
+
+
+def draw_strips(
+    generator: Any,
+    directions: Mapping[str, Direction],
+    codes: Any,
+    strengths: Sequence[float],
+    size: int,
+    on_row: Callable[[int], None] | None = None,
+) -> U8:
+    """A sheet uint8 [H,W,3]: a row for each direction and face (codes [n,w_dim]), a column a strength."""
+    from PIL import Image, ImageDraw
+
+    rows = len(directions) * len(codes)
+    sheet = Image.new("RGB", (_MARGIN + size * len(strengths), _LINE + size * rows), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, strength in enumerate(strengths):
+        pen.text((_MARGIN + size * (column + 0.5), 2), f"{strength:+g}", fill="black", anchor="ma")
+    row = 0
+    for name, direction in directions.items():
+        top = _LINE + size * row
+        pen.multiline_text((4, top + 4), _broken(name), fill="black")
+        for code in codes:
+            ws = code.expand(1, generator.num_ws, -1)
+            moved = [ws + strength * direction.offset(ws) for strength in strengths]
+            for column, moved_ws in enumerate(moved):
+                face = Image.fromarray(draw_codes(generator, moved_ws)[0]).resize((size, size))
+                sheet.paste(face, (_MARGIN + size * column, _LINE + size * row))
+            row += 1
+            if on_row is not None:
+                on_row(row)
+    return np.asarray(sheet)
+
+
+def save_png(sheet: U8, path: Path) -> None:
+    """Write a sheet uint8 [H,W,3], aside and renamed. Raises OutputError."""
+    from PIL import Image
+
+    from pipeline.errors import OutputError
+
+    side = path.with_name(f"{path.name}.part")
+    try:
+        Image.fromarray(sheet).save(side, format="PNG")
+        side.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def _broken(name: str, width: int = 13) -> str:
+    """A name in lines that fit the margin."""
+    return "\n".join(name[k : k + width] for k in range(0, len(name), width))

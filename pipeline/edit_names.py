@@ -1,0 +1,52 @@
+"""What an edit can be called: the generator's own directions, and those of files (`--directions`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.clip import Edit
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from inverters.editing.directions import Direction
+
+
+def known_directions(
+    generator: Any, files: Sequence[str], on_note: Callable[[str], None] | None = None
+) -> dict[str, Direction]:
+    """Directions by the names under which an edit can use them.
+
+    NAME, or SOURCE.NAME for a name that several sources have: the source is the generator's name, or that of
+    the file without its ending. on_note: told of files that do not say which generator they are for.
+
+    Raises UserError for two files of one name; InverterError for a file that cannot be used.
+    """
+    from inverters.editing.direction_files import load_directions
+    from inverters.editing.directions import own_directions
+
+    own = own_directions(generator)
+    sources = {own.generator: own.named}
+    for file in map(Path, files):
+        found = load_directions(file, generator)
+        if file.stem in sources:
+            raise UserError(f"--directions {file}: another source is named '{file.stem}'; rename the file")
+        if found.fingerprint is None and on_note is not None:
+            on_note(
+                f"{file.name} does not say which generator its directions are for; an edit with those of "
+                "another one does something else than their names say"
+            )
+        sources[file.stem] = found.named
+    times = Counter(name for named in sources.values() for name in named)
+    return {
+        name if times[name] == 1 else f"{source}.{name}": direction
+        for source, named in sources.items()
+        for name, direction in named.items()
+    }
+
+
+def digests_of(edits: Iterable[Edit], known: Mapping[str, Direction]) -> dict[str, str]:
+    """By an edit's name, a hash of what its direction does: what a rendered edit depends on."""
+    return {edit.name: known[edit.name].digest() for edit in edits}
