@@ -220,7 +220,7 @@ def _numbers(path: Path, what: str, array: Any) -> Tensor:
     """Float32 of a numpy array, of either memory order, or of a tensor."""
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
-            return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+            return torch.from_numpy(np.array(array, np.float32, order="C"))
     if isinstance(array, Tensor) and array.is_floating_point():
         return array.detach().float().contiguous()
     raise CheckpointError(f"{what} in '{path}' is {_described(array)}, not numbers with a fraction")
