@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -39,9 +41,14 @@ _NUMPY_DAMAGE = (
     OverflowError,
     NotImplementedError,
     RuntimeError,
+    SyntaxError,
+    TypeError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
+"""What numpy raises on a damaged file; its header is parsed as an expression of Python's."""
 
 
 def save_directions(path: Path, directions: Directions) -> None:
@@ -128,7 +135,8 @@ def _from_safetensors(path: Path) -> Directions:
     except (SafetensorError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"'{path}' cannot be read as directions: {error}") from error
     named: dict[str, Direction] = {}
-    for name, array in arrays.items():
+    for name in sorted(arrays, key=[*texts, *sorted(arrays)].index):  # as they were written
+        array = arrays[name]
         if name in texts:
             named[_checked_name(path, name)] = Direction(_finite(path, name, array), *texts[name])
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from inverters.generators.unpickle import (
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of torch's form of before 2020: its magic number, pickled."""
+_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, *DAMAGE)
 
 
 class _StateDict(PlainDict):
@@ -52,9 +54,17 @@ class _Options(PlainDict):
         self.update(state)
 
 
+def _encoded(text: object, encoding: object) -> bytes:
+    """Bytes as old protocols spell them: text of which each character is a byte."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise CheckpointError("the file holds bytes in an unknown spelling")
+    return text.encode("latin1")
+
+
 _TABLE: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _StateDict,
     ("argparse", "Namespace"): _Options,
+    ("_codecs", "encode"): Function(_encoded),
     ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
     ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
     ("numpy", "dtype"): Function(lambda code, *_: DtypeRecord(code)),
@@ -101,7 +111,7 @@ def is_torch_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except _DAMAGE:
         return False
 
 
@@ -120,7 +130,7 @@ def read_torch_file(path: Path) -> Any:
         raise CheckpointError(f"'{path}' is not read: {error}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGE) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"'{path}' is damaged or was not written by torch.save ({type(error).__name__})"
         ) from error

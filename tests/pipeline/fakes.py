@@ -56,7 +56,8 @@ class FakeGenerator:
     """What the pipeline reads of a generator."""
 
     def __init__(self) -> None:
-        self.config = SimpleNamespace(img_resolution=SIZE, widths=(32, 64, 32))
+        self.config = SimpleNamespace(img_resolution=SIZE, widths=(32, 64, 32), w_dim=4)
+        self.num_ws = 2
         self.card = SimpleNamespace(
             name="fake",
             fingerprint="f" * 64,

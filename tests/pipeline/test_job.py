@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.clip import Edit, View
 from pipeline.errors import OutputError, UnknownNameError, UserError
+from pipeline.finished import request_of
 from pipeline.job import STAGES, run_job
 from pipeline.manifest import JobResult
 from pipeline.progress import Progress
@@ -236,11 +237,31 @@ def test_official_cameras_take_the_place_of_estimated_ones(clip: Path, fakes: Fa
     assert cameras is not None and np.allclose(cameras[0], pose)
 
 
-def test_an_unknown_edit_is_named_before_any_stage(clip: Path, tmp_path: Path) -> None:
-    from pipeline.edits_syntax import check_names
-
+def test_an_unknown_edit_is_named_before_any_stage(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
+    settings = Settings(edit=EditSettings((Edit("grin", 1.0),)))
     with pytest.raises(UnknownNameError, match="known: age, smile"):
-        check_names([Edit("grin", 1.0)], {"smile": 0, "age": 0})
+        run_job(clip, tmp_path / "out", tmp_path / "cache", settings)
+    assert not fakes.calls and not (tmp_path / "out").exists()
+
+
+def test_the_content_of_a_file_of_directions_decides_about_edits_alone(
+    clip: Path, fakes: Fakes, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "grin.npy", tmp_path / "out"
+    np.save(path, np.ones(4, np.float32))
+    settings = Settings(edit=EditSettings((Edit("grin", 1.0),), directions=(str(path),)))
+    first = run_job(clip, out, tmp_path / "cache", settings)
+    assert any("grin.npy does not say" in note for note in first["notes"])
+    assert fakes.calls["edit"] == 1
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "grin.npy").write_bytes(path.read_bytes())
+    again = replace(settings, edit=replace(settings.edit, directions=(str(moved / "grin.npy"),)))
+    assert cached(run_job(clip, out, tmp_path / "cache", again))["edit"] and fakes.calls["edit"] == 1
+    np.save(path, np.full(4, 2, np.float32))
+    other = cached(run_job(clip, out, tmp_path / "cache", settings))
+    assert not other["edit"] and all(other[name] for name in HEAVY) and fakes.calls["edit"] == 2
+    assert request_of(clip, settings) != first["request"]
 
 
 def test_arrays_can_be_read_back_through_the_manifest(clip: Path, fakes: Fakes, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pipeline.watch.side_file import options_of
         "out: /tmp/x",
         "occluder_masks: ../masks",
         "cameras: /etc/passwd",
+        "directions: ../mine.safetensors",
+        "directions: [a.npy, /tmp/b.npy]",
         "detector: '3ddfa:../x'",
         "generator: ../g.pkl",
         "input: x",
@@ -32,3 +34,12 @@ def test_side_files_cannot_reach_out(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UserError, match=r"a\.yaml"):
         options_of(clip)
+
+
+def test_directions_beside_a_clip_are_found_from_anywhere(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    clip.touch()
+    (tmp_path / "a.yaml").write_text("directions: [x.npy, sub/y.pt]\nedit: x=1")
+    folder = tmp_path.resolve()
+    wanted = [f"--directions={folder / 'x.npy'}", f"--directions={folder / 'sub/y.pt'}", "--edit=x=1"]
+    assert options_of(clip) == wanted
