@@ -2,6 +2,7 @@
 
     invid directions fit --method interfacegan --names smile,age --out mine.safetensors
     invid directions fit --method ganspace|sefa --components 10 [--layers 0-4]
+    invid directions convert FILE [--names A,B] [--layers 0-4] --generator G --out mine.safetensors
     invid directions list [FILE] [--generator G]      names, spaces, units, lengths, how they were found
     invid directions show [FILE] [--generator G]      a strip of faces for each, as a picture
 
@@ -31,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `invid directions`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = __doc__
-    parser.add_argument("action", choices=("fit", "list", "show"))
+    parser.add_argument("action", choices=("fit", "convert", "list", "show"))
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE")
     add = parser.add_argument
     add("--generator", default=None, metavar="bundled|PATH", help="an EG3D .pkl, or a .safetensors (bundled)")
     add("--device", default="auto", help="auto, cpu or cuda (auto)")
     add("--names", metavar="A,B", help="these alone")
     add("--out", type=Path, metavar="FILE", help="METHOD.safetensors of fit, strip.png of show")
+    add("--layers", metavar="A-B", help="fit and convert: in these layers of w+ alone")
     add("--seed", type=int, default=0, help="of the random faces (0)")
     add("--json", action="store_true", help="list: as JSON")
     how = parser.add_argument_group("fit")
@@ -52,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--condition-on", metavar="A,B|all", help="interfacegan: leave these unchanged, to first order")
     add("--components", type=int, default=10, metavar="N", help="ganspace and sefa: how many (10)")
-    add("--layers", metavar="A-B", help="in these layers of w+ alone")
     look = parser.add_argument_group("show")
     add = look.add_argument
     add("--faces", type=int, default=2, metavar="N", help="for each direction (2)")
@@ -63,28 +64,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 0. Raises UserError, and InverterError for files that cannot be used."""
-    if args.action == "fit":
-        return _fit(args)
-    return _list(args) if args.action == "list" else _show(args)
+    actions = {"fit": _fit, "convert": _convert, "list": _list, "show": _show}
+    return actions[args.action](args)
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from inverters.editing.direction_files import SUFFIX, save_directions
     from pipeline.directions_fit import fit
 
     if args.file is not None:
         raise UserError(f"invid directions fit takes no FILE, but --out FILE; '{args.file}' was given")
     if args.method is None:
         raise UserError(f"invid directions fit needs --method; known: {', '.join(METHODS)}")
-    out = args.out or Path(f"{args.method}{SUFFIX}")
-    if out.suffix != SUFFIX:
-        raise UserError(f"--out {out}: directions are written to a file that ends in {SUFFIX}")
-    _check_folder(out)
-    found = fit(_generator(args), args, lambda text: print(text, file=sys.stderr))
-    save_directions(out, found)
-    _print_table(found)
-    print(out)
-    return 0
+    out = _checked_out(args.out or Path(f"{args.method}.safetensors"))
+    return _saved(out, fit(_generator(args), args, lambda text: print(text, file=sys.stderr)))
+
+
+def _convert(args: argparse.Namespace) -> int:
+    """Those of a file, in our own form, as the generator's that was named: from then on that is checked."""
+    from inverters.editing.direction_files import load_directions
+    from inverters.editing.directions import Directions
+    from pipeline.directions_fit import layers_in
+
+    if args.file is None or args.out is None or args.generator is None:
+        raise UserError("invid directions convert needs FILE, --generator and --out")
+    out, generator = _checked_out(args.out), _generator(args)
+    chosen = _chosen(args, load_directions(args.file, generator).named)
+    layers = layers_in(args.layers, generator.num_ws)
+    if layers is not None:
+        chosen = {name: one.in_layers(layers, generator.num_ws) for name, one in chosen.items()}
+    return _saved(out, Directions(chosen, generator.card.fingerprint, generator.card.name))
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -164,6 +172,23 @@ def _generator(args: argparse.Namespace) -> Any:
     return load_generator(args.generator or "bundled", device_of(args.device))
 
 
+def _checked_out(out: Path) -> Path:
+    """Before any work."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: directions are written to a file that ends in .safetensors")
+    _check_folder(out)
+    return out
+
+
+def _saved(out: Path, found: Directions) -> int:
+    from inverters.editing.direction_files import save_directions
+
+    save_directions(out, found)
+    _print_table(found)
+    print(out)
+    return 0
+
+
 def _check_folder(out: Path) -> None:
     """Before any work."""
     if not out.absolute().parent.is_dir():
@@ -179,4 +204,5 @@ def _print_table(found: Directions) -> None:
     owner = "an unknown generator: the file does not say"
     if found.fingerprint is not None:
         owner = f"generator {found.generator or '?'} ({found.fingerprint[:12]})"
-    print(f"{len(found.named)} directions of {owner}")
+    count = len(found.named)
+    print(f"{count} direction{'' if count == 1 else 's'} of {owner}")

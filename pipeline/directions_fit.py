@@ -37,7 +37,7 @@ def fit(generator: Any, args: argparse.Namespace, on_note: Callable[[str], None]
         for option in ("condition_on", "names"):
             if getattr(args, option) is not None:
                 raise UserError(f"--{option.replace('_', '-')} is for --method interfacegan")
-    layers = _layers(args.layers, generator.num_ws)
+    layers = layers_in(args.layers, generator.num_ws)
     if args.method == "interfacegan":
         found = _interfacegan(generator, args, on_note)
     else:
@@ -207,8 +207,8 @@ def _npz_columns(path: Path) -> dict[str, Any]:
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 
-def _layers(text: str | None, num_ws: int) -> range | None:
-    """`A-B` or `A`, both ends included."""
+def layers_in(text: str | None, num_ws: int) -> range | None:
+    """The layers of `A-B` or `A`, both ends included; None for None. Raises UserError."""
     if text is None:
         return None
     fits = re.fullmatch(r"(\d+)(?:-(\d+))?", text)

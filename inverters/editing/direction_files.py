@@ -108,7 +108,7 @@ def read_directions(path: Path) -> Directions:
       its key; (w_dim,w_dim) or (n,1,w_dim) is a basis, whose rows are NAME.0, NAME.1 ...;
     - GANSpace's tables (`comp`, `std`; `lat_comp`, `lat_stdev`): a basis in standard deviations;
     - StyleCLIP's mappers (`state_dict`, `opts`): one edit, named after the file.
-    Rows that are all equal are one direction in w. Nothing in a file is ever run.
+    Nothing in a file is ever run.
 
     Raises CheckpointError: missing, damaged, not plain data, not directions; values that are not finite.
     """
@@ -217,8 +217,7 @@ def _unstacked(path: Path, name: str, array: Any) -> dict[str, Direction]:
     if basis:
         rows = {f"{name}.{k}": row.clone() for k, row in enumerate(values)}
     else:
-        alike = values.ndim == 2 and bool((values == values[0]).all())
-        rows = {name: values[0].clone() if alike else values}
+        rows = {name: values}
     return {
         _checked_name(path, k): Direction(_finite(path, k, v), _AS_STORED, _UNKNOWN) for k, v in rows.items()
     }

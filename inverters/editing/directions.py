@@ -33,8 +33,9 @@ class Direction:
 
     @property
     def space(self) -> Literal["w", "w+"]:
-        """The space of codes that it moves in."""
-        return "w" if isinstance(self.step, Tensor) and self.step.ndim == 1 else "w+"
+        """The space of codes that it moves in; rows that are all equal are in w."""
+        step = self.step
+        return "w" if isinstance(step, Tensor) and (step.ndim == 1 or bool((step == step[0]).all())) else "w+"
 
     @property
     def norm(self) -> float | None:

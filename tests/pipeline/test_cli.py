@@ -17,10 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
+from inverters.editing.direction_files import save_directions
+from inverters.editing.directions import Direction, Directions
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from pipeline import cli
+from pipeline.submission import words_of
 from tests.pipeline.fakes import install, write_clip
 
 BIN = Path(sys.executable).parent
@@ -89,6 +92,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("L", (96, 80), 255).save(root / "masks" / f"{t:03d}.png")
     torch.manual_seed(0)
     save_generator(root / "tiny.safetensors", Generator(TINY).requires_grad_(False).eval())
+    np.save(root / "sg2.npy", np.ones((18, 16)))
+    np.save(root / "nan.npy", np.full(16, np.nan))
+    other = Directions({"grin": Direction(torch.ones(16), "", "")}, "0123456789abcdef", "elsewhere")
+    save_directions(root / "other.safetensors", other)
     (root / "code.pkl").write_bytes(b"\x80\x02cposix\nsystem\nX\x05\x00\x00\x00touchq\x00\x85R.")
     return root
 
@@ -118,6 +125,7 @@ def test_bad_input_files(folder: Path, tmp_path: Path, name: str, parts: tuple[s
         (["--reader", "opencv"], ("unknown reader", "known: av, decord")),
         (["--ingest", "sharpen"], ("unknown ingest filter", "deinterlace")),
         (["--edit", "smile"], ("--edit 'smile'", "NAME=VALUE")),
+        (["--directions", "none.npy"], ("--directions none.npy", "no such file")),
         (["--view", "up"], ("--view 'up'", "orbit")),
         (["--generator", "stylegan"], ("unknown generator 'stylegan'", "bundled")),
         (["--generator", "nothing.pkl"], ("no such file",)),
@@ -151,6 +159,13 @@ def test_bad_requests(
         (["--generator", "code.pkl"], ("code.pkl",)),
         (["--generator", "tiny.safetensors", "--edit", "grin=1"], ("unknown edit 'grin'",)),
         (["--generator", "tiny.safetensors", "--occluder-masks", "masks"], ("30 masks", "24 frames")),
+        (["--generator", "tiny.safetensors", "--directions", "sg2.npy"], ("sg2.npy", "2D StyleGAN2")),
+        (["--generator", "tiny.safetensors", "--directions", "nan.npy"], ("nan.npy", "not finite")),
+        (
+            ["--generator", "tiny.safetensors", "--directions", "other.safetensors"],
+            ("belong to generator 'elsewhere' (0123456789ab)",),
+        ),
+        (["--generator", "tiny.safetensors", "--directions", "good.mp4"], ("not a file of directions",)),
     ],
 )
 def test_bad_requests_that_need_a_closer_look(
@@ -168,6 +183,17 @@ def test_bad_requests_that_need_a_closer_look(
     told = capfd.readouterr()
     refused((code, told.out, told.err), *parts)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_submitted_request_means_the_same_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = cli.process_arguments()
+    words = ["a.mp4", "--directions", "x.npy", "--edit", "x=1", "--directions", "/y/z.pt", "--submit"]
+    found = words_of(parser.parse_args(words), parser)
+    wanted = [f"--directions={tmp_path / 'x.npy'}", "--directions=/y/z.pt", "--edit=x=1"]
+    assert sorted(found) == sorted(wanted)
 
 
 def test_no_face_through_the_console(folder: Path, tmp_path: Path) -> None:
@@ -199,7 +225,7 @@ def test_help_of_process_names_every_option(capsys: pytest.CaptureFixture[str]) 
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     options = "--out --cache --generator --device --renderer --inverter --preset --steps --edit"
-    options += " --remove-occluder --view"
+    options += " --remove-occluder --view --directions"
     options += (
         " --occluder-masks --cameras --detector --face --smoothing --reader --ingest --max-frames --codec"
     )

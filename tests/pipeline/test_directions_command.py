@@ -162,6 +162,26 @@ def test_requests_that_cannot_be_meant(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_converted_file_belongs_to_its_generator(
+    named: Path, nameless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    basis = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
+    np.save(tmp_path / "pca.npy", np.asfortranarray(basis))
+    out = tmp_path / "smile.safetensors"
+    words = ("convert", tmp_path / "pca.npy", "--names", "pca.12,pca.3", "--layers", "0-4", "--out", out)
+    refused(capsys, *words, says="needs FILE, --generator and --out")
+    assert told(capsys, *words, "--generator", named)[0] == 0
+    found = load_directions(out, load_generator(named), allow_unmarked=False).named
+    assert list(found) == ["pca.12", "pca.3"]
+    step = torch.as_tensor(found["pca.12"].step)
+    assert np.array_equal(step[:5].numpy(), np.tile(basis[12], (5, 1))) and not step[5].any()
+    other = tmp_path / "other.safetensors"
+    refused(
+        capsys, "convert", out, "--generator", nameless, "--out", other, says="belong to generator 'named'"
+    )
+    assert not other.exists()
+
+
 def test_lists_say_what_is_known(named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = told(capsys, "list", "--generator", named)
     assert code == 0 and "one standard deviation of the parameter" in printed and "'" not in printed
