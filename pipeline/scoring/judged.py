@@ -71,10 +71,11 @@ def _sign_share(change: F32, edits: Edits, seconds: F64) -> float | None:
     names = _names()
     right = total = 0
     for edit in edits:
-        if edit["name"] not in names or not edit["strength"]:
+        name = _parameter(edit)
+        if name not in names or not edit["strength"]:
             continue
         active = _active(edit, seconds)
-        moved = change[active, names.index(edit["name"])] * float(edit["strength"])
+        moved = change[active, names.index(name)] * float(edit["strength"])
         right, total = right + int((moved > 0).sum()), total + int(active.sum())
     return right / total if total else None
 
@@ -89,11 +90,11 @@ def _leakage(judge: Any, change: F32, edits: Edits, seconds: F64) -> float | Non
     from inverters.metrics import leakage
 
     names = _names()
-    if any(edit["name"] not in names for edit in edits):
+    if any(_parameter(edit) not in names for edit in edits):
         return None
     active = np.logical_or.reduce([_active(edit, seconds) for edit in edits])
     columns = [k for k, name in enumerate(names) if judge.correlation[name] >= READABLE]
-    asked = [columns.index(k) for k in {names.index(e["name"]) for e in edits} if k in columns]
+    asked = [columns.index(k) for k in {names.index(_parameter(e)) for e in edits} if k in columns]
     found = leakage(torch.from_numpy(change[active][:, columns]), asked)
     mean = float(found.nanmean())
     return mean if np.isfinite(mean) else None
@@ -115,6 +116,11 @@ def _crops(video: Iterable[U8], frames: I64, affine: F64, size: int) -> U8:
     """Crops [K,size,size,3] of the frames with these indices [K], as the job framed them."""
     wanted = set(frames.tolist())
     return np.stack([warp_crop(f, affine[t], size) for t, f in enumerate(video) if t in wanted])
+
+
+def _parameter(edit: Mapping[str, Any]) -> str:
+    """An edit's name without the source of its direction."""
+    return str(edit["name"]).rpartition(".")[2]
 
 
 def _names() -> list[str]:
