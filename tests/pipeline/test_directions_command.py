@@ -13,10 +13,13 @@ from PIL import Image
 
 from inverters.editing.direction_files import load_directions, read_directions, save_directions
 from inverters.editing.directions import Direction, Directions
+from inverters.editing.sampling import sample_codes
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
+from inverters.heads.params import PARAMETERS
 from pipeline import cli
+from pipeline.direction_strips import draw_codes
 from tests.inverters.tiny import tiny_generator
 
 
@@ -110,6 +113,32 @@ def test_labels_of_a_users_own(nameless: Path, tmp_path: Path, capsys: pytest.Ca
             0, 1
         ]
         assert along > 0.9
+
+
+def test_labels_that_the_judge_reads_from_pictures(
+    nameless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Brightness:
+        """Reads the first parameter as how bright a picture is, and sees nothing in a fifth of them."""
+
+        def scores(self, images: np.ndarray) -> np.ndarray:
+            found = np.random.default_rng(0).normal(size=(len(images), len(PARAMETERS))).astype(np.float32)
+            found[:, 0] = images.mean((1, 2, 3))
+            found[::5] = np.nan
+            return found
+
+    monkeypatch.setattr("pipeline.judge.Judge", Brightness)
+    out = tmp_path / "bright.safetensors"
+    words = ("fit", "--method", "interfacegan", "--generator", nameless, "--labels", "judge")
+    name = PARAMETERS[0].name
+    assert told(capsys, *words, "--samples", 150, "--names", name, "--out", out)[0] == 0
+    generator = load_generator(nameless)
+    one = load_directions(out, generator).named[name]
+    assert "on 120 faces, labelled by the judge" in one.method
+    codes, _ = sample_codes(generator, 20, torch.Generator().manual_seed(77))
+    step = torch.as_tensor(one.step)
+    dark, bright = (draw_codes(generator, codes + k * step).mean((1, 2, 3)) for k in (-1, 1))
+    assert (bright > dark).mean() > 0.9
 
 
 def test_labels_that_cannot_be_read(
@@ -223,9 +252,6 @@ def test_a_strip_shows_each_face_at_each_strength(
     assert pixels.shape == (16 + 2 * 32, 90 + 3 * 32, 3)
     faces = pixels[16:, 90:].reshape(2, 32, 3, 32, 3).transpose(0, 2, 1, 3, 4)
     generator = load_generator(named)
-    from inverters.editing.sampling import sample_codes
-    from pipeline.direction_strips import draw_codes
-
     codes, _ = sample_codes(generator, 2, torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(faces[:, 1], draw_codes(generator, codes))  # the middle: the face itself
     for face in faces:
