@@ -7,7 +7,8 @@ same conditional on all other parameters, and InterfaceGAN's on what the judge s
 own direction makes 1.5 steps; the others as many as it takes, on other heads, until the judge sees the
 parameter rise as far. Then `leak` is the mean over the other parameters of the mean absolute change,
 `leak_ratio` that divided by the rise of the parameter itself, and `worst` the parameter that moved most. The
-judge's own noise is in all of them. `cosine` is with the own direction, `length` that over the own one's.
+judge's own noise is in all of them, so the first row is what it sees of heads whose parameter itself was
+raised, and nothing else. `cosine` is with the own direction, `length` the step's over the own one's.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pipeline.judge import Judge
 
 STEPS = 1.5
 """Of the own direction, in standard deviations of the parameter, from 0.75 below the mean."""
+FLOOR = "the parameter itself"
 NAMES = [p.name for p in PARAMETERS]
 
 
@@ -56,10 +58,10 @@ def found(generator: Generator, samples: int, judged: int, judge: Judge) -> dict
     }
 
 
-def heads_for(name: str, generator: Generator, scores: Tensor) -> Tensor:
-    """Codes of heads on which the parameter can be seen to rise."""
+def heads_for(name: str, generator: Generator, scores: Tensor, score: float = -0.75) -> Tensor:
+    """Codes of heads on which the parameter, which has this score, can be seen to rise."""
     scores = scores.clone()
-    scores[:, index(name)] = -0.75
+    scores[:, index(name)] = score
     if name in ("hair_color", "age"):  # a bald head does not show its hair's colour
         scores[:, index("hair_volume")] = 0.75
     return generator.mapping(to_z(scores, generator.config.z_dim))[:, 0]
@@ -70,6 +72,21 @@ def changes(generator: Generator, judge: Judge, codes: Tensor, step: Tensor, bef
     return np.asarray(judge.scores(draw_codes(generator, codes + step)) - before)
 
 
+def row(name: str, change: npt.NDArray[Any]) -> dict[str, Any]:
+    """What is told of changes [n,P]."""
+    rise = change[:, index(name)]
+    leaks = np.nanmean(np.abs(np.delete(change, index(name), axis=1)), axis=0)
+    worst = int(leaks.argmax())
+    return {
+        "rise": round(float(np.nanmean(rise)), 3),
+        "sign_right": round(float((rise > 0).mean()), 3),
+        "leak": round(float(leaks.mean()), 4),
+        "leak_ratio": round(float(leaks.mean() / np.nanmean(rise)), 4),
+        "worst": [n for n in NAMES if n != name][worst],
+        "worst_leak": round(float(leaks[worst]), 3),
+    }
+
+
 def measured(generator: Generator, judge: Judge, directions: dict[str, dict[str, Tensor]], heads: int) -> Any:
     """By parameter and method."""
     scores = held_out_scores(heads + heads // 2)
@@ -77,7 +94,9 @@ def measured(generator: Generator, judge: Judge, directions: dict[str, dict[str,
     for name in DIRECTIONS:
         codes = heads_for(name, generator, scores)
         before = judge.scores(draw_codes(generator, codes))
-        table[name], target = {}, 0.0
+        raised = heads_for(name, generator, scores, STEPS - 0.75) - codes
+        change = changes(generator, judge, codes[:heads], raised[:heads], before[:heads])
+        table[name], target = {FLOOR: row(name, change)}, 0.0
         for method, by_name in directions.items():
             own = STEPS * directions["own"][name]
             step = by_name[name] * (own.norm() / by_name[name].norm())
@@ -88,16 +107,7 @@ def measured(generator: Generator, judge: Judge, directions: dict[str, dict[str,
                 else:
                     step = step * float(np.clip(target / max(np.nanmean(rises), 0.05), 0.4, 2.5))
             change = changes(generator, judge, codes[:heads], step, before[:heads])
-            rise = change[:, index(name)]
-            leaks = np.nanmean(np.abs(np.delete(change, index(name), axis=1)), axis=0)
-            worst = int(leaks.argmax())
-            table[name][method] = {
-                "rise": round(float(np.nanmean(rise)), 3),
-                "sign_right": round(float((rise > 0).mean()), 3),
-                "leak": round(float(leaks.mean()), 4),
-                "leak_ratio": round(float(leaks.mean() / np.nanmean(rise)), 4),
-                "worst": [n for n in NAMES if n != name][worst],
-                "worst_leak": round(float(leaks[worst]), 3),
+            table[name][method] = row(name, change) | {
                 "cosine": round(float(torch.cosine_similarity(step, own, dim=0)), 3),
                 "length": round(float(step.norm() / own.norm()), 3),
             }
