@@ -152,12 +152,6 @@ class Job:
         unit = f"frames of {self.part}" if self.part else "frames"
         self.progress.update(done, total, None, unit)
 
-    def _losses(self) -> dict[str, bool]:
-        """Which LPIPS weights are there: another loss is another result."""
-        from inverters.losses import lpips_weights
-
-        return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
-
     def _resuming(self, folder: Path) -> Path:
         """Say so where a checkpoint was found; returns the folder."""
         if any(folder.iterdir()):
@@ -319,7 +313,7 @@ class Job:
             found = invert_stage.invert(self.generator, self.problem, settings, folder, self._steps)
             invert_stage.store(writer, found)
 
-        rules = asdict(settings) | self._losses() | {"generator": self.generator.card.fingerprint}
+        rules = asdict(settings) | invert_stage.losses_there() | {"generator": self.generator.card.fingerprint}
         rules["preset"] = asdict(get_preset(settings.preset))  # its numbers, not its name
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
@@ -348,7 +342,7 @@ class Job:
         key = stage_key(
             "finetune",
             finetune_stage.VERSION,
-            asdict(self.settings.finetune) | self._losses(),
+            asdict(self.settings.finetune) | invert_stage.losses_there(),
             [self.results["invert"].key],
         )
         self.tuned = invert_stage.load(self.cached("finetune", key, compute))

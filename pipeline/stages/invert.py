@@ -48,6 +48,13 @@ def invert(
     )
 
 
+def losses_there() -> dict[str, bool]:
+    """Which LPIPS weights are there: another loss is another result."""
+    from inverters.losses import lpips_weights
+
+    return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
+
+
 def store(writer: StageWriter, inversion: Inversion) -> None:
     """Make an inversion part of a cached result."""
     arrays, meta = to_arrays(inversion)
