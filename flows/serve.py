@@ -168,12 +168,17 @@ class Service:
         query = urllib.request.Request(
             f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method
         )
-        try:
-            with urllib.request.urlopen(query, timeout=30) as answer:
-                text = answer.read()
-        except (urllib.error.URLError, OSError) as error:
-            raise ServeError(f"{self.url}/{path}: {error}") from None
-        return json.loads(text) if text else None
+        for wait in (0.5, 1.0, 2.0, 4.0, None):
+            try:
+                with urllib.request.urlopen(query, timeout=30) as answer:
+                    text = answer.read()
+                    return json.loads(text) if text else None
+            except (urllib.error.URLError, OSError) as error:
+                busy = isinstance(error, urllib.error.HTTPError) and error.code == 503
+                if not busy or wait is None:
+                    raise ServeError(f"{self.url}/{path}: {error}") from None
+                self.stopping.wait(wait)
+        return None
 
     def _call(self, words: list[str]) -> str:
         done = subprocess.run(

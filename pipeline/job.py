@@ -313,7 +313,9 @@ class Job:
             found = invert_stage.invert(self.generator, self.problem, settings, folder, self._steps)
             invert_stage.store(writer, found)
 
-        rules = asdict(settings) | invert_stage.losses_there() | {"generator": self.generator.card.fingerprint}
+        rules = (
+            asdict(settings) | invert_stage.losses_there() | {"generator": self.generator.card.fingerprint}
+        )
         rules["preset"] = asdict(get_preset(settings.preset))  # its numbers, not its name
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
