@@ -70,22 +70,34 @@ class Served:
         assert done.returncode == 0, done.stderr
         return done.stdout.split()[-1]
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def ask(self, method: str, path: str, **how: Any) -> Any:
+        """The server's answer. A busy one (its database is locked, at times for a minute) is asked again."""
         import httpx
 
-        return httpx.post(f"{self.api}/{path}", json=body, timeout=30).json()
+        for _ in range(6):
+            try:
+                answer = httpx.request(method, f"{self.api}/{path}", timeout=90, **how)
+            except httpx.TransportError:
+                time.sleep(2)
+                continue
+            if answer.status_code != 503:
+                return answer.raise_for_status().json()
+            time.sleep(1)
+        raise AssertionError(f"the server gives no answer to {path}")
+
+    def get(self, path: str, **query: str) -> Any:
+        return self.ask("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.ask("POST", path, json=body)
 
     def state(self, run: str) -> dict[str, Any]:
         found = self.post("flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         return {"type": found[0]["state"]["type"], "message": found[0]["state"]["message"]} | found[0]
 
     def states(self, run: str) -> list[str]:
-        import httpx
-
-        found = httpx.get(
-            f"{self.api}/flow_run_states/", params={"flow_run_id": self.state(run)["id"]}, timeout=30
-        )
-        return [s["name"] for s in sorted(found.json(), key=lambda s: s["timestamp"])]
+        found = self.get("flow_run_states/", flow_run_id=self.state(run)["id"])
+        return [s["name"] for s in sorted(found, key=lambda s: s["timestamp"])]
 
     def finished(self, run: str, seconds: float = 600.0) -> dict[str, Any]:
         final = ("COMPLETED", "FAILED", "CANCELLED")
@@ -97,8 +109,8 @@ class Served:
         found: dict[str, Any] = self.wait_for(look, seconds, f"end of {run}")
         return found
 
-    def processes(self, words: str) -> list[int]:
-        """Those below this service whose command line has `words`."""
+    def processes(self, words: str, run: str = "") -> list[int]:
+        """Those below this service whose command line has `words`; of one run, where that is given."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -106,7 +118,7 @@ class Served:
                 environment = (folder / "environ").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            if words in command and str(self.folder / "home") in environment:
+            if words in command and str(self.folder / "home") in environment and run in environment:
                 found.append(int(folder.name))
         return found
 
@@ -131,9 +143,9 @@ class Served:
         except httpx.HTTPError:
             return False
 
-    def kill(self, *words: str, number: int = signal.SIGKILL) -> int:
+    def kill(self, *words: str, number: int = signal.SIGKILL, run: str = "") -> int:
         """Send a signal to all processes with any of these command lines; how many there were."""
-        found = [pid for some in words for pid in self.processes(some)]
+        found = [pid for some in words for pid in self.processes(some, run)]
         for pid in found:
             os.kill(pid, number)
         return len(found)

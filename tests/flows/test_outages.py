@@ -11,7 +11,6 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -55,7 +54,7 @@ def test_a_watched_folder_on_a_timer(served: Served) -> None:
 def test_a_folder_once(served: Served, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         put(tmp_path / "in" / name, SIDE_FILE)
-    found = httpx.get(f"{served.api}/deployments/name/process-folder/default", timeout=30).json()["id"]
+    found = served.get("deployments/name/process-folder/default")["id"]
     body = {"parameters": {"folder": str(tmp_path / "in"), "out": str(tmp_path / "out")}}
     for _ in range(2):
         run = served.post(f"deployments/{found}/create_flow_run", body)["id"]
@@ -94,7 +93,7 @@ def test_a_run_that_kills_its_process_is_given_up_after_three_times(served: Serv
 
         served.wait_for(lives, 120, "life")
         time.sleep(1)
-        assert served.kill(*ENGINE) == 1
+        assert served.kill(*ENGINE, run=served.state(run)["id"]) == 1
         served.wait_for(lambda: served.state(run)["type"] == "CRASHED", 60, "crash")
     found = served.finished(run)
     assert found["type"] == "FAILED" and "died 3 times" in found["message"]
@@ -113,8 +112,7 @@ with concurrency(
 
 
 def slots(served: Served) -> int:
-    found: dict[str, Any] = httpx.get(f"{served.api}/v2/concurrency_limits/budget", timeout=30).json()
-    return int(found["active_slots"])
+    return int(served.get("v2/concurrency_limits/budget")["active_slots"])
 
 
 def hold(served: Served, seconds: float) -> subprocess.Popen[str]:
@@ -159,9 +157,12 @@ def test_a_lost_database_loses_no_work(served: Served) -> None:
 
     def known() -> bool:
         path = f"{served.api}/deployments/name/process-video/default"
-        return httpx.get(path, timeout=30).status_code == 200
+        try:
+            return httpx.get(path, timeout=90).status_code == 200
+        except httpx.TransportError:
+            return False
 
-    served.wait_for(known, 120, "deployments")
+    served.wait_for(known, 240, "deployments")
     run = served.submit("lost", "--max-frames=2", "--steps=200", "--finetune-steps=2", "--seed=13")
     assert served.finished(run)["type"] == "COMPLETED"
     manifest = json.loads((served.folder / "lost/manifest.json").read_text())

@@ -30,9 +30,7 @@ def test_a_run_does_what_the_command_does_and_shows_it(served: Served) -> None:
 
 
 def test_bad_input_fails_with_a_reason_and_is_not_tried_again(served: Served, tmp_path: Path) -> None:
-    import httpx
-
-    deployment = httpx.get(f"{served.api}/deployments/name/process-video/default", timeout=30).json()["id"]
+    deployment = served.get("deployments/name/process-video/default")["id"]
     bad = tmp_path / "bad.mp4"
     bad.write_text("not a video")
     body = {"parameters": {"video": str(bad), "out": str(tmp_path / "out")}}
@@ -46,7 +44,7 @@ def test_bad_input_fails_with_a_reason_and_is_not_tried_again(served: Served, tm
 def test_a_killed_run_is_taken_up_again(served: Served) -> None:
     run = served.submit("killed", "--max-frames=2", "--steps=200", "--finetune-steps=2", "--edit=age=1")
     served.wait_for(served.in_stage(run, "invert"), 120, "inversion")
-    assert served.kill(*ENGINE) == 1
+    assert served.kill(*ENGINE, run=served.state(run)["id"]) == 1
     found = served.finished(run)
     assert found["type"] == "COMPLETED", found["message"]
     assert found["run_count"] == 2
@@ -60,7 +58,7 @@ def test_a_machine_that_dies_is_noticed_and_its_run_taken_up(served: Served) -> 
     )
     served.wait_for(served.in_stage(run, "invert"), 120, "inversion")
     began = time.monotonic()
-    assert served.kill(WORKER, *ENGINE) >= 2
+    assert served.kill(WORKER) + served.kill(*ENGINE, run=served.state(run)["id"]) >= 2
     served.wait_for(lambda: served.state(run)["run_count"] == 2, 170, "second life")
     assert time.monotonic() - began < 170
     assert served.finished(run)["type"] == "COMPLETED"
