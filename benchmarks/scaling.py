@@ -3,8 +3,8 @@
     python -m benchmarks.scaling measure [--out FILE]     stage times of three clips of 1, 2 and 4 seconds
     python -m benchmarks.scaling simulate [--out FILE]    from those, and from results/overhead.json
 
-`measure` runs whole jobs (preset draft, mask sample of 24 frames a second), each twice with one cache. A line
-through the three lengths gives each stage's seconds a job and seconds a frame; what the second run takes is
+`measure` runs whole jobs (preset draft, the mask sample forwards and backwards), each twice with one cache. A
+line through the three lengths gives each stage's seconds a job and seconds a frame; what the second run takes is
 what a stage costs that is found in the cache.
 
 `simulate` is a simulation of events. Its clips have those stage times and random lengths; its workers poll,
@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from benchmarks.machine import machine, report
@@ -40,6 +41,19 @@ HOUR, DAY = 3600.0, 86400.0
 
 
 # Measuring
+
+
+def clip_of(path: Path, count: int) -> Path:
+    """The mask sample, forwards and backwards until there are `count` frames."""
+    with av.open(str(ROOT / "samples/mask.mp4")) as source:
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=FPS, options={"crf": "17"})
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
+        for picture in itertools.islice(itertools.cycle([*frames, *frames[-2:0:-1]]), count):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode())
+    return path
 
 
 def job(video: Path, out: Path, cache: Path) -> dict[str, float]:
@@ -68,9 +82,7 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seconds in (1, 2, 4):
-            video = folder / f"{seconds}.mp4"
-            words = ["sample", str(video), "--seconds", str(seconds), "--fps", str(FPS), "--view", "none"]
-            subprocess.run([sys.executable, "-m", "pipeline.cli", *words], cwd=ROOT, check=True)
+            video = clip_of(folder / f"{seconds}.mp4", seconds * FPS)
             frames.append(seconds * FPS)
             for times, out in ((fresh, "fresh"), (again, "again")):
                 times.append(job(video, folder / f"{out}{seconds}", folder / f"cache{seconds}"))
