@@ -4,8 +4,8 @@
     python -m benchmarks.scaling simulate [--out FILE]    from those, and from results/overhead.json
 
 `measure` runs whole jobs (preset draft, the mask sample forwards and backwards), each twice with one cache. A
-line through the three lengths gives each stage's seconds a job and seconds a frame; what the second run takes is
-what a stage costs that is found in the cache.
+line through the three lengths gives each stage's seconds a job and seconds a frame; what the second run
+takes is what a stage costs that is found in the cache.
 
 `simulate` is a simulation of events. Its clips have those stage times and random lengths; its workers poll,
 start, keep checkpoints and die as ours do (the numbers of `Rules`, each measured or set in this project), and
