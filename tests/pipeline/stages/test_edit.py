@@ -163,7 +163,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
 
 def test_a_tuned_generator_renders_every_variant_and_stays_with_its_inversion(tmp_path: Path) -> None:
     generator = tiny_generator()
-    generator.card.directions["smile"] = torch.full((16,), 0.5)
+    directions = {"smile": Direction(torch.full((16,), 0.5), "", "")}
     problem = own_clip(generator, 2)
     before = get_inverter("pti")(generator, problem, preset="tiny", steps=9)
     cache = StageCache(tmp_path)
@@ -175,7 +175,8 @@ def test_a_tuned_generator_renders_every_variant_and_stays_with_its_inversion(tm
     def rendered(inversion: Inversion, variant: Variant) -> np.ndarray:
         renderer = InversionRenderer(generator, inversion)
         times = np.zeros(2)
-        return np.concatenate([*render_variant(generator, renderer, inversion, problem, variant, times, 0.0)])
+        how = (generator, renderer, inversion, problem, variant, times, directions, 0.0)
+        return np.concatenate([*render_variant(*how)])
 
     for variant in (Variant(), Variant(SMILE), Variant((), True), Variant(SMILE, True, View(yaw=0.3))):
         found = rendered(after, variant)
