@@ -35,7 +35,7 @@ from benchmarks.machine import machine, report
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 FPS = 24
-RESUMED = ("invert", "finetune")
+RESUMED = ("invert", "finetune", "edit")
 """Stages that keep checkpoints; any other is done again from its start."""
 HOUR, DAY = 3600.0, 86400.0
 

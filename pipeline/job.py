@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
@@ -23,6 +23,7 @@ from pipeline.manifest import StageTime
 from pipeline.output_folder import OutputFolder
 from pipeline.progress import Progress
 from pipeline.publish import publish
+from pipeline.row_blocks import RowBlocks, Rows
 from pipeline.settings import Settings
 from pipeline.stages import align as align_stage
 from pipeline.stages import camera as camera_stage
@@ -339,7 +340,8 @@ class Job:
                 self._steps,
             )
             invert_stage.store(writer, self.tuned)
-            finetune_stage.store_reconstruction(writer, self.renderer(), self.problem, self.count)
+            blocks = RowBlocks(folder)
+            finetune_stage.store_reconstruction(writer, self.renderer(), self.problem, blocks, self.count)
 
         key = stage_key(
             "finetune",
@@ -366,21 +368,18 @@ class Job:
                 variant: edit_stage.Variant = variant,
                 plain: StoredArray | None = plain,
             ) -> None:
-                size = self.crops.size
+                size, ease = self.crops.size, self.settings.edit.ease
                 pixels = writer.array("images", (len(self.usable), size, size, 3), np.uint8)
-                for images in edit_stage.render_variant(
-                    self.generator,
-                    self.renderer(),
-                    self.tuned,
-                    self.problem,
-                    variant,
-                    times,
-                    self.directions,
-                    self.settings.edit.ease,
-                    plain,
-                    self.count,
-                ):
-                    pixels.write(images)
+                what = (self.generator, self.renderer(), self.tuned, self.problem, variant, times)
+
+                def rendered(first: int) -> Iterator[Rows]:
+                    for images in edit_stage.render_variant(
+                        *what, self.directions, ease, plain, self.count, first
+                    ):
+                        yield {"images": images}
+
+                for rows in RowBlocks(self._resuming(self.cache.checkpoint_dir(writer.key))).all(rendered):
+                    pixels.write(rows["images"])
 
             rules = {"variant": asdict(variant), "ease": self.settings.edit.ease}
             rules["directions"] = digests_of(variant.edits, self.directions)

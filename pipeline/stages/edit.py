@@ -56,8 +56,9 @@ def render_variant(
     ease: float,
     plain: Rows | None = None,
     on_rows: Callable[[int, int], None] | None = None,
+    first: int = 0,
 ) -> Iterator[U8]:
-    """Render all rows, uint8 [n,S,S,3] at a time.
+    """Render all rows from `first` on, uint8 [n,S,S,3] at a time.
 
     times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s;
     directions: by the names of edits;
@@ -79,7 +80,7 @@ def render_variant(
         turned = turn_cameras(cam2world.cpu().numpy(), *view_angles(variant.view, count), pivot)
         cam2world = torch.from_numpy(turned).to(cam2world)
     touched = (ws != inversion.ws).flatten(1).any(1).numpy() | (plain is None)
-    for start in range(0, count, size := batch(BATCH)):
+    for start in range(first, count, size := batch(BATCH)):
         rows = np.arange(start, min(start + size, count))
         if plain is not None and not touched[rows].any():
             yield np.stack([np.asarray(plain[row]) for row in rows])

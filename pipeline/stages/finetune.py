@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, U8
+from pipeline.row_blocks import RowBlocks, Rows
 from pipeline.settings import FinetuneSettings, InvertSettings
 from pipeline.stages.edit import BATCH, to_bytes
-from storage import StageWriter
+from storage import ArrayWriter, StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
@@ -48,43 +47,39 @@ def finetune(
     return tuned
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Rows of the reconstruction: images uint8 [n,S,S,3], blend [n,h,w] in 0..1 or None, metrics [n]."""
-
-    images: U8
-    blend: F32 | None
-    psnr: npt.NDArray[Any]
-    ssim: npt.NDArray[Any]
-    lpips: npt.NDArray[Any] | None
-
-
 def reconstruct(
-    renderer: Any, problem: InversionProblem, on_rows: Callable[[int, int], None] | None = None
-) -> Iterator[Measured]:
-    """Render every row as it was found, some rows at a time, and measure it against its crop."""
+    renderer: Any,
+    problem: InversionProblem,
+    on_rows: Callable[[int, int], None] | None = None,
+    first: int = 0,
+) -> Iterator[Rows]:
+    """Render every row from `first` on as it was found, some at a time, and measure it against its crop.
+
+    Rows have `reconstruction` uint8 [n,S,S,3], `psnr`, `ssim` and, with its weights, `lpips` [n], and, with a
+    second field, `blend` [n,h,w] in 0..1.
+    """
     import torch
 
     from inverters import metrics
     from inverters.memory import batch
 
     count = len(problem.frames)
-    for start in range(0, count, size := batch(BATCH)):
+    for start in range(first, count, size := batch(BATCH)):
         rows = np.arange(start, min(start + size, count))
         with torch.no_grad():
             seen = renderer.render(rows, problem.cam2world[rows], problem.intrinsics[rows])
             images = to_bytes(seen.image)
             # what is measured is what is written: the rounded image
             shown, target = (_unit(torch.from_numpy(x)) for x in (images, np.asarray(problem.crops[rows])))
+            found = {"psnr": metrics.psnr(shown, target), "ssim": metrics.ssim(shown, target)}
             perceptual = metrics.lpips(shown, target)
-            blend = None if seen.blend is None else seen.blend[:, 0].float().cpu().numpy()
-            yield Measured(
-                images=images,
-                blend=blend,
-                psnr=metrics.psnr(shown, target).numpy(),
-                ssim=metrics.ssim(shown, target).numpy(),
-                lpips=None if perceptual is None else perceptual.numpy(),
-            )
+            if perceptual is not None:
+                found["lpips"] = perceptual
+            made: Rows = {"reconstruction": images}
+            made |= {name: value.numpy().astype(np.float32) for name, value in found.items()}
+            if seen.blend is not None:
+                made["blend"] = seen.blend[:, 0].float().cpu().numpy().astype(np.float16)
+            yield made
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
 
@@ -93,27 +88,23 @@ def store_reconstruction(
     writer: StageWriter,
     renderer: Any,
     problem: InversionProblem,
+    blocks: RowBlocks,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write `reconstruction` uint8 [K,S,S,3], `blend` float16 [K,h,w] and the metrics [K] of all rows."""
     count = len(problem.frames)
-    images = blend = None
-    figures: dict[str, list[npt.NDArray[Any]]] = {"psnr": [], "ssim": [], "lpips": []}
-    for part in reconstruct(renderer, problem, on_rows):
-        if images is None:
-            images = writer.array("reconstruction", (count, *part.images.shape[1:]), np.uint8)
-            if part.blend is not None:
-                blend = writer.array("blend", (count, *part.blend.shape[1:]), np.float16)
-        images.write(part.images)
-        if blend is not None and part.blend is not None:
-            blend.write(part.blend)
-        for name, values in figures.items():
-            value = getattr(part, name)
-            if value is not None:
-                values.append(value)
-    for name, values in figures.items():
-        if values:
-            writer.put(name, np.concatenate(values).astype(np.float32))
+    arrays: dict[str, ArrayWriter] = {}
+    figures: dict[str, list[npt.NDArray[Any]]] = {}
+    for rows in blocks.all(lambda first: reconstruct(renderer, problem, on_rows, first)):
+        for name, values in rows.items():
+            if values.ndim == 1:
+                figures.setdefault(name, []).append(values)
+                continue
+            if name not in arrays:
+                arrays[name] = writer.array(name, (count, *values.shape[1:]), values.dtype)
+            arrays[name].write(values)
+    for name, parts in figures.items():
+        writer.put(name, np.concatenate(parts))
 
 
 def _unit(images: Any) -> Any:

@@ -81,6 +81,8 @@ class Fakes:
     no_face: tuple[int, ...] = (3,)
     interpolated: tuple[int, ...] = (5,)
     fail_in: str = ""
+    last_render: int | None = None
+    """Rows rendered after which the job is interrupted."""
     error: BaseException = field(default_factory=KeyboardInterrupt)
     checkpoints: list[Path] = field(default_factory=list)
     crops: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -98,6 +100,8 @@ class FakeRenderer:
         self.fakes, self.inversion = fakes, inversion
 
     def render(self, rows: Any, cam2world: Any, intrinsics: Any, ws: Any = None, **how: Any) -> Any:
+        if self.fakes.calls["render"] == self.fakes.last_render:
+            raise KeyboardInterrupt
         self.fakes.calls["render"] += len(rows)
         codes = self.inversion.ws[rows] if ws is None else ws
         added = (codes - self.inversion.ws[rows]).mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
