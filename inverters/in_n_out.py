@@ -22,6 +22,7 @@ from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore
 from inverters.fitting import Run, TableStage, backward
 from inverters.latents import latent_space
+from inverters.memory import batch
 from inverters.ood import initial_field, ood_field
 from inverters.presets import JointPreset, Preset, code_steps, get_preset, split_steps, step_count
 from inverters.rendering.fused import RayResult, render_rays
@@ -30,8 +31,8 @@ from inverters.schedules import SCHEDULES
 from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels
 from inverters.w_space import fitted_codes, job_of
 
-PLANES_KEPT = 64
-"""Frames whose tri-planes are kept while the codes stand still (6 MB each for planes of 128)."""
+PLANES_KEPT = 2**31
+"""Bytes of tri-planes that are kept while the codes stand still: 6 MB a frame for planes of 128."""
 
 DepthPrior = Callable[[Tensor], Tensor]
 """Rows [n] -> relative depth [n,h,h] > 0 of the raw image, known up to scale and shift in disparity."""
@@ -101,7 +102,8 @@ class JointFit(TableStage):
             # Channels last, as the backbone makes them, so that putting frames together is plain copying.
             made = self.generator.planes(self.codes.values[row : row + 1])
             self._planes[row] = made.flatten(1, 2).permute(0, 2, 3, 1).contiguous()
-            if len(self._planes) > max(PLANES_KEPT, len(rows)):
+            room = batch(PLANES_KEPT) // self._planes[row].nbytes
+            if len(self._planes) > max(room, len(rows)):
                 self._planes.popitem(last=False)
         stacked = torch.cat([self._planes[row] for row in rows.tolist()])
         return stacked.permute(0, 3, 1, 2).unflatten(1, (3, -1))
