@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import number, prose, share, table
+from benchmarks.figures_editing import editing
+from benchmarks.figures_scaling import scaling
+from benchmarks.markdown import measured_on, number, prose, share, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- figures: python -m benchmarks.figures -->", "<!-- end of figures -->"
@@ -268,80 +270,6 @@ def performance(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def costs(found: dict[str, Any]) -> list[str]:
-    """What a job costs, by its stages and its length."""
-    minute, rows = 60 * 24, []
-    lines = found["line"] | {
-        "whole job": {key: sum(line[key] for line in found["line"].values()) for key in ("job", "frame")}
-    }
-    for name, line in lines.items():
-        seconds = line["job"] + minute * line["frame"]
-        rows.append(
-            [name, number(line["job"], 1, " s"), number(line["frame"], 3, " s"), number(seconds, 0, " s")]
-        )
-    lengths = ", ".join(str(frames) for frames in found["frames"])
-    return [
-        *prose(
-            f"Whole jobs on clips of {lengths} frames, preset `draft`, one edit and the occluder taken off "
-            "(`python -m benchmarks.scaling measure`); the last column follows from the two before it, for "
-            "24 frames a second:"
-        ),
-        "",
-        *table(["stage", "a job", "a frame", "a minute of video"], rows),
-    ]
-
-
-def overhead(found: dict[str, Any]) -> list[str]:
-    """What Prefect adds."""
-    seconds, queue = found["seconds"], found["queue"]
-    return prose(
-        "What Prefect adds (`python -m benchmarks.overhead`), measured with a job whose heavy stages are in "
-        f"the cache: the command takes {number(seconds['command'], 1)} s, the same as a run "
-        f"{number(seconds['run'], 1)} s from its pick-up to its end; {number(1000 * seconds['a_stage'], 0)} "
-        f"ms of it for each stage. With {queue['runs']:,} runs in the queue a worker's question for work "
-        f"takes {number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second "
-        "can be submitted (SQLite, one client)."
-    )
-
-
-def scenes(found: dict[str, Any]) -> list[str]:
-    """The simulation."""
-    rows = [
-        [
-            name,
-            number(one["hours"], 1, " h"),
-            share(one["busy_share"]),
-            str(round(one["deaths"])),
-            number(one["lost_a_death"], 1, " s"),
-            share(one["lost_share"]),
-            f"{round(one['done']):,}",
-            f"{round(one['refused']):,}",
-            str(round(one["given_up"])),
-            str(round(one["good_given_up"])),
-        ]
-        for name, one in found["scenes"].items()
-    ]
-    head = [
-        "what goes wrong",
-        "takes",
-        "workers busy",
-        "runs that died",
-        "work lost, each",
-        "work lost",
-        "done",
-    ]
-    head += ["refused", "given up", "of those, good ones"]
-    workers = found["machines"] * found["workers_a_machine"]
-    return [
-        *prose(
-            f"{found['clips']:,} clips on {workers} workers on {found['machines']} machines, simulated "
-            "(`python -m benchmarks.scaling simulate`; the middle of three):"
-        ),
-        "",
-        *table(head, rows),
-    ]
-
-
 def main() -> None:
     """Read, and rewrite the pages."""
     results = {
@@ -360,26 +288,8 @@ def main() -> None:
     ]
     write(ROOT / "README.md", readme)
     write(ROOT / "docs/performance.md", performance(results))
-    scaling = [
-        *measured_on(results, "stages", "overhead"),
-        "",
-        *costs(results["stages"]),
-        "",
-        *overhead(results["overhead"]),
-        "",
-        *scenes(results["scaling"]),
-    ]
-    write(ROOT / "docs/scaling.md", scaling)
-
-
-def measured_on(results: dict[str, Any], *names: str) -> list[str]:
-    """Hardware, versions and dates of these results."""
-    dates = sorted({results[name]["machine"]["date"] for name in names})
-    machine = results[names[0]]["machine"]
-    return prose(
-        f"Measured on {' and '.join(dates)} on {machine['cores']} cores of a virtual machine "
-        f"({machine['cpu']}), GPU: {machine['gpu']}; torch {machine['torch']}."
-    )
+    write(ROOT / "docs/scaling.md", scaling(results))
+    write(ROOT / "docs/editing.md", editing(results))
 
 
 def write(path: Path, lines: list[str]) -> None:

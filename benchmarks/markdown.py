@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 
 def number(value: float | None, digits: int = 1, unit: str = "") -> str:
@@ -23,3 +24,13 @@ def prose(text: str) -> list[str]:
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """Markdown."""
     return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+
+
+def measured_on(results: dict[str, Any], *names: str) -> list[str]:
+    """Hardware, versions and dates of these results."""
+    dates = sorted({results[name]["machine"]["date"] for name in names})
+    machine = results[names[0]]["machine"]
+    return prose(
+        f"Measured on {' and '.join(dates)} on {machine['cores']} cores of a virtual machine "
+        f"({machine['cpu']}), GPU: {machine['gpu']}; torch {machine['torch']}."
+    )

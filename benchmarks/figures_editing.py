@@ -1,0 +1,36 @@
+"""What docs/editing.md shows of results/directions.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.markdown import measured_on, number, prose, table
+
+METHODS = {
+    "own": "the card's own",
+    "interfacegan, conditional on all others": "InterfaceGAN on true parameters, conditional on all others",
+    "interfacegan": "InterfaceGAN on true parameters",
+    "interfacegan, labelled by the judge": "InterfaceGAN on what the judge sees of {judged} faces",
+    "the parameter itself": "the parameter itself raised in z, nothing else",
+}
+
+
+def editing(results: dict[str, Any]) -> list[str]:
+    """The whole section."""
+    found = results["directions"]
+    text = (
+        f"{len(found['directions'])} parameters of the bundled generator on {found['heads']} held-out heads, "
+        "each direction scaled until the judge sees its parameter rise as far (`python -m "
+        "benchmarks.directions`). The movement of all other parameters in the judge's eyes, divided by that of "
+        "its own, mean over them:"
+    )
+    rows = [
+        [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
+    ]
+    return [
+        *measured_on(results, "directions"),
+        "",
+        *prose(text),
+        "",
+        *table(["direction", "others / own"], rows),
+    ]
