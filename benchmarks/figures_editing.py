@@ -21,8 +21,8 @@ def editing(results: dict[str, Any]) -> list[str]:
     text = (
         f"{len(found['directions'])} parameters of the bundled generator on {found['heads']} held-out heads, "
         "each direction scaled until the judge sees its parameter rise as far (`python -m "
-        "benchmarks.directions`). The movement of all other parameters in the judge's eyes, divided by that of "
-        "its own, mean over them:"
+        "benchmarks.directions`). The movement of all other parameters in the judge's eyes, divided by that "
+        "of its own, mean over them:"
     )
     rows = [
         [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
