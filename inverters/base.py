@@ -107,6 +107,7 @@ def register(name: str) -> Callable[[Inverter], Inverter]:
 
 def get_inverter(name: str) -> Inverter:
     """The inverter called `name`; raises UnknownNameError, which lists those that exist."""
+    import inverters.hfgi3d
     import inverters.in_n_out
     import inverters.pose_opt
     import inverters.pti

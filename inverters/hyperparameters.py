@@ -7,6 +7,7 @@ from typing import Literal
 
 from inverters.ood import OODInit
 from inverters.pivotal import PivotalPreset
+from inverters.pseudo_views import PseudoViewPreset
 from inverters.rendering.marching import Transmittance
 
 
@@ -156,6 +157,19 @@ class PivotPreset:
 
 
 @dataclass(frozen=True)
+class MultiViewPreset:
+    """Codes, weights about them, pseudo views by these weights, and weights that fit those as well."""
+
+    codes: CodePreset
+    tuning: PivotalPreset
+    views: PseudoViewPreset
+    joint: PivotalPreset
+    """The tuning to frames and views."""
+    restart: bool = False
+    """It begins with the generator's own weights again, not with those of the first tuning."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """Stages of all methods."""
 
@@ -168,6 +182,7 @@ class Preset:
     """Super-resolution, after any method."""
     pti: PivotPreset
     pose_opt: PivotPreset
+    hfgi3d: MultiViewPreset
     project: CodePreset | None = None
     """`w` and `w+`; None takes `codes`, by plain squared error and with cameras at rest."""
     render: tuple[int | None, int | None] = (None, None)

@@ -145,7 +145,7 @@ class GeneratorFit(TableStage):
             turned = pose[part] if pose is not None and p.pose_frames else pose
             return self._terms(rows[part], ws[part], turned)
 
-        found = backward(len(rows), self.targets.device, losses_of)
+        found = backward(len(rows), self.targets.device, losses_of) | self.beside()
         factor = SCHEDULES[p.schedule](i, self.steps)
         for name, parameter in self.parameters.items():
             self.weights[name].update(parameter, p.rate * factor)
@@ -156,23 +156,25 @@ class GeneratorFit(TableStage):
             self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
         return found
 
+    def beside(self) -> dict[str, Tensor]:
+        """Gradients of the weights from anything but the frames, once a step; returns the losses."""
+        return {}
+
+    def compared(self, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared error and perceptual distance of pictures [n,3,H,W], each a mean over them."""
+        return (image - wanted).square().mean(), self.perceptual(image, wanted)
+
     def _terms(self, rows: Tensor, ws: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
         """Losses of some frames; each is a mean over them."""
         p, targets = self.preset, self.targets
         raw, image, depth = self._pictures(self.generator, rows, ws, pose)
         mask = targets.keep_image(rows, image.shape[-1])
-        wanted = targets.image(rows, image.shape[-1]) * mask
-        distance = self.perceptual(image * mask, wanted)
+        error, distance = self.compared(image * mask, targets.image(rows, image.shape[-1]) * mask)
         self.distances[rows] = distance.detach().cpu()
-        terms = {
-            "image": p.lambda_image * (image * mask - wanted).square().mean(),
-            "perceptual": p.lambda_perceptual * distance,
-        }
+        terms = {"image": p.lambda_image * error, "perceptual": p.lambda_perceptual * distance}
         if p.lambda_raw:
             mask = targets.keep(rows)[:, None]
-            small = targets.raw(rows) * mask
-            error = (raw * mask - small).square().mean()
-            distance = self.perceptual(raw * mask, small)
+            error, distance = self.compared(raw * mask, targets.raw(rows) * mask)
             terms["raw"] = p.lambda_raw * (p.lambda_image * error + p.lambda_perceptual * distance)
         if p.lambda_depth:
             corner = depth[:, :-1, :-1]

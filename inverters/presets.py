@@ -12,9 +12,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inverters.errors import UnknownNameError
-from inverters.hyperparameters import CodePreset, JointPreset, PivotPreset, Preset, TunePreset
+from inverters.hyperparameters import (
+    CodePreset,
+    JointPreset,
+    MultiViewPreset,
+    PivotPreset,
+    Preset,
+    TunePreset,
+)
 from inverters.ood import OODInit
 from inverters.pivotal import Locality, PivotalPreset
+from inverters.pseudo_views import PseudoViewPreset
 
 # oneThousand1000/EG3D-projector, eg3d/projector/w_projector.py and w_plus_projector.py. Its noise maps are
 # optimised beside the code and then thrown away; here they stay as they are.
@@ -67,6 +75,26 @@ _POSE_OPT = PivotPreset(
     ),
 )
 
+# jiaxinxie97/HFGI3D, inversion/configs/hyperparameters.py, inversion/training/coaches and
+# multi_views/generate_multi_views.py. Losses and rate are PTI's.
+_HFGI3D = MultiViewPreset(
+    codes=replace(_PROJECTOR, space="w+"),  # w_plus_projector, first_inv_steps = 500
+    tuning=replace(_PTI.tuning, epochs=500),  # max_pti_steps = 500
+    views=PseudoViewPreset(
+        frames=4,  # ours: it knows one image
+        poses=30,  # num_keyframes = 30
+        yaw=0.35,  # yaw_range = 0.35
+        pitch=0.25,  # pitch_range = 0.25
+        centre=-0.05,  # 3.14/2 - 0.05 + pitch_range * cos(...)
+        tolerance=0.01,  # ours: there 1/512 between points of one depth map; here two maps are compared
+        erosion=3,  # np.ones((3,3))
+        border=51,  # np.ones((51,51))
+        feather=21,  # GaussianBlur(mask, (21,21), 0)
+    ),
+    joint=replace(_PTI.tuning, epochs=1000, stop=0.0),  # max_pti_steps_multiviews = 1000, without threshold
+    restart=True,  # restart_training() reads the generator from its file again
+)
+
 _PAPER = Preset(
     name="paper",
     codes=CodePreset(
@@ -96,6 +124,7 @@ _PAPER = Preset(
     project=_PROJECTOR,
     pti=_PTI,
     pose_opt=_POSE_OPT,
+    hfgi3d=_HFGI3D,
 )
 
 _LOCAL = replace(
@@ -158,6 +187,7 @@ _MASKED = Preset(
     tune=TunePreset(epochs=100, rate=1e-3),
     pti=_BASELINE_PTI,
     pose_opt=_POSE_OPT,
+    hfgi3d=_HFGI3D,
 )
 
 _MASKFREE = Preset(
@@ -174,6 +204,7 @@ _MASKFREE = Preset(
     tune=TunePreset(epochs=400, rate=1e-3),  # 400 epochs in the mask-free script
     pti=_BASELINE_PTI,
     pose_opt=_POSE_OPT,
+    hfgi3d=_HFGI3D,
 )
 
 _DRAFT_CODES = CodePreset(
@@ -196,6 +227,10 @@ _DRAFT_CODES = CodePreset(
     smoothness=4e-4,
     pose_rate=0.3,
     pose_prior=1e-4,
+)
+
+_DRAFT_TUNING = PivotalPreset(
+    steps=100, growth=0.5, coarse=24, fine=24, rate=2e-3, schedule="warmup_cosine", stop=0.06
 )
 
 _DRAFT = Preset(
@@ -228,9 +263,7 @@ _DRAFT = Preset(
     ),
     pti=PivotPreset(
         codes=replace(_DRAFT_CODES, robust=None, pose_rate=0.0),
-        tuning=PivotalPreset(
-            steps=100, growth=0.5, coarse=24, fine=24, rate=2e-3, schedule="warmup_cosine", stop=0.06
-        ),
+        tuning=_DRAFT_TUNING,
     ),
     pose_opt=PivotPreset(
         codes=_DRAFT_CODES,
@@ -245,6 +278,12 @@ _DRAFT = Preset(
             schedule="warmup_cosine",
             stop=0.06,
         ),
+    ),
+    hfgi3d=MultiViewPreset(
+        codes=replace(_DRAFT_CODES, robust=None, pose_rate=0.0),
+        tuning=replace(_DRAFT_TUNING, steps=60),
+        views=replace(_HFGI3D.views, frames=3, poses=10),
+        joint=replace(_DRAFT_TUNING, steps=60, stop=0.0),
     ),
     render=(24, 24),
 )
@@ -269,6 +308,12 @@ _FAST = replace(
     ),
     pose_opt=PivotPreset(
         codes=_FAST_CODES, tuning=replace(_DRAFT.pose_opt.tuning, steps=300, coarse=None, fine=None)
+    ),
+    hfgi3d=MultiViewPreset(
+        codes=replace(_FAST_CODES, robust=None, pose_rate=0.0),
+        tuning=replace(_DRAFT_TUNING, steps=200, coarse=None, fine=None),
+        views=_HFGI3D.views,
+        joint=replace(_DRAFT_TUNING, steps=200, coarse=None, fine=None, stop=0.0),
     ),
     render=(None, None),
 )

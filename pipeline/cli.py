@@ -66,7 +66,12 @@ def process_arguments() -> argparse.ArgumentParser:
     add("--generator", default="bundled", metavar="bundled|PATH", help="an EG3D .pkl, or a .safetensors")
     add("--device", default="auto", help="auto, cpu or cuda (auto)")
     add("--renderer", default="auto", help="auto, cuda, cpu or reference: compiled, or plain torch (auto)")
-    add("--inverter", default="in-n-out", metavar="NAME", help="in-n-out, w, w+, pti or pose-opt (in-n-out)")
+    add(
+        "--inverter",
+        default="in-n-out",
+        metavar="NAME",
+        help="in-n-out, w, w+, pti, pose-opt or hfgi3d (in-n-out)",
+    )
     add("--preset", metavar="NAME", help="the method's numbers: draft on CPU, fast on CUDA, paper, ...")
     add("--steps", type=int, metavar="N", help="steps of the inversion, instead of the preset's")
     add("--finetune-steps", type=int, metavar="N", help="steps of the last fine-tuning; 0 leaves it out")

@@ -58,6 +58,12 @@ PRESETS["tiny"] = dataclasses.replace(
         codes=dataclasses.replace(_DRAFT.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
         tuning=dataclasses.replace(_DRAFT.pose_opt.tuning, coarse=8, fine=8),
     ),
+    hfgi3d=dataclasses.replace(
+        _DRAFT.hfgi3d,
+        codes=dataclasses.replace(_DRAFT.hfgi3d.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
+        tuning=dataclasses.replace(_DRAFT.hfgi3d.tuning, coarse=8, fine=8),
+        joint=dataclasses.replace(_DRAFT.hfgi3d.joint, coarse=8, fine=8),
+    ),
     render=(8, 8),
 )
 """`draft` at a tenth of its cost, known wherever this module is imported."""
