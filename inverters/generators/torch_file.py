@@ -21,16 +21,13 @@ import numpy.typing as npt
 from inverters.errors import CheckpointError
 from inverters.generators.unpickle import (
     DAMAGE,
+    NUMBERS,
     STORAGES,
     TORCH_MAGIC,
     TORCH_PROTOCOL,
-    DtypeRecord,
     Function,
     PlainDict,
     StorageName,
-    rebuild_parameter,
-    rebuild_scalar,
-    rebuild_tensor,
 )
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -61,15 +58,10 @@ def _encoded(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
-_TABLE: dict[tuple[str, str], Any] = {
+_TABLE: dict[tuple[str, str], Any] = NUMBERS | {
     ("collections", "OrderedDict"): _StateDict,
     ("argparse", "Namespace"): _Options,
     ("_codecs", "encode"): Function(_encoded),
-    ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
-    ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
-    ("numpy", "dtype"): Function(lambda code, *_: DtypeRecord(code)),
-    ("numpy.core.multiarray", "scalar"): Function(rebuild_scalar),
-    ("numpy._core.multiarray", "scalar"): Function(rebuild_scalar),
 }
 
 

@@ -216,16 +216,20 @@ def _storage(stream: object) -> npt.NDArray[Any]:
     return np.frombuffer(data, dtype).copy()
 
 
-_TABLE: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): PlainDict,
-    ("dnnlib.util", "EasyDict"): PlainDict,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(_persistent_object),
+NUMBERS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): Function(rebuild_parameter),
     ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_tensor),
-    ("torch.storage", "_load_from_bytes"): Function(_storage),
     ("numpy", "dtype"): Function(lambda code, *_: DtypeRecord(code)),
     ("numpy.core.multiarray", "scalar"): Function(rebuild_scalar),
     ("numpy._core.multiarray", "scalar"): Function(rebuild_scalar),
+}
+"""The names that tensors and numpy's scalars refer to, by module and name, and what stands in for them."""
+
+_TABLE: dict[tuple[str, str], Any] = NUMBERS | {
+    ("collections", "OrderedDict"): PlainDict,
+    ("dnnlib.util", "EasyDict"): PlainDict,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(_persistent_object),
+    ("torch.storage", "_load_from_bytes"): Function(_storage),
 }
 
 

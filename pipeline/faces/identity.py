@@ -7,7 +7,6 @@ the shapes of the weights in the file.
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from inverters.errors import CheckpointError
+from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.faces.mobilefacenet import MobileFaceNet
@@ -140,8 +141,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             raise UserError(
                 f"{path}: is TorchScript, a program, and is not run; give its state dict or its ONNX export"
             )
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        data = read_torch_file(path)
+    except (CheckpointError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{path}: is damaged, or holds more than a state dict ({reason}); known are {KNOWN}"

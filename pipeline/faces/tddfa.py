@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from inverters.errors import CheckpointError
+from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
@@ -91,7 +93,14 @@ class TddfaLandmarks:
             self._network = _load_network(files["network"])
             self._mean, self._std = _load_scaling(files["scaling"])
             arrays = [np.load(files[k], allow_pickle=False) for k in ("mean", "shape", "expression")]
-        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        except (
+            CheckpointError,
+            pickle.UnpicklingError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            EOFError,
+        ) as error:
             raise UserError(f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {error}") from error
         self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
         if self._base.size != 3 * IBUG_POINTS:
@@ -143,7 +152,9 @@ def _region(points: Floats) -> tuple[F64, float]:
 
 
 def _load_network(path: Path) -> MobileNetHalf:
-    data = torch.load(path, map_location="cpu", weights_only=True)
+    data = read_torch_file(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path.name} holds no state dict")
     state = data.get("state_dict", data)
     state = {k.removeprefix("module."): v for k, v in state.items() if "fc_lm" not in k}
     network = MobileNetHalf()

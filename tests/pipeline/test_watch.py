@@ -10,90 +10,22 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.watch import watcher as watcher_module
 from pipeline.watch.folder import WatchedFolder, open_for_writing
-from pipeline.watch.ledger import DONE, FAILED, LOST, SUBMITTED, Ledger
+from pipeline.watch.ledger import DONE, Ledger
 from pipeline.watch.watcher import Watcher
-from tests.pipeline.fakes import write_clip
+from tests.pipeline.studio import Studio
 
 ROOT = Path(__file__).parents[2]
-WORKER = """
-import hashlib, json, os, sys, time
-from pathlib import Path
-words = sys.argv[sys.argv.index("process") + 1:]
-clip, out = Path(words[0]), Path(words[words.index("--out") + 1])
-data = clip.read_bytes()
-log = Path(os.environ["WORKED"])
-with log.open("a") as file:
-    file.write(json.dumps([str(clip), words]) + "\\n")
-time.sleep(float(os.environ.get("TAKES", "0")))
-if "--seed=13" in words:
-    print("invid: the seed is unlucky; choose another", file=sys.stderr)
-    sys.exit(2)
-if "--seed=9" in words:
-    os.kill(os.getpid(), 9)
-out.mkdir(parents=True, exist_ok=True)
-content = hashlib.sha256(data).hexdigest()
-(out / "manifest.json").write_text(json.dumps({"input": {"content_hash": content}}))
-"""
-
-
-class Studio:
-    """A folder, its results, a stand-in for the command that only notes what it was asked to do."""
-
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.out, self.log = tmp_path / "in", tmp_path / "out", tmp_path / "worked"
-        self.root.mkdir()
-        self.clip = write_clip(tmp_path / "clip.mp4")
-        self.said: list[str] = []
-        worker = tmp_path / "worker.py"
-        worker.write_text(WORKER)
-        monkeypatch.setenv("WORKED", str(self.log))
-        monkeypatch.setattr(watcher_module, "COMMAND", [sys.executable, str(worker)])
-
-    def put(self, name: str, tail: bytes = b"") -> Path:
-        """A clip whose content differs by `tail`, which readers ignore; its times lie in the past."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.clip.read_bytes() + (b"" if not tail else self.box(tail)))
-        os.utime(path, (time.time() - 100, time.time() - 100))
-        return path
-
-    @staticmethod
-    def box(tail: bytes) -> bytes:
-        return (8 + len(tail)).to_bytes(4, "big") + b"free" + tail
-
-    def watcher(self, options: Sequence[str] = (), quiet: float = 0.3, **how: object) -> Watcher:
-        return Watcher(self.root, self.out, options, quiet, say=self.said.append, **how)  # type: ignore[arg-type]
-
-    def once(self, options: Sequence[str] = (), quiet: float = 0.3) -> None:
-        self.watcher(options, quiet).run_once()
-
-    @property
-    def worked(self) -> list[str]:
-        """Names of the clips that were worked on, in order."""
-        import json
-
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [os.path.relpath(json.loads(line)[0], self.root) for line in lines]
-
-
-def wait_until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.05)
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    yield Studio(tmp_path, monkeypatch)
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    return Studio(tmp_path, monkeypatch)
 
 
 def test_each_content_once_whatever_its_name_and_however_often_it_is_started(studio: Studio) -> None:
@@ -372,93 +304,3 @@ def test_a_watcher_killed_in_the_middle_loses_nothing_and_its_job_is_not_started
     lock.release()
     watcher.run_once()
     assert [r.state for r in Ledger(studio.out).all()] == [DONE]
-
-
-class Others:
-    """A deployment that only notes what it is handed."""
-
-    def __init__(self) -> None:
-        self.handed: dict[str, tuple[Path, Path, list[str]]] = {}
-        self.ended: dict[str, tuple[str, str]] = {}
-        self.down = False
-
-    def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
-        if self.down:
-            raise UserError("nobody answers")
-        self.handed.setdefault(key, (clip, out, list(options)))
-        return f"run of {key}"
-
-    def outcomes(self, runs: Sequence[str]) -> dict[str, tuple[str, str]]:
-        if self.down:
-            raise UserError("nobody answers")
-        return {run: self.ended[run] for run in runs if run in self.ended}
-
-
-def states(studio: Studio) -> list[str]:
-    return [record.state for record in Ledger(studio.out).all()]
-
-
-def test_what_is_submitted_is_submitted_once(studio: Studio) -> None:
-    others = Others()
-    studio.put("a.mp4")
-    for _ in range(2):
-        studio.watcher(["--preset=fast"], deployment=others).run_once()
-    ((clip, out, options),) = others.handed.values()
-    assert clip.is_file() and out == (studio.out / "a").resolve() and options == ["--preset=fast"]
-    assert states(studio) == [SUBMITTED] and not studio.worked
-
-
-def test_what_becomes_of_a_submitted_clip_is_noted(studio: Studio) -> None:
-    others = Others()
-    studio.put("a.mp4")
-    studio.put("b.mp4", b"b")
-    studio.watcher(deployment=others).run_once()
-    first, second = (f"run of {key}" for key in others.handed)
-    others.ended = {first: (DONE, ""), second: (FAILED, "the seed is unlucky")}
-    studio.watcher(deployment=others).run_once()
-    assert sorted(states(studio)) == [DONE, FAILED]
-    (note,) = (studio.out / "failed").iterdir()
-    assert "the seed is unlucky" in note.read_text()
-    studio.watcher(deployment=others).run_once()
-    assert len(others.handed) == 2
-    note.unlink()
-    studio.watcher(deployment=others).run_once()
-    assert len(others.handed) == 3, "asked again, it is another run"
-    others.ended[f"run of {list(others.handed)[-1]}"] = (DONE, "")
-    studio.watcher(deployment=others).run_once()
-    assert states(studio) == [DONE, DONE]
-
-
-def test_a_server_that_has_forgotten_is_told_again(studio: Studio) -> None:
-    others = Others()
-    studio.put("a.mp4")
-    studio.watcher(deployment=others).run_once()
-    (key,) = others.handed
-    others.handed.clear()
-    others.ended = {f"run of {key}": (LOST, "")}
-    studio.watcher(deployment=others).run_once()
-    assert list(others.handed) == [key] and states(studio) == [SUBMITTED]
-
-
-def test_a_server_that_is_down_costs_nothing_but_time(studio: Studio) -> None:
-    others = Others()
-    others.down = True
-    studio.put("a.mp4")
-    with pytest.raises(UserError, match=r"a\.mp4 could not be submitted: nobody answers"):
-        studio.watcher(deployment=others).run_once()
-    watcher = studio.watcher(deployment=others)
-    thread = threading.Thread(target=watcher.run, args=(0.1,))
-    thread.start()
-    try:
-        wait_until(
-            lambda: studio.said.count("a.mp4: could not be submitted, and will be: nobody answers") == 2
-        )
-        others.down = False
-        wait_until(lambda: len(others.handed) == 1)
-        others.down = True  # asking after it fails too
-        time.sleep(0.5)
-        others.down, others.ended = False, {f"run of {key}": (DONE, "") for key in others.handed}
-        wait_until(lambda: states(studio) == [DONE])
-    finally:
-        watcher.stop()
-        thread.join()
