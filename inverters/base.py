@@ -75,6 +75,31 @@ class InversionProblem:
         """The same problem with an inversion's `cameras`; itself for {}."""
         return replace(self, **{name: tensor.to(self.cam2world) for name, tensor in cameras.items()})
 
+    def of_rows(self, rows: np.ndarray) -> InversionProblem:
+        """The problem of these rows [n] alone, in their order."""
+        masks = self.occluder_masks
+        return InversionProblem(
+            crops=_Rows(self.crops, rows),
+            frames=self.frames[rows],
+            cam2world=self.cam2world[rows],
+            intrinsics=self.intrinsics[rows],
+            occluder_masks=None if masks is None else _Rows(masks, rows),
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a source, in a new order."""
+
+    source: CropSource
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.source[self.rows[rows]]
+
 
 class Inverter(Protocol):
     """One inversion method. Stopped anywhere, it continues bit for bit from `checkpoint_dir`."""

@@ -81,6 +81,15 @@ class Targets:
         u, v = (seen * self.resolution).long().clamp(0, self.resolution - 1).unbind(-1)
         return v * self.resolution + u
 
+    def near(self, rows: Tensor, points: Tensor, reach: float, size: int) -> Tensor:
+        """Which pixels lie within `reach` image widths of where the problem's cameras see world points [L,3]:
+        [n,1,size,size], 0 or 1, as exact as the raw image.
+        """
+        seen = project(points.to(self.device), self.cam2world[rows], self.intrinsics[rows])
+        apart = torch.stack([torch.cdist(self._centres, own).amin(1) for own in seen])
+        small = (apart < reach).float().reshape(len(rows), 1, self.resolution, self.resolution)
+        return F.interpolate(small, size=(size, size))
+
     def _masks(self, masks: CropSource, rows: Tensor, size: int) -> Tensor:
         found = _read(masks, rows).float()
         return resized(found.reshape(len(rows), 1, *found.shape[1:3]), size).clamp(0, 255)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inverters.pose import NUMBERS, refine_cameras
-from inverters.rendering.cameras import default_intrinsics, look_at
+from inverters.rendering.cameras import angles, default_intrinsics, look_at
 from inverters.rendering.rays import make_rays
 
 PIVOT = torch.tensor([0.0, 0.0, 0.2])
@@ -67,3 +69,17 @@ def test_each_frame_takes_its_own_pose() -> None:
         alone = refine_cameras(cameras[[k]], intrinsics[[k]], poses[k], PIVOT)
         for together, one in zip(both, alone, strict=True):
             torch.testing.assert_close(together[[k]], one)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-0.6, 0.6), st.floats(-0.3, 0.3), st.floats(-2, 2), st.floats(-2, 2))
+def test_two_numbers_turn_the_camera_without_roll(at: float, above: float, turn: float, rise: float) -> None:
+    cameras, intrinsics = look_at([at], [above]), default_intrinsics(1)
+    turned, same = refine_cameras(cameras, intrinsics, torch.tensor([turn, rise]), PIVOT)
+    assert torch.equal(same, intrinsics)
+    torch.testing.assert_close(turned[0, 1, 0], torch.tensor(0.0), atol=1e-5, rtol=0)
+    seen = cameras.clone(), turned.clone()
+    for camera in seen:
+        camera[:, :3, 3] -= PIVOT
+    (yaw, pitch), after = (angles(camera) for camera in seen)
+    torch.testing.assert_close(after, (yaw + 0.05 * turn, pitch + 0.05 * rise), atol=1e-4, rtol=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.rendering.rays import make_rays
+from inverters.rendering.rays import make_rays, project
 from inverters.targets import Targets, at_pixels, frames_of_step, random_pixels, resized
 from tests.inverters.tiny import own_clip, tiny_generator
 
@@ -106,3 +108,18 @@ def test_sources_are_read_by_row_not_whole() -> None:
     targets.raw(torch.tensor([7, 900]))
     targets.raw(torch.tensor([7]))
     assert source.asked == [7, 900]
+
+
+def test_pixels_near_points_are_those_within_reach() -> None:
+    problem = own_clip(tiny_generator(), 2)
+    targets = Targets(problem, 16, torch.device("cpu"))
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.1, -0.05, 0.1]])
+    rows = torch.tensor([1, 0])
+    mask = targets.near(rows, points, 0.1, 32)
+    assert mask.shape == (2, 1, 32, 32)
+    for k, row in enumerate(rows.tolist()):
+        seen = project(points, problem.cam2world[[row]], problem.intrinsics[[row]])[0]
+        for i, j in itertools.product(range(16), range(16)):
+            centre = torch.tensor([(j + 0.5) / 16, (i + 0.5) / 16])
+            within = bool(((seen - centre).norm(dim=1) < 0.1).any())
+            assert mask[k, 0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].eq(float(within)).all()
