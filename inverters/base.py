@@ -136,6 +136,7 @@ def get_inverter(name: str) -> Inverter:
     import inverters.in_n_out
     import inverters.pose_opt
     import inverters.pti
+    import inverters.vive3d
     import inverters.w
     import inverters.w_space  # noqa: F401
 

@@ -64,7 +64,19 @@ class CodePreset:
     """Compare nothing but LPIPS of the final image, at most this wide, as the projectors do; 0: colours as
     well.
     """
+    lambda_absolute: float = 0.0
+    """Weight of the colours' mean absolute error, in place of the squared one; 0 keeps the squared one."""
     lambda_perceptual: float = 0.0
+    net: str = "vgg"
+    """LPIPS's network."""
+    lambda_face: float = 0.0
+    """Weight of colours and LPIPS of the final image about brows, eyes, nose and mouth, where whole frames
+    are seen and the generator's card has landmarks.
+    """
+    residual_std: float = 0.0
+    """Deviation of the residuals at first."""
+    lambda_residual: tuple[float, float] | None = None
+    """Weights of the residuals' norm from which and to which it falls, by 1 % a step after the hundredth."""
     lambda_delta: float = 0.0
     lambda_w: float = 0.0
     squared: bool = True
@@ -82,6 +94,8 @@ class CodePreset:
     """So many steps move the cameras alone, as many the codes, and so on; 0: cameras join the codes when
     frames may differ.
     """
+    pose_level: bool = False
+    """Cameras are corrected in yaw and pitch alone."""
     pose_prior: float = 0.0
     """Weight of the squared correction, in its own units."""
     smoothness: float = 0.0
@@ -167,6 +181,34 @@ class MultiViewPreset:
     """The tuning to frames and views."""
     restart: bool = False
     """It begins with the generator's own weights again, not with those of the first tuning."""
+class SequencePreset:
+    """Codes of one frame after the other, each from those of the frame before."""
+
+    first: int
+    """Steps of the first frame."""
+    later: int
+    """Steps of each later frame."""
+    codes: CodePreset
+    """Rays, rates and weights; its steps and its frames a step are not read."""
+    lambda_offset: float = 0.0
+    """Weight of the norm of a frame's distance from the person's code."""
+    lambda_previous: float = 0.0
+    """Weight of the norm of its distance from the frame before."""
+    stop: float = 0.0
+    """A frame is done when its losses sum to no more than this; 0, or another loss in LPIPS's place, does all
+    steps.
+    """
+
+
+@dataclass(frozen=True)
+class PersonPreset:
+    """A person's code and generator from a few frames, then all frames in turn."""
+
+    frames: int
+    """How many frames the person is learnt from."""
+    codes: CodePreset
+    tuning: PivotalPreset
+    sequence: SequencePreset
 
 
 @dataclass(frozen=True)
@@ -183,6 +225,7 @@ class Preset:
     pti: PivotPreset
     pose_opt: PivotPreset
     hfgi3d: MultiViewPreset
+    vive3d: PersonPreset
     project: CodePreset | None = None
     """`w` and `w+`; None takes `codes`, by plain squared error and with cameras at rest."""
     render: tuple[int | None, int | None] = (None, None)

@@ -13,7 +13,7 @@ from torch import Tensor
 from inverters import losses
 from inverters.base import seeded
 from inverters.fitting import TableStage, backward
-from inverters.generators.tuned import trainable_copy
+from inverters.generators.tuned import PARTS, trainable_copy
 from inverters.latents import latent_space
 from inverters.pose import NUMBERS
 from inverters.rendering.fused import render_rays
@@ -59,6 +59,10 @@ class PivotalPreset:
     schedule: str = "constant"
     net: str = "alex"
     """LPIPS's network."""
+    parts: tuple[str, ...] = PARTS
+    """What of the generator is tuned, by how the names of parameters begin."""
+    lambda_absolute: float = 0.0
+    """Weight of the raw picture's mean absolute error."""
     lambda_image: float = 1.0
     lambda_perceptual: float = 1.0
     lambda_raw: float = 0.0
@@ -93,7 +97,7 @@ class GeneratorFit(TableStage):
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed + 3)
         self.sampling = generator.sampling(preset.coarse, preset.fine)
-        self.generator, self.parameters = trainable_copy(generator)
+        self.generator, self.parameters = trainable_copy(generator, preset.parts)
         # Adam works on the copy's own memory.
         self.weights = {name: DenseAdam(tensor) for name, tensor in self.parameters.items()}
         self.codes = RowAdam(ws.clone())
@@ -176,6 +180,9 @@ class GeneratorFit(TableStage):
             mask = targets.keep(rows)[:, None]
             error, distance = self.compared(raw * mask, targets.raw(rows) * mask)
             terms["raw"] = p.lambda_raw * (p.lambda_image * error + p.lambda_perceptual * distance)
+        if p.lambda_absolute:
+            mask = targets.keep(rows)[:, None]
+            terms["absolute"] = p.lambda_absolute * ((raw - targets.raw(rows)) * mask).abs().mean()
         if p.lambda_depth:
             corner = depth[:, :-1, :-1]
             steps = (depth[:, :-1, 1:] - corner).square() + (depth[:, 1:, :-1] - corner).square()

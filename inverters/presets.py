@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from inverters import person_presets
 from inverters.errors import UnknownNameError
 from inverters.hyperparameters import (
     CodePreset,
@@ -125,6 +126,7 @@ _PAPER = Preset(
     pti=_PTI,
     pose_opt=_POSE_OPT,
     hfgi3d=_HFGI3D,
+    vive3d=person_presets.PAPER,
 )
 
 _LOCAL = replace(
@@ -188,6 +190,7 @@ _MASKED = Preset(
     pti=_BASELINE_PTI,
     pose_opt=_POSE_OPT,
     hfgi3d=_HFGI3D,
+    vive3d=person_presets.PAPER,
 )
 
 _MASKFREE = Preset(
@@ -205,6 +208,7 @@ _MASKFREE = Preset(
     pti=_BASELINE_PTI,
     pose_opt=_POSE_OPT,
     hfgi3d=_HFGI3D,
+    vive3d=person_presets.PAPER,
 )
 
 _DRAFT_CODES = CodePreset(
@@ -285,6 +289,7 @@ _DRAFT = Preset(
         views=replace(_HFGI3D.views, frames=3, poses=10),
         joint=replace(_DRAFT_TUNING, steps=60, stop=0.0),
     ),
+    vive3d=person_presets.short(_DRAFT_CODES, tuning=100, first=40, later=8),
     render=(24, 24),
 )
 
@@ -315,6 +320,7 @@ _FAST = replace(
         views=_HFGI3D.views,
         joint=replace(_DRAFT_TUNING, steps=200, coarse=None, fine=None, stop=0.0),
     ),
+    vive3d=person_presets.short(_FAST_CODES, tuning=300, first=60, later=16),
     render=(None, None),
 )
 

@@ -16,7 +16,7 @@ from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
 from inverters.checkpointing import CheckpointStore
 from inverters.fitting import Run, TableStage, backward
 from inverters.latents import LatentSpace, latent_space
-from inverters.pose import NUMBERS
+from inverters.pose import LEVEL_NUMBERS, NUMBERS
 from inverters.presets import CodePreset, code_steps, get_preset
 from inverters.rendering.fused import render_rays
 from inverters.row_adam import DenseAdam, RowAdam
@@ -29,6 +29,10 @@ FRAMES_FROM = 0.2
 """Share of a run after which frames may differ from each other."""
 EXPRESSION = [*range(17, 27), *range(36, 68)]
 """Brows, eyes and mouth in the 68-point layout."""
+FACE = [*range(17, 68)]
+"""Brows, nose, eyes and mouth."""
+FACE_REACH = 0.045
+"""Image widths about these landmarks that count as the face (VIVE3D widens eyes by 24 of 512 pixels)."""
 
 
 class CodeFit(TableStage):
@@ -47,7 +51,7 @@ class CodeFit(TableStage):
         self.rng = seeded(seed)
         self.sampling = generator.sampling(preset.coarse, preset.fine)
         self.space = latent_space(generator)
-        self.perceptual, self.perceptual_name = _perceptual(preset.lambda_perceptual, targets.device)
+        self.perceptual, self.perceptual_name = _perceptual(preset, targets.device)
         config, count, device = generator.config, len(targets), targets.device
         shared = self._beginning()
         self.shared = DenseAdam(shared, betas=(0.9, 0.99))
@@ -57,12 +61,15 @@ class CodeFit(TableStage):
         if not preset.coordinates and not preset.candidates:
             offset += self.space.w_avg - self.space.to_w(shared[None])  # the projectors begin at the mean w
         self.offset = DenseAdam(offset)
-        rows = 0 if preset.coordinates else count
-        self.residual = RowAdam(torch.zeros(rows, *layers, device=device))
+        residual = torch.zeros(0 if preset.coordinates else count, *layers)
+        if preset.residual_std:
+            residual += preset.residual_std * torch.randn(residual.shape, generator=self.rng)
+        self.residual = RowAdam(residual.to(device))
         landmarks = generator.card.landmarks3d.get("68")
         self.expression = None if landmarks is None else torch.as_tensor(landmarks)[EXPRESSION].float()
-        poses = count if preset.pose_frames else 1
-        self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=device), betas=(0.9, 0.99))
+        self.face = None if landmarks is None else torch.as_tensor(landmarks)[FACE].float()
+        poses = count if preset.pose_frames else 1, LEVEL_NUMBERS if preset.pose_level else NUMBERS
+        self.pose = RowAdam(torch.zeros(poses, device=device), betas=(0.9, 0.99))
 
     # State
 
@@ -87,7 +94,7 @@ class CodeFit(TableStage):
     @torch.no_grad()
     def ws(self, rows: Tensor) -> Tensor:
         """Codes [n,num_ws,w_dim] of these rows."""
-        residual = None if self.preset.coordinates else self.residual.values[rows]
+        residual = self.residual.values[rows] if len(self.residual.values) else None
         return self._compose(self.shared.values[0], self.frame.values[rows], self.offset.values[0], residual)
 
     def cameras(self) -> dict[str, Tensor]:
@@ -167,10 +174,7 @@ class CodeFit(TableStage):
         shared, offset = self.shared.whole(), self.offset.whole()
         frame = self.frame.leaf(rows)
         residual = None if p.coordinates else self.residual.leaf(rows)
-        pixels = random_pixels(len(rows), p.rays, self.targets.resolution, self.rng).to(self.targets.device)
-        if p.expression_rays and self.expression is not None:
-            near = self.targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
-            pixels = torch.cat([pixels, near], 1)
+        pixels = self._pixels(rows)
         seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
         pose = self.pose.leaf(seen_by) if p.pose_rate else None
 
@@ -181,13 +185,16 @@ class CodeFit(TableStage):
             terms = self._terms(i, rows[part], self._noisy(i, ws), pixels[part], turned)
             if turned is not None and p.pose_prior:
                 terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
+            if own is not None and p.lambda_residual:
+                terms["residual"] = _falling(i, *p.lambda_residual) * norms(own).mean()
             return terms | self._regularisers(rows[part], ws, shared, frame[part])
 
         found = backward(len(rows), self.targets.device, losses_of)
         factor = SCHEDULES[p.schedule](i, self.steps)
         share = i / max(self.steps, 1)
         turn = (i // p.pose_turns) % 2 if p.pose_turns else None
-        if pose is not None and (share >= FRAMES_FROM if turn is None else turn == 0):
+        together = share >= FRAMES_FROM or not p.coordinates
+        if pose is not None and (together if turn is None else turn == 0):
             self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
         if turn == 0:
             return found
@@ -203,6 +210,15 @@ class CodeFit(TableStage):
             if residual is not None:
                 self.residual.step(rows, residual.grad, p.rate * factor)
         return found
+
+    def _pixels(self, rows: Tensor) -> Tensor:
+        """Pixels [n,R] of the raw image that a step compares; all of them where the preset has no number."""
+        p, targets = self.preset, self.targets
+        pixels = random_pixels(len(rows), p.rays, targets.resolution, self.rng).to(targets.device)
+        if not p.expression_rays or self.expression is None:
+            return pixels
+        near = targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
+        return torch.cat([pixels, near], 1)
 
     def _noisy(self, i: int, ws: Tensor) -> Tensor:
         """Codes with the noise of step i, one draw for each layer that the space knows."""
@@ -221,8 +237,9 @@ class CodeFit(TableStage):
         planes = generator.planes(ws)
         rays = targets.rays(rows, pixels, pose)
         whole = pixels.shape[1] == targets.resolution**2
+        face = p.lambda_face > 0 and whole and self.face is not None
         # Without the final image only colours are needed, and an eighth of the decoder's outputs.
-        colours = None if whole and (p.at_image or p.features_at) else 3
+        colours = None if face or (whole and (p.at_image or p.features_at)) else 3
         features = render_rays(generator.field(planes, colours), *rays, self.sampling).features
         if whole and p.features_at:
             image = generator.superresolve(_as_images(features, targets.resolution), ws)
@@ -233,7 +250,10 @@ class CodeFit(TableStage):
         keep = at_pixels(targets.keep(rows), pixels)
         error = features[..., :3] - at_pixels(targets.raw(rows), pixels)
         square = error.square().sum(-1)
-        if p.robust is None:
+        if p.lambda_absolute:
+            absolute = (error.abs().mean(-1) * keep).sum() / keep.sum().clamp_min(1)
+            terms = {"colour": p.lambda_absolute * absolute}
+        elif p.robust is None:
             terms = {"colour": (square * keep).sum() / keep.sum().clamp_min(1) / 3}
         else:
             scale = geometric(i, self.steps, *p.robust)
@@ -244,14 +264,25 @@ class CodeFit(TableStage):
             raw = _as_images(features[..., :3], targets.resolution)
             mask = targets.keep(rows)[:, None]
             terms["perceptual"] = p.lambda_perceptual * self.perceptual(raw * mask, targets.raw(rows) * mask)
-        if p.at_image and whole:
+        if whole and (p.at_image or face):
             image = generator.superresolve(_as_images(features, targets.resolution), ws)
+        if face:
+            terms["face"] = p.lambda_face * self._face_error(rows, image)
+        if p.at_image and whole:
             terms["image"] = (image - targets.image(rows, image.shape[-1])).square().mean()
             if p.lambda_perceptual:
                 terms["image_perceptual"] = p.lambda_perceptual * self.perceptual(
                     image, targets.image(rows, image.shape[-1])
                 )
         return terms
+
+    def _face_error(self, rows: Tensor, image: Tensor) -> Tensor:
+        """LPIPS and 0.75 of the squared error of final images [n,3,S,S] about the landmarks of the face."""
+        size = image.shape[-1]
+        mask = self.targets.near(rows, self.face, FACE_REACH, size) * self.targets.keep_image(rows, size)
+        shown, wanted = image * mask, self.targets.image(rows, size) * mask
+        square = (shown - wanted).square().sum() / mask.sum().clamp_min(1) / 3
+        return self.perceptual(shown, wanted) + 0.75 * square
 
     def _regularisers(self, rows: Tensor, ws: Tensor, shared: Tensor, frame: Tensor) -> dict[str, Tensor]:
         """Losses on codes."""
@@ -276,10 +307,19 @@ def _as_images(features: Tensor, resolution: int) -> Tensor:
     return features.mT.reshape(len(features), -1, resolution, resolution)
 
 
-def _perceptual(weight: float, device: torch.device) -> tuple[losses.ImageLoss, str]:
-    if not weight:
+def norms(codes: Tensor) -> Tensor:
+    """Norms [n] of codes [n,L,D], smooth at zero."""
+    return (codes.square().sum((1, 2)) + 1e-12).sqrt()
+
+
+def _falling(step: int, start: float, stop: float) -> float:
+    return max(stop, start * 0.99 ** max(0, step - 100))
+
+
+def _perceptual(preset: CodePreset, device: torch.device) -> tuple[losses.ImageLoss, str]:
+    if not preset.lambda_perceptual and not preset.lambda_face:
         return losses.multiscale_loss, "none"
-    return losses.perceptual_loss(device=device)
+    return losses.perceptual_loss(preset.net, device)
 
 
 def job_of(method: str, generator: Any, problem: InversionProblem, preset: Any, seed: int) -> dict[str, Any]:
@@ -353,4 +393,4 @@ def invert_w_plus(generator: Any, problem: InversionProblem, **options: Any) -> 
     return invert_codes("w+", "w+", generator, problem, **options)
 
 
-__all__ = ["CodeFit", "LatentSpace", "fitted_codes", "invert_codes", "invert_w_plus", "job_of"]
+__all__ = ["CodeFit", "LatentSpace", "fitted_codes", "invert_codes", "invert_w_plus", "job_of", "norms"]

@@ -70,7 +70,7 @@ def process_arguments() -> argparse.ArgumentParser:
         "--inverter",
         default="in-n-out",
         metavar="NAME",
-        help="in-n-out, w, w+, pti, pose-opt or hfgi3d (in-n-out)",
+        help="in-n-out, w, w+, pti, pose-opt, hfgi3d or vive3d (in-n-out)",
     )
     add("--preset", metavar="NAME", help="the method's numbers: draft on CPU, fast on CUDA, paper, ...")
     add("--steps", type=int, metavar="N", help="steps of the inversion, instead of the preset's")

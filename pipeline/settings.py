@@ -43,7 +43,7 @@ class CameraSettings:
 @dataclass(frozen=True)
 class InvertSettings:
     method: str = "in-n-out"
-    """`in-n-out`, `w`, `w+`, `pti`, `pose-opt` or `hfgi3d`."""
+    """`in-n-out`, `w`, `w+`, `pti`, `pose-opt`, `hfgi3d` or `vive3d`."""
     preset: str = "draft"
     """Named hyper-parameters of the method."""
     steps: int | None = None

@@ -16,6 +16,8 @@ from inverters.errors import InverterError
 
 FIXED = "backbone.mapping."
 """Codes are given, so this part gets no gradient."""
+PARTS = ("backbone.", "decoder.", "superresolution.")
+"""Where names of parameters begin that can be tuned, but for FIXED."""
 
 
 def with_tensors(generator: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -41,11 +43,12 @@ def with_tensors(generator: Any, tensors: Mapping[str, Tensor]) -> Any:
     return copied
 
 
-def trainable_copy(generator: Any) -> tuple[Any, dict[str, Tensor]]:
+def trainable_copy(generator: Any, parts: tuple[str, ...] = PARTS) -> tuple[Any, dict[str, Tensor]]:
     """A copy of the generator, and those of its parameters, by name, that take part in `planes`, `field` and
-    `superresolve`: these require gradients.
+    `superresolve` and begin as `parts` say: these require gradients.
     """
-    names = [name for name, _ in generator.named_parameters() if not name.startswith(FIXED)]
+    names = [name for name, _ in generator.named_parameters() if name.startswith(parts)]
+    names = [name for name in names if not name.startswith(FIXED)]
     copied = _copy(generator, names)
     found = {name: copied.get_parameter(name).requires_grad_(True) for name in names}
     return copied, found

@@ -98,7 +98,7 @@ def test_an_occluder_pulls_less_on_robust_codes() -> None:
 def test_unknown_names_are_listed() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 1)
-    with pytest.raises(UnknownNameError, match="known: hfgi3d, in-n-out, pose-opt, pti, w, w\\+"):
+    with pytest.raises(UnknownNameError, match="known: hfgi3d, in-n-out, pose-opt, pti, vive3d, w, w\\+"):
         get_inverter("z")
     known = "draft, fast, paper, paper-locality, in-n-out-baselines, released-masked, released-maskfree"
     with pytest.raises(UnknownNameError, match=known):

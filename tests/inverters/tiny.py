@@ -64,6 +64,16 @@ PRESETS["tiny"] = dataclasses.replace(
         tuning=dataclasses.replace(_DRAFT.hfgi3d.tuning, coarse=8, fine=8),
         joint=dataclasses.replace(_DRAFT.hfgi3d.joint, coarse=8, fine=8),
     ),
+    vive3d=dataclasses.replace(
+        _DRAFT.vive3d,
+        frames=2,
+        codes=dataclasses.replace(_DRAFT.vive3d.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
+        tuning=dataclasses.replace(_DRAFT.vive3d.tuning, coarse=8, fine=8),
+        sequence=dataclasses.replace(
+            _DRAFT.vive3d.sequence,
+            codes=dataclasses.replace(_DRAFT.vive3d.sequence.codes, rays=100, coarse=8, fine=8),
+        ),
+    ),
     render=(8, 8),
 )
 """`draft` at a tenth of its cost, known wherever this module is imported."""
