@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,12 @@ class InversionRenderer:
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
         self.transmittance = inversion.info.get("transmittance", "product")
 
+    def with_generator(self, generator: Any) -> InversionRenderer:
+        """The same inversion rendered with another copy of its generator."""
+        other = copy.copy(self)
+        other.generator = generator
+        return other
+
     @torch.no_grad()
     def features(
         self,
@@ -57,6 +64,17 @@ class InversionRenderer:
         remove_occluder: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features [n,C,h,h] as super-resolution takes them, depth [n,1,h,h], blend [n,1,h,h] or None."""
+        return self.features_with_gradient(rows, cam2world, intrinsics, ws, remove_occluder)
+
+    def features_with_gradient(
+        self,
+        rows: np.ndarray,
+        cam2world: Tensor,
+        intrinsics: Tensor,
+        ws: Tensor | None = None,
+        remove_occluder: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `features` gives, from which gradients go back to the generator's weights and `ws`."""
         generator = self.generator
         ws = self._codes(rows, ws)
         size = generator.config.neural_rendering_resolution

@@ -60,6 +60,7 @@ def process_arguments() -> argparse.ArgumentParser:
     add("--edit", action="append", default=[], metavar="NAME=VALUE[@A-Bs]", help="may be given several times")
     add("--directions", action="append", default=[], metavar="FILE", help="more that --edit can name")
     add("--remove-occluder", action="store_true", help="take off what covers the face")
+    add("--stitch", action="store_true", help="tune each edited frame's border to the source (slow)")
     add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")
     how = parser.add_argument_group("how")
     add = how.add_argument
@@ -104,6 +105,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     from pipeline.edits_syntax import parse_edit, parse_view
     from pipeline.settings import (
         CameraSettings,
+        CompositeSettings,
         DecodeSettings,
         EditSettings,
         EncodeSettings,
@@ -136,6 +138,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
             remove_occluder=args.remove_occluder,
             view=None if args.view is None else parse_view(args.view),
         ),
+        composite=CompositeSettings(stitch=args.stitch),
         encode=EncodeSettings(args.codec, args.quality, args.crops),
     )
 

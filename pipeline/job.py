@@ -385,6 +385,7 @@ class Job:
             rules["directions"] = digests_of(variant.edits, self.directions)
             inputs = [self.results["finetune"].key, self.decode_key]
             self.cached(f"edit/{name}", stage_key("edit", edit_stage.VERSION, rules, inputs), compute)
+        videos.store_stitched(self)
         if not self._hits:
             self._hits.append(self.times["finetune"].cached)
 

@@ -63,6 +63,14 @@ class FaceMasks:
         trusted: U8 = np.rint(mask * understood(self.source[row], self.plain[row])).astype(np.uint8)
         return trusted
 
+    def changes_nothing(self, row: int) -> bool:
+        """Whether a row with its edits is what it is without."""
+        return (
+            self.edited is not None
+            and self.plain is not None
+            and bool(np.array_equal(self.edited[row], self.plain[row]))
+        )
+
     def _blend(self, row: int) -> F32:
         """The blend of one row at the size of the crop; zero without an occluder's field."""
         if self.blend is None:

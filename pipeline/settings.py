@@ -77,6 +77,8 @@ class CompositeSettings:
     """Width of the soft border of the face mask, in crop widths."""
     grow: float = 0.04
     """How far the mask reaches beyond the face's outline, in crop widths."""
+    stitch: bool = False
+    """Tune the generator frame by frame until the border of an edited face meets the frame (STIT)."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )
+    if settings.composite.stitch and not settings.edit.edits:
+        raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     OutputFolder(out).close()
     _check_method(settings)
 

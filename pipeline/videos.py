@@ -20,9 +20,10 @@ from pipeline.outputs import (
     row_images,
 )
 from pipeline.settings import DecodeSettings, EncodeSettings
+from pipeline.stages import stitch as stitch_stage
 from pipeline.stages.composite import composite
 from pipeline.stages.decode import decode
-from pipeline.stages.edit import Variant
+from pipeline.stages.edit import Variant, codes_of
 from pipeline.stages.encode import encode
 from pipeline.video.codecs import suffix_for
 from pipeline.video.compare import side_by_side
@@ -39,8 +40,10 @@ Files = dict[str, tuple[Path, str]]
 
 
 def images_of(job: Job, name: str) -> StoredArray:
-    """The rendered crops [K,S,S,3] of a variant; the reconstruction where nothing was asked for."""
-    result = job.results.get(f"edit/{name}")
+    """The rendered crops [K,S,S,3] of a variant, stitched where that was asked for; the reconstruction where
+    nothing was.
+    """
+    result = job.results.get(f"stitch/{name}", job.results.get(f"edit/{name}"))
     return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
 
 
@@ -59,28 +62,72 @@ def full_frame(job: Job) -> dict[str, Variant]:
     return {name: variant for name, variant in job.variants.items() if variant.view is None}
 
 
+def masks_of(job: Job, name: str) -> FaceMasks:
+    """Where a variant is shown, not counting the border that stitching adds."""
+    variant, rows = job.variants[name], job.usable
+    edited = job.results[f"edit/{name}"].arrays["images"] if variant.edits else None
+    kept = variant.edits and not variant.remove_occluder
+    return FaceMasks(
+        landmarks=job.track.landmarks[rows],
+        affines=job.crops.affine[rows],
+        size=job.crops.size,
+        settings=job.settings.composite,
+        blend=job.results["finetune"].arrays.get("blend") if variant.remove_occluder else None,
+        edited=edited,
+        plain=without_edits(job, variant),
+        source=job.results["align"].arrays["crops"] if kept else None,
+    )
+
+
+def with_border(masks: FaceMasks) -> FaceMasks:
+    """The same masks as far as the border goes that is to meet the source."""
+    return replace(masks, settings=replace(masks.settings, grow=masks.settings.grow + stitch_stage.BORDER))
+
+
+def store_stitched(job: Job) -> None:
+    """The edited crops stitched to their frames, cached, where that was asked for.
+
+    Not without the occluder: its border would have to meet the occluder.
+    """
+    variant = job.variants["edited"]
+    if not job.settings.composite.stitch or not variant.edits:
+        return
+    from inverters.stitching import stitching_of
+
+    preset = stitching_of(job.settings.invert.preset)
+    edited, masks = job.results["edit/edited"], masks_of(job, "edited")
+    plain = job.results["finetune"].arrays["reconstruction"]
+
+    def compute(writer: StageWriter) -> None:
+        times = job.clip.times[job.usable] - job.clip.times[0]
+        ws = codes_of(job.tuned, variant, times, job.directions, job.settings.edit.ease)
+        images, outside = edited.arrays["images"], with_border(masks)
+        stored = writer.array("images", images.shape, np.uint8)
+        for picture in stitch_stage.stitch(
+            job.renderer(), job.problem, ws, images, plain, masks, outside, preset, job.count
+        ):
+            stored.write(picture[None])
+
+    rules = asdict(preset) | asdict(job.settings.composite)
+    inputs = [edited.key, job.results["align"].key]
+    job.cached("stitch/edited", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
+
+
 def store_masks(job: Job) -> None:
     """The soft mask of every row and variant, cached."""
     finetuned = job.results["finetune"]
     rows = job.usable
     for name, variant in full_frame(job).items():
-        images = images_of(job, name)
-        changed = bool(variant.edits)
-        masks = FaceMasks(
-            landmarks=job.track.landmarks[rows],
-            affines=job.crops.affine[rows],
-            size=job.crops.size,
-            settings=job.settings.composite,
-            blend=finetuned.arrays.get("blend") if variant.remove_occluder else None,
-            edited=images if changed else None,
-            plain=without_edits(job, variant),
-            source=job.results["align"].arrays["crops"] if changed and not variant.remove_occluder else None,
-        )
+        images, masks = images_of(job, name), masks_of(job, name)
+        is_stitched = f"stitch/{name}" in job.results
+        shown = with_border(masks) if is_stitched else masks
 
-        def compute(writer: StageWriter, masks: FaceMasks = masks) -> None:
+        def compute(writer: StageWriter, masks: FaceMasks = shown, is_stitched: bool = is_stitched) -> None:
             stored = writer.array("masks", (len(rows), masks.size, masks.size), np.uint8)
             for row in range(len(rows)):
-                stored.write(masks[row][None])
+                # Where an edit is not in force, a stitched crop is not either: the frame is the source's.
+                nothing = is_stitched and masks.changes_nothing(row)
+                stored.write(masks[row][None] * np.uint8(not nothing))
                 job.count(row + 1, len(rows))
 
         inputs = [finetuned.key, job.results["align"].key, images.hash]
@@ -97,7 +144,8 @@ def encode_all(job: Job) -> Files:
     for name, variant in full_frame(job).items():
         comment = describe(variant, generator, method)
 
-        plain = None if variant == Variant() else job.results["finetune"].arrays["reconstruction"]
+        whole = variant == Variant() or f"stitch/{name}" in job.results
+        plain = None if whole else job.results["finetune"].arrays["reconstruction"]
 
         def frames(name: str = name, plain: StoredArray | None = plain) -> Iterator[U8]:
             masks = job.results[f"composite/{name}"].arrays["masks"]

@@ -68,11 +68,7 @@ def render_variant(
 
     from inverters.memory import batch
 
-    ws = inversion.ws
-    if variant.edits:
-        from inverters.editing.edit import edit_codes
-
-        ws = edit_codes(ws, torch.from_numpy(np.asarray(times)), variant.edits, directions, ease)
+    ws = codes_of(inversion, variant, times, directions, ease)
     cam2world = problem.cam2world
     count = len(problem.frames)
     if variant.view is not None:
@@ -95,6 +91,19 @@ def render_variant(
             yield to_bytes(seen.image)
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
+
+
+def codes_of(
+    inversion: Inversion, variant: Variant, times: F64, directions: Mapping[str, Direction], ease: float
+) -> Any:
+    """The codes [K,num_ws,w_dim] of all rows with a variant's edits; arguments as for `render_variant`."""
+    if not variant.edits:
+        return inversion.ws
+    import torch
+
+    from inverters.editing.edit import edit_codes
+
+    return edit_codes(inversion.ws, torch.from_numpy(np.asarray(times)), variant.edits, directions, ease)
 
 
 def view_angles(view: View, count: int) -> tuple[F64, F64]:

@@ -134,6 +134,7 @@ def test_bad_input_files(folder: Path, tmp_path: Path, name: str, parts: tuple[s
         (["--smoothing", "kalman"], ("unknown smoothing", "gaussian")),
         (["--detector", "dlib"], ("unknown detector", "mediapipe")),
         (["--max-frames", "0"], ("--max-frames", "1 or more")),
+        (["--stitch"], ("--stitch has nothing to stitch", "--edit")),
         (["--out", "/proc/nowhere"], ("/proc", "cannot be written", "--out")),
     ],
 )
