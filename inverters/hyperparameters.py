@@ -181,6 +181,8 @@ class MultiViewPreset:
     """The tuning to frames and views."""
     restart: bool = False
     """It begins with the generator's own weights again, not with those of the first tuning."""
+
+
 class SequencePreset:
     """Codes of one frame after the other, each from those of the frame before."""
 
