@@ -183,6 +183,7 @@ class MultiViewPreset:
     """It begins with the generator's own weights again, not with those of the first tuning."""
 
 
+@dataclass(frozen=True)
 class SequencePreset:
     """Codes of one frame after the other, each from those of the frame before."""
 

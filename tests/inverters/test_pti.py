@@ -89,7 +89,7 @@ def test_what_a_mask_hides_has_no_influence(method: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper-locality", "in-n-out-baselines"])
-@pytest.mark.parametrize("method", ["pti", "pose-opt", "hfgi3d", "vive3d"])
+@pytest.mark.parametrize("method", ["pti", "pose-opt", "hfgi3d"])
 def test_published_recipes_run(method: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = get_preset(preset)
     codes = replace(chosen.pti.codes, candidates=min(6, chosen.pti.codes.candidates))
