@@ -22,10 +22,10 @@ from prefect.utilities.annotations import quote
 from flows.artifacts import LoggedProgress, show_results
 from flows.submit import name_of
 from pipeline.caches import default_cache
-from pipeline.cli import process_arguments, settings_from
 from pipeline.errors import InvidError
 from pipeline.finished import already_done
 from pipeline.job import STAGES, Job
+from pipeline.process_options import process_arguments, settings_from
 from pipeline.validate import check_request, with_default_preset
 
 MOST_RUNS = 3

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inverters import person_presets
+from inverters.ablations import ablated
 from inverters.errors import UnknownNameError
 from inverters.hyperparameters import (
     CodePreset,
@@ -330,10 +331,14 @@ PRESETS: dict[str, Preset] = {p.name: p for p in _ALL}
 
 
 def get_preset(name: str) -> Preset:
-    """The preset called `name`; raises UnknownNameError, which lists those that exist."""
+    """The preset called `name`, as `draft`, or without some terms, as `draft/no-entropy` (see `ablations`).
+
+    Raises UnknownNameError, which lists those that exist.
+    """
+    name, *without = name.split("/")
     if name not in PRESETS:
         raise UnknownNameError(f"unknown preset '{name}'; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return ablated(PRESETS[name], tuple(without))
 
 
 def step_count(steps: int, epochs: int, growth: float, frames: int, per_step: int) -> int:

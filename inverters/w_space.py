@@ -292,13 +292,13 @@ class CodeFit(TableStage):
             terms["delta"] = p.lambda_delta * losses.layer_spread(ws, p.squared, p.skip_last)
         if p.lambda_w:
             terms["w"] = p.lambda_w * losses.latent_distance(ws, self.space.w_avg, p.squared)
-        if p.coordinates:
+        if p.coordinates and (p.prior or p.frame_prior):
             terms["prior"] = p.prior * shared.square().sum() + p.frame_prior * frame.square().sum(1).mean()
-            if p.smoothness and len(self.targets) > 2:
-                values = self.frame.values
-                last = len(values) - 1
-                around = (values[(rows - 1).clamp_min(0)] + values[(rows + 1).clamp_max(last)]) / 2
-                terms["smooth"] = p.smoothness * (frame - around).square().sum(1).mean()
+        if p.coordinates and p.smoothness and len(self.targets) > 2:
+            values = self.frame.values
+            last = len(values) - 1
+            around = (values[(rows - 1).clamp_min(0)] + values[(rows + 1).clamp_max(last)]) / 2
+            terms["smooth"] = p.smoothness * (frame - around).square().sum(1).mean()
         return terms
 
 

@@ -317,7 +317,7 @@ class Job:
         rules = (
             asdict(settings) | invert_stage.losses_there() | {"generator": self.generator.card.fingerprint}
         )
-        rules["preset"] = asdict(get_preset(settings.preset))  # its numbers, not its name
+        rules["preset"] = asdict(get_preset(settings.recipe))  # its numbers, not its name
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
         inputs = [self.results["align"].key, self.results["camera"].key]

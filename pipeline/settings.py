@@ -51,6 +51,13 @@ class InvertSettings:
     occluder_masks: str | None = None
     """Folder of masks by frame index (0 = occluder)."""
     seed: int = 0
+    without: tuple[str, ...] = ()
+    """Ablations of `in-n-out`: `no-entropy`, `no-latent-reg`."""
+
+    @property
+    def recipe(self) -> str:
+        """The preset as inverters know it: its name, and what it is without."""
+        return "/".join((self.preset, *self.without))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,10 @@ def _check_method(settings: Settings) -> None:
             raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
     _check_renderer(settings.renderer, device)
     get_inverter(settings.invert.method)
-    preset = get_preset(settings.invert.preset)
+    preset = get_preset(settings.invert.recipe)
+    if settings.invert.without and settings.invert.method != "in-n-out":
+        words = " ".join(f"--{name}" for name in settings.invert.without)
+        raise UserError(f"{words}: is an ablation of in-n-out, not of {settings.invert.method}")
     if preset.joint.lambda_ood and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {preset.name} is made for masks; give --occluder-masks DIR, or another preset"

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, options: list[str]) -> int:
     """Watch until interrupted; 0. Raises UserError."""
-    from pipeline.cli import process_arguments
+    from pipeline.process_options import process_arguments
     from pipeline.submission import deployment_of, words_of
     from pipeline.watch.watcher import Watcher
 

@@ -40,7 +40,7 @@ def invert(
     return method(
         generator,
         problem,
-        preset=settings.preset,
+        preset=settings.recipe,
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,

@@ -75,7 +75,7 @@ def _inside(name: str, value: str, path: Path) -> str:
 
 def _check(words: Sequence[str], path: Path) -> None:
     """Raise UserError for options that the command does not know."""
-    from pipeline.cli import process_arguments
+    from pipeline.process_options import process_arguments
 
     parser = process_arguments()
 

@@ -75,8 +75,8 @@ def test_the_flow_gives_what_the_command_line_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
 ) -> None:
     from flows.process_video import process_video
-    from pipeline.cli import process_arguments, settings_from
     from pipeline.job import STAGES, run_job
+    from pipeline.process_options import process_arguments, settings_from
     from pipeline.settings import Settings
 
     fakes = install(monkeypatch)

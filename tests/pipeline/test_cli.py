@@ -23,6 +23,7 @@ from inverters.generators.checkpoint import save_generator
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from pipeline import cli
+from pipeline.process_options import process_arguments
 from pipeline.submission import words_of
 from tests.pipeline.fakes import install, write_clip
 
@@ -153,6 +154,8 @@ def test_bad_requests(
     [
         (["--inverter", "magic"], ("unknown inversion method 'magic'", "in-n-out", "pti", "w+")),
         (["--preset", "best"], ("unknown preset 'best'", "draft", "paper")),
+        (["--preset", "draft/no-nose"], ("unknown ablation 'no-nose'", "no-entropy")),
+        (["--inverter", "pti", "--no-entropy"], ("--no-entropy", "an ablation of in-n-out, not of pti")),
         (["--preset", "released-masked"], ("--occluder-masks",)),
         (["--device", "tpu"], ("unknown device 'tpu'", "cpu")),
         (["--renderer", "raster"], ("unknown renderer 'raster'", "auto, cuda, cpu, reference")),
@@ -190,7 +193,7 @@ def test_a_submitted_request_means_the_same_in_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    parser = cli.process_arguments()
+    parser = process_arguments()
     words = ["a.mp4", "--directions", "x.npy", "--edit", "x=1", "--directions", "/y/z.pt", "--submit"]
     found = words_of(parser.parse_args(words), parser)
     wanted = [f"--directions={tmp_path / 'x.npy'}", "--directions=/y/z.pt", "--edit=x=1"]
