@@ -18,7 +18,7 @@ NEAR, FAR = 2.0, 3.7
 """Limits of the rays in world units."""
 _EDGE = 0.045
 """Step between neighbouring pixels, of 1, from which a pixel gets four rays."""
-_CHUNK = 8192
+_CHUNK = 1 << 17
 _STRIDE = 4
 """Pixels between the rays of the coarse pass that finds what an edit changes."""
 _CHANGE = 1.0 / 1024
