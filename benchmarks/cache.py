@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
+from pipeline.machine import machine
 from storage import StageCache
 
 Frames = npt.NDArray[np.uint8]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from inverters.generators.card import CameraRule, CropRule
 from inverters.heads.animation import talking_clip
 from inverters.heads.occluders import make_occluder
@@ -29,6 +29,7 @@ from inverters.heads.render import render
 from pipeline.clip import Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
+from pipeline.machine import machine
 from pipeline.settings import CameraSettings, TrackSettings
 from pipeline.stages.align import align
 from pipeline.stages.camera import estimate_cameras, rotation_errors

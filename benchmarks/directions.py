@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.generator import DIRECTIONS, held_out_scores
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from inverters.editing.interfacegan import conditional, fit_boundary
 from inverters.editing.sampling import sample_codes
 from inverters.generators.eg3d import Generator
@@ -32,6 +32,7 @@ from inverters.generators.load import load_generator
 from inverters.heads.params import PARAMETERS, index, to_z
 from pipeline.direction_strips import draw_codes
 from pipeline.judge import Judge
+from pipeline.machine import machine
 
 STEPS = 1.5
 """Of the own direction, in standard deviations of the parameter, from 0.75 below the mean."""

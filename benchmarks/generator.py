@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import BUNDLED, load_generator
@@ -31,6 +31,7 @@ from inverters.heads.render import render
 from inverters.metrics import psnr
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.judge import Judge
+from pipeline.machine import machine
 from pipeline.stages.edit import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)

@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks import renderer  # noqa: E402
-from benchmarks.machine import machine, report  # noqa: E402
+from benchmarks.report import report  # noqa: E402
 from inverters.rendering import backends  # noqa: E402
+from pipeline.machine import machine  # noqa: E402
 from tests.inverters.rendering.cases import (  # noqa: E402
     CASES,
     Case,

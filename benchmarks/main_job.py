@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
+from pipeline.machine import machine
 from pipeline.manifest import JobResult
 from pipeline.score import score
 from pipeline.scoring.frames import psnr_of

@@ -22,12 +22,13 @@ from typing import Any
 import imageio_ffmpeg
 import torch
 
-from benchmarks.machine import machine, report
 from benchmarks.main_job import COMMAND
+from benchmarks.report import report
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from pipeline.job import STAGES
+from pipeline.machine import machine
 
 EDITS = ["--edit", "smile=1.5@1-20s", "--remove-occluder"]
 FEW_STEPS = ["--steps", "20", "--finetune-steps", "2"]

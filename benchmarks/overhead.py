@@ -30,8 +30,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from flows.serve import Service
+from pipeline.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "samples" / "mask.mp4"

@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine, report
 from benchmarks.main_job import run
+from benchmarks.report import report
+from pipeline.machine import machine
 from pipeline.score import score
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import PlaneDecoder
 from inverters.generators.load import load_generator
@@ -40,6 +40,7 @@ from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays
 from inverters.rendering.sampling import Sampling
+from pipeline.machine import machine
 
 
 @dataclass(frozen=True)

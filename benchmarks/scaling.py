@@ -30,7 +30,8 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
+from pipeline.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

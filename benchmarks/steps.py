@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine, report
+from benchmarks.report import report
 from inverters import in_n_out, w_space
 from inverters.allocator import keep_freed_memory
 from inverters.base import Inversion, InversionProblem
@@ -36,6 +36,7 @@ from inverters.rendering.fused import render_rays
 from inverters.synthesis import InversionRenderer
 from inverters.targets import Targets
 from inverters.w_space import CodeFit
+from pipeline.machine import machine
 
 FRAMES = 8
 LATE = 10_000

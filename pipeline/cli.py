@@ -26,6 +26,7 @@ commands:
   process          edit the face in a clip (the same as process-video)
   sample           write a made-up talking clip, and the truth about it
   score            compare a result with the truth of a made-up clip
+  bench            every method on the same clips, judged against their truth
   train-generator  train the bundled generator
   train-judge      train the network that measures edits of the bundled generator
   train-landmark-judge  fit the map from landmarks that measures its expressions
@@ -137,6 +138,10 @@ def _score(argv: Sequence[str]) -> int:
     return _forwarded("invid score", "pipeline.score", argv)
 
 
+def _bench(argv: Sequence[str]) -> int:
+    return _forwarded("invid bench", "pipeline.fidelity.command", argv)
+
+
 def _forwarded(prog: str, module: str, argv: Sequence[str]) -> int:
     """A command that lives in its own module, with `add_arguments(parser)` and `run(args)`."""
     import importlib
@@ -196,6 +201,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "process": _process,
     "sample": _sample,
     "score": _score,
+    "bench": _bench,
     "train-generator": _train,
     "train-judge": _train_judge,
     "train-landmark-judge": _train_landmark_judge,

@@ -20,6 +20,8 @@ KEYS = (
     "psnr_removal",
     "psnr_removal_of_input",
     "psnr_true_edit",
+    "psnr_true_edit_occluded",
+    "psnr_true_edit_rendered",
     "camera_median_deg",
     "camera_p95_deg",
     "edit_sign_share",
@@ -78,6 +80,8 @@ def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: s
         found["psnr_removal"] = frames.psnr_in_mask(removal, truth)
         found["psnr_removal_of_input"] = None if source is None else frames.psnr_in_mask(source, truth)
     found["psnr_true_edit"] = frames.true_edit(job, truth)
+    found["psnr_true_edit_occluded"] = frames.true_edit_occluded(job, truth)
+    found["psnr_true_edit_rendered"] = frames.true_edit_rendered(job, truth)
     found["flicker_edit"], found["flicker_lpips_edit"] = crops.flicker_of_edit(job, truth, lpips_net)
     found["psnr_true_view"], found["psnr_true_view_of_input"] = frames.true_view(job, truth, source)
     found |= judged(job, truth, source)

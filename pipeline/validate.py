@@ -19,9 +19,7 @@ DETECTORS = ("mediapipe", "fan", "3ddfa:PATH")
 def check_request(path: Path, out: Path, settings: Settings) -> None:
     """Raise UserError for an input, an output folder or a setting that cannot be meant."""
     _check_input(path)
-    _check_names(settings)
-    _check_numbers(settings)
-    _check_paths(settings)
+    _check_cheaply(settings)
     if path.resolve().parent == out.resolve() and path.stem in OUTPUTS:
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
@@ -30,6 +28,18 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     OutputFolder(out).close()
     _check_method(settings)
+
+
+def check_settings(settings: Settings) -> None:
+    """The same of the settings alone, whatever the clip."""
+    _check_cheaply(settings)
+    _check_method(settings)
+
+
+def _check_cheaply(settings: Settings) -> None:
+    _check_names(settings)
+    _check_numbers(settings)
+    _check_paths(settings)
 
 
 def _check_input(path: Path) -> None:

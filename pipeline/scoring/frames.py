@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.manifest import JobResult
 from pipeline.stages.camera import rotation_errors
 from pipeline.truth import TrueEdit, TrueView, Truth, frames_of, inside
-from pipeline.video.warp import warp_back
+from pipeline.video.warp import warp_back, warp_crop
 
 BLEND_LEVEL = 0.5
 """A pixel is the occluder's where the blend is above this."""
@@ -130,8 +130,43 @@ def edited_pair(job: JobResult, truth: Truth) -> tuple[Path, Path] | None:
 def true_edit(job: JobResult, truth: Truth) -> float | None:
     """PSNR inside the true crop against the frames in which the one edit of the job was really made."""
     pair = edited_pair(job, truth)
-    if pair is None:
+    return None if pair is None else _psnr_in_crop(pair, truth)
+
+
+def true_edit_occluded(job: JobResult, truth: Truth) -> float | None:
+    """The same of the video in which the occluder stays, against the true edit behind it."""
+    true = _occluded_edit(job, truth)
+    behind = output(job, "edited")
+    return None if true is None or behind is None else _psnr_in_crop((behind, true), truth)
+
+
+def true_edit_rendered(job: JobResult, truth: Truth) -> float | None:
+    """PSNR of the edited crops as they were rendered, occluder and all, against crops of the true edit.
+
+    Nothing of the source is in these: it is what papers measure, who do not go back into frames.
+    """
+    true = _occluded_edit(job, truth)
+    images, affine, frames = (job.array(n) for n in ("edit/edited/images", "align/affine", "align/frames"))
+    if true is None or images is None or affine is None or frames is None:
         return None
+    rows = {int(frame): row for row, frame in enumerate(frames.tolist())}
+    error, count = 0.0, 0
+    for frame, wanted in enumerate(frames_of(true, truth.size)):
+        if frame in rows:
+            seen = images[rows[frame]]
+            error += _squares(seen, warp_crop(wanted, affine[frame], seen.shape[0]))
+            count += seen.size
+    return psnr_of(error, count)
+
+
+def _occluded_edit(job: JobResult, truth: Truth) -> Path | None:
+    """The true video of the job's one edit, behind the occluder where there is one."""
+    true = the_true_edit(job.manifest["settings"]["edit"]["edits"], truth.edits)
+    return None if true is None else true.occluded or true.clean
+
+
+def _psnr_in_crop(pair: tuple[Path, Path], truth: Truth) -> float | None:
+    """PSNR of two videos inside the true crop."""
     error, count = 0.0, 0
     pairs = zip(*(frames_of(path, truth.size) for path in pair), strict=False)
     for frame, (seen, wanted) in enumerate(pairs):

@@ -192,11 +192,30 @@ def test_what_a_result_has_not_is_null(
 def test_edit_behind_the_occluder(sample: Path, tmp_path: Path) -> None:
     """Without a removal, the edited frames are held against the true edit behind the occluder."""
     result = write_result(tmp_path / "out", sample, {"edited": flat(140, 40)}, edits=[SMILE])
-    assert score(result, sample)["psnr_true_edit"] > 45
+    found = score(result, sample)
+    assert found["psnr_true_edit"] > 45
+    assert found["psnr_true_edit_occluded"] == found["psnr_true_edit"]
+    assert found["psnr_true_edit_rendered"] is None  # no crops are kept of this result
     other = write_result(
         tmp_path / "other", sample, {"edited": flat(140, 40)}, edits=[{**SMILE, "strength": 1.0}]
     )
     assert score(other, sample)["psnr_true_edit"] is None
+
+
+def test_the_edit_is_measured_with_and_without_the_occluder_and_the_source(
+    sample: Path, tmp_path: Path
+) -> None:
+    outputs = {"edited": flat(140, 50), "removal_edited": flat(140, 130)}
+    rendered = np.full((FRAMES, CROP, CROP, 3), 130, np.uint8)  # the truth: 140, and 40 where the box is
+    result = write_result(
+        tmp_path / "out", sample, outputs, arrays={"edit/edited/images": rendered}, edits=[SMILE]
+    )
+    found = score(result, sample)
+    share = 256 / 1024  # of the box in the crop
+    levels = {"psnr_true_edit": 100 * share, "psnr_true_edit_occluded": 100 * share}
+    levels["psnr_true_edit_rendered"] = 100 * (1 - share) + 8100 * share
+    for name, error in levels.items():
+        assert found[name] == pytest.approx(10 * math.log10(255**2 / error), abs=1.0), name
 
 
 def noise(seed: int, n: int = FRAMES, low: int = 0, high: int = 256) -> np.ndarray:

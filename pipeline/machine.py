@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 from pathlib import Path
-from typing import Any
-
-import torch
 
 
 def machine() -> dict[str, str | int]:
     """Hardware, library versions and date."""
+    import torch
+
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -28,12 +26,3 @@ def machine() -> dict[str, str | int]:
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
     }
-
-
-def report(result: dict[str, Any], out: Path | None) -> None:
-    """Print a result as JSON, and write it to `out` where that is given."""
-    text = json.dumps(result, indent=1)
-    print(text)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")

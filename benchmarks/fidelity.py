@@ -1,0 +1,13 @@
+"""Every inversion method on the same clips, judged against the truth: `invid bench fidelity`, as a script.
+
+python -m benchmarks.fidelity --json > benchmarks/results/fidelity.json
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["bench", "fidelity", *sys.argv[1:]]))

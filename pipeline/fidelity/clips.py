@@ -1,0 +1,119 @@
+"""The clips of the benchmark: made up, or a user's own, each with the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inverters.heads.occluders import OCCLUDERS
+from pipeline.clip import Edit, View
+from pipeline.errors import UserError
+from pipeline.sample import SampleSettings, truth_folder, write_sample
+from pipeline.truth import Truth, load_truth
+
+IDENTITIES = 2
+"""Heads behind each occluder."""
+FRAMES, QUICK_FRAMES, RATE = 24, 8, 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class BenchClip:
+    """A clip, and what is asked for of it: the edit and the view that its truth knows."""
+
+    name: str
+    video: Path
+    truth: Truth
+    edit: Edit | None
+    view: View | None
+
+    @property
+    def words(self) -> list[str]:
+        """As options of `process-video`."""
+        edit, view = self.edit, self.view
+        found = [] if edit is None else ["--edit", f"{edit.name}={edit.strength:g}"]
+        found += [] if view is None else ["--view", f"yaw={view.yaw:g},pitch={view.pitch:g}"]
+        return [*found, "--remove-occluder"]
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """A clip to be made up: the same seed makes the same clip."""
+
+    occluder: str
+    seed: int
+    frames: int
+
+    @property
+    def name(self) -> str:
+        """Of its file, without the ending."""
+        return f"{self.occluder}_{self.seed}"
+
+    @property
+    def settings(self) -> SampleSettings:
+        """As `invid sample` takes them."""
+        return SampleSettings(
+            occluder=self.occluder,
+            seconds=self.frames / RATE,
+            fps=RATE,
+            seed=self.seed,
+            attributes=("smile",),
+        )
+
+
+def made_clips(seed: int, quick: bool) -> list[MadeClip]:
+    """Every occluder before IDENTITIES heads; `quick`: two clips, of two heads behind two occluders.
+
+    Seed s takes heads 100 s + 1, 100 s + 2 and so on. Raises UserError for a seed out of range.
+    """
+    if not 0 <= seed < 2**24:
+        raise UserError(f"--seed must be between 0 and {2**24 - 1}, not {seed}")
+    heads = iter(range(100 * seed + 1, 100 * seed + 1 + IDENTITIES * len(OCCLUDERS)))
+    frames = QUICK_FRAMES if quick else FRAMES
+    found = [MadeClip(name, next(heads), frames) for name in OCCLUDERS for _ in range(IDENTITIES)]
+    return [found[0], found[IDENTITIES + 1]] if quick else found
+
+
+def make(clip: MadeClip, folder: Path, on_frame: Callable[[int, int], None]) -> BenchClip:
+    """The clip in `folder`, made unless it is there already."""
+    video = folder / f"{clip.name}.mp4"
+    if not _is_there(video, clip):
+        write_sample(video, clip.settings, on_frame)
+    return open_clip(video)
+
+
+def _is_there(video: Path, clip: MadeClip) -> bool:
+    """Whether an earlier run has made this very clip."""
+    try:
+        truth = load_truth(video)
+    except UserError:
+        return False
+    settings = clip.settings
+    return video.is_file() and (truth.frames, truth.size) == (settings.frames, settings.size)
+
+
+def open_clip(video: Path) -> BenchClip:
+    """A clip with its truth beside it, as `invid sample` writes them. Raises UserError."""
+    if not video.is_file():
+        raise UserError(f"{video}: there is no such clip")
+    truth = load_truth(truth_folder(video))
+    edit = next((Edit(name, known.strength) for name, known in truth.edits.items()), None)
+    view = next((View(known.yaw, known.pitch) for known in truth.views), None)
+    return BenchClip(video.stem, video, truth, edit, view)
+
+
+def given_clips(folders: Sequence[Path]) -> list[BenchClip]:
+    """The clips of a user's folders, or single clips. Raises UserError where truth is missing."""
+    found: list[BenchClip] = []
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"{folder}: there is no such folder of clips")
+        videos = sorted(folder.glob("*.mp4")) if folder.is_dir() else [folder]
+        if not videos:
+            raise UserError(f"{folder}: holds no clips; give a folder of .mp4 that `invid sample` wrote")
+        found += [open_clip(video) for video in videos]
+    names = [clip.name for clip in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two clips are named '{twice}'; rename one of them and its .truth folder")
+    return found

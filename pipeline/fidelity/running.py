@@ -1,0 +1,180 @@
+"""One method on one clip: a job in a process of its own, its score, and what it looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.errors import InvidError
+from pipeline.fidelity.clips import BenchClip
+from pipeline.fidelity.pictures import truth_strip, write_strip
+from pipeline.fidelity.rivals import Rival
+from pipeline.finished import request_of
+from pipeline.job import Job
+from pipeline.manifest import JobResult
+from pipeline.process_options import process_arguments, settings_from
+from pipeline.progress import Progress
+from pipeline.score import score
+from pipeline.settings import Settings
+from storage import canonical_json, file_hash
+
+SHARED_STAGES = ("decode", "track", "align", "camera")
+"""What all methods have in common; done once a clip, and not timed."""
+TIMED_STAGES = ("invert", "finetune", "edit")
+_COMMAND = "from pipeline.cli import process_video; raise SystemExit(process_video())"
+_MIB = 1024.0
+_live: set[int] = set()
+"""Processes that are running now."""
+
+
+class FailedRunError(InvidError):
+    """A method that did not finish a clip; the message has its own last line."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for all methods: options, scoring, threads (0: the machine's)."""
+
+    words: tuple[str, ...]
+    identity: Path | None = None
+    lpips_net: str = "alex"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method on a clip, and the folder of the whole benchmark."""
+
+    clip: BenchClip
+    rival: Rival
+    conditions: Conditions
+    folder: Path
+
+    @property
+    def words(self) -> list[str]:
+        """Options of the job."""
+        return [*self.conditions.words, *self.rival.words, *self.clip.words]
+
+    @property
+    def settings(self) -> Settings:
+        """The job's settings. Raises UserError."""
+        return settings_from(process_arguments().parse_args([str(self.clip.video), *self.words]))
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides about the row."""
+        how = self.conditions
+        identity = None if how.identity is None else file_hash(how.identity)
+        rules = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
+
+    def _file(self, kind: str, suffix: str) -> Path:
+        return self.folder / kind / self.clip.name / f"{self.rival.name.replace(' ', '_')}{suffix}"
+
+    @property
+    def strip(self) -> Path:
+        """A picture of the method's results on this clip."""
+        return self._file("strips", ".png")
+
+    def earlier(self) -> dict[str, Any] | None:
+        """The row of an earlier run under the same conditions, or None."""
+        try:
+            found: dict[str, Any] = json.loads(self._file("rows", ".json").read_text())
+        except (OSError, ValueError):
+            return None
+        return found["row"] if found.get("key") == self.key and self.strip.is_file() else None
+
+    def measure(self) -> dict[str, Any]:
+        """Run, score and draw the job on a prepared clip, and keep the row. Raises FailedRunError."""
+        key = self.key
+        place = self.folder / "jobs" / f"{self.clip.name}-{self.rival.name.replace(' ', '_')}"
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            shutil.copytree(_prepared(self.clip, self.folder), place / "cache")
+            memory = self._run_job(place)
+            result = JobResult(place / "out")
+            row = self._row(result, memory)
+            write_strip(result, self.strip)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        file = self._file("rows", ".json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps({"key": key, "row": row}, indent=1, allow_nan=False) + "\n")
+        part.replace(file)
+        return row
+
+    def _row(self, result: JobResult, memory: float) -> dict[str, Any]:
+        conditions = self.conditions
+        stages = {s["name"]: float(s["seconds"]) for s in result.manifest["stages"]}
+        found: dict[str, Any] = {
+            "clip": self.clip.name,
+            "occluder": self.clip.truth.occluder,
+            "frames": result.manifest["frames"]["total"],
+            "method": self.rival.name,
+            "preset": self.settings.invert.recipe,
+        }
+        scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
+        found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}
+        found["seconds"] = round(sum(stages[name] for name in TIMED_STAGES), 2)
+        found["memory_mb"] = round(memory)
+        return found
+
+    def _run_job(self, place: Path) -> float:
+        """The job, in a process of its own; returns the most memory it held, in MiB."""
+        words = [str(self.clip.video), *self.words, "--quiet"]
+        words += ["--out", str(place / "out"), "--cache", str(place / "cache")]
+        environment = dict(os.environ)
+        if self.conditions.threads:
+            environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
+        with tempfile.TemporaryFile() as told:
+            command = [sys.executable, "-c", _COMMAND, *words]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
+            _live.add(process.pid)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            finally:
+                _live.discard(process.pid)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise FailedRunError(f"{self.rival.name} on {self.clip.name}: {_last_line(told, process)}")
+        return usage.ru_maxrss / _MIB
+
+
+def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
+    told.seek(0)
+    lines = told.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
+
+
+def stop_all() -> None:
+    """End every job that is running now."""
+    for pid in tuple(_live):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _prepared(clip: BenchClip, folder: Path) -> Path:
+    return folder / "prepared" / clip.name
+
+
+def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
+    """Do what all methods have in common: the cache holds SHARED_STAGES then, and the clip's truth is drawn.
+
+    Raises UserError for a clip that no method can work on.
+    """
+    with tempfile.TemporaryDirectory() as nowhere:
+        job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())
+        for stage in SHARED_STAGES:
+            job.step(stage)
+        truth_strip(clip, job, folder / "strips" / clip.name / "truth.png")
