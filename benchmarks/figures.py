@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures_editing import editing
+from benchmarks.figures_fidelity import fidelity
 from benchmarks.figures_scaling import scaling
 from benchmarks.markdown import measured_on, number, prose, share, table
 
@@ -290,6 +291,7 @@ def main() -> None:
     write(ROOT / "docs/performance.md", performance(results))
     write(ROOT / "docs/scaling.md", scaling(results))
     write(ROOT / "docs/editing.md", editing(results))
+    write(ROOT / "docs/fidelity.md", fidelity(results))
 
 
 def write(path: Path, lines: list[str]) -> None:

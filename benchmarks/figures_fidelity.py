@@ -1,0 +1,106 @@
+"""What docs/fidelity.md shows of results/fidelity.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.markdown import measured_on, number, prose, table
+from pipeline.fidelity.rivals import RIVALS
+
+OURS = "in-n-out"
+ABLATIONS = ("in-n-out no-entropy", "in-n-out no-latent-reg")
+COLUMNS = {
+    "psnr_reconstruction": ("reconstruction, dB", 2),
+    "ssim_reconstruction": ("SSIM", 3),
+    "lpips_reconstruction": ("LPIPS", 3),
+    "psnr_true_edit_rendered": ("edit, dB", 2),
+    "psnr_true_edit": ("edit, occluder off, dB", 2),
+    "psnr_removal": ("occluder off, dB", 2),
+    "psnr_true_view": ("from the side, dB", 2),
+    "camera_median_deg": ("camera, degrees", 2),
+    "edit_sign_share": ("sign right", 2),
+    "edit_leakage": ("leakage", 3),
+    "identity_edit": ("identity, edited", 3),
+    "flicker_reconstruction": ("flicker, dB", 2),
+    "seconds": ("s", 0),
+    "memory_mb": ("MiB", 0),
+}
+CLAIMS = (
+    "psnr_reconstruction",
+    "psnr_true_edit_rendered",
+    "psnr_true_edit",
+    "psnr_removal",
+    "psnr_true_view",
+    "identity_edit",
+)
+
+
+def paired(rows: Sequence[Mapping[str, Any]], one: str, other: str, name: str) -> list[float]:
+    """By how much method `one` has more than `other`, on every clip where both have a value."""
+    values = {(row["method"], row["clip"]): row[name] for row in rows}
+    names = dict.fromkeys(r["clip"] for r in rows)
+    both = [
+        (values.get((one, clip)), values.get((other, clip)))
+        for clip in dict.fromkeys(r["clip"] for r in rows)
+    ]
+    return [a - b for a, b in both if a is not None and b is not None]
+
+
+def _against(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> list[str]:
+    cells = []
+    for name in CLAIMS:
+        found = paired(rows, one, other, name)
+        digits = COLUMNS[name][1]
+        mean = sum(found) / len(found) if found else None
+        won = sum(d > 0 for d in found)
+        cells.append("-" if mean is None else f"{mean:+.{digits}f} ({won} of {len(found)})")
+    return cells
+
+
+def fidelity(results: dict[str, Any]) -> list[str]:
+    """The whole section."""
+    found = results["fidelity"]
+    rows, clips = found["rows"], found["clips"]
+    notes = {rival.name: rival.note for rival in RIVALS}
+    shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
+    frames = sorted({row["frames"] for row in clips})
+    given = clips[0]
+    threads = found["threads"] or found["machine"]["cores"]
+    words = (
+        f"{len({row['clip'] for row in clips})} clips of {' or '.join(map(str, frames))} frames, preset "
+        f"`{rows[0]['preset']}`, {found['jobs']} {'job' if found['jobs'] == 1 else 'jobs'} at a time with "
+        f"{threads} {'thread' if threads == 1 else 'threads'} each. Means over clips. LPIPS by "
+        f"`{found['lpips']}`; identity by {found['identity'] or 'no network'}. Seconds are those of fitting, "
+        "tuning and rendering (stages `invert`, `finetune`, `edit`)."
+    )
+    counts = {row["method"]: row["clips"] for row in rows}
+    fewer = [f"`{m}` on {n}" for m, n in counts.items() if n < max(counts.values())]
+    if fewer:
+        words += f" Not every method ran on every clip: {', '.join(fewer)}."
+    inputs = [row["psnr_removal_of_input"] for row in clips if row["method"] == given["method"]]
+    inputs = [value for value in inputs if value is not None]
+    of_input = sum(inputs) / len(inputs) if inputs else None
+    body = [[f"`{row['method']}`", *(number(row[name], COLUMNS[name][1]) for name in shown)] for row in rows]
+    others = [row["method"] for row in rows if row["method"] not in (OURS, *ABLATIONS)]
+    present = {row["method"] for row in rows}
+    versus = [[f"`{OURS}` minus `{other}`", *_against(clips, OURS, other)] for other in others]
+    ablated = [[f"`{a}` minus `{OURS}`", *_against(clips, a, OURS)] for a in ABLATIONS if a in present]
+    heads = [COLUMNS[name][0] for name in CLAIMS]
+    return [
+        *measured_on(results, "fidelity"),
+        "",
+        *prose(words),
+        "",
+        *table(["method", *(COLUMNS[name][0] for name in shown)], body),
+        "",
+        *prose(f"Inside the occluder the input itself has {number(of_input, 2, ' dB')}."),
+        "",
+        *[f"- `{row['method']}`: {notes[row['method']]}." for row in rows if row["method"] in notes],
+        "",
+        *prose(
+            "In pairs, clip by clip: mean difference, and on how many clips the first has the higher value."
+        ),
+        "",
+        *table(["", *heads], versus + ablated),
+    ]

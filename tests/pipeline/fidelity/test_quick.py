@@ -1,0 +1,39 @@
+"""`invid bench fidelity --quick`, as a user types it: clips made, every method run, scored, drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.fidelity.rivals import RIVALS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_quick_look(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "invid"), "bench", "fidelity", "--quick", "--json"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    rows = {row["method"]: row for row in found["rows"]}
+    assert list(rows) == [rival.name for rival in RIVALS]
+    assert all(row["clips"] == 2 and row["memory_mb"] > 100 for row in rows.values())
+    for name in ("psnr_reconstruction", "psnr_true_edit", "psnr_true_view", "edit_sign_share"):
+        assert all(row[name] is not None for row in rows.values()), name
+    for row in rows.values():  # a second field alone can be taken off
+        has_field = row["method"].startswith("in-n-out")
+        assert (row["mask_iou"] is not None) == has_field
+        assert has_field == (row["psnr_removal"] > row["psnr_removal_of_input"] + 3)
+    sheets = sorted((tmp_path / "out" / "sheets").glob("*.png"))
+    assert len(sheets) == 2
+    for path in sheets:
+        with Image.open(path) as sheet:
+            assert sheet.height > 150 * (1 + len(RIVALS))
