@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F64, I64, U8, Clip, Crops
+from pipeline.clip import F32, F64, I64, U8, Clip, Crops
 from pipeline.settings import CompositeSettings
 from pipeline.video.masks import crop_mask, visible_change
-from pipeline.video.warp import back_box, warp_back
+from pipeline.video.steady import Steady
+from pipeline.video.warp import Box, back_box, warp_back
+
+Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
+"""Called as hold(change [h,w,3], where it is shown [h,w], box); returns the change to be made instead."""
 
 
 class Rows(Protocol):
@@ -30,17 +35,20 @@ def composite(
     start: int = 0,
     stop: int | None = None,
     plain: Rows | None = None,
+    held: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[U8]:
     """Yield the full frames [start, stop), uint8 [H,W,3], with each rendered crop blended in, one by one.
 
     rendered: by row, uint8 [S,S,3]. masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the
     render to show; None takes the whole crop with a border `settings.feather` crop widths wide. plain: by
     row, the render of the frame as it was found; then only what differs from it is taken over (see `blend`).
+    held: by row, whether what is changed there is held to the frame before (`Steady`); None holds nothing.
     rows: the row of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size
     of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
     source's to the bit.
     """
     whole: U8 | None = None
+    steady = Steady()
     for index, frame in enumerate(clip.frames(start, stop), start):
         row = _row(rows, index)
         affine = crops.affine[index]
@@ -54,18 +62,25 @@ def composite(
             mask: npt.NDArray[Any] = whole
         else:
             mask = np.asarray(masks[row])
-        yield blend(
-            frame, picture, mask, affine, crops.size, None if plain is None else np.asarray(plain[row])
-        )
+        without = None if plain is None else np.asarray(plain[row])
+        hold = None if held is None else partial(steady, index, frame, held=bool(held[row]))
+        yield blend(frame, picture, mask, affine, crops.size, without, hold)
 
 
 def blend(
-    frame: U8, picture: U8, mask: npt.NDArray[Any], affine: F64, size: int, plain: U8 | None = None
+    frame: U8,
+    picture: U8,
+    mask: npt.NDArray[Any],
+    affine: F64,
+    size: int,
+    plain: U8 | None = None,
+    hold: Hold | None = None,
 ) -> U8:
     """One frame [H,W,3] with one rendered crop [S,S,3] in its mask [S,S]; `affine` made a crop of `size` px.
 
     With `plain`, the crop as it was found, the frame takes the render where an edit or a removal visibly
-    changes it, and elsewhere only the difference that it makes: it keeps detail that no render has.
+    changes it, and elsewhere only the difference that it makes: it keeps detail that no render has. `hold`
+    may put another change in the place of that, before the mask.
     Returns `frame` itself where the mask shows nothing of the render.
     """
     weights = mask.astype(np.float32) / 255.0 if mask.dtype == np.uint8 else mask.astype(np.float32)
@@ -89,7 +104,10 @@ def blend(
         without = warp_back(plain, affine * (plain.shape[0] / size), box)
         change = warp_back(visible_change(picture, plain), affine * (picture.shape[0] / size), box)
         replaced = without + change[..., None] * (replaced - without)
-    mixed = part + alpha[..., None] * (pixels - replaced)
+    difference = pixels - replaced
+    if hold is not None:
+        difference = hold(difference, inside, box)
+    mixed = part + alpha[..., None] * difference
     out = frame.copy()
     out[y0:y1, x0:x1][inside] = np.clip(np.rint(mixed[inside]), 0, 255).astype(np.uint8)
     return out
