@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import videos
+from pipeline import renders, videos
 from pipeline.caches import open_cache
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.device_lock import turn_on
@@ -216,10 +216,10 @@ class Job:
         )
 
     def renderer(self) -> Any:
-        """Renders the tuned inversion."""
+        """Renders the inversion as it is shown."""
         from inverters.synthesis import InversionRenderer
 
-        return InversionRenderer(self.generator, self.tuned)
+        return InversionRenderer(self.generator, self.shown)
 
     # The stages
 
@@ -330,7 +330,7 @@ class Job:
     def _finetune(self) -> None:
         def compute(writer: StageWriter) -> None:
             folder = self._resuming(self.cache.checkpoint_dir(writer.key))
-            self.tuned = finetune_stage.finetune(
+            self.tuned = self.shown = finetune_stage.finetune(
                 self.generator,
                 self.problem,
                 self.inversion,
@@ -349,7 +349,7 @@ class Job:
             asdict(self.settings.finetune) | invert_stage.losses_there(),
             [self.results["invert"].key],
         )
-        self.tuned = invert_stage.load(self.cached("finetune", key, compute))
+        self.tuned = self.shown = invert_stage.load(self.cached("finetune", key, compute))
         if str(self.tuned.info.get("perceptual_loss", "")).startswith("multiscale"):
             self.note(
                 "LPIPS has no weights in the local cache: a multi-scale loss without weights took its place"
@@ -357,7 +357,9 @@ class Job:
 
     def _edit(self) -> None:
         self.variants = edit_stage.variants(self.settings.edit)
+        renders.prepare(self)
         times = self.clip.times[self.usable] - self.clip.times[0]
+        size, ease = self.crops.size, self.settings.edit.ease
         for name, variant in self.variants.items():
             if variant == edit_stage.Variant():
                 continue  # that is the reconstruction, which is there already
@@ -368,9 +370,8 @@ class Job:
                 variant: edit_stage.Variant = variant,
                 plain: StoredArray | None = plain,
             ) -> None:
-                size, ease = self.crops.size, self.settings.edit.ease
                 pixels = writer.array("images", (len(self.usable), size, size, 3), np.uint8)
-                what = (self.generator, self.renderer(), self.tuned, self.problem, variant, times)
+                what = (self.generator, self.renderer(), self.shown, self.problem, variant, times)
 
                 def rendered(first: int) -> Iterator[Rows]:
                     for images in edit_stage.render_variant(
@@ -381,9 +382,9 @@ class Job:
                 for rows in RowBlocks(self._resuming(self.cache.checkpoint_dir(writer.key))).all(rendered):
                     pixels.write(rows["images"])
 
-            rules = {"variant": asdict(variant), "ease": self.settings.edit.ease}
-            rules["directions"] = digests_of(variant.edits, self.directions)
-            inputs = [self.results["finetune"].key, self.decode_key]
+            directions = digests_of(variant.edits, self.directions)
+            rules = {"variant": asdict(variant), "ease": ease, "directions": directions}
+            inputs = [videos.as_found(self).key, self.decode_key]
             self.cached(f"edit/{name}", stage_key("edit", edit_stage.VERSION, rules, inputs), compute)
         videos.store_stitched(self)
         if not self._hits:

@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 def build_manifest(record: JobRecord) -> dict[str, Any]:
     """The manifest as JSON values."""
     clip, track = record.clip, record.track
-    measured = record.results["finetune"]
+    measured = record.results.get("smooth", record.results["finetune"])
     quality = {name: _metric(measured, name) for name in ("psnr", "ssim", "lpips")}
     usable = track.usable
     manifest = {
@@ -103,7 +103,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
             "time": clip.times.tolist(),
             **{k: _spread(v, usable, len(clip)) for k, v in quality.items()},
         },
-        "loss_used": measured.meta["info"].get("perceptual_loss"),
+        "loss_used": record.results["finetune"].meta["info"].get("perceptual_loss"),
         "arrays": {
             f"{name}/{array}": stored.hash
             for name, result in record.results.items()
@@ -213,3 +213,8 @@ class JobResult:
         if found is None or array not in found.arrays:
             raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
         return found.arrays[array].read()
+
+    def shown(self, name: str) -> npt.NDArray[Any] | None:
+        """`reconstruction` or `blend` as the outputs have it: smoothed in time where that was asked for."""
+        smooth = self.array(f"smooth/{name}")
+        return self.array(f"finetune/{name}") if smooth is None else smooth

@@ -28,6 +28,8 @@ def process_arguments() -> argparse.ArgumentParser:
     add("--directions", action="append", default=[], metavar="FILE", help="more that --edit can name")
     add("--remove-occluder", action="store_true", help="take off what covers the face")
     add("--stitch", action="store_true", help="tune each edited frame's border to the source (slow)")
+    add("--smooth", default="none", help="of codes in time, as rendered: causal, gaussian or none (none)")
+    add("--steady", action="store_true", help="hold changes to the frame before, along the motion")
     add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")
     how = parser.add_argument_group("how")
     add = how.add_argument
@@ -112,7 +114,8 @@ def settings_from(args: argparse.Namespace) -> Settings:
             directions=tuple(args.directions),
             remove_occluder=args.remove_occluder,
             view=None if args.view is None else parse_view(args.view),
+            smooth=args.smooth,
         ),
-        composite=CompositeSettings(stitch=args.stitch),
+        composite=CompositeSettings(stitch=args.stitch, steady=args.steady),
         encode=EncodeSettings(args.codec, args.quality, args.crops),
     )

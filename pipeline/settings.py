@@ -76,6 +76,9 @@ class EditSettings:
     """Seconds over which an edit with a time range comes and goes."""
     directions: tuple[str, ...] = ()
     """Files whose directions edits can name, beside the generator's own."""
+    smooth: str = "none"
+    """Of codes over time before they are rendered: `causal` (In-N-Out's release), `gaussian` (VIVE3D) or
+    `none`."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class CompositeSettings:
     """How far the mask reaches beyond the face's outline, in crop widths."""
     stitch: bool = False
     """Tune the generator frame by frame until the border of an edited face meets the frame (STIT)."""
+    steady: bool = False
+    """Hold what is changed in a frame to what was changed in the one before, along the source's motion."""
 
 
 @dataclass(frozen=True)

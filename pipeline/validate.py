@@ -116,8 +116,10 @@ def _check_method(settings: Settings) -> None:
     import torch
 
     from inverters.base import get_inverter
+    from inverters.editing.smoothing import KINDS
     from inverters.presets import get_preset
 
+    _known("smoothing of codes", settings.edit.smooth, KINDS)
     device = settings.device
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
         raise UnknownNameError(f"unknown device '{device}'; known: auto, cpu, cuda, cuda:N")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import U8
 from pipeline.outputs import (
@@ -23,11 +24,12 @@ from pipeline.settings import DecodeSettings, EncodeSettings
 from pipeline.stages import stitch as stitch_stage
 from pipeline.stages.composite import composite
 from pipeline.stages.decode import decode
-from pipeline.stages.edit import Variant, codes_of
+from pipeline.stages.edit import Variant, as_before, codes_of
 from pipeline.stages.encode import encode
 from pipeline.video.codecs import suffix_for
 from pipeline.video.compare import side_by_side
-from storage import StageWriter, StoredArray, stage_key
+from pipeline.video.steady import VERSION as STEADY_VERSION
+from storage import StageResult, StageWriter, StoredArray, stage_key
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -39,12 +41,17 @@ Files = dict[str, tuple[Path, str]]
 """Path and hash of each output."""
 
 
+def as_found(job: Job) -> StageResult:
+    """The clip rendered as it was found: `reconstruction`, `blend`; smoothed where that was asked for."""
+    return job.results.get("smooth", job.results["finetune"])
+
+
 def images_of(job: Job, name: str) -> StoredArray:
     """The rendered crops [K,S,S,3] of a variant, stitched where that was asked for; the reconstruction where
     nothing was.
     """
     result = job.results.get(f"stitch/{name}", job.results.get(f"edit/{name}"))
-    return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
+    return as_found(job).arrays["reconstruction"] if result is None else result.arrays["images"]
 
 
 def without_edits(job: Job, variant: Variant) -> StoredArray | None:
@@ -53,7 +60,7 @@ def without_edits(job: Job, variant: Variant) -> StoredArray | None:
     None for a removal without edits: that is such a rendering itself.
     """
     if not variant.remove_occluder:
-        return job.results["finetune"].arrays["reconstruction"]
+        return as_found(job).arrays["reconstruction"]
     return images_of(job, "removal") if variant.edits else None
 
 
@@ -72,7 +79,7 @@ def masks_of(job: Job, name: str) -> FaceMasks:
         affines=job.crops.affine[rows],
         size=job.crops.size,
         settings=job.settings.composite,
-        blend=job.results["finetune"].arrays.get("blend") if variant.remove_occluder else None,
+        blend=as_found(job).arrays.get("blend") if variant.remove_occluder else None,
         edited=edited,
         plain=without_edits(job, variant),
         source=job.results["align"].arrays["crops"] if kept else None,
@@ -96,11 +103,11 @@ def store_stitched(job: Job) -> None:
 
     preset = stitching_of(job.settings.invert.preset)
     edited, masks = job.results["edit/edited"], masks_of(job, "edited")
-    plain = job.results["finetune"].arrays["reconstruction"]
+    plain = as_found(job).arrays["reconstruction"]
 
     def compute(writer: StageWriter) -> None:
         times = job.clip.times[job.usable] - job.clip.times[0]
-        ws = codes_of(job.tuned, variant, times, job.directions, job.settings.edit.ease)
+        ws = codes_of(job.shown, variant, times, job.directions, job.settings.edit.ease)
         images, outside = edited.arrays["images"], with_border(masks)
         stored = writer.array("images", images.shape, np.uint8)
         for picture in stitch_stage.stitch(
@@ -108,14 +115,20 @@ def store_stitched(job: Job) -> None:
         ):
             stored.write(picture[None])
 
-    rules = asdict(preset) | asdict(job.settings.composite)
+    rules = asdict(preset) | _mask_rules(job)
     inputs = [edited.key, job.results["align"].key]
     job.cached("stitch/edited", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
 
 
+def _mask_rules(job: Job) -> dict[str, Any]:
+    """The settings that masks depend on: not those of how the frames are put together."""
+    rules = asdict(job.settings.composite)
+    del rules["steady"]
+    return rules
+
+
 def store_masks(job: Job) -> None:
     """The soft mask of every row and variant, cached."""
-    finetuned = job.results["finetune"]
     rows = job.usable
     for name, variant in full_frame(job).items():
         images, masks = images_of(job, name), masks_of(job, name)
@@ -130,8 +143,8 @@ def store_masks(job: Job) -> None:
                 stored.write(masks[row][None] * np.uint8(not nothing))
                 job.count(row + 1, len(rows))
 
-        inputs = [finetuned.key, job.results["align"].key, images.hash]
-        rules = asdict(job.settings.composite) | {"variant": asdict(variant)}
+        inputs = [as_found(job).key, job.results["align"].key, images.hash]
+        rules = _mask_rules(job) | {"variant": asdict(variant)}
         job.cached(f"composite/{name}", stage_key("composite", COMPOSITE_VERSION, rules, inputs), compute)
 
 
@@ -145,15 +158,19 @@ def encode_all(job: Job) -> Files:
         comment = describe(variant, generator, method)
 
         whole = variant == Variant() or f"stitch/{name}" in job.results
-        plain = None if whole else job.results["finetune"].arrays["reconstruction"]
+        plain = None if whole else as_found(job).arrays["reconstruction"]
 
-        def frames(name: str = name, plain: StoredArray | None = plain) -> Iterator[U8]:
+        held = _held(job, variant)
+
+        def frames(name: str = name, plain: StoredArray | None = plain, held: Any = held) -> Iterator[U8]:
             masks = job.results[f"composite/{name}"].arrays["masks"]
             images, settings = images_of(job, name), job.settings.composite
-            mixed = composite(job.clip, job.crops, images, row_of, masks, settings, plain=plain)
+            mixed = composite(job.clip, job.crops, images, row_of, masks, settings, plain=plain, held=held)
             return _timed(mixed, job)
 
         inputs = [job.results[f"composite/{name}"].key, images_of(job, name).hash]
+        if held is not None:
+            inputs.append(stage_key("steady", STEADY_VERSION, {"held": held.tolist()}, []))
         files[name] = _file(job, f"{name}{suffix}", frames, comment, inputs)
     if "view" in job.variants:
         images = images_of(job, "view")
@@ -167,6 +184,13 @@ def encode_all(job: Job) -> Files:
         files["crops"] = _crop_file(job, "crops", images_of(job, name), comment)
     files["comparison"] = _comparison(job, files, row_of)
     return files
+
+
+def _held(job: Job, variant: Variant) -> npt.NDArray[np.bool_] | None:
+    """By row, whether its changes are held to the frame before; None where that was not asked for."""
+    if not job.settings.composite.steady:
+        return None
+    return as_before(variant.edits, job.clip.times[job.usable] - job.clip.times[0], job.settings.edit.ease)
 
 
 def _file(

@@ -32,7 +32,7 @@ def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
         "ms_ssim_reconstruction": None,
         "lpips_reconstruction": None,
     }
-    ours, theirs = job.array("finetune/reconstruction"), job.array("align/crops")
+    ours, theirs = job.shown("reconstruction"), job.array("align/crops")
     if ours is None or theirs is None:
         return found
     similar, distant = [], []
@@ -49,7 +49,8 @@ def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
 
 def flicker_of_reconstruction(job: JobResult, net: str) -> tuple[float | None, float | None]:
     """Temporal PSNR in dB and temporal LPIPS of the reconstructed crops against the input's."""
-    ours, theirs, frames = (job.array(n) for n in ("finetune/reconstruction", "align/crops", "align/frames"))
+    ours = job.shown("reconstruction")
+    theirs, frames = job.array("align/crops"), job.array("align/frames")
     if ours is None or theirs is None or frames is None:
         return None, None
     return _flicker(zip(frames.tolist(), zip(ours, theirs, strict=True), strict=True), net)

@@ -49,7 +49,7 @@ def psnr_of(error: float, count: int) -> float | None:
 
 def mask_iou(job: JobResult, truth: Truth) -> float | None:
     """Agreement of the blend above one half with the true mask, over all pixels of the result's crops."""
-    blend, affine, frames = (job.array(n) for n in ("finetune/blend", "align/affine", "align/frames"))
+    blend, affine, frames = job.shown("blend"), job.array("align/affine"), job.array("align/frames")
     if blend is None or affine is None or frames is None or truth.occluder is None:
         return None
     size = _crop_size(job)
@@ -68,7 +68,7 @@ def mask_iou(job: JobResult, truth: Truth) -> float | None:
 
 def _crop_size(job: JobResult) -> int:
     """Width of the result's crops in pixels."""
-    crops = job.array("finetune/reconstruction")
+    crops = job.shown("reconstruction")
     if crops is None:
         raise UserError(f"{job.out}: its cache holds no reconstruction; run the job again")
     return int(crops.shape[1])

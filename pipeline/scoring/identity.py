@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import F32, I64, U8, Status
 from pipeline.faces.identity import FaceEmbedder
@@ -34,12 +36,12 @@ def identity(
     frames: I64 = rows_of[rows].astype(np.int64)
     inside = [warp_points(landmarks[t], affine[t]) for t in frames]
 
-    def crops(name: str) -> F32 | None:
-        images = job.array(name)
+    def embedded(images: npt.NDArray[Any] | None) -> F32 | None:
         return None if images is None else embedder.embed((images[row] for row in rows), inside)
 
     given, plain, edited = (
-        crops(n) for n in ("align/crops", "finetune/reconstruction", "edit/edited/images")
+        embedded(images)
+        for images in (job.array("align/crops"), job.shown("reconstruction"), job.array("edit/edited/images"))
     )
     found["identity_reconstruction"] = _similarity(plain, given)
     found["identity_edit"] = _similarity(edited, plain)

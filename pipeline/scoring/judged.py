@@ -34,7 +34,7 @@ def judged(job: JobResult, truth: Truth, source: Path | None) -> dict[str, float
     edited, plain = job.array("edit/removal_edited/images"), job.array("edit/removal/images")
     unoccluded = edited is not None and plain is not None
     if not unoccluded:
-        edited, plain = job.array("edit/edited/images"), job.array("finetune/reconstruction")
+        edited, plain = job.array("edit/edited/images"), job.shown("reconstruction")
     frames, affine = job.array("align/frames"), job.array("align/affine")
     if not edits or edited is None or plain is None or frames is None or affine is None:
         return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8, Edit, View
 from pipeline.settings import EditSettings
@@ -104,6 +105,18 @@ def codes_of(
     from inverters.editing.edit import edit_codes
 
     return edit_codes(inversion.ws, torch.from_numpy(np.asarray(times)), variant.edits, directions, ease)
+
+
+def as_before(edits: Sequence[Edit], times: F64, ease: float) -> npt.NDArray[np.bool_]:
+    """By row [K], whether every edit is in force just as far as in the row before; not so in the first."""
+    from inverters.editing.edit import edit_presence
+
+    presence = np.array([[edit_presence(edit, float(t), ease) for edit in edits] for t in times])
+    same = np.ones(len(times), bool)
+    same[:1] = False
+    if edits:
+        same[1:] = (presence[1:] == presence[:-1]).all(axis=1)
+    return same
 
 
 def view_angles(view: View, count: int) -> tuple[F64, F64]:

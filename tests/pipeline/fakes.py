@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from inverters.base import Inversion
+from inverters.editing.edit import edit_presence
 from inverters.generators.card import CameraRule, CropRule
 from pipeline import job as job_module
 from pipeline.clip import Cameras, FaceTrack
@@ -83,6 +84,8 @@ class Fakes:
     fail_in: str = ""
     last_render: int | None = None
     """Rows rendered after which the job is interrupted."""
+    covered: int = 4
+    """Pixels of a side of the corner that the second field takes, of SIZE // 2."""
     error: BaseException = field(default_factory=KeyboardInterrupt)
     checkpoints: list[Path] = field(default_factory=list)
     crops: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -94,7 +97,8 @@ class Fakes:
 
 
 class FakeRenderer:
-    """Renders each row as its crop, brighter by what an edit adds to the code, red off by removal."""
+    """Renders each row as its crop, brighter by what is added to its code (the crop's mean), red off by
+    removal."""
 
     def __init__(self, fakes: Fakes, inversion: Inversion) -> None:
         self.fakes, self.inversion = fakes, inversion
@@ -104,13 +108,15 @@ class FakeRenderer:
             raise KeyboardInterrupt
         self.fakes.calls["render"] += len(rows)
         codes = self.inversion.ws[rows] if ws is None else ws
-        added = (codes - self.inversion.ws[rows]).mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+        own = self.fakes.crops[rows].mean(dim=(1, 2, 3)) / 127.5 - 1
+        added = (codes.mean(dim=(1, 2)) - own).reshape(-1, 1, 1, 1)
         image = self.fakes.crops[rows].permute(0, 3, 1, 2) / 127.5 - 1 + added + MISFIT
         if how.get("remove_occluder"):
             image[:, 0] = -0.5
         blend = torch.zeros(len(rows), 1, SIZE // 2, SIZE // 2)
-        blend[..., :4, :4] = 0.9
-        return SimpleNamespace(image=image, blend=blend)
+        blend[..., : self.fakes.covered, : self.fakes.covered] = 0.9
+        raw = torch.nn.functional.avg_pool2d(image, 2)
+        return SimpleNamespace(image=image, image_raw=raw, blend=blend)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
@@ -183,12 +189,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
 
     editing = ModuleType("inverters.editing.edit")
     editing.edit_codes = fake_edit  # type: ignore[attr-defined]
+    editing.edit_presence = edit_presence  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "inverters.editing.edit", editing)
     monkeypatch.setattr(track, "track", fake_track)
     monkeypatch.setattr(camera, "estimate_cameras", fake_cameras)
     monkeypatch.setattr(invert, "invert", fake_invert)
     monkeypatch.setattr(finetune, "finetune", fake_finetune)
     monkeypatch.setattr(Job, "generator", FakeGenerator())
-    monkeypatch.setattr(Job, "renderer", lambda self: FakeRenderer(fakes, self.tuned))
+    monkeypatch.setattr(Job, "renderer", lambda self: FakeRenderer(fakes, self.shown))
     assert job_module.track_stage is track
     return fakes

@@ -153,6 +153,7 @@ def test_bad_requests(
     ("words", "parts"),
     [
         (["--inverter", "magic"], ("unknown inversion method 'magic'", "in-n-out", "pti", "w+")),
+        (["--smooth", "kalman"], ("unknown smoothing of codes 'kalman'", "none, causal, gaussian")),
         (["--preset", "best"], ("unknown preset 'best'", "draft", "paper")),
         (["--preset", "draft/no-nose"], ("unknown ablation 'no-nose'", "no-entropy")),
         (["--inverter", "pti", "--no-entropy"], ("--no-entropy", "an ablation of in-n-out, not of pti")),
