@@ -16,7 +16,7 @@ from pipeline.video.steady import Steady
 from pipeline.video.warp import Box, back_box, warp_back
 
 Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
-"""Called as hold(change [h,w,3], where it is shown [h,w], box); returns the change to be made instead."""
+"""Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the layer to lay (`Steady`)."""
 
 
 class Rows(Protocol):
@@ -80,7 +80,7 @@ def blend(
 
     With `plain`, the crop as it was found, the frame takes the render where an edit or a removal visibly
     changes it, and elsewhere only the difference that it makes: it keeps detail that no render has. `hold`
-    may put another change in the place of that, before the mask.
+    may put another layer in the place of that, before the mask.
     Returns `frame` itself where the mask shows nothing of the render.
     """
     weights = mask.astype(np.float32) / 255.0 if mask.dtype == np.uint8 else mask.astype(np.float32)
@@ -99,14 +99,16 @@ def blend(
     pixels = warp_back(picture, affine * (picture.shape[0] / size), box)
     x0, y0, x1, y1 = box
     part = frame[y0:y1, x0:x1]
-    replaced = part.astype(np.float32)
+    replaced, taken = part.astype(np.float32), np.ones((*part.shape[:2], 1), np.float32)
     if plain is not None:
         without = warp_back(plain, affine * (plain.shape[0] / size), box)
-        change = warp_back(visible_change(picture, plain), affine * (picture.shape[0] / size), box)
-        replaced = without + change[..., None] * (replaced - without)
+        taken = warp_back(visible_change(picture, plain), affine * (picture.shape[0] / size), box)[..., None]
+        replaced = without + taken * (replaced - without)
     difference = pixels - replaced
     if hold is not None:
-        difference = hold(difference, inside, box)
+        layer = np.concatenate([difference + taken * part, taken], axis=-1)
+        moved = hold(layer, inside, box) - layer
+        difference = difference + moved[..., :3] - moved[..., 3:] * part
     mixed = part + alpha[..., None] * difference
     out = frame.copy()
     out[y0:y1, x0:x1][inside] = np.clip(np.rint(mixed[inside]), 0, 255).astype(np.uint8)

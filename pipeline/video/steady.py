@@ -1,4 +1,4 @@
-"""What is changed in a frame is held to what was changed in the frame before, along the source's motion."""
+"""What is laid over a frame is held to what was laid over the frame before, along the source's motion."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ _AROUND, _LEAST = 16, 16
 
 @dataclass(frozen=True)
 class _Before:
-    """The frame before: its number, its pixels, and what was changed in it, where."""
+    """The frame before: its number, its pixels, and what was laid over them, where."""
 
     index: int
     frame: U8
-    change: F32
+    layer: F32
     shown: npt.NDArray[np.bool_]
     box: Box
 
 
 class Steady:
-    """Holds changes of a clip's frames to those of the frame before; keeps that one frame alone.
+    """Holds what is laid over a clip's frames to what was laid over the frame before; keeps that one alone.
+
+    A layer [h,w,4] is a colour in levels and the share of the source whose place it takes: the frame becomes
+    source * (1 - share) + colour. It has nothing of the source in it, which would shine through elsewhere.
 
     An exponential mean along the motion, as the temporal term of Bonneel et al. 2015 (Blind video temporal
     consistency) without its spatial one, trusted pixel by pixel as there by how alike the source looks.
@@ -49,33 +52,35 @@ class Steady:
         self._before: _Before | None = None
 
     def __call__(
-        self, index: int, frame: U8, change: F32, shown: npt.NDArray[np.bool_], box: Box, held: bool = True
+        self, index: int, frame: U8, layer: F32, shown: npt.NDArray[np.bool_], box: Box, held: bool = True
     ) -> F32:
-        """The change [h,w,3] in levels inside `box` of frame number `index`, held to that of frame index-1.
+        """The layer [h,w,4] of frame number `index` in `box`, held to that of frame index-1.
 
-        frame uint8 [H,W,3] as in the source; shown [h,w]: where the change is shown; box: x0, y0, x1, y1.
-        With `held` False the change is taken as it is, and kept for the next frame. Its own as well wherever
-        the flows there and back disagree, or the source looks another, or the change itself is another one.
+        frame uint8 [H,W,3] as in the source; shown [h,w]: where the layer is shown; box: x0, y0, x1, y1.
+        With `held` False the layer is taken as it is, and kept for the next frame. As it is also wherever
+        the flows there and back disagree, or the source looks another, or the layer changes it otherwise.
         """
-        before, out = self._before, change
+        before, out = self._before, layer
         if held and before is not None and before.index == index - 1:
-            carried, trust = _carried(before, frame, shown, box)
+            carried, trust = _carried(before, frame, box)
             if (trust * shown).sum() >= _CUT * shown.sum():
-                apart = np.abs(change - carried).max(axis=-1)
+                x0, y0, x1, y1 = box
+                moved = carried - layer
+                apart = np.abs(moved[..., :3] - moved[..., 3:] * frame[y0:y1, x0:x1]).max(axis=-1)
                 trust = trust * _likeness(cv2.GaussianBlur(apart, (0, 0), 2.0), _SAME_CHANGE)
-                out = change + HOLD * trust[..., None] * (carried - change)
+                out = layer + HOLD * trust[..., None] * moved
         self._before = _Before(index, frame, out, shown, box)
         return out
 
 
-def _carried(before: _Before, frame: U8, shown: npt.NDArray[np.bool_], box: Box) -> tuple[F32, F32]:
-    """The change of the frame before where it has moved to [h,w,3], and how far to trust that [h,w]."""
+def _carried(before: _Before, frame: U8, box: Box) -> tuple[F32, F32]:
+    """The layer of the frame before where it has moved to [h,w,4], and how far to trust that [h,w]."""
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = box
     left, top = max(x0 - _AROUND, 0), max(y0 - _AROUND, 0)
     right, bottom = min(x1 + _AROUND, width), min(y1 + _AROUND, height)
     if min(right - left, bottom - top) < _LEAST:
-        return np.zeros((y1 - y0, x1 - x0, 3), np.float32), np.zeros((y1 - y0, x1 - x0), np.float32)
+        return np.zeros((y1 - y0, x1 - x0, 4), np.float32), np.zeros((y1 - y0, x1 - x0), np.float32)
     now, then = (np.ascontiguousarray(f[top:bottom, left:right]) for f in (frame, before.frame))
     grey, grey_then = (cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) for part in (now, then))
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -95,7 +100,7 @@ def _carried(before: _Before, frame: U8, shown: npt.NDArray[np.bool_], box: Box)
     inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     # From here on in pixels of the box of the frame before.
     at_x, at_y = at_x[inner] + (left - before.box[0]), at_y[inner] + (top - before.box[1])
-    carried = cv2.remap(before.change, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    carried = cv2.remap(before.layer, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.shown.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderValue=(0.0,))
     return np.asarray(carried, np.float32), np.asarray(trust[inner] * (known > 0.999), np.float32)
 

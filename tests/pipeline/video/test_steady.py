@@ -61,14 +61,15 @@ def to_bytes(frames):
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
-def put_back(frames, edited, held, masks=None, start=0):
+def put_back(frames, edited, held, masks=None, whole=False):
     """Composited frames, the crop being the frame."""
     count = len(frames)
     crops = Crops(np.stack([affine_of(1.0, 0.0, 0.0, 0.0)] * count), SIZE)
     masks = np.stack([bump(SIZE)] * count) if masks is None else masks
     clip, rows = clip_of(Drawn(frames)), np.arange(count)
     knobs = CompositeSettings()
-    return np.stack(list(composite(clip, crops, edited, rows, masks, knobs, start, plain=frames, held=held)))
+    plain = None if whole else frames
+    return np.stack(list(composite(clip, crops, edited, rows, masks, knobs, plain=plain, held=held)))
 
 
 def middle():
@@ -84,11 +85,12 @@ def flicker_of(out, frames, true):
     return float(np.sqrt(np.mean([(b - a)[middle()] ** 2 for a, b in zip(wrong, there[1:])])))
 
 
+@pytest.mark.parametrize("whole", [False, True])  # the difference of an edit, or all of a stitched picture
 @pytest.mark.parametrize(("noise", "gain"), [(8.0, 0.0), (0.0, 8.0)])
-def test_flicker_shrinks_along_the_motion(noise, gain):
+def test_flicker_shrinks_along_the_motion(noise, gain, whole):
     frames, edited, true = clip_and_edit(noise, gain)
-    loose = put_back(frames, edited, None)
-    steady = put_back(frames, edited, np.ones(COUNT, bool))
+    loose = put_back(frames, edited, None, whole=whole)
+    steady = put_back(frames, edited, np.ones(COUNT, bool), whole=whole)
     before, after = flicker_of(loose, frames, true), flicker_of(steady, frames, true)
     assert after < 0.6 * before
 
@@ -158,5 +160,14 @@ def test_changes_too_small_to_follow_are_taken_as_they_are():
     steady, rng = Steady(), np.random.default_rng(0)
     for index in range(3):
         frame = rng.integers(0, 255, (9, 9, 3), np.uint8)
-        change = rng.normal(size=(9, 9, 3)).astype(np.float32)
-        assert steady(index, frame, change, np.ones((9, 9), bool), (0, 0, 9, 9)) is change
+        layer = rng.normal(size=(9, 9, 4)).astype(np.float32)
+        assert np.array_equal(steady(index, frame, layer, np.ones((9, 9), bool), (0, 0, 9, 9)), layer)
+
+
+def test_what_is_replaced_does_not_shine_through():
+    """One colour is laid over sharp stripes that move: none of them may be left in it."""
+    y, x = np.mgrid[:240, :240].astype(np.float32)
+    stripes = texture() * 0.2 + 100 + 80 * (np.sin((y + 0.3 * x) / 2.5) > 0)[..., None]
+    frames = to_bytes(np.stack([seen(stripes, t) for t in range(COUNT)]))
+    steady = put_back(frames, np.full_like(frames, 120), np.ones(COUNT, bool), whole=True)
+    assert (steady[:, middle()] == 120).all()
