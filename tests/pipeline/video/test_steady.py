@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from pipeline.clip import Crops
 from pipeline.settings import CompositeSettings
 from pipeline.stages.composite import composite
 from pipeline.video.steady import Steady
-from tests.pipeline.stages.test_composite import affine_of, bump, clip_of
+from tests.pipeline.stages.test_composite import Made, affine_of, bump, clip_of
 
 SIZE, COUNT = 96, 14
 MOTION = (1.7, -0.6)
@@ -171,3 +174,21 @@ def test_what_is_replaced_does_not_shine_through():
     frames = to_bytes(np.stack([seen(stripes, t) for t in range(COUNT)]))
     steady = put_back(frames, np.full_like(frames, 120), np.ones(COUNT, bool), whole=True)
     assert (steady[:, middle()] == 120).all()
+
+
+def test_memory_does_not_grow_with_the_clip():
+    def peak(count):
+        crops = Crops(np.stack([affine_of(0.5, 0.1, 0, 0)] * count), 64)
+        renders, masks = np.full((count, 64, 64, 3), 90, np.uint8), np.stack([bump(64)] * count)
+        clip, rows, held = clip_of(Made(count, (120, 160, 3))), np.arange(count), np.ones(count, bool)
+        gc.collect()
+        tracemalloc.start()
+        assert count == sum(
+            1 for _ in composite(clip, crops, renders, rows, masks, CompositeSettings(), held=held)
+        )
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(4)
+    assert peak(40) < 1.1 * peak(8)
