@@ -39,11 +39,8 @@ CLAIMS = (
 def paired(rows: Sequence[Mapping[str, Any]], one: str, other: str, name: str) -> list[float]:
     """By how much method `one` has more than `other`, on every clip where both have a value."""
     values = {(row["method"], row["clip"]): row[name] for row in rows}
-    names = dict.fromkeys(r["clip"] for r in rows)
-    both = [
-        (values.get((one, clip)), values.get((other, clip)))
-        for clip in dict.fromkeys(r["clip"] for r in rows)
-    ]
+    clips = dict.fromkeys(row["clip"] for row in rows)
+    both = [(values.get((one, clip)), values.get((other, clip))) for clip in clips]
     return [a - b for a, b in both if a is not None and b is not None]
 
 
