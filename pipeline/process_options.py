@@ -27,7 +27,7 @@ def process_arguments() -> argparse.ArgumentParser:
     add("--edit", action="append", default=[], metavar="NAME=VALUE[@A-Bs]", help="may be given several times")
     add("--directions", action="append", default=[], metavar="FILE", help="more that --edit can name")
     add("--remove-occluder", action="store_true", help="take off what covers the face")
-    add("--stitch", action="store_true", help="tune each edited frame's border to the source (slow)")
+    add("--stitch", nargs="?", const="weights", metavar="weights|codes", help="fit edits' borders (slow)")
     add("--smooth", default="none", help="of codes in time, as rendered: causal, gaussian or none (none)")
     add("--steady", action="store_true", help="hold changes to the frame before, along the motion")
     add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")

@@ -87,8 +87,9 @@ class CompositeSettings:
     """Width of the soft border of the face mask, in crop widths."""
     grow: float = 0.04
     """How far the mask reaches beyond the face's outline, in crop widths."""
-    stitch: bool = False
-    """Tune the generator frame by frame until the border of an edited face meets the frame (STIT)."""
+    stitch: str | None = None
+    """What moves, frame by frame, until the border of an edited face meets the frame: `weights` of the
+    generator (STIT) or the frame's `codes` (VIVE3D). None: nothing."""
     steady: bool = False
     """Hold what is changed in a frame to what was changed in the one before, along the source's motion."""
 

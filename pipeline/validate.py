@@ -12,6 +12,7 @@ from pipeline.settings import Settings
 
 READERS = ("av", "decord")
 SMOOTHINGS = ("box", "gaussian", "none")
+STITCHINGS = ("weights", "codes")
 OUTPUTS = ("edited", "removal", "removal_edited", "view", "crops", "comparison")
 DETECTORS = ("mediapipe", "fan", "3ddfa:PATH")
 
@@ -24,7 +25,7 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )
-    if settings.composite.stitch and not settings.edit.edits:
+    if settings.composite.stitch is not None and not settings.edit.edits:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     OutputFolder(out).close()
     _check_method(settings)
@@ -61,6 +62,8 @@ def _check_names(settings: Settings) -> None:
     suffix_for(settings.encode.codec)
     _known("reader", settings.decode.reader, READERS)
     _known("smoothing", settings.track.smoothing, SMOOTHINGS)
+    if settings.composite.stitch is not None:
+        _known("way to stitch", settings.composite.stitch, STITCHINGS)
     detector = settings.track.detector
     if not detector.startswith("3ddfa:"):
         _known("detector", detector, DETECTORS)

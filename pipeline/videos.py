@@ -26,6 +26,7 @@ from pipeline.stages.composite import composite
 from pipeline.stages.decode import decode
 from pipeline.stages.edit import Variant, as_before, codes_of
 from pipeline.stages.encode import encode
+from pipeline.stages.invert import losses_there
 from pipeline.video.codecs import suffix_for
 from pipeline.video.compare import side_by_side
 from pipeline.video.steady import VERSION as STEADY_VERSION
@@ -97,11 +98,11 @@ def store_stitched(job: Job) -> None:
     Not without the occluder: its border would have to meet the occluder.
     """
     variant = job.variants["edited"]
-    if not job.settings.composite.stitch or not variant.edits:
+    if job.settings.composite.stitch is None or not variant.edits:
         return
     from inverters.stitching import stitching_of
 
-    preset = stitching_of(job.settings.invert.preset)
+    preset = stitching_of(job.settings.composite.stitch, job.settings.invert.preset)
     edited, masks = job.results["edit/edited"], masks_of(job, "edited")
     plain = as_found(job).arrays["reconstruction"]
 
@@ -116,6 +117,8 @@ def store_stitched(job: Job) -> None:
             stored.write(picture[None])
 
     rules = asdict(preset) | _mask_rules(job)
+    if preset.lambda_perceptual:
+        rules |= losses_there()
     inputs = [edited.key, job.results["align"].key]
     job.cached("stitch/edited", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
 

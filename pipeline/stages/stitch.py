@@ -1,4 +1,4 @@
-"""Stage `edit`, its last part: edited crops whose border meets the source (STIT's stitching tuning)."""
+"""Stage `edit`, its last part: edited crops whose border meets the source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inverters.base import InversionProblem
     from inverters.stitching import StitchPreset
 
-VERSION = 1
+VERSION = 2
 BORDER = 0.1
 """Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
 
@@ -37,8 +37,9 @@ def stitch(
     ws: codes [K,num_ws,w_dim] with the edits. edited, plain: by row, the crops with the edits and without.
     inside, outside: by row, masks uint8 [S,S] of what the edit is to show, and of that with its border.
     """
-    from inverters.stitching import stitched
+    from inverters.stitching import Stitcher
 
+    stitcher = Stitcher(renderer, preset)
     count = len(problem.frames)
     for row in range(count):
         picture = np.asarray(edited[row])
@@ -46,8 +47,7 @@ def stitch(
         border = (np.asarray(outside[row]) > 0) & ~content
         if border.any() and not np.array_equal(picture, np.asarray(plain[row])):
             one = np.array([row])
-            image = stitched(
-                renderer,
+            image = stitcher.stitch(
                 row,
                 problem.cam2world[one],
                 problem.intrinsics[one],
@@ -56,7 +56,6 @@ def stitch(
                 _image(np.asarray(problem.crops[one])[0]),
                 _mask(content),
                 _mask(border),
-                preset,
             )
             picture = to_bytes(image)[0]
         yield picture

@@ -136,6 +136,7 @@ def test_bad_input_files(folder: Path, tmp_path: Path, name: str, parts: tuple[s
         (["--detector", "dlib"], ("unknown detector", "mediapipe")),
         (["--max-frames", "0"], ("--max-frames", "1 or more")),
         (["--stitch"], ("--stitch has nothing to stitch", "--edit")),
+        (["--stitch", "poisson"], ("unknown way to stitch 'poisson'", "known: weights, codes")),
         (["--out", "/proc/nowhere"], ("/proc", "cannot be written", "--out")),
     ],
 )

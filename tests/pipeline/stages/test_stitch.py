@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ EARLY = Edit("smile", 2.0, None, 0.3)
 """Frames 0 to 2 of those with a face; the clip has 12 a second."""
 STITCHED = Settings(
     edit=EditSettings((EARLY,), remove_occluder=True, ease=0.0),
-    composite=CompositeSettings(stitch=True),
+    composite=CompositeSettings(stitch="weights"),
     encode=EncodeSettings(codec="ffv1"),
 )
 
@@ -40,14 +42,18 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows that were stitched; a stitched picture is all green."""
     seen: list[int] = []
 
-    def fake(renderer: Any, row: int, *rest: Any) -> torch.Tensor:
+    def fake(stitcher: Any, row: int, *rest: Any) -> torch.Tensor:
         ws, edited, source, inside, border = rest[2:7]
         assert edited.shape == source.shape and not torch.equal(edited, source)
         assert len(ws) == 1 and not (inside * border).any() and inside.any() and border.any()
         seen.append(row)
         return torch.tensor([-1.0, 1.0, -1.0]).reshape(1, 3, 1, 1).expand_as(edited)
 
-    monkeypatch.setattr(inverters.stitching, "stitched", fake)
+    monkeypatch.setattr(
+        inverters.stitching,
+        "Stitcher",
+        lambda renderer, preset: SimpleNamespace(stitch=partial(fake, preset)),
+    )
     return seen
 
 
@@ -97,6 +103,9 @@ def test_edited_frames_are_stitched_and_shown_whole(
     moved = replace(STITCHED, edit=replace(STITCHED.edit, edits=(replace(EARLY, strength=1.0),)))
     run_job(clip, out, cache, moved)
     assert rows == [0, 1, 2, 0, 1, 2]
+    codes = replace(moved, composite=CompositeSettings(stitch="codes"))
+    assert run_job(clip, out, cache, codes)["request"] != first["request"]
+    assert rows == [0, 1, 2] * 3, "another way to stitch is another result"
 
 
 def test_without_an_edit_there_is_nothing_to_stitch(clip: Path, tmp_path: Path) -> None:
