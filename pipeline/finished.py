@@ -13,7 +13,7 @@ from pipeline import renders, videos
 from pipeline.errors import UserError
 from pipeline.manifest import JobResult
 from pipeline.settings import Settings
-from pipeline.stages import align, camera, edit, finetune, hidden, invert, stitch, track
+from pipeline.stages import align, camera, edit, finetune, hidden, inset, invert, stitch, track
 from pipeline.video import steady
 from storage import canonical_json, file_hash, folder_hash
 
@@ -35,7 +35,7 @@ def request_of(path: Path, settings: Settings) -> str:
     if settings.generator == "bundled":
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]
-    stages = [m.VERSION for m in (track, align, camera, invert, finetune, edit, stitch, hidden)]
+    stages = [m.VERSION for m in (track, align, camera, invert, finetune, edit, stitch, hidden, inset)]
     stages += [videos.COMPOSITE_VERSION, videos.ENCODE_VERSION, renders.SMOOTH_VERSION, steady.VERSION]
     text = canonical_json([file_hash(path), rules, read, stages, metadata.version("invid")])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -129,6 +129,7 @@ def panel_labels(settings: EditSettings) -> dict[str, str]:
         "removal": "occluder removed",
         "removal_edited": "removed and edited",
         "view": "orbit" if settings.view is not None and settings.view.orbit else "novel view",
+        "turned": "head turned",
     }
 
 

@@ -31,6 +31,7 @@ def process_arguments() -> argparse.ArgumentParser:
     add("--smooth", default="none", help="of codes in time, as rendered: causal, gaussian or none (none)")
     add("--steady", action="store_true", help="hold changes to the frame before, along the motion")
     add("--view", metavar="yaw=Y,pitch=P|orbit", help="also show the face from another side (radians)")
+    add("--inset", action="store_true", help="put that view back into the frames, the head turned")
     how = parser.add_argument_group("how")
     add = how.add_argument
     add("--generator", default="bundled", metavar="bundled|PATH", help="an EG3D .pkl, or a .safetensors")
@@ -115,6 +116,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
             remove_occluder=args.remove_occluder,
             view=None if args.view is None else parse_view(args.view),
             smooth=args.smooth,
+            inset=args.inset,
         ),
         composite=CompositeSettings(stitch=args.stitch, steady=args.steady),
         encode=EncodeSettings(args.codec, args.quality, args.crops),

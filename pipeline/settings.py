@@ -72,6 +72,8 @@ class EditSettings:
     edits: tuple[Edit, ...] = ()
     remove_occluder: bool = False
     view: View | None = None
+    inset: bool = False
+    """Put the view back into the source's frames, the head turned where it is."""
     ease: float = 0.2
     """Seconds over which an edit with a time range comes and goes."""
     directions: tuple[str, ...] = ()

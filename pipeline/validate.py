@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 READERS = ("av", "decord")
 SMOOTHINGS = ("box", "gaussian", "none")
 STITCHINGS = ("weights", "codes")
-OUTPUTS = ("edited", "removal", "removal_edited", "view", "crops", "comparison")
+OUTPUTS = ("edited", "removal", "removal_edited", "view", "turned", "crops", "comparison")
 DETECTORS = ("mediapipe", "fan", "3ddfa:PATH")
 
 
@@ -27,6 +27,8 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         )
     if settings.composite.stitch is not None and not settings.edit.edits:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
+    if settings.edit.inset and settings.edit.view is None:
+        raise UserError("--inset has no view to put into the frames; give --view yaw=Y,pitch=P as well")
     OutputFolder(out).close()
     _check_method(settings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import U8
+from pipeline.insets import NAME as TURNED
+from pipeline.insets import inset_frames, store_inset, unturned
 from pipeline.outputs import (
     FaceMasks,
     describe,
@@ -149,6 +152,11 @@ def store_masks(job: Job) -> None:
         inputs = [as_found(job).key, job.results["align"].key, images.hash]
         rules = _mask_rules(job) | {"variant": asdict(variant)}
         job.cached(f"composite/{name}", stage_key("composite", COMPOSITE_VERSION, rules, inputs), compute)
+    if job.settings.edit.inset:
+        name = unturned(job)
+        rendered = job.results.get(f"edit/{name}")
+        before = finetuned.arrays["reconstruction"] if rendered is None else rendered.arrays["images"]
+        store_inset(job, before, masks_of(job, name))
 
 
 def encode_all(job: Job) -> Files:
@@ -179,6 +187,11 @@ def encode_all(job: Job) -> Files:
         images = images_of(job, "view")
         comment = describe(job.variants["view"], generator, method)
         files["view"] = _crop_file(job, "view", images, comment)
+        if job.settings.edit.inset:
+            inputs = [job.results[f"composite/{TURNED}"].key, images.hash]
+            frames_of = partial(inset_frames, job, row_of)
+            turned = f"{TURNED}{suffix}"
+            files[TURNED] = _file(job, turned, lambda: _timed(frames_of(), job), comment, inputs)
     if job.settings.encode.crops:
         name = next(n for n in ("removal_edited", "removal", "edited") if n in job.variants)
         if job.settings.edit.edits and name == "removal":
@@ -236,8 +249,11 @@ def _crop_file(job: Job, name: str, images: StoredArray, comment: str) -> tuple[
 
 
 def _comparison(job: Job, files: Files, row_of: Mapping[int, int]) -> tuple[Path, str]:
-    """Source, outputs and view beside each other; the outputs are read back from their files."""
-    names = [n for n in ("edited", "removal", "removal_edited", "view") if n in files]
+    """Source, outputs and view (or the turned head) beside each other; the outputs are read back from their
+    files.
+    """
+    shown = TURNED if TURNED in files else "view"
+    names = [n for n in ("edited", "removal", "removal_edited", shown) if n in files]
     if not job.settings.edit.edits and "removal" in names:
         names.remove("edited")  # the plain reconstruction tells nothing beside the removal
     labels = panel_labels(job.settings.edit)

@@ -73,8 +73,8 @@ def render_variant(
     cam2world = problem.cam2world
     count = len(problem.frames)
     if variant.view is not None:
-        pivot = np.asarray(generator.card.camera_rule.pivot, np.float64)
-        turned = turn_cameras(cam2world.cpu().numpy(), *view_angles(variant.view, count), pivot)
+        pivot = generator.card.camera_rule.pivot
+        turned = turned_cameras(cam2world.cpu().numpy(), variant.view, pivot)
         cam2world = torch.from_numpy(turned).to(cam2world)
     touched = (ws != inversion.ws).flatten(1).any(1).numpy() | (plain is None)
     for start in range(first, count, size := batch(BATCH)):
@@ -125,6 +125,11 @@ def view_angles(view: View, count: int) -> tuple[F64, F64]:
         return np.full(count, view.yaw), np.full(count, view.pitch)
     phase = 2 * math.pi * np.arange(count) / max(count, 1)
     return ORBIT_YAW * np.sin(phase), ORBIT_PITCH * (1 - np.cos(phase)) / 2
+
+
+def turned_cameras(cam2world: F32, view: View, pivot: Sequence[float]) -> F32:
+    """A view's cameras [K,4,4] of all rows, from those of the clip."""
+    return turn_cameras(cam2world, *view_angles(view, len(cam2world)), np.asarray(pivot, np.float64))
 
 
 def turn_cameras(cam2world: F32, yaw: F64, pitch: F64, pivot: F64) -> F32:

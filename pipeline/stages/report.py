@@ -27,6 +27,7 @@ _CAPTIONS = {
     "removal": "Occluder removed",
     "removal_edited": "Occluder removed and edited",
     "view": "Novel view",
+    "turned": "Head turned in its own frames",
     "crops": "Aligned crops",
 }
 _CHARTS = {

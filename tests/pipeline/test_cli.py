@@ -137,6 +137,7 @@ def test_bad_input_files(folder: Path, tmp_path: Path, name: str, parts: tuple[s
         (["--max-frames", "0"], ("--max-frames", "1 or more")),
         (["--stitch"], ("--stitch has nothing to stitch", "--edit")),
         (["--stitch", "poisson"], ("unknown way to stitch 'poisson'", "known: weights, codes")),
+        (["--inset"], ("--inset has no view", "--view")),
         (["--out", "/proc/nowhere"], ("/proc", "cannot be written", "--out")),
     ],
 )
