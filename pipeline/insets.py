@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.clip import F64, U8, Crops
+from pipeline.clip import F32, F64, U8, Crops
 from pipeline.outputs import FaceMasks
 from pipeline.stages import inset
 from pipeline.stages.composite import composite
 from pipeline.stages.edit import turned_cameras
-from pipeline.video.warp import warp_points
+from pipeline.video.warp import crop_frames, warp_points
 from storage import StageWriter, StoredArray, stage_key
 
 if TYPE_CHECKING:
+    from inverters.base import InversionProblem
     from pipeline.job import Job
 
 NAME = "turned"
+_PLACE = f"inset/{NAME}"
 
 
 def unturned(job: Job) -> str:
@@ -28,49 +30,93 @@ def unturned(job: Job) -> str:
     return next(name for name, variant in job.variants.items() if variant == wanted)
 
 
-def store_inset(job: Job, before: StoredArray, masks: FaceMasks) -> None:
-    """How the inset moves, and its masks, cached as `composite/turned`.
+def store_place(job: Job, before: StoredArray, masks: FaceMasks) -> None:
+    """Where the inset goes, and the turned face's landmarks, cached as `inset/turned`.
 
-    before: by row, the crops of the variant `unturned`; masks: its masks, where the source's face is.
+    before, masks: by row, the crops and masks of the variant `unturned`. Where borders are to be stitched, so
+    is what the source shows in the inset's place.
     """
     after, rows = job.results["edit/view"].arrays["images"], job.usable
     card, size = job.generator.card, job.crops.size
-    # The face is shown whole, with what hides it: neither is to remain beside the turned one.
-    whole = replace(masks, source=None, blend=job.results["finetune"].arrays.get("blend"))
+    whole = _whole(job, masks)
 
     def compute(writer: StageWriter) -> None:
-        view = job.variants["view"].view
-        assert view is not None
-        own, lens = job.cameras.cam2world[rows], job.cameras.intrinsics[rows]
-        other = turned_cameras(own, view, card.camera_rule.pivot)
+        own, lens, other = job.cameras.cam2world[rows], job.cameras.intrinsics[rows], _cameras(job)
         expected = inset.head_motion(own, other, lens, size)
         shifts = np.zeros((len(rows), 2))
         for row in range(len(rows)):
             shifts[row] = inset.flow_shift(before[row], after[row], expected[row], whole[row] > 0)
-            job.count(row + 1, 2 * len(rows))
+            job.count(row + 1, len(rows))
         shifts = inset.smooth_shifts(shifts, rows)
-        writer.put("shift", shifts)
         landmarks: F64 = np.stack(
             [warp_points(job.track.landmarks[frame], job.crops.affine[frame]) for frame in rows]
         )
         if "68" in card.landmarks3d:
             points = card.landmarks3d["68"]
             landmarks += inset.project(points, other, lens, size) - inset.project(points, own, lens, size)
-        shown = inset.InsetMasks(landmarks, whole, shifts, size, job.settings.composite)
-        stored = writer.array("masks", (len(rows), size, size), np.uint8)
-        for row in range(len(rows)):
-            stored.write(shown[row][None])
-            job.count(len(rows) + row + 1, 2 * len(rows))
+        writer.put("shift", shifts)
+        writer.put("landmarks", landmarks)
+        if job.settings.composite.stitch is not None:
+            pixels = writer.array("crops", (len(rows), size, size, 3), np.uint8)
+            for _, crop in crop_frames(job.clip, _moved(job, shifts)):
+                pixels.write(crop[None])
 
     inputs = [job.results["finetune"].key, job.results["align"].key, before.hash, after.hash]
     rules = asdict(job.settings.composite) | {"variant": asdict(job.variants["view"])}
-    job.cached(f"composite/{NAME}", stage_key("inset", inset.VERSION, rules, inputs), compute)
+    job.cached(_PLACE, stage_key("inset", inset.VERSION, rules, inputs), compute)
 
 
-def inset_frames(job: Job, row_of: Mapping[int, int]) -> Iterator[U8]:
+def inset_masks(job: Job, masks: FaceMasks) -> inset.InsetMasks:
+    """Masks of the turned crops; `masks` are those of the variant `unturned`."""
+    place, whole = job.results[_PLACE].arrays, _whole(job, masks)
+    return inset.InsetMasks(
+        place["landmarks"].read(), whole, place["shift"].read(), whole.size, whole.settings
+    )
+
+
+def turned_problem(job: Job) -> InversionProblem:
+    """The job's problem with the view's cameras, and for crops what the source shows in the inset's place."""
+    import torch
+
+    cam2world = torch.from_numpy(_cameras(job)).to(job.problem.cam2world)
+    return replace(job.problem, cam2world=cam2world, crops=job.results[_PLACE].arrays["crops"])
+
+
+def store_inset_masks(job: Job, masks: inset.InsetMasks, images: StoredArray) -> None:
+    """The masks of every row, cached as `composite/turned`."""
+    rows = len(job.usable)
+
+    def compute(writer: StageWriter) -> None:
+        stored = writer.array("masks", (rows, masks.size, masks.size), np.uint8)
+        for row in range(rows):
+            stored.write(masks[row][None])
+            job.count(row + 1, rows)
+
+    inputs = [job.results[_PLACE].key, images.hash]
+    rules = asdict(masks.settings)
+    job.cached(f"composite/{NAME}", stage_key("composite", inset.VERSION, rules, inputs), compute)
+
+
+def inset_frames(job: Job, images: StoredArray, row_of: Mapping[int, int]) -> Iterator[U8]:
     """The source's frames with the turned head in them."""
-    found = job.results[f"composite/{NAME}"].arrays
-    affine = inset.moved_affines(job.crops.affine, found["shift"].read(), job.usable)
-    images = job.results["edit/view"].arrays["images"]
-    crops = Crops(affine, job.crops.size)
-    return composite(job.clip, crops, images, row_of, found["masks"], job.settings.composite)
+    masks, crops = job.results[f"composite/{NAME}"].arrays["masks"], _moved(job)
+    return composite(job.clip, crops, images, row_of, masks, job.settings.composite)
+
+
+def _whole(job: Job, masks: FaceMasks) -> FaceMasks:
+    """The masks of a face and of what hides it: neither is to remain beside the turned one."""
+    return replace(masks, source=None, blend=job.results["finetune"].arrays.get("blend"))
+
+
+def _cameras(job: Job) -> F32:
+    """The view's cameras [K,4,4]."""
+    view = job.variants["view"].view
+    assert view is not None
+    own = job.cameras.cam2world[job.usable]
+    return turned_cameras(own, view, job.generator.card.camera_rule.pivot)
+
+
+def _moved(job: Job, shifts: F64 | None = None) -> Crops:
+    """The crops that the inset fills; `shifts` [K,2] are those that are stored, if not given."""
+    shifts = job.results[_PLACE].arrays["shift"].read() if shifts is None else shifts
+    return Crops(inset.moved_affines(job.crops.affine, shifts, job.usable), job.crops.size)

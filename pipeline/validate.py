@@ -25,7 +25,7 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )
-    if settings.composite.stitch is not None and not settings.edit.edits:
+    if settings.composite.stitch is not None and not settings.edit.edits and not settings.edit.inset:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     if settings.edit.inset and settings.edit.view is None:
         raise UserError("--inset has no view to put into the frames; give --view yaw=Y,pitch=P as well")

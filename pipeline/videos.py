@@ -14,7 +14,14 @@ import numpy.typing as npt
 
 from pipeline.clip import U8
 from pipeline.insets import NAME as TURNED
-from pipeline.insets import inset_frames, store_inset, unturned
+from pipeline.insets import (
+    inset_frames,
+    inset_masks,
+    store_inset_masks,
+    store_place,
+    turned_problem,
+    unturned,
+)
 from pipeline.outputs import (
     FaceMasks,
     describe,
@@ -25,7 +32,7 @@ from pipeline.outputs import (
 )
 from pipeline.settings import DecodeSettings, EncodeSettings
 from pipeline.stages import stitch as stitch_stage
-from pipeline.stages.composite import composite
+from pipeline.stages.composite import Rows, composite
 from pipeline.stages.decode import decode
 from pipeline.stages.edit import Variant, as_before, codes_of
 from pipeline.stages.encode import encode
@@ -36,6 +43,7 @@ from pipeline.video.steady import VERSION as STEADY_VERSION
 from storage import StageResult, StageWriter, StoredArray, stage_key
 
 if TYPE_CHECKING:
+    from inverters.base import InversionProblem
     from pipeline.job import Job
 
 COMPOSITE_VERSION = 4
@@ -95,35 +103,63 @@ def with_border(masks: FaceMasks) -> FaceMasks:
     return replace(masks, settings=replace(masks.settings, grow=masks.settings.grow + stitch_stage.BORDER))
 
 
+def unturned_images(job: Job) -> StoredArray:
+    """The rendered crops, not stitched, of the variant that an inset's view turns."""
+    result = job.results.get(f"edit/{unturned(job)}")
+    return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
+
+
+def turned_images(job: Job) -> StoredArray:
+    """The crops of an inset, stitched where that was asked for."""
+    return job.results.get(f"stitch/{TURNED}", job.results["edit/view"]).arrays["images"]
+
+
 def store_stitched(job: Job) -> None:
-    """The edited crops stitched to their frames, cached, where that was asked for.
+    """The edited and the turned crops stitched to their frames, cached, where that was asked for; and before
+    that the place of the turned ones.
 
     Not without the occluder: its border would have to meet the occluder.
     """
-    variant = job.variants["edited"]
-    if job.settings.composite.stitch is None or not variant.edits:
-        return
+    is_asked = job.settings.composite.stitch is not None
+    if is_asked and job.variants["edited"].edits:
+        plain = as_found(job).arrays["reconstruction"]
+        masks = masks_of(job, "edited")
+        _stitch(job, "edited", job.problem, plain, (masks, with_border(masks)))
+    if job.settings.edit.inset:
+        before, masks = unturned_images(job), masks_of(job, unturned(job))
+        store_place(job, before, masks)
+        if is_asked and not job.variants["view"].remove_occluder:
+            both = inset_masks(job, masks), inset_masks(job, with_border(masks))
+            _stitch(job, TURNED, turned_problem(job), before, both)
+
+
+def _stitch(
+    job: Job, name: str, problem: InversionProblem, plain: StoredArray, masks: tuple[Rows, Rows]
+) -> None:
+    """One variant stitched; `masks` of its inside, and of that with its border."""
     from inverters.stitching import stitching_of
 
+    assert job.settings.composite.stitch is not None
     preset = stitching_of(job.settings.composite.stitch, job.settings.invert.preset)
-    edited, masks = job.results["edit/edited"], masks_of(job, "edited")
-    plain = as_found(job).arrays["reconstruction"]
+    shown = "view" if name == TURNED else name
+    variant, edited = job.variants[shown], job.results[f"edit/{shown}"]
 
     def compute(writer: StageWriter) -> None:
         times = job.clip.times[job.usable] - job.clip.times[0]
         ws = codes_of(job.shown, variant, times, job.directions, job.settings.edit.ease)
-        images, outside = edited.arrays["images"], with_border(masks)
+        images = edited.arrays["images"]
         stored = writer.array("images", images.shape, np.uint8)
         for picture in stitch_stage.stitch(
-            job.renderer(), job.problem, ws, images, plain, masks, outside, preset, job.count
+            job.renderer(), problem, ws, images, plain, *masks, preset, job.count
         ):
             stored.write(picture[None])
 
     rules = asdict(preset) | _mask_rules(job)
     if preset.lambda_perceptual:
         rules |= losses_there()
-    inputs = [edited.key, job.results["align"].key]
-    job.cached("stitch/edited", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
+    place = [job.results[f"inset/{TURNED}"].key] if name == TURNED else []
+    inputs = [edited.key, job.results["align"].key, *place]
+    job.cached(f"stitch/{name}", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
 
 
 def _mask_rules(job: Job) -> dict[str, Any]:
@@ -153,10 +189,10 @@ def store_masks(job: Job) -> None:
         rules = _mask_rules(job) | {"variant": asdict(variant)}
         job.cached(f"composite/{name}", stage_key("composite", COMPOSITE_VERSION, rules, inputs), compute)
     if job.settings.edit.inset:
-        name = unturned(job)
-        rendered = job.results.get(f"edit/{name}")
-        before = finetuned.arrays["reconstruction"] if rendered is None else rendered.arrays["images"]
-        store_inset(job, before, masks_of(job, name))
+        masks = masks_of(job, unturned(job))
+        is_stitched = f"stitch/{TURNED}" in job.results
+        turned = inset_masks(job, with_border(masks) if is_stitched else masks)
+        store_inset_masks(job, turned, turned_images(job))
 
 
 def encode_all(job: Job) -> Files:
@@ -188,8 +224,9 @@ def encode_all(job: Job) -> Files:
         comment = describe(job.variants["view"], generator, method)
         files["view"] = _crop_file(job, "view", images, comment)
         if job.settings.edit.inset:
+            images = turned_images(job)
             inputs = [job.results[f"composite/{TURNED}"].key, images.hash]
-            frames_of = partial(inset_frames, job, row_of)
+            frames_of = partial(inset_frames, job, images, row_of)
             turned = f"{TURNED}{suffix}"
             files[TURNED] = _file(job, turned, lambda: _timed(frames_of(), job), comment, inputs)
     if job.settings.encode.crops:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import inverters.stitching
 from inverters.heads.params import sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
@@ -34,7 +37,7 @@ from pipeline.stages.inset import (
 )
 from pipeline.validate import check_request
 from pipeline.video.masks import face_masks
-from tests.pipeline.fakes import SIZE, Fakes, install, write_clip
+from tests.pipeline.fakes import SIZE, FakeRenderer, Fakes, install, write_clip
 
 S = 96
 EVERYWHERE = np.ones((S, S), bool)
@@ -180,7 +183,7 @@ def test_a_job_puts_its_view_back_into_the_frames(
     manifest = run_job(clip, out, tmp_path / "cache", asked)
     assert manifest["outputs"]["turned"] == "turned.mkv"
     result = JobResult(out)
-    shift, masks = (result.array(f"composite/turned/{name}") for name in ("shift", "masks"))
+    shift, masks = (result.array(name) for name in ("inset/turned/shift", "composite/turned/masks"))
     assert shift is not None and masks is not None and masks.shape == (7, SIZE, SIZE)
     assert np.abs(shift).max() < 0.1, "the stand-in shows the same from everywhere"
     source, turned = frames_of(clip, tmp_path), frames_of(out / "turned.mkv", tmp_path)
@@ -192,6 +195,44 @@ def test_a_job_puts_its_view_back_into_the_frames(
         clip, tmp_path / "plain", tmp_path / "cache", replace(asked, edit=EditSettings(view=view))
     )
     assert "turned" not in plain["outputs"] and plain["request"] != manifest["request"]
+
+
+def test_a_turned_head_is_stitched_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch)
+    rows: list[int] = []
+
+    def green(row: int, cam2world: Any, lens: Any, ws: Any, edited: Any, source: Any, *rest: Any) -> Any:
+        rows.append(row)
+        assert abs(float(cam2world[0, 0, 3])) > 0.5, "from where the view is seen"
+        assert not torch.equal(edited, source)
+        return torch.tensor([-1.0, 1.0, -1.0]).reshape(1, 3, 1, 1).expand_as(edited)
+
+    monkeypatch.setattr(
+        inverters.stitching, "Stitcher", lambda renderer, preset: SimpleNamespace(stitch=green)
+    )
+    clip, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+    asked = Settings(
+        edit=EditSettings(view=View(0.3), inset=True),
+        composite=CompositeSettings(stitch="codes"),
+        encode=EncodeSettings(codec="ffv1"),
+    )
+    check_request(clip, out, asked)
+    monkeypatch.setattr(FakeRenderer, "render", brighter(FakeRenderer.render))
+    manifest = run_job(clip, out, tmp_path / "cache", asked)
+    assert rows == list(range(7)) and "stitch/turned/images" in manifest["arrays"]
+    shown = frames_of(out / "turned.mkv", tmp_path)[0]
+    assert shown[40, 40, 1] > 245 > 10 > shown[40, 40, 0], "the stitched picture"
+
+
+def brighter(render: Any) -> Any:
+    """A stand-in's rendering that is another from another camera."""
+
+    def rendered(self: Any, rows: Any, cam2world: Any, *rest: Any, **how: Any) -> Any:
+        seen = render(self, rows, cam2world, *rest, **how)
+        seen.image = seen.image + 0.1 * cam2world[:, 0, 3].reshape(-1, 1, 1, 1)
+        return seen
+
+    return rendered
 
 
 def test_an_inset_needs_a_view(tmp_path: Path) -> None:
