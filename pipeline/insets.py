@@ -47,7 +47,7 @@ def store_place(job: Job, before: StoredArray, masks: FaceMasks) -> None:
         for row in range(len(rows)):
             shifts[row] = inset.flow_shift(before[row], after[row], expected[row], whole[row] > 0)
             job.count(row + 1, len(rows))
-        shifts = inset.smooth_shifts(shifts, rows)
+        shifts = inset.smooth_shifts(shifts, expected, rows)
         landmarks: F64 = np.stack(
             [warp_points(job.track.landmarks[frame], job.crops.affine[frame]) for frame in rows]
         )

@@ -90,12 +90,19 @@ def flow_shift(before: U8, after: U8, expected: F64, region: npt.NDArray[np.bool
     return bounded
 
 
-def smooth_shifts(shifts: F64, frames: npt.NDArray[np.int64]) -> F64:
-    """Shifts [K,2] of source frames [K], smoothed in time but never across frames without a face."""
-    everywhere = np.zeros((int(frames[-1]) + 1, 2))
+def smooth_shifts(shifts: F64, expected: F64, frames: npt.NDArray[np.int64]) -> F64:
+    """Shifts [K,2] of source frames [K], smoothed in time but never across frames without a face.
+
+    What is smoothed is their share of the motion expected [K,2], along it and across: where that is the same
+    in all frames, as of a view that rests, so are the shifts themselves; an orbit's go round with it.
+    """
+    across = expected[:, ::-1] * (-1.0, 1.0)
+    products = np.stack([(shifts * expected).sum(1), (shifts * across).sum(1), np.square(expected).sum(1)], 1)
+    everywhere = np.zeros((int(frames[-1]) + 1, 3))
     present = np.zeros(len(everywhere), bool)
-    everywhere[frames], present[frames] = shifts, True
-    smoothed: F64 = smooth(everywhere, present, "gaussian", _SIGMA)[frames]
+    everywhere[frames], present[frames] = products, True
+    along, beside, square = smooth(everywhere, present, "gaussian", _SIGMA)[frames].T[..., None]
+    smoothed: F64 = (along * expected + beside * across) / np.maximum(square, 1e-12)
     return smoothed
 
 
@@ -129,5 +136,14 @@ class InsetMasks:
         box = (0, 0, self.size, self.size)
         source = warp_back(np.asarray(self.source[row]), back, box, padding="zeros", antialias=False)
         edge = crop_mask(self.size, min(self.settings.feather, 0.03))
-        union: U8 = np.minimum(np.maximum(own, np.rint(source).astype(np.uint8)), edge)
-        return union
+        union = np.minimum(np.maximum(own, np.rint(source).astype(np.uint8)), edge)
+        return _attached(union, own, round(self.settings.feather * self.size))
+
+
+def _attached(mask: U8, face: U8, feather: int) -> U8:
+    """The mask without parts that do not hang together with the face's, and without their soft borders."""
+    labels = cv2.connectedComponents((mask > 127).astype(np.uint8))[1]
+    loose = (labels > 0) & ~np.isin(labels, labels[face > 127])
+    around = cv2.dilate(loose.astype(np.uint8), np.ones((2 * feather + 1, 2 * feather + 1), np.uint8)) > 0
+    kept: U8 = np.where(loose | (around & (labels == 0)), np.minimum(mask, face), mask)
+    return kept

@@ -109,10 +109,19 @@ def test_a_turned_head_stays_on_its_neck(yaw: float) -> None:
 def test_shifts_are_smoothed_within_what_shows_a_face() -> None:
     frames = np.array([0, 1, 2, 3, 10, 11, 12])
     shifts = np.array([[1.0, 2.0]] * 4 + [[-5.0, 0.0]] * 3)
-    np.testing.assert_allclose(smooth_shifts(shifts, frames), shifts, atol=1e-12)
+    still = np.full((7, 2), (-3.0, 1.0))
+    np.testing.assert_allclose(smooth_shifts(shifts, still, frames), shifts, atol=1e-12)
     shifts[1] = 9.0
-    smoothed = smooth_shifts(shifts, frames)
+    smoothed = smooth_shifts(shifts, still, frames)
     assert 1.0 < smoothed[1, 0] < 5.0 and np.allclose(smoothed[4:], shifts[4:])
+    assert not smooth_shifts(np.zeros((7, 2)), still, frames).any()
+
+
+def test_smoothing_does_not_hold_an_orbit_back() -> None:
+    frames = np.arange(8)
+    angles = 2 * np.pi * frames / 8
+    expected = 20 * np.stack([np.sin(angles), 1 - np.cos(angles)], 1)
+    np.testing.assert_allclose(smooth_shifts(-0.8 * expected, expected, frames), -0.8 * expected, atol=1e-9)
 
 
 def ring(x: float, y: float, radius: float) -> np.ndarray:
@@ -142,6 +151,16 @@ def test_the_inset_covers_the_sources_face_and_changes_nothing_outside_its_mask(
     done = blend(frame, white, shown, moved, S)
     assert np.array_equal(done[mixed == 0], frame[mixed == 0])
     assert (done[mixed == 255] == 255).all() and (mixed == 255).any()
+
+
+def test_parts_that_do_not_touch_the_face_are_left_to_the_source() -> None:
+    source = next(face_masks(ring(48, 48, 18), STILL, S, CompositeSettings())).copy()
+    alone = InsetMasks(ring(48, 48, 18), [source.copy()], np.zeros((1, 2)), S, CompositeSettings())[0]
+    source[8:14, 70:80] = 255
+    source[44:52, 60:84] = 255
+    shown = InsetMasks(ring(48, 48, 18), [source], np.zeros((1, 2)), S, CompositeSettings())[0]
+    assert not shown[:16, 60:].any() and (shown[45:51, 60:83] == 255).all()
+    assert (shown >= alone).all()
 
 
 @pytest.mark.parametrize("angle", [1e-2, 1e-4])
