@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.clip import F32, F64, U8, Crops
-from pipeline.outputs import FaceMasks
+from pipeline.outputs import FaceMasks, as_found, mask_rules
 from pipeline.stages import inset
 from pipeline.stages.composite import composite
 from pipeline.stages.edit import turned_cameras
@@ -61,8 +61,8 @@ def store_place(job: Job, before: StoredArray, masks: FaceMasks) -> None:
             for _, crop in crop_frames(job.clip, _moved(job, shifts)):
                 pixels.write(crop[None])
 
-    inputs = [job.results["finetune"].key, job.results["align"].key, before.hash, after.hash]
-    rules = asdict(job.settings.composite) | {"variant": asdict(job.variants["view"])}
+    inputs = [as_found(job).key, job.results["align"].key, before.hash, after.hash]
+    rules = mask_rules(job.settings.composite) | {"variant": asdict(job.variants["view"])}
     job.cached(_PLACE, stage_key("inset", inset.VERSION, rules, inputs), compute)
 
 
@@ -105,7 +105,7 @@ def inset_frames(job: Job, images: StoredArray, row_of: Mapping[int, int]) -> It
 
 def _whole(job: Job, masks: FaceMasks) -> FaceMasks:
     """The masks of a face and of what hides it: neither is to remain beside the turned one."""
-    return replace(masks, source=None, blend=job.results["finetune"].arrays.get("blend"))
+    return replace(masks, source=None, blend=as_found(job).arrays.get("blend"))
 
 
 def _cameras(job: Job) -> F32:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import renders, videos
+from pipeline import outputs, renders, videos
 from pipeline.caches import open_cache
 from pipeline.clip import I64, Cameras, Clip, Crops, FaceTrack
 from pipeline.device_lock import turn_on
@@ -384,7 +384,7 @@ class Job:
 
             directions = digests_of(variant.edits, self.directions)
             rules = {"variant": asdict(variant), "ease": ease, "directions": directions}
-            inputs = [videos.as_found(self).key, self.decode_key]
+            inputs = [outputs.as_found(self).key, self.decode_key]
             self.cached(f"edit/{name}", stage_key("edit", edit_stage.VERSION, rules, inputs), compute)
         videos.store_stitched(self)
         if not self._hits:

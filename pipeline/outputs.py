@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,10 @@ from pipeline.edits_syntax import format_edit
 from pipeline.settings import CompositeSettings, EditSettings
 from pipeline.stages.edit import Variant
 from pipeline.video.masks import face_masks, visible_change
-from storage import StoredArray
+from storage import StageResult, StoredArray
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
 
 COMPARISON_HEIGHT = 540
 """Most pixels of height of a panel of the side-by-side video."""
@@ -27,6 +31,18 @@ person does not have.
 _LIKE, _NEIGHBOURHOOD = 14.0, 0.02
 """Levels of 255 by which a reconstruction may differ from its crop, over a Gaussian
 this wide in crop widths."""
+
+
+def as_found(job: Job) -> StageResult:
+    """The clip rendered as it was found: `reconstruction`, `blend`; smoothed where that was asked for."""
+    return job.results.get("smooth", job.results["finetune"])
+
+
+def mask_rules(settings: CompositeSettings) -> dict[str, Any]:
+    """The settings that masks depend on: not those of how the frames are put together."""
+    rules = asdict(settings)
+    del rules["steady"]
+    return rules
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import videos
 from pipeline.edit_names import digests_of
 from pipeline.edits_syntax import format_edit
+from pipeline.outputs import as_found
 from pipeline.row_blocks import RowBlocks
 from pipeline.stages import finetune as finetune_stage
 from pipeline.stages import hidden as hidden_stage
@@ -54,7 +54,7 @@ def tell_hidden(job: Job) -> None:
     edits, ease = job.settings.edit.edits, job.settings.edit.ease
     if not job.shown.ood or not edits or job.settings.edit.remove_occluder:
         return
-    blend = videos.as_found(job).arrays["blend"]
+    blend = as_found(job).arrays["blend"]
     times = job.clip.times[job.usable] - job.clip.times[0]
 
     def compute(writer: StageWriter) -> None:
@@ -71,7 +71,7 @@ def tell_hidden(job: Job) -> None:
 
     rules = {"edits": [asdict(edit) for edit in edits], "ease": ease}
     rules["directions"] = digests_of(edits, job.directions)
-    inputs = [videos.as_found(job).key, job.decode_key]
+    inputs = [as_found(job).key, job.decode_key]
     result = job.cached("hidden", stage_key("hidden", hidden_stage.VERSION, rules, inputs), compute)
     for edit, share in zip(edits, result.arrays["shares"].read()):
         if share > TOO_MUCH:

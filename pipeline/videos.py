@@ -24,8 +24,10 @@ from pipeline.insets import (
 )
 from pipeline.outputs import (
     FaceMasks,
+    as_found,
     describe,
     held_rows,
+    mask_rules,
     panel_frames,
     panel_labels,
     row_images,
@@ -40,7 +42,7 @@ from pipeline.stages.invert import losses_there
 from pipeline.video.codecs import suffix_for
 from pipeline.video.compare import side_by_side
 from pipeline.video.steady import VERSION as STEADY_VERSION
-from storage import StageResult, StageWriter, StoredArray, stage_key
+from storage import StageWriter, StoredArray, stage_key
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
@@ -51,11 +53,6 @@ ENCODE_VERSION = 3
 
 Files = dict[str, tuple[Path, str]]
 """Path and hash of each output."""
-
-
-def as_found(job: Job) -> StageResult:
-    """The clip rendered as it was found: `reconstruction`, `blend`; smoothed where that was asked for."""
-    return job.results.get("smooth", job.results["finetune"])
 
 
 def images_of(job: Job, name: str) -> StoredArray:
@@ -106,7 +103,7 @@ def with_border(masks: FaceMasks) -> FaceMasks:
 def unturned_images(job: Job) -> StoredArray:
     """The rendered crops, not stitched, of the variant that an inset's view turns."""
     result = job.results.get(f"edit/{unturned(job)}")
-    return job.results["finetune"].arrays["reconstruction"] if result is None else result.arrays["images"]
+    return as_found(job).arrays["reconstruction"] if result is None else result.arrays["images"]
 
 
 def turned_images(job: Job) -> StoredArray:
@@ -154,19 +151,12 @@ def _stitch(
         ):
             stored.write(picture[None])
 
-    rules = asdict(preset) | _mask_rules(job)
+    rules = asdict(preset) | mask_rules(job.settings.composite)
     if preset.lambda_perceptual:
         rules |= losses_there()
     place = [job.results[f"inset/{TURNED}"].key] if name == TURNED else []
     inputs = [edited.key, job.results["align"].key, *place]
     job.cached(f"stitch/{name}", stage_key("stitch", stitch_stage.VERSION, rules, inputs), compute)
-
-
-def _mask_rules(job: Job) -> dict[str, Any]:
-    """The settings that masks depend on: not those of how the frames are put together."""
-    rules = asdict(job.settings.composite)
-    del rules["steady"]
-    return rules
 
 
 def store_masks(job: Job) -> None:
@@ -186,7 +176,7 @@ def store_masks(job: Job) -> None:
                 job.count(row + 1, len(rows))
 
         inputs = [as_found(job).key, job.results["align"].key, images.hash]
-        rules = _mask_rules(job) | {"variant": asdict(variant)}
+        rules = mask_rules(job.settings.composite) | {"variant": asdict(variant)}
         job.cached(f"composite/{name}", stage_key("composite", COMPOSITE_VERSION, rules, inputs), compute)
     if job.settings.edit.inset:
         masks = masks_of(job, unturned(job))
