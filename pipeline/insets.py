@@ -38,7 +38,7 @@ def store_place(job: Job, before: StoredArray, masks: FaceMasks) -> None:
     """
     after, rows = job.results["edit/view"].arrays["images"], job.usable
     card, size = job.generator.card, job.crops.size
-    whole = _whole(job, masks)
+    whole = _whole(masks)
 
     def compute(writer: StageWriter) -> None:
         own, lens, other = job.cameras.cam2world[rows], job.cameras.intrinsics[rows], _cameras(job)
@@ -68,7 +68,7 @@ def store_place(job: Job, before: StoredArray, masks: FaceMasks) -> None:
 
 def inset_masks(job: Job, masks: FaceMasks) -> inset.InsetMasks:
     """Masks of the turned crops; `masks` are those of the variant `unturned`."""
-    place, whole = job.results[_PLACE].arrays, _whole(job, masks)
+    place, whole = job.results[_PLACE].arrays, _whole(masks)
     return inset.InsetMasks(
         place["landmarks"].read(), whole, place["shift"].read(), whole.size, whole.settings
     )
@@ -103,9 +103,9 @@ def inset_frames(job: Job, images: StoredArray, row_of: Mapping[int, int]) -> It
     return composite(job.clip, crops, images, row_of, masks, job.settings.composite)
 
 
-def _whole(job: Job, masks: FaceMasks) -> FaceMasks:
-    """The masks of a face and of what hides it: neither is to remain beside the turned one."""
-    return replace(masks, source=None, blend=as_found(job).arrays.get("blend"))
+def _whole(masks: FaceMasks) -> FaceMasks:
+    """The masks of a face, also where a hand is before it: nothing of it is to remain."""
+    return replace(masks, source=None)
 
 
 def _cameras(job: Job) -> F32:
