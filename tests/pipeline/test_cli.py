@@ -198,8 +198,10 @@ def test_a_submitted_request_means_the_same_in_any_folder(
     monkeypatch.chdir(tmp_path)
     parser = process_arguments()
     words = ["a.mp4", "--directions", "x.npy", "--edit", "x=1", "--directions", "/y/z.pt", "--submit"]
+    words += ["--view", "orbit", "--inset", "--stitch"]
     found = words_of(parser.parse_args(words), parser)
     wanted = [f"--directions={tmp_path / 'x.npy'}", "--directions=/y/z.pt", "--edit=x=1"]
+    wanted += ["--view=orbit", "--inset", "--stitch=weights"]
     assert sorted(found) == sorted(wanted)
 
 
