@@ -49,12 +49,12 @@ class StitchPreset:
 
 _SHORT = ("superresolution.",)
 _CODES = StitchPreset(
-    # VIVE3D's release: 150 steps of the first frame, 100 of each later one, Adam 5e-3, the generator rests
-    steps=100,
-    rate=5e-3,
-    parts=(),
-    first=150,
-    squared=False,
+    # VIVE3D's release, `inset_video`
+    steps=100,  # 100 of each later frame
+    rate=5e-3,  # Adam 5e-3
+    parts=(),  # W+ codes; the generator rests
+    first=150,  # 150 of the first frame
+    squared=False,  # L1
     lambda_content=3.0,  # 3 x L1 to the edited picture
     lambda_border=2.0,  # 2 x (10 x LPIPS-alex + L1) to the source
     lambda_perceptual=20.0,
