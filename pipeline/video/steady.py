@@ -20,7 +20,10 @@ _SAME_PLACE = (0.01, 0.5)
 _LOOKS_ALIKE = 8.0
 """Levels of 255 by which the source may differ along the flow."""
 _SAME_CHANGE = 32.0
-"""Levels by which the change itself may; one that differs more is no flicker, but another change."""
+"""Levels by which the change itself may; one that differs more is no flicker, but another change.
+
+Half of that where the layer takes the source's place: a face under a hand does not move as the hand does.
+"""
 _CUT = 0.3
 """Where less than this share of the changed pixels can be followed, none are."""
 _AROUND, _LEAST = 16, 16
@@ -67,7 +70,8 @@ class Steady:
                 x0, y0, x1, y1 = box
                 moved = carried - layer
                 apart = np.abs(moved[..., :3] - moved[..., 3:] * frame[y0:y1, x0:x1]).max(axis=-1)
-                trust = trust * _likeness(cv2.GaussianBlur(apart, (0, 0), 2.0), _SAME_CHANGE)
+                limit = _SAME_CHANGE * (1.0 - 0.5 * layer[..., 3])
+                trust = trust * _likeness(cv2.GaussianBlur(apart, (0, 0), 2.0), limit)
                 out = layer + HOLD * trust[..., None] * moved
         self._before = _Before(index, frame, out, shown, box)
         return out
@@ -105,6 +109,6 @@ def _carried(before: _Before, frame: U8, box: Box) -> tuple[F32, F32]:
     return np.asarray(carried, np.float32), np.asarray(trust[inner] * (known > 0.999), np.float32)
 
 
-def _likeness(difference: npt.NDArray[np.float32], limit: float) -> F32:
+def _likeness(difference: npt.NDArray[np.float32], limit: float | F32) -> F32:
     """1 up to `limit`, falling to 0 at twice as much."""
     return np.asarray(np.clip(2.0 - difference / limit, 0.0, 1.0), np.float32)
