@@ -68,10 +68,13 @@ def made_clips(seed: int, quick: bool) -> list[MadeClip]:
     """
     if not 0 <= seed < 2**24:
         raise UserError(f"--seed must be between 0 and {2**24 - 1}, not {seed}")
-    heads = iter(range(100 * seed + 1, 100 * seed + 1 + IDENTITIES * len(OCCLUDERS)))
     frames = QUICK_FRAMES if quick else FRAMES
-    found = [MadeClip(name, next(heads), frames) for name in OCCLUDERS for _ in range(IDENTITIES)]
-    return [found[0], found[IDENTITIES + 1]] if quick else found
+    found = [
+        MadeClip(name, 100 * seed + 1 + IDENTITIES * place + identity, frames)
+        for identity in range(IDENTITIES)
+        for place, name in enumerate(OCCLUDERS)
+    ]
+    return [found[0], found[len(OCCLUDERS) + 1]] if quick else found
 
 
 def make(clip: MadeClip, folder: Path, on_frame: Callable[[int, int], None]) -> BenchClip:

@@ -189,7 +189,7 @@ def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_clips_are_six_occluders_before_two_heads_each() -> None:
     found = made_clips(1, quick=False)
-    assert [clip.occluder for clip in found] == [name for name in OCCLUDERS for _ in range(2)]
+    assert [clip.occluder for clip in found] == [*OCCLUDERS, *OCCLUDERS]
     assert len({clip.seed for clip in found}) == 12
     assert all(clip.frames == FRAMES == clip.settings.frames for clip in found)
     assert not {clip.seed for clip in found} & {clip.seed for clip in made_clips(2, quick=False)}
