@@ -1,4 +1,4 @@
-"""What docs/editing.md shows of results/directions.json."""
+"""What docs/editing.md shows of results/directions.json and results/calm.json."""
 
 from __future__ import annotations
 
@@ -28,9 +28,27 @@ def editing(results: dict[str, Any]) -> list[str]:
         [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
     ]
     return [
-        *measured_on(results, "directions"),
+        *measured_on(results, "directions", "calm"),
         "",
         *prose(text),
         "",
         *table(["direction", "others / own"], rows),
+        "",
+        *calm(results["calm"]),
     ]
+
+
+def calm(found: dict[str, Any]) -> list[str]:
+    """Flicker with and without smoothing and steadying."""
+    text = (
+        f"`--smooth` and `--steady` on `{found['video']}`, `smile=1.5` with the occluder taken off, preset "
+        f"`{found['preset']}` (`python -m benchmarks.calm {found['video']}`; higher `flicker` is calmer):"
+    )
+    names = ("flicker_edit", "psnr_true_edit", "psnr_removal", "psnr_reconstruction")
+    rows = [
+        [f"`{way}`" if way.startswith("-") else way, *(number(scores[n], 2, " dB") for n in names)]
+        for way, scores in found.items()
+        if isinstance(scores, dict) and "flicker_edit" in scores
+    ]
+    heads = ["`flicker_edit`", "true edit", "occluder off", "reconstruction"]
+    return [*prose(text), "", *table(["", *heads], rows)]

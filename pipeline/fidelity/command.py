@@ -208,6 +208,10 @@ def _check(rivals: Sequence[Rival], conditions: Conditions, args: argparse.Names
 def run(args: argparse.Namespace) -> int:
     """`invid bench`: the table on standard output; returns 0, or 1 where a method failed on a clip."""
     request = request_from(args)
+    if request.conditions.threads:
+        import torch
+
+        torch.set_num_threads(request.conditions.threads)  # scores share the cores with the jobs
     with output_errors(request.out):
         request.out.mkdir(parents=True, exist_ok=True)
         found = run_fidelity(request, lambda line: print(line, file=sys.stderr, flush=True))
