@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +76,7 @@ class Run:
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
         rules = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
     def _file(self, kind: str, suffix: str) -> Path:
@@ -155,6 +156,16 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
+
+
+def numbers_of(settings: Settings) -> dict[str, Any]:
+    """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
+    from inverters.presets import get_preset
+
+    numbers = asdict(get_preset(settings.invert.recipe))
+    own = settings.invert.method.replace("-", "_")
+    parts = {own} if own in numbers else {"codes", "joint", "project"}
+    return {name: numbers[name] for name in parts | {"tune", "render"}}
 
 
 def stop_all() -> None:
