@@ -31,8 +31,7 @@ from storage import canonical_json, file_hash
 SHARED_STAGES = ("decode", "track", "align", "camera")
 """What all methods have in common; done once a clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
-_COMMAND = "from pipeline.cli import process_video; raise SystemExit(process_video())"
-_MIB = 1024.0
+_COMMAND = "from pipeline.fidelity.running import run_as_child; raise SystemExit(run_as_child())"
 _live: set[int] = set()
 """Processes that are running now."""
 
@@ -75,7 +74,7 @@ class Run:
         """A hash of all that decides about the row."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
-        rules = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules: list[Any] = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
         rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
@@ -139,23 +138,45 @@ class Run:
         if self.conditions.threads:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
-            command = [sys.executable, "-c", _COMMAND, *words]
+            command = [sys.executable, "-c", _COMMAND, str(place / "memory"), *words]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
             _live.add(process.pid)
             try:
-                _, status, usage = os.wait4(process.pid, 0)
+                process.wait()
             finally:
                 _live.discard(process.pid)
-            process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 raise FailedRunError(f"{self.rival.name} on {self.clip.name}: {_last_line(told, process)}")
-        return usage.ru_maxrss / _MIB
+        return float((place / "memory").read_text())
 
 
 def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
+
+
+def run_as_child() -> int:
+    """`process-video` with the arguments after the first, a file that is told the most MiB it held."""
+    from pipeline.cli import process_video
+
+    code = process_video(sys.argv[2:])
+    Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
+    return code
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in MiB.
+
+    The kernel's figure for the program alone: that of `getrusage` begins with what its parent held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return float(lines["VmHWM"].split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
