@@ -34,6 +34,7 @@ CLAIMS = (
     "psnr_true_view",
     "identity_edit",
 )
+BESIDE = ("psnr_reconstruction", "psnr_true_edit", "psnr_removal")
 
 
 def paired(rows: Sequence[Mapping[str, Any]], one: str, other: str, name: str) -> list[float]:
@@ -53,6 +54,35 @@ def _against(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> list[st
         won = sum(d > 0 for d in found)
         cells.append("-" if mean is None else f"{mean:+.{digits}f} ({won} of {len(found)})")
     return cells
+
+
+def by_occluder(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, dict[str, float]]:
+    """Means of score `name`, by occluder and method, of those that have a value."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row[name] is not None and row["occluder"] is not None:
+            values.setdefault(row["occluder"], {}).setdefault(row["method"], []).append(row[name])
+    return {
+        occluder: {method: sum(v) / len(v) for method, v in methods.items()}
+        for occluder, methods in values.items()
+    }
+
+
+def _occluder_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """In-N-Out and the best method without a second field, score by score."""
+    found = {name: by_occluder(rows, name) for name in (*BESIDE, "mask_iou")}
+    lines = []
+    for occluder in found[BESIDE[0]]:
+        cells = [occluder]
+        for name in BESIDE:
+            means = found[name].get(occluder, {})
+            rivals = {m: v for m, v in means.items() if not m.startswith(OURS)}
+            best = max(rivals, key=lambda method: rivals[method], default=None)
+            digits = COLUMNS[name][1]
+            other = "-" if best is None else f"{rivals[best]:.{digits}f} (`{best}`)"
+            cells += [number(means.get(OURS), digits), other]
+        lines.append([*cells, number(found["mask_iou"].get(occluder, {}).get(OURS), 2)])
+    return lines
 
 
 def fidelity(results: dict[str, Any]) -> list[str]:
@@ -84,6 +114,7 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     versus = [[f"`{OURS}` minus `{other}`", *_against(clips, OURS, other)] for other in others]
     ablated = [[f"`{a}` minus `{OURS}`", *_against(clips, a, OURS)] for a in ABLATIONS if a in present]
     heads = [COLUMNS[name][0] for name in CLAIMS]
+    beside = [head for name in BESIDE for head in (COLUMNS[name][0], "best other")]
     return [
         *measured_on(results, "fidelity"),
         "",
@@ -100,4 +131,12 @@ def fidelity(results: dict[str, Any]) -> list[str]:
         ),
         "",
         *table(["", *heads], versus + ablated),
+        "",
+        *prose(
+            f"By occluder: `{OURS}`, then the best of the methods without a second field (whichever that is "
+            "for this occluder and this score), and how well the second field's share of the pixels agrees "
+            "with the true mask (IoU)."
+        ),
+        "",
+        *table(["occluder", *beside, "IoU"], _occluder_rows(clips)),
     ]

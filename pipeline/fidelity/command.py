@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +29,8 @@ from pipeline.progress import clock
 
 FORMAT = 1
 BENCHMARKS = ("fidelity",)
-_QUICK_WORDS = ("--steps", "150", "--finetune-steps", "40")
+_QUICK_WORDS = ("--steps", "120", "--finetune-steps", "30")
+_MOST_QUICK_JOBS = 4
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu or cuda (auto)")
     add("--identity", type=Path, metavar="FILE", help="also say who it is, as in `invid score`")
     add("--lpips", default="alex", metavar="NET", help="the network of LPIPS: alex, vgg or squeeze (alex)")
-    add("--jobs", type=int, default=1, metavar="N", help="so many side by side, sharing the cores (1)")
+    add("--jobs", type=int, metavar="N", help="so many side by side, sharing cores (1; --quick: one a core)")
     add("--json", action="store_true", help="print the rows as JSON; progress goes to standard error")
 
 
@@ -163,8 +165,9 @@ def request_from(args: argparse.Namespace) -> Request:
     """The options as a request; nothing is written. Raises UserError and its kin."""
     if args.benchmark not in BENCHMARKS:
         raise UnknownNameError(f"unknown benchmark '{args.benchmark}'; known: {', '.join(BENCHMARKS)}")
-    if args.jobs < 1:
-        raise UserError(f"--jobs must be 1 or more, not {args.jobs}")
+    jobs = args.jobs if args.jobs is not None else _usual_jobs(args.quick)
+    if jobs < 1:
+        raise UserError(f"--jobs must be 1 or more, not {jobs}")
     if args.only_clips and not args.clips:
         raise UserError("--only-clips: there are none; give --clips DIR")
     rivals = chosen_rivals([name.strip() for name in args.methods.split(",") if name.strip()])
@@ -175,17 +178,18 @@ def request_from(args: argparse.Namespace) -> Request:
     twice = {clip.name for clip in made} & {clip.name for clip in given}
     if twice:
         raise UserError(f"a clip of --clips is named '{min(twice)}', as one that is made up; rename it")
-    conditions = Conditions(
-        tuple(words), args.identity, args.lpips, _threads(args.jobs) if args.jobs > 1 else 0
-    )
+    conditions = Conditions(tuple(words), args.identity, args.lpips, _threads(jobs) if jobs > 1 else 0)
     _check(rivals, conditions, args)
     out = args.out or Path("out") / ("fidelity-quick" if args.quick else "fidelity")
-    return Request(made, given, rivals, conditions, out, args.jobs)
+    return Request(made, given, rivals, conditions, out, jobs)
+
+
+def _usual_jobs(quick: bool) -> int:
+    """One after the other, so that seconds are a method's own; a quick look takes all cores."""
+    return min(os.cpu_count() or 1, _MOST_QUICK_JOBS) if quick else 1
 
 
 def _threads(jobs: int) -> int:
-    import os
-
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
