@@ -105,6 +105,9 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     fewer = [f"`{m}` on {n}" for m, n in counts.items() if n < max(counts.values())]
     if fewer:
         words += f" Not every method ran on every clip: {', '.join(fewer)}."
+    measured = sum(row["memory_mb"] is not None for row in clips)
+    if measured < len(clips):
+        words += f" Memory was read in {measured} of the {len(clips)} runs."
     inputs = [row["psnr_removal_of_input"] for row in clips if row["method"] == given["method"]]
     inputs = [value for value in inputs if value is not None]
     of_input = sum(inputs) / len(inputs) if inputs else None
