@@ -29,7 +29,6 @@ from pipeline.progress import clock
 
 FORMAT = 1
 BENCHMARKS = ("fidelity",)
-_QUICK_WORDS = ("--steps", "120", "--finetune-steps", "30")
 _MOST_QUICK_JOBS = 4
 
 
@@ -172,7 +171,8 @@ def request_from(args: argparse.Namespace) -> Request:
         raise UserError("--only-clips: there are none; give --clips DIR")
     rivals = chosen_rivals([name.strip() for name in args.methods.split(",") if name.strip()])
     words = ["--preset", args.preset, "--generator", args.generator, "--device", args.device]
-    words += _QUICK_WORDS if args.quick else ()
+    if args.quick:
+        rivals = [rival.quick for rival in rivals]
     made = [] if args.only_clips else made_clips(args.seed, args.quick)
     given = given_clips(args.clips)
     twice = {clip.name for clip in made} & {clip.name for clip in given}

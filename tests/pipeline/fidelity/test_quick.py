@@ -31,7 +31,8 @@ def test_a_quick_look(tmp_path: Path) -> None:
     for row in rows.values():  # a second field alone can be taken off
         has_field = row["method"].startswith("in-n-out")
         assert (row["mask_iou"] is not None) == has_field
-        assert has_field == (row["psnr_removal"] > row["psnr_removal_of_input"] + 3)
+        gain = row["psnr_removal"] - row["psnr_removal_of_input"]
+        assert gain > 1 if has_field else abs(gain) < 0.5
     sheets = sorted((tmp_path / "out" / "sheets").glob("*.png"))
     assert len(sheets) == 2
     for path in sheets:
