@@ -28,11 +28,13 @@ def test_a_quick_look(tmp_path: Path) -> None:
     assert all(row["clips"] == 2 and row["memory_mb"] > 100 for row in rows.values())
     for name in ("psnr_reconstruction", "psnr_true_edit", "psnr_true_view", "edit_sign_share"):
         assert all(row[name] is not None for row in rows.values()), name
-    for row in rows.values():  # a second field alone can be taken off
+    unaided = {row["clip"]: row["psnr_removal"] for row in found["clips"] if row["method"] == "w"}
+    for row in found["clips"]:  # a second field alone can be taken off
         has_field = row["method"].startswith("in-n-out")
         assert (row["mask_iou"] is not None) == has_field
-        gain = row["psnr_removal"] - row["psnr_removal_of_input"]
-        assert gain > 1 if has_field else abs(gain) < 0.5
+        assert has_field == (row["psnr_removal"] > unaided[row["clip"]])
+        if row["occluder"] == "mask":  # of sunglasses the codes take most: the generator knows glasses
+            assert has_field == (row["psnr_removal"] > row["psnr_removal_of_input"] + 3)
     sheets = sorted((tmp_path / "out" / "sheets").glob("*.png"))
     assert len(sheets) == 2
     for path in sheets:
