@@ -30,7 +30,7 @@ from pipeline.clip import Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.machine import machine
-from pipeline.settings import CameraSettings, TrackSettings
+from pipeline.request.settings import CameraSettings, TrackSettings
 from pipeline.stages.align import align
 from pipeline.stages.camera import estimate_cameras, rotation_errors
 from pipeline.stages.track import track

@@ -30,9 +30,9 @@ from inverters.editing.sampling import sample_codes
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.heads.params import PARAMETERS, index, to_z
-from pipeline.direction_strips import draw_codes
-from pipeline.judge import Judge
+from pipeline.directions.strips import draw_codes
 from pipeline.machine import machine
+from pipeline.scoring.judge import Judge
 
 STEPS = 1.5
 """Of the own direction, in standard deviations of the parameter, from 0.75 below the mean."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.cli import main
+from pipeline.commands.__main__ import main
 
 if __name__ == "__main__":
     raise SystemExit(main(["bench", "fidelity", *sys.argv[1:]]))

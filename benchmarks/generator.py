@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import report
-from inverters.generators.contact import draw
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import BUNDLED, load_generator
 from inverters.heads.params import PARAMETERS, index, sample_scores, to_z
 from inverters.heads.render import render
 from inverters.metrics import psnr
 from inverters.rendering.cameras import default_intrinsics, look_at
-from pipeline.judge import Judge
+from inverters.training.contact import draw
 from pipeline.machine import machine
+from pipeline.scoring.judge import Judge
 from pipeline.stages.edit import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)

@@ -24,13 +24,17 @@ import numpy as np
 
 from benchmarks.report import report
 from pipeline.machine import machine
-from pipeline.manifest import JobResult
-from pipeline.score import score
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import Truth, load_truth
 from pipeline.scoring.frames import psnr_of
-from pipeline.truth import Truth, load_truth
+from pipeline.scoring.score import score
 from pipeline.video.warp import warp_crop
 
-COMMAND = [sys.executable, "-c", "from pipeline.cli import process_video; raise SystemExit(process_video())"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from pipeline.commands.__main__ import process_video; raise SystemExit(process_video())",
+]
 
 
 def run(video: Path, out: Path, cache: Path, words: list[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from benchmarks.report import report
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
-from pipeline.job import STAGES
+from pipeline.job.walker import STAGES
 from pipeline.machine import machine
 
 EDITS = ["--edit", "smile=1.5@1-20s", "--remove-occluder"]

@@ -62,7 +62,7 @@ def served(folder: Path) -> Iterator[Service]:
 def command(out: Path, environment: dict[str, str]) -> tuple[float, dict[str, Any]]:
     """`process-video`: its wall time and its manifest."""
     began = time.monotonic()
-    words = ["-m", "pipeline.cli", "process", str(SAMPLE), "--out", str(out), "--quiet", *WORDS]
+    words = ["-m", "pipeline.commands", "process", str(SAMPLE), "--out", str(out), "--quiet", *WORDS]
     subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began, json.loads((out / "manifest.json").read_text())
 

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.main_job import run
 from benchmarks.report import report
 from pipeline.machine import machine
-from pipeline.score import score
+from pipeline.scoring.score import score
 
 
 def measure(

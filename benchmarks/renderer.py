@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import report
+from inverters.fields.ood import OODInit, initial_field, ood_field
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import PlaneDecoder
 from inverters.generators.load import load_generator
-from inverters.ood import OODInit, initial_field, ood_field
 from inverters.rendering import backends
 from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.fields import Field

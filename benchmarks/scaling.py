@@ -59,7 +59,7 @@ def clip_of(path: Path, count: int) -> Path:
 
 def job(video: Path, out: Path, cache: Path) -> dict[str, float]:
     """Seconds of each stage of one `process-video`."""
-    command = [sys.executable, "-m", "pipeline.cli", "process", str(video), "--out", str(out)]
+    command = [sys.executable, "-m", "pipeline.commands", "process", str(video), "--out", str(out)]
     words = [
         "--cache",
         str(cache),
@@ -108,7 +108,7 @@ class Rules:
 
     poll: float = 2.0  # PREFECT_WORKER_QUERY_SECONDS of `invid serve`
     start: float = 5.0  # from pick-up to the first stage
-    checkpoint: float = 20.0  # inverters.fitting.CHECKPOINT_SECONDS
+    checkpoint: float = 20.0  # inverters.fitting.loop.CHECKPOINT_SECONDS
     heartbeat: float = 30.0  # PREFECT_FLOWS_HEARTBEAT_FREQUENCY
     silence: float = 90.0  # flows/automations.yaml: no sign of life
     take_up: float = 20.0  # flows/automations.yaml: taken up again

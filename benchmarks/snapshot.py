@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,18 @@ ALL = ["--edit", "smile=1.5", "--remove-occluder", "--view", "yaw=0.3"]
 CONTAINERS = {
     "mkv": ["-c:v", "ffv1", "-c:a", "flac"],
     "mov": ["-c:v", "prores_ks", "-c:a", "pcm_s16le"],
-    "webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "0", "-c:a", "libopus"],
+    "webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"],
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-row-mt",
+        "0",
+        "-c:a",
+        "libopus",
+    ],
     "avi": ["-c:v", "mpeg4", "-q:v", "3", "-c:a", "mp3"],
 }
 """Other forms of a sample that a job is given, by suffix, and how ffmpeg makes them."""
@@ -50,7 +62,7 @@ def cases(samples: Path, made: Path) -> dict[str, tuple[Path, list[str]]]:
         "untuned": ["--inverter", "w+", "--finetune-steps", "0", "--edit", "smile=1.5"],
         "no-entropy": ["--no-entropy", *ALL],
         "no-latent-reg": ["--no-latent-reg", *ALL],
-        "occluder-masks": ["--occluder-masks", str(samples / "mask.truth" / "mask"), *ALL],
+        "occluder-masks": ["--occluder-masks", str(_masks(samples, made)), *ALL],
         "range": ["--edit", "glasses=1@0.1-0.2s", "--edit", "age=1"],
         "orbit": ["--view", "orbit", "--edit", "smile=1.5"],
         "inset": [*ALL, "--inset"],
@@ -76,6 +88,15 @@ def cases(samples: Path, made: Path) -> dict[str, tuple[Path, list[str]]]:
             subprocess.run([exe, "-v", "error", *source, *how, *bare, "-y", str(clip)], check=True)
         found[f"hand.{suffix}"] = (clip, ["--inverter", "w+", "--edit", "smile=1.5"])
     return found
+
+
+def _masks(samples: Path, made: Path) -> Path:
+    """The masks of the frames that are read."""
+    folder = made / "masks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted((samples / "mask.truth" / "mask").iterdir())[:8]:
+        shutil.copy(file, folder)
+    return folder
 
 
 def decoded(path: Path) -> dict[str, Any]:

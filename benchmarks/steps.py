@@ -22,20 +22,21 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import report
-from inverters import in_n_out, w_space
 from inverters.allocator import keep_freed_memory
 from inverters.base import Inversion, InversionProblem
-from inverters.finetune import SuperresolutionFit
+from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting.superresolution import SuperresolutionFit
+from inverters.fitting.targets import Targets
 from inverters.generators.load import load_generator
-from inverters.in_n_out import JointFit
-from inverters.presets import get_preset
+from inverters.methods import in_n_out
+from inverters.methods import w_plus as w_space
+from inverters.methods.in_n_out import JointFit
+from inverters.methods.presets import get_preset
+from inverters.methods.w_plus import CodeFit
 from inverters.rendering import backends
 from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.fields import Decoder, Field
 from inverters.rendering.fused import render_rays
-from inverters.synthesis import InversionRenderer
-from inverters.targets import Targets
-from inverters.w_space import CodeFit
 from pipeline.machine import machine
 
 FRAMES = 8

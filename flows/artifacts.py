@@ -18,9 +18,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from pipeline.job import Job
-from pipeline.progress import Progress, clock
-from pipeline.videos import images_of
+from pipeline.job.progress import Progress, clock
+from pipeline.job.walker import Job
+from pipeline.stages.videos import images_of
 
 EVERY = 5.0
 """Seconds between two reports on a stage; one that is shorter has none."""

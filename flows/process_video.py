@@ -21,12 +21,12 @@ from prefect.utilities.annotations import quote
 
 from flows.artifacts import LoggedProgress, show_results
 from flows.submit import name_of
-from pipeline.caches import default_cache
 from pipeline.errors import InvidError
-from pipeline.finished import already_done
-from pipeline.job import STAGES, Job
-from pipeline.process_options import process_arguments, settings_from
-from pipeline.validate import check_request, with_default_preset
+from pipeline.job.caches import default_cache
+from pipeline.job.finished import already_done
+from pipeline.job.walker import STAGES, Job
+from pipeline.request.checks import check_request, with_default_preset
+from pipeline.request.options import process_arguments, settings_from
 
 MOST_RUNS = 3
 """Times that a run which dies with its machine is taken up, its first time counted."""

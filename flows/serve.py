@@ -304,7 +304,7 @@ def workers_of(wanted: int | None) -> list[dict[str, str]]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `invid serve`."""
-    from pipeline.caches import default_cache
+    from pipeline.job.caches import default_cache
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = __doc__

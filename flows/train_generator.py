@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 @flow(name="train-generator", persist_result=False)
 def train_generator(options: list[str] | None = None) -> State[None]:
     """Train the bundled generator; `options` are those of `invid train-generator`. Goes on where it was."""
-    from pipeline.cli import main
+    from pipeline.commands.__main__ import main
 
     code = main(["train-generator", *(options or [])])
     return Completed(message="trained") if code == 0 else Failed(message=f"exit code {code}; see the log")

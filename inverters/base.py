@@ -132,13 +132,13 @@ def register(name: str) -> Callable[[Inverter], Inverter]:
 
 def get_inverter(name: str) -> Inverter:
     """The inverter called `name`; raises UnknownNameError, which lists those that exist."""
-    import inverters.hfgi3d
-    import inverters.in_n_out
-    import inverters.pose_opt
-    import inverters.pti
-    import inverters.vive3d
-    import inverters.w
-    import inverters.w_space  # noqa: F401
+    import inverters.methods.hfgi3d
+    import inverters.methods.in_n_out
+    import inverters.methods.pose_opt
+    import inverters.methods.pti
+    import inverters.methods.vive3d
+    import inverters.methods.w
+    import inverters.methods.w_plus  # noqa: F401
 
     if name not in _REGISTRY:
         raise UnknownNameError(f"unknown inversion method '{name}'; known: {', '.join(sorted(_REGISTRY))}")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.losses import load_lpips
+from inverters.fitting.losses import load_lpips
 
 
 def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

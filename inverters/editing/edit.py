@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inverters.editing.directions import Direction
 from inverters.errors import InverterError, UnknownNameError
-from inverters.schedules import smoothstep
+from inverters.fitting.schedules import smoothstep
 
 
 class EditLike(Protocol):

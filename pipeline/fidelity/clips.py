@@ -9,8 +9,8 @@ from pathlib import Path
 from inverters.heads.occluders import OCCLUDERS
 from pipeline.clip import Edit, View
 from pipeline.errors import UserError
-from pipeline.sample import SampleSettings, truth_folder, write_sample
-from pipeline.truth import Truth, load_truth
+from pipeline.samples.sample import SampleSettings, truth_folder, write_sample
+from pipeline.samples.truth import Truth, load_truth
 
 IDENTITIES = 2
 """Heads behind each occluder."""

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.direction_strips import save_png
+from pipeline.directions.strips import save_png
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.fidelity.clips import BenchClip, MadeClip, given_clips, made_clips, make
 from pipeline.fidelity.pictures import contact_sheet
 from pipeline.fidelity.rivals import Rival, chosen_rivals
 from pipeline.fidelity.running import Conditions, FailedRunError, Run, prepare, stop_all
 from pipeline.fidelity.table import as_text, means
+from pipeline.job.progress import clock
 from pipeline.machine import machine
-from pipeline.output_folder import output_errors
-from pipeline.progress import clock
+from pipeline.report.output_folder import output_errors
 
 FORMAT = 1
 BENCHMARKS = ("fidelity",)
@@ -195,9 +195,9 @@ def _threads(jobs: int) -> int:
 
 def _check(rivals: Sequence[Rival], conditions: Conditions, args: argparse.Namespace) -> None:
     """Every name and file, before anything is made."""
-    from inverters.losses import lpips_weights
-    from pipeline.process_options import process_arguments, settings_from
-    from pipeline.validate import check_settings
+    from inverters.fitting.losses import lpips_weights
+    from pipeline.request.checks import check_settings
+    from pipeline.request.options import process_arguments, settings_from
 
     lpips_weights(conditions.lpips_net)
     if conditions.identity is not None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.clip import U8
-from pipeline.direction_strips import save_png
+from pipeline.directions.strips import save_png
 from pipeline.fidelity.clips import BenchClip
-from pipeline.manifest import JobResult
-from pipeline.truth import frames_of
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import frames_of
 from pipeline.video.warp import warp_crop
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.job.walker import Job
 
 PANELS = {
     "reconstruction": "finetune/reconstruction",

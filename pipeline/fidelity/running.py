@@ -19,13 +19,13 @@ from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.pictures import truth_strip, write_strip
 from pipeline.fidelity.rivals import Rival
-from pipeline.finished import request_of
-from pipeline.job import Job
-from pipeline.manifest import JobResult
-from pipeline.process_options import process_arguments, settings_from
-from pipeline.progress import Progress
-from pipeline.score import score
-from pipeline.settings import Settings
+from pipeline.job.finished import request_of
+from pipeline.job.progress import Progress
+from pipeline.job.walker import Job
+from pipeline.report.manifest import JobResult
+from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.settings import Settings
+from pipeline.scoring.score import score
 from storage import canonical_json, file_hash
 
 SHARED_STAGES = ("decode", "track", "align", "camera")
@@ -158,7 +158,7 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
 
 def run_as_child() -> int:
     """`process-video` with the arguments after the first, a file that is told the most MiB it held."""
-    from pipeline.cli import process_video
+    from pipeline.commands.__main__ import process_video
 
     code = process_video(sys.argv[2:])
     Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
@@ -181,7 +181,7 @@ def peak_memory() -> float:
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
     """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
-    from inverters.presets import get_preset
+    from inverters.methods.presets import get_preset
 
     numbers = asdict(get_preset(settings.invert.recipe))
     own = settings.invert.method.replace("-", "_")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.score import KEYS
+from pipeline.scoring.score import KEYS
 
 MEASURED = (*KEYS, "seconds", "memory_mb")
 _COLUMNS = {

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.clip import U8
-from pipeline.manifest import JobResult
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import Truth, frames_of
 from pipeline.scoring.frames import BEST_PSNR, edited_pair
-from pipeline.truth import Truth, frames_of
 from pipeline.video.warp import warp_crop
 
 if TYPE_CHECKING:

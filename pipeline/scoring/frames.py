@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.clip import U8
 from pipeline.errors import UserError
-from pipeline.manifest import JobResult
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import TrueEdit, TrueView, Truth, frames_of, inside
 from pipeline.stages.camera import rotation_errors
-from pipeline.truth import TrueEdit, TrueView, Truth, frames_of, inside
 from pipeline.video.warp import warp_back, warp_crop
 
 BLEND_LEVEL = 0.5

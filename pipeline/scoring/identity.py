@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, I64, U8, Status
 from pipeline.faces.identity import FaceEmbedder
-from pipeline.manifest import JobResult
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import Truth, frames_of
 from pipeline.scoring.frames import output
-from pipeline.truth import Truth, frames_of
 from pipeline.video.warp import warp_points
 
 

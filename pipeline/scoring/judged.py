@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8
-from pipeline.manifest import JobResult
+from pipeline.report.manifest import JobResult
+from pipeline.samples.truth import Truth, frames_of
 from pipeline.scoring.frames import the_true_edit
-from pipeline.truth import Truth, frames_of
 from pipeline.video.warp import warp_crop
 
 READABLE = 0.5
@@ -132,7 +132,7 @@ def _names() -> list[str]:
 def _judge() -> Any:
     """The judge of edits, or None where its weights are not there."""
     from inverters.errors import CheckpointError
-    from pipeline.judge import Judge
+    from pipeline.scoring.judge import Judge
 
     try:
         return Judge()

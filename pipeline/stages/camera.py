@@ -14,7 +14,7 @@ from pipeline.faces.landmark_stats import basis_of
 from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
 from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.smoothing import smooth
-from pipeline.settings import CameraSettings
+from pipeline.request.settings import CameraSettings
 from pipeline.stages.align import apply_affine
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8, Clip, Crops
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.video.masks import crop_mask, visible_change
 from pipeline.video.steady import Steady
 from pipeline.video.warp import Box, back_box, warp_back

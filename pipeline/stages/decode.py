@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.clip import Clip, FrameSource
 from pipeline.errors import UnknownNameError
-from pipeline.settings import DecodeSettings
+from pipeline.request.settings import DecodeSettings
 from pipeline.video.ingest import ingest, parse_ingest
 from pipeline.video.probe import OnFrame, hash_file, open_video, probe
 from pipeline.video.reader import AvSource

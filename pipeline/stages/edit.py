@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8, Edit, View
-from pipeline.settings import EditSettings
+from pipeline.request.settings import EditSettings
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem

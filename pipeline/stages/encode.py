@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.clip import U8, Clip
-from pipeline.settings import EncodeSettings
+from pipeline.request.settings import EncodeSettings
 from pipeline.video.probe import OnFrame
 from pipeline.video.writer import VideoWriter
 

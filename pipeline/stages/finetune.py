@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.row_blocks import RowBlocks, Rows
-from pipeline.settings import FinetuneSettings, InvertSettings
+from pipeline.request.settings import FinetuneSettings, InvertSettings
 from pipeline.stages.edit import BATCH, to_bytes
 from storage import ArrayWriter, StageWriter
+from storage.row_blocks import RowBlocks, Rows
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
@@ -32,7 +32,7 @@ def finetune(
     """In-N-Out section 4.5, eq. 9: tuned super-resolution weights; unchanged where it is switched off."""
     if not settings.enabled:
         return inversion
-    from inverters.finetune import finetune as tune
+    from inverters.fitting.superresolution import finetune as tune
 
     tuned: Inversion = tune(
         generator,

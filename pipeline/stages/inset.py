@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8
 from pipeline.faces.smoothing import smooth
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.stages.composite import Rows
 from pipeline.video.masks import crop_mask, face_masks
 from pipeline.video.warp import warp_back

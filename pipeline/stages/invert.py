@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.settings import InvertSettings
+from pipeline.request.settings import InvertSettings
 from storage import StageResult, StageWriter
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def invert(
 
 def losses_there() -> dict[str, bool]:
     """Which LPIPS weights are there: another loss is another result."""
-    from inverters.losses import lpips_weights
+    from inverters.fitting.losses import lpips_weights
 
     return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
 

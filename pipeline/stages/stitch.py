@@ -14,7 +14,7 @@ from pipeline.stages.edit import to_bytes
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
-    from inverters.stitching import StitchPreset
+    from inverters.editing.stitching import StitchPreset
 
 VERSION = 2
 BORDER = 0.1
@@ -37,7 +37,7 @@ def stitch(
     ws: codes [K,num_ws,w_dim] with the edits. edited, plain: by row, the crops with the edits and without.
     inside, outside: by row, masks uint8 [S,S] of what the edit is to show, and of that with its border.
     """
-    from inverters.stitching import Stitcher
+    from inverters.editing.stitching import Stitcher
 
     stitcher = Stitcher(renderer, preset)
     count = len(problem.frames)

@@ -13,7 +13,7 @@ from pipeline.errors import NoFaceError, UserError
 from pipeline.faces.detectors import FaceDetection, LandmarkModel, box_of, iou, load_landmark_model, no_mesh
 from pipeline.faces.layout import IBUG_POINTS
 from pipeline.faces.smoothing import fill_gaps, smooth
-from pipeline.settings import TrackSettings
+from pipeline.request.settings import TrackSettings
 
 VERSION = 1
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.settings import EncodeSettings
+from pipeline.request.settings import EncodeSettings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UnknownNameError
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.video.warp import warp_points
 
 REGIONS = ("face", "crop")

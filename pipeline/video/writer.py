@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from pipeline.clip import U8, Clip
 from pipeline.errors import OutputError
-from pipeline.settings import EncodeSettings
+from pipeline.request.settings import EncodeSettings
 from pipeline.video.audio import AudioCarrier
 from pipeline.video.codecs import FORMATS, check_suffix, encoder_for, output_color
 from pipeline.video.reader import SWS_FLAGS

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from pipeline.errors import InvidError, UserError
-from pipeline.manifest import MANIFEST
-from pipeline.output_folder import OutputFolder
+from pipeline.report.manifest import MANIFEST
+from pipeline.report.output_folder import OutputFolder
+from pipeline.watch.clip_settings import options_of
 from pipeline.watch.folder import Print, Ready, WatchedFolder, fingerprint
 from pipeline.watch.ledger import DONE, FAILED, LOST, SUBMITTED, Ledger, Record, identity_of
-from pipeline.watch.side_file import options_of
 from storage.locks import FileLock
 
 MOST_TRIES = 3
 """Of a clip whose process dies; what is wrong with the clip itself is not tried again."""
 
-COMMAND = [sys.executable, "-m", "pipeline.cli"]
+COMMAND = [sys.executable, "-m", "pipeline.commands"]
 
 
 class Deployment(Protocol):

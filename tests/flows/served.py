@@ -37,7 +37,16 @@ class Served:
         }
         self.log = (folder / "serve.log").open("wb")
         watch = ["--watch", str(self.watched), str(self.results)]
-        command = [sys.executable, "-m", "pipeline.cli", "serve", "--port", str(self.port), "--workers", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.commands",
+            "serve",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
         self.process = subprocess.Popen(
             [*command, "--home", str(folder / "home"), *watch, "--every", "10"],
             cwd=ROOT,
@@ -60,7 +69,7 @@ class Served:
     def submit(self, name: str, *options: str, video: Path = SAMPLE, out: Path | None = None) -> str:
         words = ["--out", str(out or self.folder / name), "--submit", *options]
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", "process", str(video), *words],
+            [sys.executable, "-m", "pipeline.commands", "process", str(video), *words],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_command_line_does_not_import_prefect_nor_its_help_torch() -> None:
     code = """
-import sys, pipeline.cli
+import sys, pipeline.commands.__main__
 assert not {'torch', 'numpy', 'prefect', 'av', 'zarr'} & set(sys.modules), 'at import'
-import pipeline.job, pipeline.validate, pipeline.doctor
+import pipeline.job.walker, pipeline.request.checks, pipeline.commands.doctor
 assert 'prefect' not in sys.modules, 'for a job'
 """
     subprocess.run(
@@ -75,9 +75,9 @@ def test_the_flow_gives_what_the_command_line_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
 ) -> None:
     from flows.process_video import process_video
-    from pipeline.job import STAGES, run_job
-    from pipeline.process_options import process_arguments, settings_from
-    from pipeline.settings import Settings
+    from pipeline.job.walker import STAGES, run_job
+    from pipeline.request.options import process_arguments, settings_from
+    from pipeline.request.settings import Settings
 
     fakes = install(monkeypatch)
     clip, words = write_clip(tmp_path / "clip.mp4"), ["--edit", "smile=1.5", "--crops"]

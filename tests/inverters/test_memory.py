@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from inverters import memory
 from inverters.base import get_inverter
-from inverters.finetune import finetune
-from inverters.fitting import backward
+from inverters.fitting.loop import backward
+from inverters.fitting.superresolution import finetune
 from tests.inverters.tiny import own_clip, tiny_generator
 
 CUDA = (

@@ -296,6 +296,6 @@ def test_lpips_gives_the_reference_values(net, expected, tmp_path, monkeypatch) 
 
 def lpips_weights_in(hub, net: str):
     """The name under which torchvision's weights are looked for."""
-    from inverters.losses import _BACKBONES
+    from inverters.fitting.losses import _BACKBONES
 
     return hub / "checkpoints" / _BACKBONES[net]

@@ -11,7 +11,7 @@ import torch
 from inverters.base import InversionProblem
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
-from inverters.presets import PRESETS, get_preset
+from inverters.methods.presets import PRESETS, get_preset
 from inverters.rendering.cameras import default_intrinsics, look_at
 
 CONFIG = GeneratorConfig(

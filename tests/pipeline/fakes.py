@@ -18,9 +18,9 @@ import torch
 from inverters.base import Inversion
 from inverters.editing.edit import edit_presence
 from inverters.generators.card import CameraRule, CropRule
-from pipeline import job as job_module
 from pipeline.clip import Cameras, FaceTrack
-from pipeline.job import Job
+from pipeline.job import walker as job_module
+from pipeline.job.walker import Job
 from pipeline.stages import camera, finetune, invert, track
 
 SIZE = 32

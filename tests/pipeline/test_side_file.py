@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.watch.side_file import options_of
+from pipeline.watch.clip_settings import options_of
 
 
 @pytest.mark.parametrize(

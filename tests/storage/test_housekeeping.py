@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cache_command import shown, size_of
-from pipeline.cli import main
+from pipeline.commands.__main__ import main
+from pipeline.commands.cache import shown, size_of
 from pipeline.errors import UserError
 from storage import StageCache, StorageError, housekeeping
 from tests.storage.test_cache import child, publish

@@ -13,7 +13,7 @@ from inverters.editing.directions import Direction
 from inverters.editing.edit import edit_codes
 from inverters.editing.smoothing import smooth_in_time, smooth_inversion
 from inverters.errors import UnknownNameError
-from inverters.synthesis import InversionRenderer
+from inverters.fields.synthesis import InversionRenderer
 from tests.inverters.editing.test_edit import Edit
 from tests.inverters.tiny import own_clip, tiny_generator
 

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inverters.heads.occluders import OCCLUDERS
-from inverters.hfgi3d import step_counts
-from inverters.presets import code_steps, get_preset
-from inverters.vive3d import stage_steps
-from pipeline import cli
+from inverters.methods.hfgi3d import step_counts
+from inverters.methods.presets import code_steps, get_preset
+from inverters.methods.vive3d import stage_steps
+from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import FRAMES, QUICK_FRAMES, made_clips
 from pipeline.fidelity.rivals import RIVALS, chosen_rivals
 from pipeline.fidelity.running import FailedRunError, Run
 from pipeline.fidelity.table import MEASURED, as_text, means
-from pipeline.process_options import process_arguments, settings_from
-from pipeline.score import KEYS
-from pipeline.validate import check_settings
+from pipeline.request.checks import check_settings
+from pipeline.request.options import process_arguments, settings_from
+from pipeline.scoring.score import KEYS
 from tests.pipeline.fakes import Fakes, install
 from tests.pipeline.fidelity.truths import write_known_clip
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clip import Clip, Crops
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.stages.composite import blend, composite
 from pipeline.video.masks import crop_mask
 from pipeline.video.warp import warp_crop, warp_points

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputVideoError, UnknownNameError, UserError
-from pipeline.settings import DecodeSettings
+from pipeline.request.settings import DecodeSettings
 from pipeline.stages.decode import decode
 from tests.pipeline.video.media import ffmpeg, index_of, make_video, picture
 

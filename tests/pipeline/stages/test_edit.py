@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from inverters.base import Inversion, get_inverter
 from inverters.editing.directions import Direction
+from inverters.fields.synthesis import InversionRenderer
 from inverters.rendering.cameras import look_at
-from inverters.synthesis import InversionRenderer
 from pipeline.clip import Edit, View
-from pipeline.settings import EditSettings
+from pipeline.request.settings import EditSettings
 from pipeline.stages import edit as stage
 from pipeline.stages.edit import Variant, render_variant, to_bytes, turn_cameras, variants, view_angles
 from pipeline.stages.invert import load, plain, store

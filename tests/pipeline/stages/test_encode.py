@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import OutputError, UnknownNameError, UserError
-from pipeline.settings import DecodeSettings, EncodeSettings
+from pipeline.request.settings import DecodeSettings, EncodeSettings
 from pipeline.stages.decode import decode
 from pipeline.stages.encode import encode
 from pipeline.video import writer
@@ -270,7 +270,7 @@ def test_file_size_limit_of_the_system(tmp_path):
         from pathlib import Path
         import numpy as np
         from pipeline.errors import OutputError
-        from pipeline.settings import DecodeSettings, EncodeSettings
+        from pipeline.request.settings import DecodeSettings, EncodeSettings
         from pipeline.stages.decode import decode
         from pipeline.stages.encode import encode
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from inverters.base import Inversion, InversionProblem
 from inverters.editing.directions import own_directions
+from inverters.fields.ood import OODInit, initial_field
+from inverters.fields.synthesis import InversionRenderer
 from inverters.generators.load import load_generator
-from inverters.ood import OODInit, initial_field
 from inverters.rendering.cameras import default_intrinsics, look_at
-from inverters.synthesis import InversionRenderer
 from pipeline.clip import Edit
 from pipeline.stages.edit import Variant, codes_of
 from pipeline.stages.hidden import MOST_ROWS, hidden_share, rows_to_look_at

@@ -15,15 +15,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import inverters.stitching
+import inverters.editing.stitching
 from inverters.heads.params import sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.clip import U8, Crops, Edit, View
 from pipeline.errors import UserError
-from pipeline.job import run_job
-from pipeline.manifest import JobResult
-from pipeline.settings import CompositeSettings, DecodeSettings, EditSettings, EncodeSettings, Settings
+from pipeline.job.walker import run_job
+from pipeline.report.manifest import JobResult
+from pipeline.request.checks import check_request
+from pipeline.request.settings import (
+    CompositeSettings,
+    DecodeSettings,
+    EditSettings,
+    EncodeSettings,
+    Settings,
+)
 from pipeline.stages.composite import blend, composite
 from pipeline.stages.decode import decode
 from pipeline.stages.edit import to_bytes, turned_cameras
@@ -35,7 +42,6 @@ from pipeline.stages.inset import (
     project,
     smooth_shifts,
 )
-from pipeline.validate import check_request
 from pipeline.video.masks import face_masks
 from tests.pipeline.fakes import SIZE, FakeRenderer, Fakes, install, write_clip
 
@@ -227,7 +233,7 @@ def test_a_turned_head_is_stitched_as_well(monkeypatch: pytest.MonkeyPatch, tmp_
         return torch.tensor([-1.0, 1.0, -1.0]).reshape(1, 3, 1, 1).expand_as(edited)
 
     monkeypatch.setattr(
-        inverters.stitching, "Stitcher", lambda renderer, preset: SimpleNamespace(stitch=green)
+        inverters.editing.stitching, "Stitcher", lambda renderer, preset: SimpleNamespace(stitch=green)
     )
     clip, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out"
     asked = Settings(

@@ -13,14 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-import inverters.stitching
+import inverters.editing.stitching
 from pipeline.clip import Edit
 from pipeline.errors import UserError
-from pipeline.job import run_job
-from pipeline.manifest import JobResult
-from pipeline.settings import CompositeSettings, DecodeSettings, EditSettings, EncodeSettings, Settings
+from pipeline.job.walker import run_job
+from pipeline.report.manifest import JobResult
+from pipeline.request.checks import check_request
+from pipeline.request.settings import (
+    CompositeSettings,
+    DecodeSettings,
+    EditSettings,
+    EncodeSettings,
+    Settings,
+)
 from pipeline.stages.decode import decode
-from pipeline.validate import check_request
 from tests.pipeline.fakes import HEIGHT, WIDTH, Fakes, install, write_clip
 
 EARLY = Edit("smile", 2.0, None, 0.3)
@@ -50,7 +56,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return torch.tensor([-1.0, 1.0, -1.0]).reshape(1, 3, 1, 1).expand_as(edited)
 
     monkeypatch.setattr(
-        inverters.stitching,
+        inverters.editing.stitching,
         "Stitcher",
         lambda renderer, preset: SimpleNamespace(stitch=partial(fake, preset)),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.clip import Status
 from pipeline.errors import NoFaceError, UnknownNameError, UserError
-from pipeline.settings import TrackSettings
+from pipeline.request.settings import TrackSettings
 from pipeline.stages.track import face_boxes, track
 from tests.pipeline.faces.faces_data import (
     ListSource,

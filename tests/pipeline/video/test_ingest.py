@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
-from pipeline.settings import DecodeSettings
+from pipeline.request.settings import DecodeSettings
 from pipeline.stages.decode import decode
 from pipeline.video.ingest import ingest, parse_ingest
 from tests.pipeline.video.media import audio_packets, ffmpeg, index_of, make_video

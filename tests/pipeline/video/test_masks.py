@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UnknownNameError
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.video.masks import crop_mask, face_masks, with_forehead
 
 SIZE = 96

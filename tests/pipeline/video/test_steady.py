@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.clip import Crops
-from pipeline.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings
 from pipeline.stages.composite import composite
 from pipeline.video.steady import Steady
 from tests.pipeline.stages.test_composite import Made, affine_of, bump, clip_of

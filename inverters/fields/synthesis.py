@@ -1,0 +1,123 @@
+"""Render an inversion: as it was found, edited, without the occluder, from other cameras."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inverters.base import Inversion
+from inverters.fields.ood import ood_field
+from inverters.generators.tuned import with_tensors
+from inverters.methods.in_n_out import composite_for_sr
+from inverters.rendering.fused import render_rays
+from inverters.rendering.planes import texels_last
+from inverters.rendering.rays import make_rays
+
+
+@dataclass(frozen=True)
+class RenderedFrames:
+    """image [n,3,S,S] (or the raw one, where high resolution was not asked for) and image_raw [n,3,h,w] in
+    [-1,1]; depth [n,1,h,w] along the ray in world units; blend [n,1,h,w] in [0,1], the OOD field's share of
+    each pixel, or None without such a field."""
+
+    image: Tensor
+    image_raw: Tensor
+    depth: Tensor
+    blend: Tensor | None
+
+
+class InversionRenderer:
+    """Renders rows of one inversion with its own fields and its own tuned tensors of the generator.
+
+    The generator given is not changed; `generator` is the one that renders.
+    """
+
+    def __init__(self, generator: Any, inversion: Inversion) -> None:
+        inversion.check_generator(generator.card.fingerprint)
+        self.generator, self.inversion = with_tensors(generator, inversion.generator), inversion
+        self.device = generator.backbone.mapping.w_avg.device
+        self.ood = {k: v.to(self.device) for k, v in inversion.ood.items()}
+        if self.ood:
+            self.ood["planes"] = texels_last(self.ood["planes"])
+        samples = inversion.info.get("render", {})
+        self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
+        self.transmittance = inversion.info.get("transmittance", "product")
+
+    def with_generator(self, generator: Any) -> InversionRenderer:
+        """The same inversion rendered with another copy of its generator."""
+        other = copy.copy(self)
+        other.generator = generator
+        return other
+
+    @torch.no_grad()
+    def features(
+        self,
+        rows: np.ndarray,
+        cam2world: Tensor,
+        intrinsics: Tensor,
+        ws: Tensor | None = None,
+        remove_occluder: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features [n,C,h,h] as super-resolution takes them, depth [n,1,h,h], blend [n,1,h,h] or None."""
+        return self.features_with_gradient(rows, cam2world, intrinsics, ws, remove_occluder)
+
+    def features_with_gradient(
+        self,
+        rows: np.ndarray,
+        cam2world: Tensor,
+        intrinsics: Tensor,
+        ws: Tensor | None = None,
+        remove_occluder: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `features` gives, from which gradients go back to the generator's weights and `ws`."""
+        generator = self.generator
+        ws = self._codes(rows, ws)
+        size = generator.config.neural_rendering_resolution
+        origins, directions = make_rays(
+            cam2world.to(self.device, torch.float32), intrinsics.to(self.device, torch.float32), (size, size)
+        )
+        # With the OOD field left out altogether, a removal is right under either form of transmittance.
+        present = bool(self.ood) and not remove_occluder
+        seen = render_rays(
+            generator.field(generator.planes(ws)),
+            origins,
+            directions,
+            self.sampling,
+            ood_field(self.ood, self.ood["phi"][torch.as_tensor(rows)]) if present else None,
+            self.transmittance,
+        )
+        n = len(ws)
+        features = composite_for_sr(seen.features.mT.reshape(n, -1, size, size))
+        depth = seen.depth.reshape(n, 1, size, size)
+        if seen.ood_opacity is not None:
+            return features, depth, seen.ood_opacity.clamp(0, 1).reshape(n, 1, size, size)
+        return features, depth, torch.zeros_like(depth) if self.ood else None
+
+    @torch.no_grad()
+    def render(
+        self,
+        rows: np.ndarray,
+        cam2world: Tensor,
+        intrinsics: Tensor,
+        ws: Tensor | None = None,
+        remove_occluder: bool = False,
+        high_resolution: bool = True,
+    ) -> RenderedFrames:
+        """Render rows [n] of the inversion from cameras [n,4,4], [n,3,3].
+
+        `ws` [n,num_ws,w_dim] replaces the codes (edits); `remove_occluder` leaves the OOD field out.
+        """
+        features, depth, blend = self.features(rows, cam2world, intrinsics, ws, remove_occluder)
+        raw = features[:, :3]
+        image = raw
+        if high_resolution:
+            image = self.generator.superresolve(features, self._codes(rows, ws)).clamp(-1, 1)
+        return RenderedFrames(image=image, image_raw=raw, depth=depth, blend=blend)
+
+    def _codes(self, rows: np.ndarray, ws: Tensor | None) -> Tensor:
+        return (self.inversion.ws[torch.as_tensor(rows)] if ws is None else ws).to(self.device)

@@ -1,0 +1,133 @@
+"""Codes of a clip's frames one after the other, about a person's code that rests (Fruehstueck et al. 2023,
+"VIVE3D"; `invert_video.py` of its release).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverters.base import seeded
+from inverters.fitting.loop import backward
+from inverters.fitting.row_adam import RowAdam
+from inverters.fitting.targets import Targets
+from inverters.methods.hyperparameters import SequencePreset
+from inverters.methods.w_plus import FACE_REACH, CodeFit, norms
+from inverters.rendering.fused import render_rays
+
+
+class SequenceFit(CodeFit):
+    """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.Run`.
+
+    Each frame begins where the one before it ended, the first at `begin`. The person's code does not move.
+    """
+
+    name = "frames"
+
+    def __init__(
+        self,
+        generator: Any,
+        targets: Targets,
+        begin: Mapping[str, Tensor],
+        preset: SequencePreset,
+        budget: tuple[int, int],
+        seed: int,
+    ) -> None:
+        """Args:
+        begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first frame
+            begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
+        budget: steps of the first frame, and of each later one.
+        """
+        first, later = budget
+        codes = replace(preset.codes, space="w+", candidates=0, pose_frames=True, pose_level=True)
+        super().__init__(generator, targets, codes, first + later * (len(targets) - 1), seed)
+        self.sequence, self.budget = preset, budget
+        self.rng = seeded(seed + 4)
+        count = len(targets)
+        residual = torch.zeros(count, generator.num_ws, generator.config.w_dim)
+        self.residual = RowAdam(residual.to(targets.device))
+        self.at = torch.zeros(2, dtype=torch.int64)
+        """The row that is next, and how many steps it has had."""
+        for name, table in self.tables().items():
+            table.values[0] = begin[name]
+        still = torch.zeros_like(self.frame.values[:1])
+        self.person = self._compose(self.shared.values[0], still, self.offset.values[0], None)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, optimiser state, and the place in the clip."""
+        return super().state() | {"at": self.at}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the state of an earlier run of the same job."""
+        super().restore(state)
+        self.at.copy_(state["at"])
+
+    def finished(self) -> bool:
+        """Whether every frame is done."""
+        return int(self.at[0]) == len(self.targets)
+
+    def step(self, i: int) -> dict[str, Tensor]:
+        """Adam on the frame whose turn it is; returns the losses."""
+        p = self.preset
+        row, done = self.at.tolist()
+        rows = torch.tensor([row])
+        moving = {
+            self.frame: p.frame_rate if p.coordinates else 0.0,
+            self.residual: p.rate,
+            self.pose: p.pose_rate,
+        }
+        if row and not done:
+            for table in moving:
+                table.values[row] = table.values[row - 1]
+        before = self.ws(rows - 1) if row else None
+        frame, residual, pose = (table.leaf(rows) for table in moving)
+        pixels = self._pixels(rows)
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            shared = self.shared.values[0]
+            ws = self._compose(shared, frame, self.offset.values[0], residual)
+            terms = self._terms(done, rows, ws, pixels, pose if p.pose_rate else None)
+            terms |= self._regularisers(rows, ws, shared, frame)
+            if self.sequence.lambda_offset:
+                terms["offset"] = self.sequence.lambda_offset * norms(ws - self.person).mean()
+            if before is not None and self.sequence.lambda_previous:
+                terms["previous"] = self.sequence.lambda_previous * norms(ws - before).mean()
+            if p.pose_prior:
+                terms["pose"] = p.pose_prior * pose.square().sum(1).mean()
+            return terms
+
+        found = backward(1, self.targets.device, losses_of)
+        for (table, rate), leaf in zip(moving.items(), (frame, residual, pose), strict=True):
+            if rate:
+                table.step(rows, leaf.grad, rate)
+        near = self.perceptual_name.startswith("lpips") and float(sum(found.values())) <= self.sequence.stop
+        last = done + 1 == self.budget[min(row, 1)]
+        self.at.copy_(torch.tensor([row + 1, 0] if near or last else [row, done + 1]))
+        return found
+
+    def _terms(
+        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Losses on colours: of the final picture where whole frames are seen, else of rays."""
+        p, generator, targets = self.preset, self.generator, self.targets
+        size = targets.resolution
+        if pixels.shape[1] != size * size:
+            return super()._terms(i, rows, ws, pixels, pose)
+        field = generator.field(generator.planes(ws))
+        features = render_rays(field, *targets.rays(rows, pixels, pose), self.sampling).features
+        image = generator.superresolve(features.mT.reshape(len(rows), -1, size, size), ws)
+        seen = targets.keep_image(rows, image.shape[-1])
+        shown, wanted = image * seen, targets.image(rows, image.shape[-1]) * seen
+        terms = {
+            "colour": p.lambda_absolute * (shown - wanted).abs().mean(),
+            "perceptual": p.lambda_perceptual * self.perceptual(shown, wanted),
+        }
+        if p.lambda_face and self.face is not None:
+            mask = targets.near(rows, self.face, FACE_REACH, image.shape[-1])
+            absolute = ((shown - wanted) * mask).abs().sum() / (mask * seen).sum().clamp_min(1) / 3
+            terms["face"] = p.lambda_face * (self.perceptual(shown * mask, wanted * mask) + absolute)
+        return terms

@@ -1,0 +1,152 @@
+"""What an inversion is fitted to: crops at the generator's raw and final size, masks, and rays, by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inverters.base import CropSource, InversionProblem
+from inverters.fitting.pose import refine_cameras
+from inverters.rendering.cameras import PIVOT
+from inverters.rendering.rays import pixel_centres, project, rays_at
+
+NEAR = 0.03
+"""Deviation in image widths of pixels drawn about a landmark: an eye is about a tenth wide."""
+
+
+class Targets:
+    """Rows of a problem as tensors. Raw-size targets are kept once read (3 bytes a pixel); crops are read on
+    demand.
+    """
+
+    def __init__(self, problem: InversionProblem, resolution: int, device: torch.device) -> None:
+        self.problem, self.resolution, self.device = problem, resolution, device
+        self.cam2world = problem.cam2world.to(device=device, dtype=torch.float32)
+        self.intrinsics = problem.intrinsics.to(device=device, dtype=torch.float32)
+        self.pivot = torch.tensor(PIVOT, device=device)
+        count = len(problem.frames)
+        self._raw = torch.zeros(count, 3, resolution, resolution, dtype=torch.uint8)
+        self._keep = torch.full((count, resolution, resolution), 255, dtype=torch.uint8)
+        self._known = torch.zeros(count, dtype=torch.bool)
+        self._centres = pixel_centres((resolution, resolution), device=device)
+
+    def __len__(self) -> int:
+        return len(self.problem.frames)
+
+    def image(self, rows: Tensor, size: int | None = None) -> Tensor:
+        """Crops of these rows [n,3,S,S] in [-1,1], resampled to `size` where it is given and differs."""
+        images = _read(self.problem.crops, rows).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return resized(images, size or images.shape[-1]).to(self.device)
+
+    def raw(self, rows: Tensor) -> Tensor:
+        """Targets of the neural rendering [n,3,h,h] in [-1,1]."""
+        self._fill(rows)
+        return self._raw[rows].to(self.device).float() / 127.5 - 1
+
+    def keep(self, rows: Tensor) -> Tensor:
+        """Where the face is seen [n,h,h] in [0,1]; 0 on the occluder, all ones without masks."""
+        self._fill(rows)
+        return self._keep[rows].to(self.device).float() / 255
+
+    def keep_image(self, rows: Tensor, size: int) -> Tensor:
+        """Where the face is seen, as images [n,1,size,size] in [0,1], from the masks as they were given."""
+        if self.problem.occluder_masks is None:
+            return torch.ones(len(rows), 1, size, size, device=self.device)
+        return (self._masks(self.problem.occluder_masks, rows, size) / 255).to(self.device)
+
+    def refined(self, pose: Tensor) -> dict[str, Tensor]:
+        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, corrected by pose [7] or [1 or K,7]."""
+        refined = refine_cameras(self.cam2world, self.intrinsics, pose, self.pivot)
+        return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
+
+    def rays(self, rows: Tensor, pixels: Tensor, pose: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Origins and directions [n,R,3] of pixels [n,R], counted row by row in the raw image.
+
+        pose [7] or [1 or n,7]: a correction of the cameras (see `pose`), about `pivot`.
+        """
+        cameras = self.cam2world[rows], self.intrinsics[rows]
+        if pose is not None:
+            cameras = refine_cameras(*cameras, pose, self.pivot)
+        return rays_at(*cameras, self._centres[pixels])
+
+    def pixels_near(self, rows: Tensor, points: Tensor, count: int, rng: torch.Generator) -> Tensor:
+        """Pixels [n,count] of the raw image drawn about world points [L,3], NEAR of its width from where the
+        problem's cameras see them.
+        """
+        chosen = points[torch.randint(len(points), (len(rows), count), generator=rng)]
+        seen = project(chosen.to(self.device), self.cam2world[rows], self.intrinsics[rows])
+        seen = seen + NEAR * torch.randn(seen.shape, generator=rng).to(seen)
+        u, v = (seen * self.resolution).long().clamp(0, self.resolution - 1).unbind(-1)
+        return v * self.resolution + u
+
+    def near(self, rows: Tensor, points: Tensor, reach: float, size: int) -> Tensor:
+        """Which pixels lie within `reach` image widths of where the problem's cameras see world points [L,3]:
+        [n,1,size,size], 0 or 1, as exact as the raw image.
+        """
+        seen = project(points.to(self.device), self.cam2world[rows], self.intrinsics[rows])
+        apart = torch.stack([torch.cdist(self._centres, own).amin(1) for own in seen])
+        small = (apart < reach).float().reshape(len(rows), 1, self.resolution, self.resolution)
+        return F.interpolate(small, size=(size, size))
+
+    def _masks(self, masks: CropSource, rows: Tensor, size: int) -> Tensor:
+        found = _read(masks, rows).float()
+        return resized(found.reshape(len(rows), 1, *found.shape[1:3]), size).clamp(0, 255)
+
+    def _fill(self, rows: Tensor) -> None:
+        missing = rows[~self._known[rows]]
+        if not len(missing):
+            return
+        small = self.image(missing, self.resolution).cpu()
+        self._raw[missing] = ((small.clamp(-1, 1) + 1) * 127.5).round().byte()
+        if self.problem.occluder_masks is not None:
+            masks = self._masks(self.problem.occluder_masks, missing, self.resolution)
+            self._keep[missing] = masks[:, 0].round().byte()
+        self._known[missing] = True
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images [n,C,S,S] at another size: exact area means for whole factors, else antialiased bilinear."""
+    have = images.shape[-1]
+    if have == size:
+        return images
+    if have % size == 0:
+        return F.avg_pool2d(images, have // size)
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _read(source: CropSource, rows: Tensor) -> Tensor:
+    """Rows of an array-like source; distinct, in any order."""
+    return torch.from_numpy(np.ascontiguousarray(source[rows.cpu().numpy()]))
+
+
+def frames_of_step(step: int, per_step: int, count: int, seed: int) -> Tensor:
+    """Distinct rows [min(per_step, count)] that step `step` visits: shuffled epochs, so that all are seen
+    equally.
+
+    A function of its arguments alone, so that a run that continues visits what it would have visited.
+    """
+    per_step = min(per_step, count)
+    per_epoch = -(-count // per_step)
+    epoch, place = divmod(step, per_epoch)
+    rng = torch.Generator().manual_seed((seed * 1_000_003 + epoch * 7919 + 17) % (1 << 62))
+    order = torch.randperm(count, generator=rng)
+    start = min(place * per_step, count - per_step)  # the last step of an epoch is filled up
+    return order[start : start + per_step]
+
+
+def random_pixels(n: int, rays: int, resolution: int, rng: torch.Generator) -> Tensor:
+    """Pixels [n,R] drawn uniformly, or all of them in order where `rays` is 0 or reaches their number."""
+    total = resolution * resolution
+    if rays <= 0 or rays >= total:
+        return torch.arange(total).expand(n, -1)
+    return torch.randint(total, (n, rays), generator=rng)
+
+
+def at_pixels(images: Tensor, pixels: Tensor) -> Tensor:
+    """Values [n,R,C] of images [n,C,h,w] (or [n,R] of [n,h,w]) at pixels [n,R]."""
+    if images.ndim == 3:
+        return images.flatten(1).gather(1, pixels)
+    flat = images.flatten(2)
+    return flat.gather(2, pixels[:, None].expand(-1, flat.shape[1], -1)).mT

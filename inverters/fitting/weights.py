@@ -1,0 +1,215 @@
+"""Tuning of a generator's weights to a clip whose codes are known (Roich et al. 2021, "Pivotal Tuning for
+Latent-based Editing of Real Images"), with cameras and codes where a preset lets them move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverters.base import seeded
+from inverters.fitting import losses
+from inverters.fitting.latents import latent_space
+from inverters.fitting.loop import TableStage, backward
+from inverters.fitting.pose import NUMBERS
+from inverters.fitting.row_adam import DenseAdam, RowAdam
+from inverters.fitting.schedules import SCHEDULES
+from inverters.fitting.targets import Targets, frames_of_step, random_pixels
+from inverters.generators.tuned import PARTS, trainable_copy
+from inverters.rendering.fused import render_rays
+
+TRUNCATION = 0.5
+"""Of the random codes of the locality regulariser (danielroich/PTI, localitly_regulizer.py)."""
+
+
+@dataclass(frozen=True)
+class Locality:
+    """PTI section 3.3: the pictures of codes at distance `alpha` from a pivot, towards a random face, shall
+    stay what they were, by squared error and LPIPS.
+    """
+
+    alpha: float
+    lambda_image: float
+    lambda_perceptual: float
+
+
+@dataclass(frozen=True)
+class PivotalPreset:
+    """The generator's weights, and what moves with them."""
+
+    steps: int = 0
+    """Steps for a clip of 30 frames; longer clips take more, see `growth`. Unused where `epochs` is set."""
+    epochs: int = 0
+    """Visits of every frame."""
+    growth: float = 0.7
+    frames_per_step: int = 1
+    coarse: int | None = None
+    fine: int | None = None
+    """Samples a ray; None takes the generator's."""
+    rate: float = 3e-4
+    rate_w: float = 0.0
+    """Learning rate of the codes; 0 keeps the pivots."""
+    pose_rate: float = 0.0
+    """Learning rate of the cameras' correction (see `pose`); 0 keeps the cameras."""
+    pose_frames: bool = False
+    """A correction for each frame, not one for the clip."""
+    schedule: str = "constant"
+    net: str = "alex"
+    """LPIPS's network."""
+    parts: tuple[str, ...] = PARTS
+    """What of the generator is tuned, by how the names of parameters begin."""
+    lambda_absolute: float = 0.0
+    """Weight of the raw picture's mean absolute error."""
+    lambda_image: float = 1.0
+    lambda_perceptual: float = 1.0
+    lambda_raw: float = 0.0
+    """Weight of both losses on the raw picture, beside the final one."""
+    lambda_depth: float = 0.0
+    """Weight of the squared steps of depth from pixel to pixel."""
+    stop: float = 0.0
+    """Done when the mean LPIPS of the frames' last visits is no more than this; 0, or another loss in LPIPS's
+    place, does all steps.
+    """
+    locality: Locality | None = None
+
+
+class GeneratorFit(TableStage):
+    """Fits all of a generator's weights behind its mapping to the crops; a stage for `fitting.Run`.
+
+    The generator given is not changed; `generator` is the copy that is.
+    """
+
+    name = "generator"
+
+    def __init__(
+        self,
+        generator: Any,
+        targets: Targets,
+        ws: Tensor,
+        preset: PivotalPreset,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.original, self.targets, self.preset = generator, targets, preset
+        self.steps, self.seed = steps, seed
+        self.rng = seeded(seed + 3)
+        self.sampling = generator.sampling(preset.coarse, preset.fine)
+        self.generator, self.parameters = trainable_copy(generator, preset.parts)
+        # Adam works on the copy's own memory.
+        self.weights = {name: DenseAdam(tensor) for name, tensor in self.parameters.items()}
+        self.codes = RowAdam(ws.clone())
+        poses = len(targets) if preset.pose_frames else 1
+        self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=targets.device), betas=(0.9, 0.99))
+        self.perceptual, self.perceptual_name = losses.perceptual_loss(preset.net, targets.device)
+        self.space: Any = latent_space(generator) if preset.locality else None
+        self.distances = torch.full((len(targets),), torch.inf)
+
+    # State
+
+    def tables(self) -> dict[str, RowAdam]:
+        """Weights by name, codes and the correction of the cameras."""
+        return {"codes": self.codes, "pose": self.pose} | dict(self.weights)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, optimiser state and the distances by which it stops."""
+        return super().state() | {"distances": self.distances}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the state of an earlier run of the same job."""
+        super().restore(state)
+        self.distances.copy_(state["distances"])
+
+    def finished(self) -> bool:
+        """Whether LPIPS is low enough."""
+        is_lpips = self.perceptual_name.startswith("lpips")
+        return is_lpips and float(self.distances.mean()) <= self.preset.stop
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tuned parameters, by their names in the generator."""
+        return {name: table.value() for name, table in self.weights.items()}
+
+    def cameras(self) -> dict[str, Tensor]:
+        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, refined; {} where the preset keeps them."""
+        return self.targets.refined(self.pose.values) if self.preset.pose_rate else {}
+
+    # One step
+
+    def step(self, i: int) -> dict[str, Tensor]:
+        """Adam on the frames of step i; returns the losses."""
+        p = self.preset
+        rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed + 3)
+        seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
+        ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
+        pose = self.pose.leaf(seen_by) if p.pose_rate else None
+
+        def losses_of(part: slice) -> dict[str, Tensor]:
+            turned = pose[part] if pose is not None and p.pose_frames else pose
+            return self._terms(rows[part], ws[part], turned)
+
+        found = backward(len(rows), self.targets.device, losses_of) | self.beside()
+        factor = SCHEDULES[p.schedule](i, self.steps)
+        for name, parameter in self.parameters.items():
+            self.weights[name].update(parameter, p.rate * factor)
+            parameter.grad = None
+        if p.rate_w:
+            self.codes.step(rows, ws.grad, p.rate_w * factor)
+        if pose is not None:
+            self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
+        return found
+
+    def beside(self) -> dict[str, Tensor]:
+        """Gradients of the weights from anything but the frames, once a step; returns the losses."""
+        return {}
+
+    def compared(self, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared error and perceptual distance of pictures [n,3,H,W], each a mean over them."""
+        return (image - wanted).square().mean(), self.perceptual(image, wanted)
+
+    def _terms(self, rows: Tensor, ws: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
+        """Losses of some frames; each is a mean over them."""
+        p, targets = self.preset, self.targets
+        raw, image, depth = self._pictures(self.generator, rows, ws, pose)
+        mask = targets.keep_image(rows, image.shape[-1])
+        error, distance = self.compared(image * mask, targets.image(rows, image.shape[-1]) * mask)
+        self.distances[rows] = distance.detach().cpu()
+        terms = {"image": p.lambda_image * error, "perceptual": p.lambda_perceptual * distance}
+        if p.lambda_raw:
+            mask = targets.keep(rows)[:, None]
+            error, distance = self.compared(raw * mask, targets.raw(rows) * mask)
+            terms["raw"] = p.lambda_raw * (p.lambda_image * error + p.lambda_perceptual * distance)
+        if p.lambda_absolute:
+            mask = targets.keep(rows)[:, None]
+            terms["absolute"] = p.lambda_absolute * ((raw - targets.raw(rows)) * mask).abs().mean()
+        if p.lambda_depth:
+            corner = depth[:, :-1, :-1]
+            steps = (depth[:, :-1, 1:] - corner).square() + (depth[:, 1:, :-1] - corner).square()
+            terms["depth"] = p.lambda_depth * steps.mean()
+        if p.locality is not None:
+            terms["locality"] = self._locality(rows, ws.detach(), p.locality)
+        return terms
+
+    def _pictures(
+        self, generator: Any, rows: Tensor, ws: Tensor, pose: Tensor | None = None, noise: str = "const"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw pictures [n,3,h,h], final ones [n,3,S,S] and depth [n,h,h] of codes [n,num_ws,w_dim]."""
+        size = self.targets.resolution
+        pixels = random_pixels(len(rows), 0, size, self.rng).to(self.targets.device)
+        field = generator.field(generator.planes(ws, noise))
+        seen = render_rays(field, *self.targets.rays(rows, pixels, pose), self.sampling)
+        features = seen.features.mT.reshape(len(rows), -1, size, size)
+        return features[:, :3], generator.superresolve(features, ws), seen.depth.reshape(-1, size, size)
+
+    def _locality(self, rows: Tensor, ws: Tensor, locality: Locality) -> Tensor:
+        """The regulariser (PTI, section 3.3), by one random face a frame."""
+        w_avg = self.space.w_avg
+        faces = w_avg + TRUNCATION * (self.space.to_w(self.space.sample(len(rows), self.rng)) - w_avg)
+        towards = faces[:, None] - ws
+        far = ws + locality.alpha * towards / towards.flatten(1).norm(dim=1)[:, None, None]
+        with torch.no_grad():
+            before = self._pictures(self.original, rows, far, noise="none")[1]
+        after = self._pictures(self.generator, rows, far, noise="none")[1]
+        error = (after - before).square().mean()
+        return locality.lambda_image * error + locality.lambda_perceptual * self.perceptual(after, before)

@@ -1,0 +1,120 @@
+"""A stored set of true pictures of procedural heads: windows of pictures, rendered once, read many times.
+
+A crop is rarely framed as the generator's own camera would: so the pictures are framed up to a quarter wider
+and a tenth tighter, and half of the windows lie anywhere in them, the other half about the face.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inverters.heads.render import render
+from inverters.rendering.cameras import default_intrinsics
+from inverters.rendering.rays import pixel_centres
+from inverters.training.supervision import random_cameras, spread_scores
+
+ZOOM = (0.8, 1.1)
+"""Range of the focal length, relative to EG3D's."""
+
+PICTURE_SEED = 2_500_000_000
+"""Where the seeds of pictures begin, away from those of the point batches."""
+
+_PART = 50
+"""Pictures a file: what a stopped call loses at most."""
+
+
+def zoomed_intrinsics(zoom: Tensor) -> Tensor:
+    """Intrinsics [N,3,3] of whole pictures whose focal length is `zoom` [N] times EG3D's."""
+    intrinsics = default_intrinsics(len(zoom))
+    intrinsics[:, :2, :2] *= zoom[:, None, None]
+    return intrinsics
+
+
+def window_intrinsics(corner: Tensor, side: int, whole: int, zoom: Tensor) -> Tensor:
+    """Intrinsics [N,3,3] of a window of `side` pixels, its corner [N,2] = (x, y), in a picture of `whole`."""
+    intrinsics = zoomed_intrinsics(zoom)
+    intrinsics[:, :2, 2] -= corner / whole
+    intrinsics[:, :2] *= whole / side
+    return intrinsics
+
+
+@torch.no_grad()
+def make_pictures(
+    folder: Path, count: int, seed: int, whole: int = 256, side: int = 160, step: int = 4
+) -> None:
+    """Render `count` windows into `folder`, going on from an earlier call.
+
+    Each file holds uint8 images [n,3,side,side], scores [n,P], cam2world [n,4,4], zoom [n], and the window's
+    corner [n,2] in pixels of the whole picture, a multiple of `step`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    room = (whole - side) // step
+    for first in range(0, count, _PART):
+        path = folder / f"pictures-{first:06d}.safetensors"
+        if path.exists():
+            continue
+        n = min(_PART, count - first)
+        rng = torch.Generator().manual_seed((PICTURE_SEED + seed * 1_000_003 + first) % 2**32)
+        scores, cam2world = spread_scores(n, rng), random_cameras(n, rng)
+        about_face = room / 2 + torch.randn(n, 2, generator=rng) * room / 5
+        anywhere = torch.rand(n, 2, generator=rng) * room
+        middle = torch.where(torch.arange(n)[:, None] % 2 == 0, about_face, anywhere)
+        corner = (middle.round().clamp(0, room) * step).long()
+        zoom = ZOOM[0] * (ZOOM[1] / ZOOM[0]) ** torch.rand(n, generator=rng)
+        image = render(scores, cam2world, window_intrinsics(corner, side, whole, zoom), (side, side)).image
+        pixels = ((image + 1) * 127.5).round().byte()
+        tensors = {"image": pixels, "scores": scores, "cam2world": cam2world, "zoom": zoom, "corner": corner}
+        draft = path.with_suffix(".part")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, draft)
+        draft.rename(path)
+        print(f"{first + n}/{count} pictures", flush=True)
+
+
+def load_pictures(folder: Path) -> dict[str, Tensor]:
+    """All pictures that `make_pictures` has written to `folder`."""
+    parts = [load_file(path) for path in sorted(folder.glob("pictures-*.safetensors"))]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def patch_batch(
+    pictures: dict[str, Tensor],
+    count: int,
+    patch: int,
+    rng: torch.Generator,
+    *,
+    whole: int = 256,
+    neural_resolution: int = 64,
+) -> dict[str, Tensor]:
+    """`count` patches of `patch` low-resolution pixels a side, from pictures drawn with `rng`.
+
+    Returns patch_scores [n,P], patch_cam2world [n,4,4], patch_intrinsics [n,3,3] of the whole pictures,
+    patch_uv [n,p*p,2] of the low-resolution rays, and patch_image [n,3,p*up,p*up] in [-1,1] at full
+    resolution.
+    """
+    up = whole // neural_resolution
+    rows = torch.randint(len(pictures["scores"]), (count,), generator=rng)
+    room = pictures["image"].shape[-1] // up - patch
+    inner = torch.randint(room + 1, (count, 2), generator=rng)
+    size = patch * up
+    images = [
+        pictures["image"][row, :, y * up : y * up + size, x * up : x * up + size]
+        for row, (x, y) in zip(rows.tolist(), inner.tolist(), strict=True)
+    ]
+    corner = pictures["corner"][rows] / up + inner
+    return {
+        "patch_scores": pictures["scores"][rows],
+        "patch_cam2world": pictures["cam2world"][rows],
+        "patch_intrinsics": zoomed_intrinsics(pictures["zoom"][rows]),
+        "patch_uv": window_positions(corner, patch, neural_resolution),
+        "patch_image": torch.stack(images).float() / 127.5 - 1,
+    }
+
+
+def window_positions(corner: Tensor, side: int, whole: int) -> Tensor:
+    """Positions [N,side*side,2] in a picture of `whole` pixels of the pixels of windows with these corners
+    [N,2]."""
+    return (pixel_centres((side, side)) * side + corner.unsqueeze(1)) / whole

@@ -1,0 +1,116 @@
+"""Super-resolution alone: what it reads is rendered once from stored pictures, and it learns to draw the
+rest.
+
+In the joint phase most of a step goes into planes and rays. With those at rest a step costs far less,
+and the two blocks that draw eyes and edges get the steps they need.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from inverters.generators.eg3d import Generator
+from inverters.heads.params import to_z
+from inverters.rendering.rays import rays_at
+from inverters.training.pictures import window_positions, zoomed_intrinsics
+
+KERNEL_RATE_GAIN = 4.0
+"""Learning rate of the convolutions' kernels relative to all else.
+
+Kernels of unit variance suit adversarial training, where a step moves a weight by a four-hundredth;
+regression may move it by a hundredth.
+"""
+
+_EDGE = 6
+"""Pixels at a cut's border that see zeros where the whole picture has neighbours."""
+
+
+def image_losses(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """L1 of a super-resolved patch and of its gradients, the border left out."""
+    error = (image.float() - truth)[..., _EDGE:-_EDGE, _EDGE:-_EDGE]
+    slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return {"image": error.abs().mean() * 2, "slope": slope * 2}
+
+
+@torch.no_grad()
+def window_features(generator: Generator, pictures: dict[str, Tensor], row: int) -> tuple[Tensor, Tensor]:
+    """Neural rendering [C,h,h] in half precision of one stored window, and its last row of w [w_dim]."""
+    config = generator.config
+    up = config.img_resolution // config.neural_rendering_resolution
+    side = pictures["image"].shape[-1] // up
+    ws = generator.mapping(to_z(pictures["scores"][row : row + 1], config.z_dim))
+    uv = window_positions(pictures["corner"][row : row + 1] / up, side, config.neural_rendering_resolution)
+    intrinsics = zoomed_intrinsics(pictures["zoom"][row : row + 1])
+    rays = rays_at(pictures["cam2world"][row : row + 1], intrinsics, uv)
+    planes = generator.planes(ws)
+    seen = generator.render_rays(planes, *rays, generator.sampling(coarse=32, fine=24))
+    return seen.features[0].T.reshape(-1, side, side).half(), ws[0, -1]
+
+
+def sharpen(
+    generator: Generator,
+    pictures: dict[str, Tensor],
+    minutes: float,
+    steps: int = 0,
+    rate: float = 5e-3,
+    batch: int = 3,
+    patch: int = 28,
+    seed: int = 0,
+) -> None:
+    """Train `generator.superresolution` in place for `minutes`, rendering of the features not counted, or for
+    so many steps.
+
+    pictures: as `load_pictures` gives them. The rate falls linearly to a fiftieth.
+    """
+    config = generator.config
+    up = config.img_resolution // config.neural_rendering_resolution
+    count = len(pictures["scores"])
+    features, codes = [], []
+    for row in range(count):
+        one, w = window_features(generator, pictures, row)
+        features.append(one)
+        codes.append(w)
+        if row % 200 == 199:
+            print(f"sharpen: {row + 1}/{count} windows rendered", flush=True)
+    patch = min(patch, features[0].shape[-1])
+    room = features[0].shape[-1] - patch
+    module = generator.superresolution.requires_grad_(True)
+    kernels = [p for p in module.parameters() if p.ndim == 4]
+    others = [p for p in module.parameters() if p.ndim != 4]
+    groups = [{"params": kernels, "gain": KERNEL_RATE_GAIN}, {"params": others, "gain": 1.0}]
+    optimiser = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99))
+    rng = torch.Generator().manual_seed(seed)
+    began = last_line = time.monotonic()
+    mean: dict[str, float] = {}
+    step = 0
+    while (share := step / steps if steps else (time.monotonic() - began) / (60 * minutes)) < 1:
+        rows = torch.randint(count, (batch,), generator=rng).tolist()
+        corners = torch.randint(room + 1, (batch, 2), generator=rng).tolist()
+        x = torch.stack(
+            [features[r][:, b : b + patch, a : a + patch] for r, (a, b) in zip(rows, corners, strict=True)]
+        )
+        truth = torch.stack(
+            [
+                pictures["image"][r, :, b * up : (b + patch) * up, a * up : (a + patch) * up]
+                for r, (a, b) in zip(rows, corners, strict=True)
+            ]
+        )
+        ws = torch.stack([codes[r] for r in rows])[:, None]
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["gain"] * min(1.0, (step + 1) / 50) * max(0.02, 1 - share)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = module.patch(x.float(), ws, config.neural_rendering_resolution)
+        losses = image_losses(image, truth.float() / 127.5 - 1)
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        optimiser.step()
+        step += 1
+        mean = {k: 0.98 * mean.get(k, v.item()) + 0.02 * v.item() for k, v in losses.items()}
+        if time.monotonic() - last_line > 10:
+            last_line = time.monotonic()
+            text = "  ".join(f"{k} {v:.4f}" for k, v in mean.items())
+            print(f"sharpen: step {step}  {share:.0%}  {text}", flush=True)
+    module.requires_grad_(False)

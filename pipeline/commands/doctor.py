@@ -1,0 +1,133 @@
+"""What is installed and found on this machine, as a block to paste into a bug report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+_PACKAGES = (
+    "invid",
+    "torch",
+    "torchvision",
+    "numpy",
+    "av",
+    "decord",
+    "mediapipe",
+    "face-alignment",
+    "lpips",
+    "zarr",
+    "ffmpeg-python",
+    "imageio-ffmpeg",
+    "prefect",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `invid doctor`."""
+    parser.add_argument("--generator", default="bundled", help="the generator to look at (bundled)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found; 0 if a job can run, 1 if something that it needs is missing."""
+    found = examine(args.generator)
+    if args.json:
+        print(json.dumps(found, indent=1))
+    else:
+        for name, value in _lines(found):
+            print(f"{name:<22} {value}")
+    return 0 if found["ready"] else 1
+
+
+def examine(generator: str = "bundled") -> dict[str, Any]:
+    """Versions, devices, the ffmpeg binary, the generator and the optional weights, as JSON values."""
+    import torch
+
+    from inverters.rendering.backends import describe
+
+    packages = {name: _version(name) for name in _PACKAGES}
+    card = _generator(generator)
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": gpus,
+        "packages": packages,
+        "renderer": describe(),
+        "ffmpeg": _ffmpeg(),
+        "generator": card,
+        "lpips_weights": _lpips(),
+        "mediapipe_models": find_spec("mediapipe") is not None,
+        "fan_weights": _fan(),
+        "ready": "error" not in card and None not in packages.values(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _ffmpeg() -> str:
+    """The version of the binary that --ingest uses."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_version())
+    except (RuntimeError, OSError) as error:
+        return f"not found ({error})"
+
+
+def _generator(source: str) -> dict[str, Any]:
+    from inverters.errors import InverterError
+    from inverters.generators.load import load_generator
+
+    try:
+        card = load_generator(source).card
+    except InverterError as error:
+        return {"error": str(error)}
+    return {
+        "name": card.name,
+        "fingerprint": card.fingerprint[:12],
+        "resolution": card.config.img_resolution,
+        "directions": sorted(card.directions),
+        "landmarks": sorted(card.landmarks3d),
+    }
+
+
+def _lpips() -> bool:
+    """Whether the learned loss has its weights; without them a loss that needs none takes its place."""
+    from inverters.fitting.losses import load_lpips
+
+    return load_lpips("alex") is not None
+
+
+def _fan() -> bool:
+    from pipeline.faces.fan import weights_path
+
+    return weights_path().is_file()
+
+
+def _lines(found: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    lines = []
+    for key, value in found.items():
+        if isinstance(value, dict):
+            lines += _lines(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            lines.append((prefix + key, ", ".join(map(str, value)) or "none"))
+        else:
+            shown = (
+                {True: "yes", False: "no", None: "missing"}.get(value, value)
+                if value in (True, False, None)
+                else value
+            )
+            lines.append((prefix + key, str(shown)))
+    return lines

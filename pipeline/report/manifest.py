@@ -1,0 +1,220 @@
+"""`manifest.json`: what a job read, did and wrote (docs/formats.md), and the way back to its arrays."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clip import Cameras, Clip, FaceTrack, Status
+from pipeline.errors import UserError
+from pipeline.report.output_folder import output_errors
+from pipeline.request.settings import Settings
+from pipeline.stages.invert import finite, plain
+from storage import StageCache, StageResult
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PACKAGES = ("torch", "numpy", "av", "mediapipe", "zarr", "lpips", "prefect")
+
+
+@dataclass
+class StageTime:
+    """One stage of a job: how long it took, and whether all of it came from the cache."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+@dataclass
+class JobRecord:
+    """What a job has gathered by its end, in the order in which a manifest tells it."""
+
+    path: Path
+    clip: Clip
+    track: FaceTrack
+    settings: Settings
+    generator: dict[str, Any]
+    device: str
+    renderer: str
+    cache_root: Path
+    stages: list[StageTime]
+    results: Mapping[str, StageResult]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    request: str = ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, Invid and what decides about its numbers; missing packages are left out."""
+    found = {"python": platform.python_version()}
+    for name in ("invid", *_PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def build_manifest(record: JobRecord) -> dict[str, Any]:
+    """The manifest as JSON values."""
+    clip, track = record.clip, record.track
+    measured = record.results.get("smooth", record.results["finetune"])
+    quality = {name: _metric(measured, name) for name in ("psnr", "ssim", "lpips")}
+    usable = track.usable
+    manifest = {
+        "format": FORMAT,
+        "input": {
+            "path": str(record.path.absolute()),
+            "content_hash": clip.content_hash,
+            "width": clip.width,
+            "height": clip.height,
+            "duration": clip.duration,
+            "rate": float(clip.rate),
+            "has_audio": clip.has_audio,
+        },
+        "settings": asdict(record.settings),
+        "versions": versions(),
+        "generator": record.generator,
+        "device": record.device,
+        "renderer": record.renderer,
+        "frames": {
+            "total": len(clip),
+            "edited": len(usable),
+            "interpolated": int((track.status == Status.INTERPOLATED).sum()),
+            "passed_through": len(clip) - len(usable),
+        },
+        "stages": [asdict(stage) for stage in record.stages],
+        "metrics": {
+            "reconstruction": {k: None if v is None else float(np.mean(v)) for k, v in quality.items()}
+        },
+        "per_frame": {
+            "status": track.status.tolist(),
+            "time": clip.times.tolist(),
+            **{k: _spread(v, usable, len(clip)) for k, v in quality.items()},
+        },
+        "loss_used": record.results["finetune"].meta["info"].get("perceptual_loss"),
+        "arrays": {
+            f"{name}/{array}": stored.hash
+            for name, result in record.results.items()
+            for array, stored in sorted(result.arrays.items())
+        },
+        "cache": {
+            "root": str(record.cache_root.resolve()),
+            "keys": {name: result.key for name, result in record.results.items()},
+        },
+        "outputs": dict(record.outputs),
+        "output_hashes": dict(record.hashes),
+        "notes": list(record.notes),
+        "request": record.request,
+    }
+    result: dict[str, Any] = plain(manifest)
+    return result
+
+
+def _metric(result: StageResult, name: str) -> npt.NDArray[Any] | None:
+    return result.arrays[name].read() if name in result.arrays else None
+
+
+def _spread(
+    values: npt.NDArray[Any] | None, usable: npt.NDArray[np.int64], total: int
+) -> list[float | None] | None:
+    """One value a frame of the source, None where there is no face."""
+    if values is None:
+        return None
+    out: list[float | None] = [None] * total
+    for frame, value in zip(usable, values):
+        out[int(frame)] = float(value)
+    return out
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest as JSON text."""
+    with output_errors(path.parent):
+        path.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+
+
+def curves(
+    record: JobRecord, manifest: Mapping[str, Any], cameras: Cameras
+) -> dict[str, Sequence[float | None]]:
+    """What the report draws: losses by step, metrics and camera angles by frame."""
+    found: dict[str, Sequence[float | None]] = {}
+    for stage in ("invert", "finetune"):
+        for name, values in record.results[stage].meta["history"].items():
+            found[f"losses/{name}"] = values
+    for name in ("psnr", "ssim", "lpips"):
+        values = manifest["per_frame"][name]
+        if values is not None:
+            found[f"{name}/{name}"] = values
+    back = -cameras.cam2world[:, :3, 2]  # from the face towards the camera
+    found["camera/yaw"] = [finite(v) for v in np.arctan2(back[:, 0], back[:, 2])]
+    found["camera/pitch"] = [finite(v) for v in np.arcsin(np.clip(back[:, 1], -1, 1))]
+    return found
+
+
+def files_of(out: Path) -> dict[str, str]:
+    """Names and hashes of the files that an earlier job left in `out`; {} where there was none."""
+    try:
+        found = JobResult(out).manifest
+        hashes = found["output_hashes"]
+        return {name: hashes[key] for key, name in found["outputs"].items() if key in hashes}
+    except (UserError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+class JobResult:
+    """A finished job, opened again from its --out folder: the manifest, and the cached arrays behind it.
+
+    `array("align/crops")`, `array("edit/removal/images")` and so on, by the names in the manifest's `arrays`.
+    """
+
+    def __init__(self, out: Path) -> None:
+        path = out / MANIFEST
+        try:
+            self.manifest: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{out} holds no {MANIFEST}; give the --out folder of a finished job") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); run the job again") from None
+        if not isinstance(self.manifest, dict) or "cache" not in self.manifest:
+            raise UserError(f"{path} is not the manifest of a job; run the job again")
+        self.out = out
+
+    @cached_property
+    def _cache(self) -> StageCache:
+        root = Path(self.manifest["cache"]["root"])
+        if not root.is_dir():
+            raise UserError(f"the cache of {self.out} is gone ({root}); run the job again")
+        return StageCache(root)
+
+    def names(self) -> list[str]:
+        """The arrays of this job."""
+        return sorted(self.manifest["arrays"])
+
+    def array(self, name: str) -> npt.NDArray[Any] | None:
+        """An array by name, read whole; None where the job has no such array.
+
+        Raises UserError where the cache no longer holds it.
+        """
+        stage, _, array = name.rpartition("/")
+        if name not in self.manifest["arrays"]:
+            return None
+        found = self._cache.get(self.manifest["cache"]["keys"][stage])
+        if found is None or array not in found.arrays:
+            raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
+        return found.arrays[array].read()
+
+    def shown(self, name: str) -> npt.NDArray[Any] | None:
+        """`reconstruction` or `blend` as the outputs have it: smoothed in time where that was asked for."""
+        smooth = self.array(f"smooth/{name}")
+        return self.array(f"finetune/{name}") if smooth is None else smooth

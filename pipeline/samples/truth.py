@@ -1,0 +1,172 @@
+"""Reading the truth that `invid sample` writes beside a clip (docs/formats.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.clip import F32, F64, U8
+from pipeline.errors import UserError
+from pipeline.request.settings import DecodeSettings
+from pipeline.samples.sample import FORMAT, VERSION, truth_folder
+from pipeline.stages.decode import decode
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TrueEdit:
+    """Videos with one attribute moved by `strength` standard deviations; occluded is None without one."""
+
+    strength: float
+    clean: Path
+    occluded: Path | None
+
+
+@dataclass(frozen=True)
+class TrueView:
+    """Videos from cameras turned by yaw and pitch in radians; occluded is None without an occluder."""
+
+    yaw: float
+    pitch: float
+    clean: Path
+    occluded: Path | None
+    edits: dict[str, TrueEdit]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a clip: size (W, H); cam2world [T,4,4]; affine [T,2,3], frame to `crop_size` px."""
+
+    folder: Path
+    frames: int
+    size: tuple[int, int]
+    occluder: str | None
+    cam2world: F32
+    affine: F64
+    crop_size: int
+    clean: Path
+    edits: dict[str, TrueEdit]
+    masks: Path
+    views: tuple[TrueView, ...] = ()
+
+    def occluded(self, frame: int) -> Bools:
+        """True where the occluder is seen, [H,W]; raises UserError for a missing mask."""
+        path = self.masks / f"{frame:06d}.png"
+        try:
+            with Image.open(path) as image:
+                mask = np.asarray(image.convert("L"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); make the sample again") from None
+        if mask.shape != self.size[::-1]:
+            raise UserError(f"{path}: has another size than the clip, {self.size[0]}x{self.size[1]}")
+        return np.asarray(mask < 128)
+
+    def inside_crop(self, frame: int) -> Bools:
+        """True where a frame's pixel lies in its true crop, [H,W]."""
+        width, height = self.size
+        return inside(self.affine[frame], self.crop_size, width, height)
+
+
+def inside(affine: F64, size: int, width: int, height: int) -> Bools:
+    """True where the centre of a pixel falls into the crop of `size` that affine [2,3] makes, [H,W]."""
+    x = np.arange(width) + 0.5
+    y = np.arange(height)[:, None] + 0.5
+    u = affine[0, 0] * x + affine[0, 1] * y + affine[0, 2]
+    v = affine[1, 0] * x + affine[1, 1] * y + affine[1, 2]
+    return np.asarray((u >= 0) & (u < size) & (v >= 0) & (v < size))
+
+
+def frames_of(path: Path, size: tuple[int, int]) -> Iterator[U8]:
+    """The frames of a video, uint8 [H,W,3]; raises UserError unless they have this size (W, H)."""
+    clip = decode(path, DecodeSettings(), path.parent)
+    if (clip.width, clip.height) != size:
+        raise UserError(f"{path}: is {clip.width}x{clip.height}, but the sample is {size[0]}x{size[1]}")
+    yield from clip.frames()
+
+
+def load_truth(sample: Path) -> Truth:
+    """The truth of a sample, given as its video, the folder beside it, or truth.json itself.
+
+    Files that truth.json names lie in its folder; one that points elsewhere is refused. Raises UserError.
+    """
+    folder = sample.parent if sample.name == "truth.json" else sample
+    if folder.suffix.lower() == ".mp4":
+        folder = truth_folder(folder)
+    path = folder / "truth.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise UserError(f"{sample}: there is no {path}; give a clip that `invid sample` wrote") from None
+    try:
+        return _parse(folder, json.loads(text))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is not a sample's truth ({error!r}); make the sample again") from None
+
+
+def _parse(folder: Path, found: Any) -> Truth:
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        seen = f"{found.get('format')} {found.get('version')}"
+        raise UserError(f"format {seen} is not {FORMAT} {VERSION}; make the sample again")
+    frames = int(found["frames"])
+    width, height = (int(side) for side in found["size"])
+    cam2world = np.asarray(found["cam2world"], np.float32)
+    affine = np.asarray(found["crop"]["affine"], np.float64)
+    if cam2world.shape != (frames, 4, 4) or affine.shape != (frames, 2, 3):
+        raise ValueError(f"{frames} frames, but cameras {cam2world.shape} and crops {affine.shape}")
+    views = tuple(
+        TrueView(
+            yaw=float(view["yaw"]),
+            pitch=float(view["pitch"]),
+            clean=_within(folder, view["clean"]),
+            occluded=_maybe_within(folder, view["occluded"]),
+            edits=_edits(folder, view["edits"]),
+        )
+        for view in found.get("views", [])  # samples made before there were views have none
+    )
+    return Truth(
+        folder=folder,
+        frames=frames,
+        size=(width, height),
+        occluder=found["occluder"],
+        cam2world=cam2world,
+        affine=affine,
+        crop_size=int(found["crop"]["size"]),
+        clean=_within(folder, found["clean"]),
+        edits=_edits(folder, found["edits"]),
+        masks=_within(folder, found["masks"]),
+        views=views,
+    )
+
+
+def _edits(folder: Path, found: Any) -> dict[str, TrueEdit]:
+    return {
+        str(name): TrueEdit(
+            strength=float(edit["strength"]),
+            clean=_within(folder, edit["clean"]),
+            occluded=_maybe_within(folder, edit["occluded"]),
+        )
+        for name, edit in found.items()
+    }
+
+
+def _maybe_within(folder: Path, name: Any) -> Path | None:
+    return None if name is None else _within(folder, name)
+
+
+def _within(folder: Path, name: Any) -> Path:
+    """A file of the truth's own folder; raises UserError for a name that leads out of it."""
+    root = folder.resolve()
+    path = (root / str(name)).resolve()
+    if not isinstance(name, str) or path == root or not path.is_relative_to(root):
+        raise UserError(f"the name {name!r} leads out of the sample's folder; it was not written by invid")
+    return path

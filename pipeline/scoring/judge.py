@@ -1,0 +1,169 @@
+"""The judge of edits: what an observer that never saw the generator reads from a picture of a head.
+
+Two readers, trained on true renders only. The face mesh sees expression, gaze and proportions: a linear map
+of its landmarks. A small network sees colour, hair, beard and age. Each parameter is read by the one that
+reads it better on heads that neither learnt from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inverters.errors import CheckpointError
+from inverters.generators.judge import Judge as NetworkJudge
+from inverters.heads.params import PARAMETERS
+from pipeline.clip import F32, F64, U8
+
+LANDMARK_JUDGE = Path(__file__).with_name("landmark_judge.safetensors")
+_COMPONENTS, _TURNED = 80, 40
+"""Principal components of the landmarks, and how many of them also enter multiplied by the first two, which
+are the head's turn."""
+_RIDGE = 60.0
+
+
+def landmark_features(points: F32) -> F64:
+    """Landmarks [N,478,2] without place and size: [N,956]."""
+    shape = points.astype(np.float64)
+    shape = shape - shape.mean(axis=1, keepdims=True)
+    shape /= np.sqrt(np.square(shape).sum(axis=(1, 2), keepdims=True))
+    flat: F64 = shape.reshape(len(points), -1)
+    return flat
+
+
+class LandmarkJudge:
+    """Reads parameters from the dense landmarks of MediaPipe's face mesh by ridge regression."""
+
+    def __init__(self, arrays: dict[str, npt.NDArray[Any]], correlation: dict[str, float]) -> None:
+        self.arrays, self.correlation = arrays, correlation
+        self._mesh: Any = None
+
+    @classmethod
+    def load(cls, path: Path = LANDMARK_JUDGE) -> LandmarkJudge:
+        """The judge at `path`; raises CheckpointError where it is missing or reads other parameters."""
+        from safetensors import safe_open
+
+        if not path.exists():
+            raise CheckpointError(f"the landmark judge is missing at {path}; `invid train-landmark-judge`")
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            correlation = json.loads((file.metadata() or {}).get("correlation", "{}"))
+        if list(correlation) != [p.name for p in PARAMETERS]:
+            raise CheckpointError(f"the landmark judge at {path} reads other parameters than heads have")
+        return cls(arrays, correlation)
+
+    def save(self, path: Path) -> None:
+        """Write weights and correlations to one file."""
+        from safetensors.numpy import save_file
+
+        save_file(self.arrays, path, {"correlation": json.dumps(self.correlation)})
+
+    @classmethod
+    def fit(cls, points: F32, scores: F32) -> LandmarkJudge:
+        """Learn from landmarks [N,478,2] of heads with scores [N,P]; a quarter is held out to measure."""
+        features = landmark_features(points)
+        held = np.arange(len(features)) % 4 == 0
+        mean = features[~held].mean(axis=0)
+        _, values, basis = np.linalg.svd(features[~held] - mean, full_matrices=False)
+        scale = values[:_COMPONENTS] / np.sqrt((~held).sum())
+        arrays = {
+            "mean": mean,
+            "basis": (basis[:_COMPONENTS] / scale[:, None]).T,
+            "bias": scores[~held].mean(0),
+        }
+        terms = _terms(features, arrays)
+        a = terms[~held]
+        ridge = a.T @ a + _RIDGE * np.eye(a.shape[1])
+        arrays["weights"] = np.linalg.solve(ridge, a.T @ (scores[~held] - arrays["bias"]))
+        guess = terms[held] @ arrays["weights"]
+        correlation = {
+            p.name: round(float(np.corrcoef(guess[:, k], scores[held, k])[0, 1]), 4)
+            for k, p in enumerate(PARAMETERS)
+        }
+        small = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        return cls(small, correlation)
+
+    def landmarks(self, image: U8) -> F32 | None:
+        """Dense landmarks [478,2] of the face in uint8 [S,S,3], or None."""
+        if self._mesh is None:
+            from pipeline.faces.mediapipe_mesh import MediaPipeMesh
+
+            self._mesh = MediaPipeMesh()
+        found = self._mesh.detect(np.ascontiguousarray(image))
+        return found[0].dense if found else None
+
+    def scores(self, images: Any) -> F32:
+        """Normal scores [N,P] of crops uint8 [N,S,S,3]; NaN where no face is found."""
+        out = np.full((len(images), len(PARAMETERS)), np.nan, np.float32)
+        for k in range(len(images)):
+            points = self.landmarks(np.asarray(images[k]))
+            if points is not None:
+                terms = _terms(landmark_features(points[None]), self.arrays)
+                out[k] = (terms @ self.arrays["weights"] + self.arrays["bias"])[0]
+        return out
+
+
+class Judge:
+    """Both readers; `correlation[name]` is that of the reader of this parameter on held-out true heads."""
+
+    def __init__(self) -> None:
+        self.network, self.mesh = NetworkJudge(), LandmarkJudge.load()
+        self.by_mesh = np.array(
+            [self.mesh.correlation[p.name] > self.network.correlation[p.name] for p in PARAMETERS]
+        )
+        self.correlation = {
+            p.name: max(self.mesh.correlation[p.name], self.network.correlation[p.name]) for p in PARAMETERS
+        }
+
+    def scores(self, images: Any) -> F32:
+        """Normal scores [N,P] of crops uint8 [N,S,S,3]; NaN where the mesh reads and finds no face."""
+        import torch
+
+        parts = []
+        for start in range(0, len(images), 16):
+            pixels = torch.from_numpy(np.asarray(images[start : start + 16])).permute(0, 3, 1, 2)
+            parts.append(self.network.scores(pixels.float() / 127.5 - 1).numpy())
+        found: F32 = np.where(self.by_mesh, self.mesh.scores(images), np.concatenate(parts))
+        return found
+
+
+def _terms(features: F64, arrays: dict[str, npt.NDArray[Any]]) -> F64:
+    """What enters the regression, [N,80 + 2 * 40]."""
+    parts = (features - arrays["mean"]) @ arrays["basis"]
+    turned = parts[:, :2, None] * parts[:, None, :_TURNED]
+    terms: F64 = np.concatenate([parts, turned.reshape(len(parts), -1)], axis=1)
+    return terms
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`invid train-landmark-judge`: find the faces in stored pictures of heads, fit, write the judge."""
+    from inverters.training.pictures import load_pictures, make_pictures
+
+    parser = argparse.ArgumentParser(prog="invid train-landmark-judge", description=main.__doc__)
+    parser.add_argument(
+        "--pictures", type=Path, default=Path("runs/judge/pictures"), help="made where missing"
+    )
+    parser.add_argument("--count", type=int, default=2600, help="pictures")
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--out", type=Path, default=LANDMARK_JUDGE)
+    args = parser.parse_args(argv)
+    make_pictures(args.pictures, args.count, args.seed)
+    pictures = load_pictures(args.pictures)
+    reader = LandmarkJudge({}, {})
+    points, rows = [], []
+    for row, image in enumerate(pictures["image"]):
+        pixels = image.permute(1, 2, 0).numpy()
+        found = reader.landmarks(pixels.repeat(2, axis=0).repeat(2, axis=1))
+        if found is not None:
+            points.append(found)
+            rows.append(row)
+    judge = LandmarkJudge.fit(np.stack(points), pictures["scores"][rows].numpy())
+    judge.save(args.out)
+    print(f"{len(rows)} faces in {len(pictures['image'])} pictures")
+    print(json.dumps(judge.correlation))
+    return 0

@@ -1,0 +1,212 @@
+"""PTI: the weights move to the clip, the codes and the generator given stay, and it stops when it is near."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inverters.fitting.loop
+from inverters.base import Inversion, get_inverter
+from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting import losses
+from inverters.fitting.superresolution import finetune
+from inverters.fitting.targets import Targets
+from inverters.fitting.weights import GeneratorFit, Locality
+from inverters.methods.presets import PRESETS, get_preset
+from tests.inverters.methods.test_resume import results
+from tests.inverters.methods.test_w_plus import crop_psnr
+from tests.inverters.tiny import own_clip, tiny_generator
+
+
+def numbers(inversion: Inversion) -> dict[str, torch.Tensor]:
+    return results(inversion) | {f"cameras.{k}": v for k, v in inversion.cameras.items()}
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_weights_show_more_than_codes_do_in_the_same_number_of_steps(frames: int) -> None:
+    generator = tiny_generator()
+    weights = {k: v.clone() for k, v in generator.state_dict().items()}
+    problem = replace(own_clip(generator, frames, occluder=True), occluder_masks=None)
+    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=60)
+    assert all(torch.equal(v, weights[k]) for k, v in generator.state_dict().items())
+    assert {name.split(".")[0] for name in tuned.generator} == {"backbone", "decoder", "superresolution"}
+    assert not any(name.startswith("backbone.mapping.") for name in tuned.generator)
+    assert tuned.info["steps"] == {"codes": 40, "generator": 20} and not tuned.cameras and not tuned.ood
+    assert all(math.isfinite(v) for values in tuned.history.values() for v in values)
+    codes = get_inverter("w+")(generator, problem, preset="tiny", steps=60)
+    assert crop_psnr(generator, problem, tuned) > crop_psnr(generator, problem, codes)
+    assert crop_psnr(generator, problem, tuned) > crop_psnr(generator, problem, replace(tuned, generator={}))
+
+
+def test_two_inversions_are_rendered_with_one_generator() -> None:
+    generator = tiny_generator()
+    problem = own_clip(generator, 2)
+    plain = get_inverter("w+")(generator, problem, preset="tiny", steps=5)
+    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
+    rows, at = np.arange(2), (problem.cam2world, problem.intrinsics)
+    alone = [InversionRenderer(generator, one).render(rows, *at).image for one in (plain, tuned)]
+    both = [InversionRenderer(generator, one) for one in (tuned, plain)]
+    assert torch.equal(both[1].render(rows, *at).image, alone[0])
+    assert torch.equal(both[0].render(rows, *at).image, alone[1])
+    assert not torch.equal(both[0].render(rows, *at, ws=plain.ws).image, alone[0])
+    removed = both[0].render(rows, *at, remove_occluder=True)  # there is no second field to be left out
+    assert torch.equal(removed.image, alone[1]) and removed.blend is None
+
+
+def test_superresolution_goes_on_from_where_pti_left_it() -> None:
+    generator = tiny_generator()
+    problem = own_clip(generator, 2)
+    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
+    both = finetune(generator, problem, tuned, preset="tiny", steps=1)
+    assert both.generator.keys() == tuned.generator.keys()
+    rate = get_preset("tiny").tune.rate
+    for name, tensor in both.generator.items():
+        before = tuned.generator[name]
+        if name.startswith("superresolution."):
+            assert float((tensor - before).abs().max()) <= 1.01 * rate, "one step of Adam away"
+        else:
+            assert torch.equal(tensor, before)
+    assert not torch.equal(
+        both.generator["superresolution.block1.torgb.weight"],
+        tuned.generator["superresolution.block1.torgb.weight"],
+    )
+
+
+@pytest.mark.parametrize("method", ["pti", "pose-opt", "hfgi3d", "vive3d"])
+def test_what_a_mask_hides_has_no_influence(method: str) -> None:
+    generator = tiny_generator()
+    green = own_clip(generator, 2, occluder=True)
+    assert isinstance(green.crops, np.ndarray) and isinstance(green.occluder_masks, np.ndarray)
+    black = replace(green, crops=np.where(green.occluder_masks[..., None] > 0, green.crops, np.uint8(0)))
+    one, other = (numbers(get_inverter(method)(generator, p, preset="tiny", steps=8)) for p in (green, black))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper-locality", "in-n-out-baselines"])
+@pytest.mark.parametrize("method", ["pti", "pose-opt", "hfgi3d"])
+def test_published_recipes_run(method: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = get_preset(preset)
+    codes = replace(chosen.pti.codes, candidates=min(6, chosen.pti.codes.candidates))
+    monkeypatch.setitem(PRESETS, preset, replace(chosen, pti=replace(chosen.pti, codes=codes)))
+    generator = tiny_generator()
+    found = get_inverter(method)(generator, own_clip(generator, 2), preset=preset, steps=5)
+    assert sum(found.info["steps"].values()) == 5
+    assert ("generator/depth" in found.history) is (method == "pose-opt")
+    assert ("generator/locality" in found.history) is (method == "pti" and preset == "paper-locality")
+    assert all(math.isfinite(v) for values in found.history.values() for v in values)
+
+
+def stop_at(k: int):
+    """A listener that ends the process's work after k steps in all."""
+
+    def on_step(done: int, *_: object) -> None:
+        if done >= k:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+@pytest.mark.parametrize("method", ["w", "pti", "pose-opt"])
+def test_stopped_anywhere_it_gives_the_same_bits(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()  # one tick a look: a checkpoint after every second step
+    monkeypatch.setattr(inverters.fitting.loop, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(inverters.fitting.loop, "CHECKPOINT_SECONDS", 2.0)
+    tiny = get_preset("tiny")
+    tuning = replace(tiny.pti.tuning, locality=Locality(30.0, 0.1, 0.1))
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, pti=replace(tiny.pti, tuning=tuning)))
+    generator = tiny_generator()
+    problem = own_clip(generator, 3)
+
+    def work(**options: object) -> Inversion:
+        return get_inverter(method)(generator, problem, preset="tiny", steps=12, seed=4, **options)
+
+    whole = numbers(work())
+    for k in (3, 6, 9, 11):
+        with pytest.raises(KeyboardInterrupt):
+            work(checkpoint_dir=tmp_path, on_step=stop_at(k))
+    steps: list[int] = []
+    again = numbers(work(checkpoint_dir=tmp_path, on_step=lambda done, *_: steps.append(done)))
+    assert steps and steps[0] > 8 and steps[-1] == 12, "it went on, and did not begin again"
+    assert again.keys() == whole.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, again[name]), name
+
+
+def test_it_stops_when_lpips_of_all_frames_is_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(net: str, device: object) -> tuple[losses.ImageLoss, str]:
+        return losses.multiscale_loss, f"lpips-{net}"
+
+    generator = tiny_generator()
+    problem = own_clip(generator, 3)
+    tiny = get_preset("tiny")
+    easy = replace(tiny, pti=replace(tiny.pti, tuning=replace(tiny.pti.tuning, stop=10.0)))
+    monkeypatch.setitem(PRESETS, "tiny", easy)
+    with_stand_in = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
+    assert with_stand_in.info["steps"]["generator"] == 4, "the stand-in's numbers are not LPIPS's"
+    monkeypatch.setattr(losses, "perceptual_loss", measured)
+    found = get_inverter("pti")(generator, problem, preset="tiny", steps=12, checkpoint_dir=tmp_path)
+    assert found.info["steps"]["generator"] == 3, "every frame was seen once"
+    steps: list[int] = []
+    again = get_inverter("pti")(
+        generator,
+        problem,
+        preset="tiny",
+        steps=12,
+        checkpoint_dir=tmp_path,
+        on_step=lambda done, *_: steps.append(done),
+    )
+    assert not steps and all(torch.equal(v, again.generator[k]) for k, v in found.generator.items())
+
+
+@pytest.mark.weights
+def test_it_stops_by_lpips_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SqueezeNet, the one of LPIPS's networks that is at hand whole."""
+    pytest.importorskip("lpips")
+    folder = Path(__file__).resolve().parents[4] / "shared" / "data" / "networks" / "lpips"
+    weights = folder / "squeezenet1_1_full_fp16classifier.pth"
+    if not weights.exists():
+        pytest.skip("SqueezeNet's weights are not beside the repository")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").symlink_to(weights.resolve())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    generator = tiny_generator(img_resolution=64)
+    problem = own_clip(generator, 1, occluder=True)
+    targets = Targets(replace(problem, occluder_masks=None), 16, torch.device("cpu"))
+    ws = generator.card.w_avg.expand(1, generator.num_ws, -1)
+    preset = replace(get_preset("tiny").pti.tuning, net="squeeze")
+    fit = GeneratorFit(generator, targets, ws, preset, 40, 0)
+    assert fit.perceptual_name == "lpips-squeeze"
+    first = float(fit.step(0)["perceptual"])
+    fit.preset = replace(preset, stop=0.8 * first)
+    for i in range(1, 40):
+        if fit.finished():
+            break
+        seen = float(fit.step(i)["perceptual"])
+    assert fit.finished() and seen <= 0.8 * first and i < 39
+
+
+def test_locality_keeps_other_faces() -> None:
+    generator = tiny_generator()
+    targets = Targets(own_clip(generator, 2, occluder=True), 16, torch.device("cpu"))
+    ws = generator.card.w_avg.expand(2, generator.num_ws, -1)
+    changes = []
+    for locality in (None, Locality(alpha=2.0, lambda_image=20.0, lambda_perceptual=20.0)):
+        preset = replace(get_preset("tiny").pti.tuning, coarse=8, fine=8, locality=locality)
+        fit = GeneratorFit(generator, targets, ws, preset, 15, 0)
+        for i in range(15):
+            losses_of_step = fit.step(i)
+            assert ("locality" in losses_of_step) is (locality is not None)
+        others = generator.mapping(torch.randn(8, 16, generator=torch.Generator().manual_seed(7)))
+        rows = torch.zeros(8, dtype=torch.int64)
+        with torch.no_grad():
+            before, after = (fit._pictures(one, rows, others)[1] for one in (generator, fit.generator))
+        changes.append(float((before - after).square().mean()))
+    assert changes[1] < 0.7 * changes[0]

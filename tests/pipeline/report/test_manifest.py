@@ -1,0 +1,97 @@
+"""The shape of manifest.json, as docs/formats.md promises it to other programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.clip import Edit
+from pipeline.job.walker import STAGES, run_job
+from pipeline.report.manifest import JobResult
+from pipeline.request.settings import EditSettings, Settings
+from storage import content_hash
+from tests.pipeline.fakes import FRAMES, install, write_clip
+
+NUMBER = (int, float)
+SHAPE: dict[str, Any] = {
+    "format": int,
+    "input": {
+        "path": str,
+        "content_hash": str,
+        "width": int,
+        "height": int,
+        "duration": NUMBER,
+        "rate": NUMBER,
+        "has_audio": bool,
+    },
+    "settings": dict,
+    "versions": dict,
+    "generator": {"name": str, "fingerprint": str},
+    "device": str,
+    "renderer": str,
+    "frames": {"total": int, "edited": int, "interpolated": int, "passed_through": int},
+    "stages": list,
+    "metrics": {"reconstruction": {"psnr": NUMBER, "ssim": NUMBER, "lpips": (*NUMBER, type(None))}},
+    "per_frame": {"status": list, "time": list, "psnr": list, "ssim": list, "lpips": (list, type(None))},
+    "loss_used": (str, type(None)),
+    "arrays": dict,
+    "cache": {"root": str, "keys": dict},
+    "outputs": dict,
+    "output_hashes": dict,
+    "notes": list,
+    "request": str,
+}
+
+
+def check(value: Any, shape: Any, where: str = "manifest") -> None:
+    if isinstance(shape, dict):
+        assert isinstance(value, dict) and set(value) == set(shape), where
+        for key, inner in shape.items():
+            check(value[key], inner, f"{where}.{key}")
+    else:
+        assert isinstance(value, shape), f"{where} is a {type(value).__name__}"
+
+
+def test_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    settings = Settings(edit=EditSettings(edits=(Edit("smile", 1.0, 0.2, 0.6),)))
+    clip = write_clip(tmp_path / "clip.mp4")
+    out = tmp_path / "out"
+    manifest = run_job(clip, out, tmp_path / "cache", settings)
+    check(manifest, SHAPE)
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+    for stage, name in zip(manifest["stages"], STAGES, strict=True):
+        assert stage["name"] == name and stage["seconds"] >= 0 and isinstance(stage["cached"], bool)
+    frames = manifest["frames"]
+    assert frames["total"] == frames["edited"] + frames["passed_through"] == FRAMES
+    for name in ("status", "time", "psnr", "ssim"):
+        assert len(manifest["per_frame"][name]) == FRAMES
+    assert [v is None for v in manifest["per_frame"]["psnr"]] == [
+        s == 0 for s in manifest["per_frame"]["status"]
+    ]
+    assert manifest["input"]["content_hash"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert manifest["settings"]["edit"]["edits"] == [
+        {"name": "smile", "strength": 1.0, "start": 0.2, "stop": 0.6}
+    ]
+    for name, file in manifest["outputs"].items():
+        assert not Path(file).is_absolute()
+        assert hashlib.sha256((out / file).read_bytes()).hexdigest() == manifest["output_hashes"][name]
+    result = JobResult(out)
+    for name, digest in manifest["arrays"].items():
+        array = result.array(name)
+        assert array is not None and content_hash(array) == digest
+    psnr = [v for v in manifest["per_frame"]["psnr"] if v is not None]
+    assert manifest["metrics"]["reconstruction"]["psnr"] == pytest.approx(np.mean(psnr), abs=1e-4)
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[3] / "docs/formats.md").read_text()
+    section = text.partition("## manifest.json")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert named == set(SHAPE)
