@@ -33,17 +33,6 @@ CONTAINERS = {
     "mkv": ["-c:v", "ffv1", "-c:a", "flac"],
     "mov": ["-c:v", "prores_ks", "-c:a", "pcm_s16le"],
     "webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"],
-        "-c:v",
-        "libvpx-vp9",
-        "-deadline",
-        "realtime",
-        "-cpu-used",
-        "8",
-        "-row-mt",
-        "0",
-        "-c:a",
-        "libopus",
-    ],
     "avi": ["-c:v", "mpeg4", "-q:v", "3", "-c:a", "mp3"],
 }
 """Other forms of a sample that a job is given, by suffix, and how ffmpeg makes them."""

@@ -26,8 +26,8 @@ from pipeline.request.settings import (
 from pipeline.stages import edit as edit_stage
 from pipeline.stages import invert
 from tests.pipeline.fakes import FRAMES, Fakes, install, write_clip
-from tests.pipeline.stages.test_stitch import frames_of
 from tests.pipeline.job.test_walker import cached
+from tests.pipeline.stages.test_stitch import frames_of
 
 LOSSLESS = EncodeSettings(codec="ffv1")
 SMILE = Settings(edit=EditSettings((Edit("smile", 1.0),)), encode=LOSSLESS)
