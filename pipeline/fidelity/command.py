@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inverters.rendering import threads
 from pipeline.directions.strips import save_png
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.fidelity.clips import BenchClip, MadeClip, given_clips, made_clips, make
@@ -89,7 +89,7 @@ def run_fidelity(request: Request, tell: Callable[[str], None]) -> dict[str, Any
         "lpips": request.conditions.lpips_net,
         "identity": None if request.conditions.identity is None else request.conditions.identity.name,
         "jobs": request.jobs,
-        "threads": request.conditions.threads or None,
+        "threads": request.conditions.threads,
         "rows": means(ordered, [rival.name for rival in request.rivals]),
         "clips": ordered,
         "failed": failed,
@@ -178,7 +178,7 @@ def request_from(args: argparse.Namespace) -> Request:
     twice = {clip.name for clip in made} & {clip.name for clip in given}
     if twice:
         raise UserError(f"a clip of --clips is named '{min(twice)}', as one that is made up; rename it")
-    conditions = Conditions(tuple(words), args.identity, args.lpips, _threads(jobs) if jobs > 1 else 0)
+    conditions = Conditions(tuple(words), args.identity, args.lpips, threads.share(jobs))
     _check(rivals, conditions, args)
     out = args.out or Path("out") / ("fidelity-quick" if args.quick else "fidelity")
     return Request(made, given, rivals, conditions, out, jobs)
@@ -186,11 +186,7 @@ def request_from(args: argparse.Namespace) -> Request:
 
 def _usual_jobs(quick: bool) -> int:
     """One after the other, so that seconds are a method's own; a quick look takes all cores."""
-    return min(os.cpu_count() or 1, _MOST_QUICK_JOBS) if quick else 1
-
-
-def _threads(jobs: int) -> int:
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return min(threads.cores(), _MOST_QUICK_JOBS) if quick else 1
 
 
 def _check(rivals: Sequence[Rival], conditions: Conditions, args: argparse.Namespace) -> None:
@@ -212,10 +208,7 @@ def _check(rivals: Sequence[Rival], conditions: Conditions, args: argparse.Names
 def run(args: argparse.Namespace) -> int:
     """`invid bench`: the table on standard output; returns 0, or 1 where a method failed on a clip."""
     request = request_from(args)
-    if request.conditions.threads:
-        import torch
-
-        torch.set_num_threads(request.conditions.threads)  # scores share the cores with the jobs
+    threads.use(request.conditions.threads)  # scores share the cores with the jobs
     with output_errors(request.out):
         request.out.mkdir(parents=True, exist_ok=True)
         found = run_fidelity(request, lambda line: print(line, file=sys.stderr, flush=True))

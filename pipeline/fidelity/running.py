@@ -42,12 +42,12 @@ class FailedRunError(InvidError):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all methods: options, scoring, threads (0: the machine's)."""
+    """What is the same for all methods: options, scoring, threads of a job (None: not set)."""
 
     words: tuple[str, ...]
     identity: Path | None = None
     lpips_net: str = "alex"
-    threads: int = 0
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Run:
         words = [str(self.clip.video), *self.words, "--quiet"]
         words += ["--out", str(place / "out"), "--cache", str(place / "cache")]
         environment = dict(os.environ)
-        if self.conditions.threads:
+        if self.conditions.threads is not None:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
             command = [sys.executable, "-c", _COMMAND, str(place / "memory"), *words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from inverters.rendering import threads
 from pipeline.errors import InvidError, UserError
 from pipeline.report.manifest import MANIFEST
 from pipeline.report.output_folder import OutputFolder
@@ -58,7 +60,7 @@ class Watcher:
     Args:
         options: words of the command line for every clip; those of a clip's side file come after.
         quiet: seconds without a write after which a file counts as complete.
-        jobs: clips worked on at once.
+        jobs: clips worked on at once; they share the cores, unless OMP_NUM_THREADS is set.
         say: told of everything that happens, in one line each.
         deployment: given, clips are handed to it instead of being worked on here.
 
@@ -317,6 +319,7 @@ class Watcher:
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
+            env=os.environ | threads.shared(self.jobs),
             pass_fds=[lock.descriptor],
             start_new_session=True,
         )
