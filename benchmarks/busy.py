@@ -6,10 +6,10 @@
 stages before them come from a cache. The loads take turns, and a figure is the median of all rounds. A busy
 process computes in one thread without a pause.
 
-Fair share: a scheduler gives every runnable thread the same part of the cores. Beside N busy processes a job of
-T threads gets T / (T + N) of C cores, and never more than T cores. So `fair_share_seconds` is the time alone
-times max(1, (T + N) / C); with T = C = 2 that is 1.5 times beside one process and 2 times beside two. `ratio`
-is `seconds` over `fair_share_seconds`.
+Fair share: a scheduler gives every runnable thread the same part of the cores. Beside N busy processes a job
+of T threads gets T / (T + N) of C cores, and never more than T cores. So `fair_share_seconds` is the time
+alone times max(1, (T + N) / C); with T = C = 2 that is 1.5 times beside one process and 2 times beside two.
+`ratio` is `seconds` over `fair_share_seconds`.
 
 `others` are the cores used by programs that are neither the job nor the load: near 0 on a machine that is fit
 for this benchmark.
@@ -40,14 +40,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "samples" / "mask.mp4"
 FIT = ("invert", "finetune")
 WORDS = ["--max-frames=8", "--steps=120", "--finetune-steps=15"]
-BURN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**6): pass"
+BURN = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(10**6): pass"
 """Ends by itself when this script has ended in whatever way."""
 
 
 @contextmanager
 def busy(count: int) -> Iterator[list[int]]:
     """Busy processes; their ids."""
-    processes = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BURN, str(os.getpid())]) for _ in range(count)]
     try:
         yield [process.pid for process in processes]
     finally:

@@ -1,5 +1,5 @@
-"""Set up for all tests, before torch is loaded: how OpenMP's threads wait; and interrupts arrive, also where the
-shell that started the tests ignores them."""
+"""Set-up of all tests: OpenMP's wait policy, before torch is loaded, and the handler of interrupts, which a
+shell may have told its children to ignore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which renderer runs: the compiled one for the CPU, for CUDA, or plain torch, and why."""
+"""Choice of the renderer: compiled for the CPU, compiled for CUDA, or the reference in torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 Precision = Literal["fp32", "tf32"]
 
 ABI = 1
-"""INVID_RENDER_ABI of the header that `operator.Call` mirrors."""
+"""INVID_RENDER_ABI of csrc/include/invid_render.h, which `compiled._Call` mirrors."""
 
 _log = logging.getLogger(__name__)
 _here = Path(__file__).parent
@@ -30,7 +30,7 @@ _precision: Precision = "fp32"
 
 
 class Library:
-    """A compiled renderer: its two functions, the widths that it has and what it was built for."""
+    """A compiled renderer: forward and backward, the widths and the instruction set it was built for."""
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
@@ -57,8 +57,9 @@ class Library:
 
 
 def _openmp() -> list[int | None] | None:
-    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in torch's OpenMP runtime; None
-    where there is none, and then the renderer starts threads of its own.
+    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in torch's OpenMP runtime.
+
+    None where there is none; the renderer then starts its own threads.
     """
     runtime = threads.openmp_runtime()
     if runtime is None:
@@ -69,7 +70,7 @@ def _openmp() -> list[int | None] | None:
 
 @cache
 def library(device: str) -> Library | str:
-    """The compiled renderer for "cpu" or "cuda", or in words why there is none."""
+    """The compiled renderer for "cpu" or "cuda", or the reason why there is none."""
     path = _here / f"libinvid_{device}.so"
     if not path.exists():
         missing = "C++ compiler" if device == "cpu" else "nvcc"
@@ -81,7 +82,7 @@ def library(device: str) -> Library | str:
 
 
 def request(backend: str) -> None:
-    """Take this renderer from now on in this process; raises RendererError for an unknown name."""
+    """Set the renderer of this process. Raises RendererError for an unknown name."""
     global _requested
     if backend not in BACKENDS:
         raise RendererError(f"unknown renderer '{backend}'; known: {', '.join(BACKENDS)}")
@@ -89,7 +90,7 @@ def request(backend: str) -> None:
 
 
 def requested() -> Backend:
-    """The renderer asked for: by `request`, or else by INVID_RENDERER in the environment."""
+    """The renderer set by `request`, else by INVID_RENDERER in the environment."""
     if _requested != "auto":
         return _requested
     named = os.environ.get("INVID_RENDERER", "auto")
@@ -99,7 +100,7 @@ def requested() -> Backend:
 
 
 def set_precision(precision: Precision) -> None:
-    """Matrix products of the CUDA renderer from now on: "fp32", or "tf32" on tensor cores (10 bits of
+    """Set the precision of the CUDA renderer's matrix products: "fp32", or "tf32" on tensor cores (10 bits of
     mantissa).
     """
     global _precision
@@ -109,13 +110,13 @@ def set_precision(precision: Precision) -> None:
 
 
 def precision() -> Precision:
-    """What `set_precision` chose."""
+    """The precision set by `set_precision`."""
     return _precision
 
 
 @contextmanager
 def using(backend: str) -> Iterator[None]:
-    """`request` for the time of a `with` block."""
+    """`request` for the duration of a `with` block."""
     global _requested
     before = _requested
     request(backend)
@@ -131,10 +132,10 @@ Widths = tuple[int, int, int]
 
 @torch.compiler.assume_constant_result
 def choose(backend: str, device: str, *widths: Widths) -> bool:
-    """Whether the compiled renderer takes fields of these widths on `device`; else the reference does.
+    """Whether the compiled renderer is used for fields of these widths on `device`; else the reference is.
 
     Raises:
-        RendererError where a renderer named outright cannot do it; "auto" falls back to the reference.
+        RendererError where the renderer was named and cannot do it; "auto" falls back to the reference.
     """
     if backend == "reference":
         return False
@@ -149,7 +150,7 @@ def choose(backend: str, device: str, *widths: Widths) -> bool:
 
 
 def _problem(device: str, widths: set[Widths]) -> str:
-    """Why the compiled renderer cannot render this; empty where it can."""
+    """Why the compiled renderer cannot render these widths; empty where it can."""
     found = library(device) if device in ("cpu", "cuda") else "not made for it"
     if isinstance(found, str):
         return f"the compiled {device} renderer is {found}"
@@ -168,7 +169,7 @@ def _say_once(problem: str) -> None:
 
 
 def picked(device: str, widths: Widths | None = None) -> str:
-    """The renderer that a job on `device` takes for a generator of these widths, and why, in a few words."""
+    """Name of the renderer for a generator of these widths on `device`, and the reason for a fallback."""
     asked = requested()
     if asked == "reference":
         return "reference (asked for)"
@@ -179,7 +180,7 @@ def picked(device: str, widths: Widths | None = None) -> str:
 
 
 def describe() -> dict[str, str]:
-    """What `invid doctor` says: the renderer that a job here takes, and the state of the compiled ones."""
+    """For `invid doctor`: the renderer that jobs use here, and the state of the compiled ones."""
     states = {}
     for device in ("cpu", "cuda"):
         found = library(device)

@@ -1,7 +1,7 @@
-"""Compiles the renderer: `python -m inverters.rendering.build [cpu|cuda]`, and when the package is installed.
+"""Compile the renderer, at installation or by `python -m inverters.rendering.build [cpu|cuda]`.
 
-Plain compilers and the standard library; the result is a C library that depends on no version of Python or
-torch.
+Needs a compiler and the standard library. The result is a C library that works with every version of Python
+and torch.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _CXX += ["-Wno-psabi", "-pthread"]
 _AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx2", "-mfma"]
 _PLAIN = ["-DINVID_ISA=plain", "-DINVID_WIDTH=4", "-DINVID_DOUBLE"]
 ARCHITECTURES = os.environ.get("INVID_CUDA_ARCHITECTURES", "80,86,89,90").split(",")
-"""CUDA compute capabilities that get code of their own; later ones compile the last one's PTX. One takes a
-quarter of the time of four.
+"""CUDA compute capabilities with machine code; later ones compile the last one's PTX at load. Compile time is
+proportional to their number.
 """
 
 
 class BuildError(Exception):
-    """There is no compiler, or it failed; the message holds what it said."""
+    """There is no compiler, or it failed; the message has its output."""
 
 
 def library_path(device: str, folder: Path = HERE) -> Path:
-    """Where the compiled renderer for "cpu" or "cuda" belongs."""
+    """Path of the compiled renderer for "cpu" or "cuda"."""
     return folder / f"libinvid_{device}.so"
 
 
 def compiler(device: str) -> str | None:
-    """The compiler that would be used, or None: $CXX, g++ or clang++; $NVCC, nvcc, or that of $CUDA_HOME."""
+    """The compiler, or None: $CXX, g++ or clang++; for CUDA $NVCC, nvcc, or that of $CUDA_HOME."""
     names = [os.environ.get("CXX"), "g++", "clang++"]
     if device == "cuda":
         home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
@@ -47,11 +47,7 @@ def compiler(device: str) -> str | None:
 
 
 def build(device: str, target: Path | None = None) -> Path:
-    """Compile for "cpu" or "cuda" and put the library at `target` whole; returns it.
-
-    Raises:
-        BuildError.
-    """
+    """Compile for "cpu" or "cuda" and rename the library to `target`. Returns the path. Raises BuildError."""
     program = compiler(device)
     if program is None:
         raise BuildError(f"no {'C++ compiler' if device == 'cpu' else 'nvcc'} was found")
@@ -66,7 +62,7 @@ def build(device: str, target: Path | None = None) -> Path:
 
 
 def _compile(program: str, folder: Path, made: Path) -> None:
-    """One object for each instruction set, all of them in one library."""
+    """Compile one object per instruction set, and link them into one library."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     units: list[tuple[str, list[str]]] = [
         ("isa.cpp", _PLAIN),
@@ -80,7 +76,7 @@ def _compile(program: str, folder: Path, made: Path) -> None:
 
 
 def _compile_cuda(program: str, folder: Path, made: Path) -> None:
-    """One object for each source, with code for all processors in each."""
+    """Compile one object per source, each with code for all architectures."""
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
     last = ARCHITECTURES[-1]
     codes.append(f"-gencode=arch=compute_{last},code=compute_{last}")
@@ -98,7 +94,7 @@ def _make(
     folder: Path,
     made: Path,
 ) -> None:
-    """Compile units (a file and its own flags) side by side, and link them."""
+    """Compile units (a file and its flags) in parallel, and link them."""
     objects = [str(folder / f"{place}.o") for place in range(len(units))]
     commands = [
         [*compile_, *flags, "-c", str(sources / name), "-o", target]
@@ -116,7 +112,7 @@ def _run(command: list[str]) -> None:
 
 
 def main(devices: list[str]) -> int:
-    """Build what is named, or all that there is a compiler for; 1 if something failed."""
+    """Build the named renderers, or all that have a compiler. Returns 1 if one failed."""
     status = 0
     for device in devices or [d for d in ("cpu", "cuda") if compiler(d)]:
         try:

@@ -1,6 +1,6 @@
-"""The compiled renderer as an operator of torch: a C call over pointers, its gradient, shapes for tracing.
+"""The compiled renderer as a torch operator: ctypes call, gradient, and shapes for tracing.
 
-The library knows nothing of torch and so serves every version of it; `_Call` mirrors
+The library does not depend on torch, so one build works with every version. `_Call` mirrors
 `csrc/include/invid_render.h`.
 """
 
@@ -18,7 +18,7 @@ from inverters.rendering import backends
 
 FIXED_AXES, SUM, WHITE, DETERMINISTIC, TF32 = 1, 2, 4, 8, 16
 SAMPLES, OOD_FEATURES = 1, 2
-"""What is asked for beside the rays' sums."""
+"""Optional outputs: arrays by sample, and the second field alone."""
 
 _FAILURES = {
     1: "the compiled renderer does not know this call",
@@ -87,13 +87,13 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _strides(planes: Tensor) -> tuple[int, ...]:
-    """Of frames, planes, rows and columns of [.,3,R,R,C]; torch leaves those of a single row to chance."""
+    """Strides of frames, planes, rows and columns of [.,3,R,R,C]; torch's are arbitrary for a single row."""
     frame, plane, row, column, _ = planes.stride()
     return (frame, plane, row, column) if planes.shape[3] > 1 else (frame, plane, *[planes.shape[4]] * 2)
 
 
 def _call(fields: list[list[Tensor]], rays: list[Tensor], box_warp: float, flags: int) -> _Call:
-    """The description of a call. `fields`: planes [1 or N,3,R,R,C], w1, b1 [1 or N,H], w2, b2 of each."""
+    """The C struct of a call. `fields`: of each, planes [1 or N,3,R,R,C], w1, b1 [1 or N,H], w2, b2."""
     origins, directions, coarse, positions, limits = rays
     n, count, _ = origins.shape
     call = _Call(
@@ -159,7 +159,7 @@ def _run(call: _Call, backward: bool, like: Tensor) -> None:
 def _empty_outputs(
     origins: Tensor, coarse: Tensor, positions: Tensor, colours: int, two: bool, wanted: int
 ) -> tuple[Tensor, ...]:
-    """Outputs in the order of OUTPUTS, empty [0] where there is nothing to give."""
+    """Outputs in the order of OUTPUTS, empty [0] where not wanted."""
     n, rays, _ = origins.shape
     samples = coarse.shape[2] + positions.shape[2]
     want_samples, alone = bool(wanted & SAMPLES), bool(wanted & OOD_FEATURES)
@@ -186,8 +186,10 @@ def render(
     flags: int,
     wanted: int,
 ) -> list[Tensor]:
-    """Forward. `field` and `ood` (empty for one field): planes, w1, b1, w2, b2; `rays`: origins, directions,
-    coarse depths, fine positions, limits. Gives OUTPUTS.
+    """Forward pass. Returns OUTPUTS.
+
+    `field`, `ood` (empty for one field): planes, w1, b1, w2, b2. `rays`: origins, directions, coarse depths,
+    fine positions, limits.
     """
     outputs = _empty_outputs(rays[0], rays[2], rays[3], len(field[3]) - 1, bool(ood), wanted)
     call = _call([field, ood] if ood else [field], rays, box_warp, flags)
@@ -204,7 +206,7 @@ def _(
 
 
 def _empty_gradients(fields: list[list[Tensor]], origins: Tensor, needs: list[int]) -> list[list[Tensor]]:
-    """Zeros for the gradients of each field and of the rays, shaped as they are; [0] where none is needed.
+    """Zeros in the shapes of each field and of the rays; [0] where no gradient is needed.
 
     `needs`: for each field 1 (planes) + 2 (decoder), then 1 for the rays.
     """
@@ -218,10 +220,11 @@ def _empty_gradients(fields: list[list[Tensor]], origins: Tensor, needs: list[in
 
 
 def _zero_planes(planes: Tensor) -> Tensor:
-    """Zeros that lie in memory as the planes [.,3,R,R,C] do, so that what made them takes the gradient as it
-    is; dense where the planes are part of something larger.
+    """Zeros with the strides of the planes [.,3,R,R,C], so that autograd need not copy the gradient.
+
+    Contiguous where the planes are a view into a larger tensor.
     """
-    # Both ways in which planes are made: three tri-planes, or the channels of one image side by side.
+    # The two layouts of planes: contiguous, or as the 3 C channels of one channels-last image.
     dense = planes.is_contiguous()
     stacked = planes.transpose(1, 2).transpose(2, 3).is_contiguous()
     if dense or stacked:
@@ -243,8 +246,9 @@ def render_backward(
     flags: int,
     needs: list[int],
 ) -> list[Tensor]:
-    """Backward. `grads` are those of OUTPUTS, empty where zero; `needs` as `_empty_gradients` takes them.
-    Gives the gradients of `field`, `ood`, origins and directions, empty where not needed.
+    """Backward pass. Returns the gradients of `field`, `ood`, origins and directions, empty where not needed.
+
+    `grads`: of OUTPUTS, empty where zero. `needs`: as in `_empty_gradients`.
     """
     fields = [field, ood] if ood else [field]
     found = _empty_gradients(fields, rays[0], needs)

@@ -1,13 +1,13 @@
 """CPU threads: how many a job uses, and how long OpenMP's threads spin before they sleep. Loads no torch.
 
-An OpenMP thread that waits for its team spins for a while, then sleeps. On an idle machine spinning is faster:
+A thread that waits for its OpenMP team spins for a while, then sleeps. On an idle machine spinning is faster:
 a step of codes takes 74 ms on two cores, and 97 ms where threads sleep at once. Beside another busy process a
 spinning thread holds the core that the rest of its team waits for, and the same step can take seconds.
 
 - `limit_spinning` lowers libgomp's limit from 300,000 spins (7 ms) to SPINS, before libgomp is loaded.
-- `adapt` starts a thread that measures how long the process's threads wait for a core. While they wait much, it
-  keeps idle OpenMP threads of its own: libgomp then manages more threads than there are cores, and in that case
-  its limit is 100 spins. This also works where torch was loaded first.
+- `adapt` starts a thread that measures how long the process's threads wait for a core. While they wait much,
+  it keeps idle OpenMP threads of its own: libgomp then manages more threads than there are cores, and in that
+  case its limit is 100 spins. This also works where torch was loaded first.
 
 Neither acts where the user has set OMP_WAIT_POLICY or GOMP_SPINCOUNT in the environment.
 

@@ -54,7 +54,7 @@ ENTRIES = {
     "inverters": "import inverters.base, torch",
     "pipeline": "import pipeline.errors, torch",
     "pipeline.commands": "import pipeline.commands, torch",
-    "invid": "import runpy; sys.argv = ['', 'doctor']; runpy.run_module('pipeline.commands', None, '__main__')",
+    "invid": "import runpy; sys.argv = ['', 'doctor']; runpy.run_module('pipeline.commands', {}, '__main__')",
     "a flow": "import flows.process_video, torch",
     "a flow by path": "import runpy; runpy.run_path('flows/process_video.py'); import torch",
     "tests": "import pytest; pytest.main(['-s', 'tests/inverters/test_metrics.py'])",

@@ -1,12 +1,12 @@
-"""Prints tables.h: tails of softplus and sigmoid, piece by piece.
+"""Print tables.h: piecewise polynomials for softplus and sigmoid.
 
     python inverters/rendering/csrc/cpu/tables.py > inverters/rendering/csrc/cpu/tables.h
 
-softplus(x) = max(x, 0) + log(1 + e^-t) and sigmoid(-t) = 1 / (1 + e^t) for t = |x|. Each is taken in
-s = 1 + t / 5 from 1 to 4, cut into eight equal pieces from 1 to 2 and eight from 2 to 4, so that an
-exponent's last bit and three bits of a mantissa name the piece. On each a polynomial of degree 4, with the
-least greatest error, in what is left of s above a multiple of 1/4. The last ends at zero, which is what
-stands for t >= 15.
+softplus(x) = max(x, 0) + log(1 + e^-t) and sigmoid(-t) = 1 / (1 + e^t) for t = |x|. Both are approximated as
+functions of s = 1 + t / 5, from 1 to 4, in eight equal pieces from 1 to 2 and eight from 2 to 4: the lowest
+bit of the exponent and three bits of the mantissa are the number of the piece. A piece is a minimax
+polynomial of degree 4 in the remainder of s over a multiple of 1/4. The last piece ends at zero, the value
+for t >= 15.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Array = NDArray[np.float64]
 
 
 def bounds(piece: int) -> tuple[float, float]:
-    """Of a piece in s; pieces 8 to 15 lie before 0 to 7, as 1 to 2 has an odd exponent."""
+    """Ends of a piece in s. Pieces 8 to 15 come before 0 to 7, as 1 to 2 has an odd exponent."""
     return (1 + (piece - 8) / 8, 1 + (piece - 7) / 8) if piece >= 8 else (2 + piece / 4, 2 + (piece + 1) / 4)
 
 
 def fitted(values: Array, places: Array) -> tuple[Array, float]:
-    """Coefficients with the least greatest error (Lawson's iteration), and that error."""
+    """Minimax coefficients by Lawson's iteration, and the largest error."""
     powers = np.stack([places**k for k in range(DEGREE + 1)], 1)
     weights = np.ones_like(places)
     for _ in range(400):
@@ -38,7 +38,7 @@ def fitted(values: Array, places: Array) -> tuple[Array, float]:
 
 
 def table(name: str, tail: Array, s: list[Array]) -> str:
-    """C++ text: coefficient k of every piece in row k."""
+    """C++ array: row k holds coefficient k of every piece."""
     fits = [fitted(y, x - np.floor(x[-1] * 4) / 4) for y, x in zip(tail, s, strict=True)]
     rows = []
     for k in range(DEGREE + 1):
