@@ -23,7 +23,7 @@ from pipeline.job.finished import request_of
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.scoring.score import score
 from storage import canonical_json, file_hash
@@ -31,7 +31,7 @@ from storage import canonical_json, file_hash
 SHARED_STAGES = ("decode", "track", "align", "camera")
 """What all methods have in common; done once a clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
-_COMMAND = "from pipeline.fidelity.running import run_as_child; raise SystemExit(run_as_child())"
+_COMMAND = "from pipeline.commands.bench import run_as_child; raise SystemExit(run_as_child())"
 _live: set[int] = set()
 """Processes that are running now."""
 
@@ -67,7 +67,7 @@ class Run:
     @property
     def settings(self) -> Settings:
         """The job's settings. Raises UserError."""
-        return settings_from(process_arguments().parse_args([str(self.clip.video), *self.words]))
+        return parse([str(self.clip.video), *self.words]).settings
 
     @property
     def key(self) -> str:
@@ -154,15 +154,6 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
-
-
-def run_as_child() -> int:
-    """`process-video` with the arguments after the first, a file that is told the most MiB it held."""
-    from pipeline.commands.__main__ import process_video
-
-    code = process_video(sys.argv[2:])
-    Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
-    return code
 
 
 def peak_memory() -> float:
