@@ -32,7 +32,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.training.contact import draw
 from pipeline.machine import machine
 from pipeline.scoring.judge import Judge
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)
 DIRECTIONS = ("smile", "glasses", "age", "beard", "hair_color", "mouth_open", "blink")

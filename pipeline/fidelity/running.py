@@ -19,7 +19,7 @@ from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.pictures import truth_strip, write_strip
 from pipeline.fidelity.rivals import Rival
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
@@ -74,7 +74,12 @@ class Run:
         """A hash of all that decides about the row."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
-        rules: list[Any] = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules: list[Any] = [
+            request_digest(self.clip.video, self.settings),
+            identity,
+            how.lpips_net,
+            how.threads,
+        ]
         rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
@@ -126,7 +131,7 @@ class Run:
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
         found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}
-        found["seconds"] = round(sum(stages[name] for name in TIMED_STAGES), 2)
+        found["seconds"] = round(sum(stages.get(name, 0.0) for name in TIMED_STAGES), 2)
         found["memory_mb"] = round(memory)
         return found
 
@@ -209,4 +214,5 @@ def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
         job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())
         for stage in SHARED_STAGES:
             job.step(stage)
-        truth_strip(clip, job, folder / "strips" / clip.name / "truth.png")
+        frames = job.value("track").usable
+        truth_strip(clip, job.value("align"), frames, folder / "strips" / clip.name / "truth.png")

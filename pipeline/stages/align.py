@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F64, Crops, FaceTrack
+from pipeline.request.settings import Settings
+from pipeline.stages import decode
+from pipeline.stages import track as track_stage
+from pipeline.stages.facts import Facts
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 
 Floats = npt.NDArray[np.floating[Any]]
-
-VERSION = 2
 
 
 class CropRule(Protocol):
@@ -127,3 +132,45 @@ def apply_affine(affine: Floats, points: Floats) -> F64:
     a = np.asarray(affine, dtype=np.float64)
     p = np.asarray(points, dtype=np.float64)
     return p @ np.swapaxes(a[..., :2], -1, -2) + a[..., None, :, 2]
+
+
+def compute(run: StageRun) -> None:
+    """Write `crops` uint8 [K,S,S,3], `affine` [T,2,3] and `frames` [K], the source frame of each crop."""
+    from pipeline.video.warp import crop_frames
+
+    generator, track = run.models.generator, run.of(track_stage.STAGE)
+    size, usable = int(generator.config.img_resolution), track.usable
+    crops = align(track, generator.card.crop_rule, size)
+    pixels = run.writer.array("crops", (len(usable), size, size, 3), np.uint8)
+    for row, (_, crop) in enumerate(crop_frames(run.of(decode.STAGE), crops)):
+        pixels.write(crop[None])
+        run.count(row + 1, len(usable))
+    run.writer.put("affine", crops.affine)
+    run.writer.put("frames", usable)
+
+
+def load(run: StageRun) -> Crops:
+    """The affines of the crops."""
+    return Crops(run.result.arrays["affine"].read(), int(run.models.generator.config.img_resolution))
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The generator's crop rule and size."""
+    size = int(facts.models.generator.config.img_resolution)
+    return {"crop_rule": asdict(facts.card.crop_rule), "size": size}
+
+
+STAGE = Stage(
+    "align",
+    version=2,
+    load=load,
+    compute=compute,
+    reads=("generator",),
+    needs=("decode", "track"),
+    facts=facts,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Crops]]:
+    """The stage of every request."""
+    return [STAGE]

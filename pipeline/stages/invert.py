@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.request.settings import InvertSettings
+from pipeline.request.settings import InvertSettings, Settings
+from pipeline.stages.facts import Facts
+from pipeline.stages.problem import NEEDS, problem_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from storage import StageResult, StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
-VERSION = 3
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
@@ -48,13 +52,6 @@ def invert(
     )
 
 
-def losses_there() -> dict[str, bool]:
-    """Which LPIPS weights are there: another loss is another result."""
-    from inverters.fitting.losses import lpips_weights
-
-    return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
-
-
 def store(writer: StageWriter, inversion: Inversion) -> None:
     """Make an inversion part of a cached result."""
     arrays, meta = to_arrays(inversion)
@@ -63,7 +60,7 @@ def store(writer: StageWriter, inversion: Inversion) -> None:
     writer.meta |= meta
 
 
-def load(result: StageResult) -> Inversion:
+def stored_inversion(result: StageResult) -> Inversion:
     """The inversion in a cached result."""
     found = {k.removeprefix(PREFIX): a.read() for k, a in result.arrays.items() if k.startswith(PREFIX)}
     return from_arrays(found, result.meta)
@@ -138,3 +135,42 @@ def _numpy(tensor: Any) -> npt.NDArray[Any]:
     return np.array(
         tensor.detach().cpu().numpy(), order="C"
     )  # ascontiguousarray would add an axis to scalars
+
+
+def compute(run: StageRun) -> None:
+    """Write the inversion of the clip."""
+    folder, problem = run.checkpoint_dir, problem_of(run, with_masks=True)
+    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps))
+
+
+def load(run: StageRun) -> Inversion:
+    """The inversion as it was stored."""
+    return stored_inversion(run.result)
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The preset's numbers, the masks, the weights of losses, and the generator."""
+    from inverters.methods.presets import get_preset
+
+    return facts.perceptual_weights | {
+        "preset": asdict(get_preset(facts.settings.invert.recipe)),
+        "occluder_masks": facts.occluder_masks,
+        "generator": facts.fingerprint,
+    }
+
+
+STAGE = Stage(
+    "invert",
+    version=3,
+    load=load,
+    compute=compute,
+    reads=("invert", "generator"),
+    needs=NEEDS,
+    facts=facts,
+    on_device=True,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Inversion]]:
+    """The stage of every request."""
+    return [STAGE]

@@ -199,7 +199,11 @@ class _Sink:
             raise OSError(str(error)) from None  # only an Exception gets through FFmpeg's callback
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)  # flushes the buffer, so that a full disk shows here too
+        except OSError as error:
+            self.error = self.error or error
+            return -1  # FFmpeg's sign of failure; PyAV would print an exception
 
     def tell(self) -> int:
         return self._file.tell()

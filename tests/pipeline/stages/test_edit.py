@@ -21,8 +21,9 @@ from inverters.rendering.cameras import look_at
 from pipeline.clip import Edit, View
 from pipeline.request.settings import EditSettings
 from pipeline.stages import edit as stage
-from pipeline.stages.edit import Variant, render_variant, to_bytes, turn_cameras, variants, view_angles
-from pipeline.stages.invert import load, plain, store
+from pipeline.stages.edit import Variant, render_variant, turn_cameras, variants, view_angles
+from pipeline.stages.invert import plain, store, stored_inversion
+from pipeline.stages.pixels import to_bytes
 from storage import StageCache
 from tests.inverters.tiny import own_clip, tiny_generator
 
@@ -149,7 +150,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
     cache = StageCache(tmp_path)
     with cache.begin("invert-1") as writer:
         store(writer, before)
-        after = load(writer.publish())
+        after = stored_inversion(writer.publish())
     assert (after.method, after.preset, after.fingerprint) == ("in-n-out", "draft", "abc")
     assert after.frames.tolist() == [0, 2, 5] and torch.equal(after.ws, before.ws)
     for group in ("ood", "generator"):
@@ -169,7 +170,7 @@ def test_a_tuned_generator_renders_every_variant_and_stays_with_its_inversion(tm
     cache = StageCache(tmp_path)
     with cache.begin("invert-1") as writer:
         store(writer, before)
-        after = load(writer.publish())
+        after = stored_inversion(writer.publish())
     untuned = replace(after, generator={})
 
     def rendered(inversion: Inversion, variant: Variant) -> np.ndarray:
