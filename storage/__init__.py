@@ -1,6 +1,6 @@
 """The stage cache: results of a job's stages on disk, written whole or not at all. Knows nothing of faces."""
 
-from storage.cache import INGEST, StageCache
+from storage.cache import INGEST, StageCache, is_published
 from storage.errors import CacheDamagedError, CacheWriteError, StorageError
 from storage.keys import canonical_json, content_hash, file_hash, folder_hash, stage_key
 from storage.result import StageResult, StoredArray
@@ -22,5 +22,6 @@ __all__ = [
     "content_hash",
     "file_hash",
     "folder_hash",
+    "is_published",
     "stage_key",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.job.caches import default_cache
 from pipeline.request.settings import Settings
 from pipeline.stages.stage import Stage
 
@@ -31,7 +31,7 @@ class Cost:
     """What computing one stage took."""
 
     like: str
-    """What stages must have in common to cost the same: kind, device, settings."""
+    """What stages must have in common to cost the same: kind, machine, device, settings."""
     frames: int
     seconds: float
     mib: float
@@ -68,13 +68,13 @@ class PeakMemory:
 
 
 class CostBook:
-    """Costs of computed stages, a line of JSON each in one file.
+    """Costs of computed stages, a line of JSON each in one file in the folder of a cache.
 
     A damaged line, or a file that cannot be written, costs the estimate alone.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = default_cache() / "costs.jsonl" if path is None else path
+    def __init__(self, cache: Path) -> None:
+        self.path = cache / "costs.jsonl"
 
     def add(
         self, stage: Stage[Any], settings: Settings, device: str, frames: int, seconds: float, mib: float
@@ -113,7 +113,7 @@ def like(stage: Stage[Any], settings: Settings, device: str) -> str:
             value = getattr(value, part)
         values.append(str(value))
     where = device if stage.on_device else "cpu"
-    return " ".join([stage.kind, where, f"{os.cpu_count()} cores", *values])
+    return " ".join([stage.kind, platform.node(), where, f"{os.cpu_count()} cores", *values])
 
 
 def estimate(costs: Iterable[Cost], name: str, frames: int) -> Estimate | None:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
 from pipeline.request.settings import Settings
-from pipeline.stages.plan import plan_of
+from pipeline.stages.plan import Plan, plan_of
 from pipeline.stages.stage import read_values
 from storage import canonical_json, file_hash, folder_hash
 
@@ -20,13 +20,14 @@ _PRESETS = ("draft", "fast")
 """Those that a device may choose for itself."""
 
 
-def request_digest(path: Path, settings: Settings) -> str:
+def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> str:
     """A hash of all that decides about a job's outputs.
 
     That is, for each stage of the plan, its name, version and the settings that it reads; the bytes of every
     file that the request names; the version of Invid, which stands for what `Stage.facts` needs torch for.
     """
-    rules = [[stage.name, stage.version, read_values(settings, stage.reads)] for stage in plan_of(settings)]
+    stages = plan or plan_of(settings)
+    rules = [[stage.name, stage.version, read_values(settings, stage.reads)] for stage in stages]
     named = [settings.camera.labels, settings.track.detector.partition(":")[2] or None]
     named += [None if settings.generator == "bundled" else settings.generator, *settings.edit.directions]
     read = [None if name is None else file_hash(Path(name)) for name in named]

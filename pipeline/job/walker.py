@@ -63,14 +63,14 @@ class Job:
         self.journal = Journal()
         self.cache = open_cache(cache, self.note, path.name)
         self.journal.cache_root = self.cache.root
-        self.journal.request = lambda: request_digest(path, settings)
+        self.journal.request = lambda: request_digest(path, settings, self.plan)
         self.models = Models(settings, self.note)
         self.keys = Keys(self.plan, Facts(path, settings, self.models))
         self.current = ""
         self._values: dict[str, Any] = {}
         self._hits: list[bool] = []
         self._held: list[Any] = []
-        self._costs = CostBook()
+        self._costs = CostBook(self.cache.root)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Job:
         for stage in self.plan.of_kind(kind):
             self._values.pop(stage.name, None)
             if stage.compute is None:
-                self.value(stage.name)
+                self._loaded(stage)
             else:
                 self.journal.results[stage.name] = self._cached(stage, stage.compute)
             for text in stage.notes(self._run_of(stage)):
@@ -131,6 +131,16 @@ class Job:
         spent.seconds += time.monotonic() - began
         spent.cached = bool(self._hits) and all(self._hits)
         self.progress.finish(kind, spent.seconds, spent.cached)
+
+    def _loaded(self, stage: Stage[Any]) -> None:
+        """Run a stage of which nothing is cached."""
+        began, peak = time.monotonic(), PeakMemory()
+        self.value(stage.name)
+        self._note_cost(stage, time.monotonic() - began, peak)
+
+    def _note_cost(self, stage: Stage[Any], seconds: float, peak: PeakMemory) -> None:
+        frames = len(self.value("decode"))
+        self._costs.add(stage, self.settings, self.models.device, frames, seconds, peak.mib)
 
     def _cached(self, stage: Stage[Any], compute: Callable[[StageRun], None]) -> StageResult:
         """The stage's result, from the cache or computed now."""
@@ -156,10 +166,7 @@ class Job:
         if not self._oom_retry.runs(lambda: compute(run)):
             return None
         result = writer.publish()
-        seconds = time.monotonic() - began
-        self._costs.add(
-            stage, self.settings, self.models.device, len(self.value("decode")), seconds, peak.mib
-        )
+        self._note_cost(stage, time.monotonic() - began, peak)
         return result
 
     def _run_of(

@@ -170,12 +170,12 @@ def is_stitched(settings: Settings, name: str) -> bool:
 def stages(settings: Settings) -> list[Stage[StoredArray]]:
     """The masks of every variant that goes into frames, and of the turned head with `--inset`."""
     found = [
-        _stage(name, settings, needs_of_masks(settings, name), settings_of(name))
+        _stage(name, settings, needs_of_masks(settings, name), settings_of(name, settings.edit))
         for name in full_frame_variants(settings)
     ]
     if settings.edit.inset:
         needs = inset.needs_of_turned_masks(settings)
-        found.append(_stage(inset.TURNED, settings, needs, settings_of("view")))
+        found.append(_stage(inset.TURNED, settings, needs, settings_of("view", settings.edit)))
     return found
 
 

@@ -49,7 +49,7 @@ def variants(settings: EditSettings) -> dict[str, Variant]:
 
 
 def variant_of(name: str, settings: EditSettings) -> Variant:
-    """The variant of this name; reads only the settings of `settings_of` it."""
+    """The variant of this name; reads no more settings than `settings_of` names."""
     if name == "removal":
         return Variant((), True)
     if name == "view":
@@ -57,10 +57,12 @@ def variant_of(name: str, settings: EditSettings) -> Variant:
     return Variant(settings.edits, name == "removal_edited")
 
 
-def settings_of(name: str) -> tuple[str, ...]:
-    """The settings that make the variant of this name, for `Stage.reads`."""
-    edits = () if name == "removal" else ("edit.edits", "edit.ease", "edit.directions")
-    return (*edits, "edit.remove_occluder", "edit.view") if name == "view" else edits
+def settings_of(name: str, settings: EditSettings) -> tuple[str, ...]:
+    """The settings that decide about the variant of this name, for `Stage.reads`."""
+    found = [] if name == "removal" else ["edit.edits"]
+    if found and settings.edits:
+        found += ["edit.ease", "edit.directions"]
+    return (*found, "edit.remove_occluder", "edit.view") if name == "view" else tuple(found)
 
 
 def render_variant(
@@ -235,7 +237,7 @@ def stages(settings: Settings) -> list[Stage[StoredArray]]:
             version=1,
             load=lambda run: run.result.arrays["images"],
             compute=compute,
-            reads=settings_of(name),
+            reads=settings_of(name, settings.edit),
             needs=(*NEEDS, shown_name(settings), *removal),
             facts=edit_facts if variant.edits else no_facts,
             on_device=True,

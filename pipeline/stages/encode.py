@@ -203,7 +203,7 @@ def stages(settings: Settings) -> list[Stage[Output]]:
     suffix = suffix_for(settings.encode.codec)
     found = [_frames_stage(name, suffix, settings) for name in full_frame_variants(settings)]
     base = ("decode", "track")
-    reads = (*_TOLD, *settings_of("view"))
+    reads = (*_TOLD, *settings_of("view", settings.edit))
     if settings.edit.view is not None:
         found.append(_stage(f"view{suffix}", compute_crops, (*base, "edit/view"), reads))
     if settings.edit.inset:
@@ -236,7 +236,7 @@ def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
         f"composite/{name}",
         _shown_images(settings, name),
     )
-    reads = (*_TOLD, "composite.steady", *settings_of(name))
+    reads = (*_TOLD, "composite.steady", *settings_of(name, settings.edit))
     facts = steady_facts if settings.composite.steady else card_name
     return _stage(f"{name}{suffix}", compute_frames, tuple(dict.fromkeys(needs)), reads, facts)
 

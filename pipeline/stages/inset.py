@@ -257,7 +257,7 @@ def stages(settings: Settings) -> list[Stage[F64]]:
         version=1,
         load=lambda run: run.result.arrays["shift"].read(),
         compute=compute,
-        reads=("composite.stitch", *MASK_SETTINGS, *settings_of("view")),
+        reads=("composite.stitch", *MASK_SETTINGS, *settings_of("view", settings.edit)),
         needs=tuple(name for name in needs_of_turned_masks(settings) if name != PLACE),
     )
     return [stage]

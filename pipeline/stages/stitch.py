@@ -113,7 +113,8 @@ def compute(run: StageRun) -> None:
         inside, outside = masks, with_border(masks)
         edited = images_in(run, f"edit/{run.part}")
     directions = run.models.directions if variant.edits else {}
-    ws = codes_of(shown, variant, row_times(run), directions, run.settings.edit.ease)
+    ease = run.settings.edit.ease if variant.edits else 0.0
+    ws = codes_of(shown, variant, row_times(run), directions, ease)
     stored = run.writer.array("images", edited.shape, np.uint8)
     renderer = run.models.renderer(shown)
     for picture in stitch(renderer, problem, ws, edited, plain, inside, outside, preset, run.count):
@@ -152,7 +153,7 @@ def _stage(name: str, settings: Settings, needs: tuple[str, ...]) -> Stage[Store
         version=2,
         load=lambda run: run.result.arrays["images"],
         compute=compute,
-        reads=("composite.stitch", "invert.preset", *MASK_SETTINGS, *settings_of(variant)),
+        reads=("composite.stitch", "invert.preset", *MASK_SETTINGS, *settings_of(variant, settings.edit)),
         needs=tuple(every),
         facts=facts,
         on_device=True,
