@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from pipeline.clip import F64, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import LandmarkModel, load_landmark_model
+from pipeline.faces.crop_rule import fit_camera, five_points
+from pipeline.faces.detectors import load_landmark_model
+from pipeline.faces.landmark_model import LandmarkModel
 from pipeline.faces.landmark_stats import Landmarks3D, summarise
 from pipeline.faces.layout import MESH_POINTS
 from pipeline.faces.shape_fit import Sphere, look_at
-from pipeline.stages.align import fit_camera, five_points
 
 Floats = npt.NDArray[np.floating[Any]]
 

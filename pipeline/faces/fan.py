@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.clip import F32, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh
+from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh
 
 
 def weights_path() -> Path:
@@ -54,6 +54,11 @@ class FanLandmarks:
         # FAN counts pixels from their centres; ours start at their corners
         landmarks: F32 = (np.asarray(points, dtype=np.float32)[:, :2] + 0.5).astype(np.float32)
         return FaceDetection(landmarks, no_mesh(), box_of(landmarks), face.score)
+
+
+def fan_with_download() -> FanLandmarks:
+    """FAN, whose weights face-alignment may fetch where they are missing."""
+    return FanLandmarks(download=True)
 
 
 def _load(download: bool) -> Any:

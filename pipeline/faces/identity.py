@@ -25,9 +25,9 @@ from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
+from pipeline.faces.crop_rule import five_points
 from pipeline.faces.mobilefacenet import MobileFaceNet
 from pipeline.faces.onnx_graph import OnnxGraph, Shape, read_graph
-from pipeline.stages.align import five_points
 from pipeline.video.warp import warp_crop
 
 Floats = npt.NDArray[np.floating[Any]]

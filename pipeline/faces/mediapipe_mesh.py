@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.clip import F32, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, box_of, distinct, hint_box, square_window
+from pipeline.faces.landmark_model import FaceDetection, Floats, box_of, distinct, hint_box, square_window
 from pipeline.faces.layout import IBUG_POINTS, MESH_POINTS, mesh_to_ibug
 
 _GRAPH = """

@@ -16,7 +16,7 @@ from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
+from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
 from pipeline.faces.layout import IBUG_POINTS
 
 _INPUT = 120

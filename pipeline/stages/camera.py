@@ -15,7 +15,7 @@ from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_ST
 from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.smoothing import smooth
 from pipeline.request.settings import CameraSettings
-from pipeline.stages.align import apply_affine
+from pipeline.video.warp import warp_points
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -134,7 +134,7 @@ def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, 
         basis = basis_of(landmarks3d, indices, weight * (_EFFECTIVE_POINTS / weight.sum()), mesh)
         if basis is not None:
             source = track.dense if mesh else track.landmarks
-            points = apply_affine(crops.affine[usable], source[usable][:, indices])
+            points = warp_points(source[usable][:, indices], crops.affine[usable])
             return points / crops.size, basis
     raise UserError(
         "this generator has no 3D landmarks, so cameras cannot be estimated; "
