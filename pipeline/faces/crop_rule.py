@@ -1,4 +1,7 @@
-"""EG3D's face crop: from five of the 68 landmarks to one sub-pixel affine a frame."""
+"""EG3D's face crop: from five of the 68 landmarks to one sub-pixel affine per frame.
+
+Follows EG3D's crop_images_in_the_wild.py and Deep3DFaceRecon's util/preprocess.py.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +16,30 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class CropRule(Protocol):
-    """How a generator wants its faces framed (`inverters.generators.card.CropRule`).
-
-    points3d [5,3]: eyes, nose tip, mouth corners (image left first), x right, y up, z towards the camera; a
-    face whose landmarks are seen at `scale` pixels per unit is resized by rescale_factor / scale; a square of
-    `target` pixels is cut around the fitted origin, of which the middle `centre_crop` pixels are kept and
-    resized to the generator's size.
-    """
+    """Framing of faces that a generator was trained on (`inverters.generators.card.CropRule`)."""
 
     @property
-    def points3d(self) -> object: ...
+    def points3d(self) -> object:
+        """Eyes, nose tip, mouth corners (image left first), [5,3]: x right, y up, z towards the camera."""
 
     @property
-    def rescale_factor(self) -> float: ...
+    def rescale_factor(self) -> float:
+        """Pixels per unit of `points3d` to which a face is resized."""
 
     @property
-    def target(self) -> int: ...
+    def target(self) -> int:
+        """Side in pixels of the square cut around the fitted origin."""
 
     @property
-    def centre_crop(self) -> int: ...
+    def centre_crop(self) -> int:
+        """Side in pixels of the middle of that square, which is kept and resized to the generator's size."""
 
 
 def five_points(landmarks68: Floats) -> F64:
-    """Five points of the 68: [...,68,2] -> [...,5,2].
+    """Reduce 68 landmarks [...,68,2] to eyes, nose tip and mouth corners [...,5,2].
 
-    EG3D's data preparation: eyes are the means of points 37,40 and 43,46, the nose is 31, the mouth 49 and 55
-    (1-based).
+    As EG3D's data preparation: eyes are the means of points 37, 40 and 43, 46, the nose is 31, the mouth 49
+    and 55 (1-based).
     """
     p = np.asarray(landmarks68, dtype=np.float64)
     return np.stack(
@@ -54,10 +55,9 @@ def five_points(landmarks68: Floats) -> F64:
 
 
 def fit_camera(five: Floats, points3d: Floats) -> F64:
-    """Least-squares affine camera [...,2,4] = (R1 tx; R2 ty) from points3d [5,3] to image points [...,5,2], y
-    down.
+    """Fit the affine camera [...,2,4] = (R1 tx; R2 ty) from points3d [5,3] to image points [...,5,2].
 
-    The camera's y axis points up, as in Deep3DFaceRecon's util/preprocess.py: row 2 maps to minus y.
+    Least squares. Image y points down, the camera's y up, as in Deep3DFaceRecon: row 2 maps to minus y.
     """
     points = np.asarray(points3d, dtype=np.float64)
     design = np.concatenate([points, np.ones((len(points), 1))], axis=1)
@@ -67,11 +67,10 @@ def fit_camera(five: Floats, points3d: Floats) -> F64:
 
 
 def fit_crop(five: Floats, rule: CropRule) -> F64:
-    """Scale and centre of the crop: [...,5,2] -> [...,3] = (s, tx, ty).
+    """Scale and centre of the crop, [...,3] = (s, tx, ty), from five points [...,5,2].
 
-    s = rescale_factor / ((|R1| + |R2|) / 2) of the affine camera that takes the rule's points to the face
-    (Deep3DFaceRecon util/preprocess.py, EG3D crop_images_in_the_wild.py). s is in pixels of the `target`
-    square per source pixel; (tx, ty) is the crop's centre in source pixels, y down.
+    s = rescale_factor / ((|R1| + |R2|) / 2) of the affine camera from the rule's points to the face, in
+    pixels of the `target` square per source pixel; (tx, ty) is the crop's centre in source pixels, y down.
     """
     camera = fit_camera(five, np.asarray(rule.points3d, dtype=np.float64))
     scale = rule.rescale_factor / np.linalg.norm(camera[..., :3], axis=-1).mean(axis=-1)
@@ -81,9 +80,9 @@ def fit_crop(five: Floats, rule: CropRule) -> F64:
 def crop_affine(params: Floats, rule: CropRule, size: int) -> F64:
     """Affine [...,2,3] from source pixels to pixels of a crop of `size`, for params [...,3] of `fit_crop`.
 
-    The official steps (resize the frame by s, cut `target` around the centre, keep the middle `centre_crop`,
-    resize) in one map, without their rounding to whole pixels. Scale and translation only: the head's roll
-    stays in the camera.
+    EG3D's steps (resize the frame by s, cut `target` around the centre, keep the middle `centre_crop`,
+    resize) as one map, without their rounding to whole pixels. Scale and translation only: the roll of the
+    head stays in the camera.
     """
     s, tx, ty = np.moveaxis(np.asarray(params, dtype=np.float64), -1, 0)
     zoom = size / rule.centre_crop

@@ -1,4 +1,4 @@
-"""Face landmark models by name: a table of `module:attribute`, each loaded when it is asked for."""
+"""Table of face landmark models by name; a model's module is imported when the model is asked for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LANDMARK_MODELS = {
     "fan:download": "pipeline.faces.fan:fan_with_download",
     "3ddfa:PATH": "pipeline.faces.tddfa:TddfaLandmarks",
 }
-"""Name as `--detector` takes it -> callable that makes the model; a name with `:PATH` passes it the path."""
+"""`--detector` name -> `module:callable` that creates the model; a name with `:PATH` passes the path."""
 
 
 def load_landmark_model(spec: str) -> LandmarkModel:
-    """Load the landmark model that `--detector` names: a key of `LANDMARK_MODELS`, PATH filled in.
+    """Create the landmark model of a `--detector` name: a key of `LANDMARK_MODELS`, PATH filled in.
 
     Raises UnknownNameError for another name, UserError where the model's weights cannot be had.
     """

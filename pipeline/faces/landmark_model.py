@@ -1,4 +1,4 @@
-"""The protocol of a face landmark model, the detection it returns, and the boxes that models share."""
+"""Protocol of a face landmark model, the detection it returns, and operations on boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, U8
-from pipeline.faces.layout import MESH_POINTS
+from pipeline.faces.landmark_indices import MESH_POINTS
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.floating[Any]]
 class FaceDetection:
     """One face in one frame, in source pixels (pixel centres at +0.5).
 
-    landmarks68 [68,2]; dense [478,2], NaN where the model has no mesh; box [4] = left, top, right, bottom;
-    score in [0,1].
+    landmarks68 [68,2] in iBUG order; dense [478,2] in MediaPipe order, NaN where the model has no mesh;
+    box [4] = left, top, right, bottom; score in [0,1].
     """
 
     landmarks68: F32
@@ -29,25 +29,25 @@ class FaceDetection:
 
     @property
     def hint(self) -> F32:
-        """The points that let the model find this face again in the next frame."""
+        """Points [478,2] or [68,2] to pass to `detect` as the hint for the next frame."""
         return self.landmarks68 if np.isnan(self.dense).any() else self.dense
 
 
 class LandmarkModel(Protocol):
-    """Finds faces and their landmarks in one frame; keeps no state between frames."""
+    """Detector of faces and their landmarks in one frame, without state between frames."""
 
     name: str
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first.
+        """Detect the faces in `frame` (uint8 [H,W,3] RGB), the largest first.
 
-        With `hint`, a box [4] or a face's landmarks [68,2] or [478,2] in the frame before, only the face near
-        it (at most one); without, all faces.
+        hint: the face's box [4] or landmarks [68,2] or [478,2] in the previous frame; at most the one face
+        near it is then returned. None detects all faces.
         """
         ...
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model's resources."""
         ...
 
 
@@ -57,17 +57,17 @@ def box_of(points: Floats) -> F32:
 
 
 def hint_box(hint: Floats) -> F32:
-    """The box [4] that a hint (a box [4] or points [N,2]) speaks of."""
+    """Box [4] of a hint, which is a box [4] or points [N,2]."""
     return np.asarray(hint, dtype=np.float32) if hint.ndim == 1 else box_of(hint)
 
 
 def box_area(box: Floats) -> float:
-    """Area in square pixels of a box [4], 0 where it is empty."""
+    """Area of a box [4] in square pixels; 0 for an empty box."""
     return float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0))
 
 
 def iou(a: Floats, b: Floats) -> float:
-    """Intersection over union of two boxes [4]."""
+    """Intersection over union of two boxes [4], in [0,1]."""
     corner = np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])])
     common = box_area(corner)
     union = box_area(a) + box_area(b) - common
@@ -75,7 +75,7 @@ def iou(a: Floats, b: Floats) -> float:
 
 
 def distinct(faces: list[FaceDetection], overlap: float = 0.3) -> list[FaceDetection]:
-    """Drop the less certain one of any two faces that overlap by more than `overlap`; the largest first."""
+    """Non-maximum suppression by score at an IoU of `overlap`; returns the largest face first."""
     kept: list[FaceDetection] = []
     for face in sorted(faces, key=lambda f: f.score, reverse=True):
         if all(iou(face.box, other.box) < overlap for other in kept):
@@ -84,15 +84,14 @@ def distinct(faces: list[FaceDetection], overlap: float = 0.3) -> list[FaceDetec
 
 
 def no_mesh() -> F32:
-    """A 478-point mesh of NaN, for models that have none."""
+    """Mesh [478,2] of NaN, for models without a mesh."""
     return np.full((MESH_POINTS, 2), np.nan, dtype=np.float32)
 
 
 def square_window(frame: U8, center: Floats, side: float) -> tuple[U8, F32]:
-    """Cut the square of `side` pixels around `center` (x, y), black outside the frame.
+    """Cut a square of `side` pixels around `center` (x, y) at whole pixels, black outside the frame.
 
-    Returns the window uint8 [S,S,3] and its left upper corner [2] in the frame; whole pixels, nothing is
-    resampled.
+    Returns the window, uint8 [S,S,3], and its upper left corner [2] in frame pixels.
     """
     size = max(2, int(np.ceil(side)))
     left, top = (int(v) for v in np.round(np.asarray(center) - size / 2))

@@ -25,7 +25,7 @@ from pipeline.stages import (
     track,
     videos,
 )
-from pipeline.video import steady
+from pipeline.video import temporal_stabilization
 from storage import canonical_json, file_hash, folder_hash
 
 _PRESETS = ("draft", "fast")
@@ -47,7 +47,8 @@ def request_of(path: Path, settings: Settings) -> str:
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]
     stages = [m.VERSION for m in (track, align, camera, invert, finetune, edit, stitch, hidden, inset)]
-    stages += [videos.COMPOSITE_VERSION, videos.ENCODE_VERSION, renders.SMOOTH_VERSION, steady.VERSION]
+    stages += [videos.COMPOSITE_VERSION, videos.ENCODE_VERSION, renders.SMOOTH_VERSION]
+    stages += [temporal_stabilization.VERSION]
     text = canonical_json([file_hash(path), rules, read, stages, metadata.version("invid")])
     return hashlib.sha256(text.encode()).hexdigest()
 

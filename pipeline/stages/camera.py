@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
-from pipeline.faces.landmark_stats import basis_of
-from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
-from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.landmark_statistics import basis_of
+from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
+from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.smoothing import smooth
 from pipeline.request.settings import CameraSettings
 from pipeline.video.warp import warp_points
@@ -54,7 +54,7 @@ def find_cameras(
     """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
     if settings.labels is None:
         return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
-    from pipeline.faces.labels import read_dataset_json
+    from pipeline.faces.camera_labels import read_dataset_json
 
     cameras = read_dataset_json(settings.labels, len(track.status))
     usable = track.usable

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.clip import F32, F64, I64, U8, Clip, Crops
 from pipeline.request.settings import CompositeSettings
 from pipeline.video.masks import crop_mask, visible_change
-from pipeline.video.steady import Steady
+from pipeline.video.temporal_stabilization import Steady
 from pipeline.video.warp import Box, back_box, warp_back
 
 Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]

@@ -40,8 +40,8 @@ from pipeline.stages.outputs import (
     row_images,
 )
 from pipeline.video.codecs import suffix_for
-from pipeline.video.compare import side_by_side
-from pipeline.video.steady import VERSION as STEADY_VERSION
+from pipeline.video.side_by_side import side_by_side
+from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
 from storage import StageWriter, StoredArray, stage_key
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.faces.detectors import LANDMARK_MODELS, load_landmark_model
 from pipeline.faces.fan import FanLandmarks, weights_path
-from pipeline.faces.landmark_model import FaceDetection, box_of, distinct, iou, square_window
-from pipeline.faces.layout import (
+from pipeline.faces.landmark_indices import (
     IBUG_POINTS,
     MESH_MOVING,
     MESH_POINTS,
@@ -29,6 +28,7 @@ from pipeline.faces.layout import (
     mesh_to_ibug,
     mirror_pairs,
 )
+from pipeline.faces.landmark_model import FaceDetection, box_of, distinct, iou, square_window
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.faces.tddfa import MobileNetHalf, TddfaLandmarks
 from tests.pipeline.faces.faces_data import (
