@@ -101,7 +101,8 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
 @torch.no_grad()
 def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict[str, float]]:
     """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute
-    change of the others."""
+    change of the others.
+    """
     found: dict[str, dict[str, float]] = {}
     for name in DIRECTIONS:
         scores = held_out_scores(heads)

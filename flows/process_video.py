@@ -57,6 +57,7 @@ def process_video(
 
     Args:
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
+
     Returns:
         Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
         died with its process three times. A stage that takes too long fails its run.

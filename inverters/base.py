@@ -63,7 +63,8 @@ class CropSource(Protocol):
 @dataclass(frozen=True)
 class InversionProblem:
     """Everything a method is given: crops (rows 0..K-1), their source frames, cameras, optional masks (0 =
-    occluder)."""
+    occluder).
+    """
 
     crops: CropSource
     frames: np.ndarray  # [K] int64, index in the source

@@ -1,4 +1,7 @@
-"""The stage cache: results of a job's stages on disk, written whole or not at all. Knows nothing of faces."""
+"""The stage cache: results of stages on disk and in a store that machines share, whole or not at all.
+
+Keys, layout, locks, checksums, housekeeping. Knows arrays and JSON; nothing of faces, videos or settings.
+"""
 
 from storage.cache import INGEST, StageCache, is_published
 from storage.errors import CacheDamagedError, CacheWriteError, StorageError

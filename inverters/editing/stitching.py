@@ -138,6 +138,7 @@ class Stitcher:
             cam2world [1,4,4], intrinsics [1,3,3], ws [1,num_ws,w_dim]: of the row.
             edited, source: [1,3,S,S] in [-1,1], how the inside and the border are to look.
             inside, border: [1,1,S,S], 0 or 1.
+
         Returns:
             [1,3,S,S] in [-1,1]; the best of its steps.
         """

@@ -319,8 +319,10 @@ def invert_in_n_out(
     Args:
         preset: one of PRESETS; `steps` replaces the sum of both stages' steps, split as the preset splits.
         depth_prior: relative depth for a single image (equation 7); without one the term is left out.
+
     Returns:
         Inversion with `ood` filled; `info` says which losses ran.
+
     Raises:
         UnknownNameError for an unknown preset.
     """

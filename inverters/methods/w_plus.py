@@ -86,7 +86,7 @@ class CodeFit(TableStage):
     # Codes
 
     def _compose(self, shared: Tensor, frame: Tensor, offset: Tensor, residual: Tensor | None) -> Tensor:
-        """ws [n,num_ws,w_dim] of rows with per-frame coordinates [n,D]."""
+        """Ws [n,num_ws,w_dim] of rows with per-frame coordinates [n,D]."""
         ws = self.space.to_w(shared + self.space.moving * frame)[:, None] + offset
         ws = ws if residual is None else ws + self.preset.ratio * residual
         return ws.expand(-1, self.generator.num_ws, -1)

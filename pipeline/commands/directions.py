@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import OutputError, UserError
 
 if TYPE_CHECKING:
@@ -69,21 +70,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from pipeline.directions.fit import fit
+    from pipeline.directions.fit import FitOptions, fit
 
     if args.file is not None:
         raise UserError(f"invid directions fit takes no FILE, but --out FILE; '{args.file}' was given")
     if args.method is None:
         raise UserError(f"invid directions fit needs --method; known: {', '.join(METHODS)}")
     out = _checked_out(args.out or Path(f"{args.method}.safetensors"))
-    return _saved(out, fit(_generator(args), args, lambda text: print(text, file=sys.stderr)))
+    options = FitOptions(
+        method=args.method,
+        names=args.names,
+        layers=args.layers,
+        samples=args.samples,
+        labels=args.labels,
+        condition_on=args.condition_on,
+        components=args.components,
+        seed=args.seed,
+    )
+    return _saved(out, fit(_generator(args), options, lambda text: print(text, file=sys.stderr)))
 
 
 def _convert(args: argparse.Namespace) -> int:
     """Those of a file, in our own form, as the generator's that was named: from then on that is checked."""
     from inverters.editing.direction_files import load_directions
     from inverters.editing.directions import Directions
-    from pipeline.directions.fit import layers_in
 
     if args.file is None or args.out is None or args.generator is None:
         raise UserError("invid directions convert needs FILE, --generator and --out")
@@ -151,18 +161,6 @@ def _found(args: argparse.Namespace, generator: Any | None) -> Directions:
 
 def _chosen(args: argparse.Namespace, named: Mapping[str, Direction]) -> dict[str, Direction]:
     return dict(named) if args.names is None else {n: named[n] for n in names_in(args.names, named)}
-
-
-def names_in(text: str, known: Mapping[str, Any] | tuple[str, ...]) -> list[str]:
-    """The names in `a,b`, each of which must be known. Raises UserError."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            listed = ", ".join(list(known)[:60]) or "none"
-            raise UserError(f"unknown direction '{name}'; known: {listed}")
-    if not names:
-        raise UserError(f"'{text}' names no direction")
-    return names
 
 
 def _generator(args: argparse.Namespace) -> Any:

@@ -31,7 +31,7 @@ from storage import canonical_json, file_hash
 SHARED_STAGES = ("decode", "track", "align", "camera")
 """What all methods have in common; done once a clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
-_COMMAND = "from pipeline.fidelity.running import run_as_child; raise SystemExit(run_as_child())"
+_MEASURED = (sys.executable, "-m", "pipeline.fidelity.peak_memory")
 _live: set[int] = set()
 """Processes that are running now."""
 
@@ -143,7 +143,7 @@ class Run:
         if self.conditions.threads:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
-            command = [sys.executable, "-c", _COMMAND, str(place / "memory"), *words]
+            command = [*_MEASURED, str(place / "memory"), "pipeline.commands", "process", *words]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
             _live.add(process.pid)
             try:
@@ -159,29 +159,6 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
-
-
-def run_as_child() -> int:
-    """`process-video` with the arguments after the first, a file that is told the most MiB it held."""
-    from pipeline.commands.__main__ import process_video
-
-    code = process_video(sys.argv[2:])
-    Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
-    return code
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in MiB.
-
-    The kernel's figure for the program alone: that of `getrusage` begins with what its parent held.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return float(lines["VmHWM"].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def numbers_of(settings: Settings) -> dict[str, Any]:

@@ -11,17 +11,17 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
-from pipeline.faces.landmark_stats import basis_of
-from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
-from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
+from pipeline.faces.landmark_statistics import basis_of
 from pipeline.faces.smoothing import smooth
 from pipeline.request.settings import CameraSettings, Settings
 from pipeline.stages import align, decode
 from pipeline.stages import track as track_stage
-from pipeline.stages.align import apply_affine
 from pipeline.stages.facts import Facts
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
+from pipeline.video.warp import warp_points
 from storage import content_hash
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -59,7 +59,7 @@ def find_cameras(
     """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
     if settings.labels is None:
         return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
-    from pipeline.faces.labels import read_dataset_json
+    from pipeline.faces.camera_labels import read_dataset_json
 
     cameras = read_dataset_json(settings.labels, len(track.status))
     usable = track.usable
@@ -139,7 +139,7 @@ def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, 
         basis = basis_of(landmarks3d, indices, weight * (_EFFECTIVE_POINTS / weight.sum()), mesh)
         if basis is not None:
             source = track.dense if mesh else track.landmarks
-            points = apply_affine(crops.affine[usable], source[usable][:, indices])
+            points = warp_points(source[usable][:, indices], crops.affine[usable])
             return points / crops.size, basis
     raise UserError(
         "this generator has no 3D landmarks, so cameras cannot be estimated; "

@@ -18,7 +18,7 @@ from pipeline.stages.pixels import Rows
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.masks import crop_mask, visible_change
-from pipeline.video.steady import Steady
+from pipeline.video.temporal_stabilization import Steady
 from pipeline.video.warp import Box, back_box, warp_back
 from storage import StoredArray
 

@@ -29,9 +29,9 @@ from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_name, shown_result
 from pipeline.stages.stage import Stage
 from pipeline.video.codecs import suffix_for
-from pipeline.video.compare import side_by_side
 from pipeline.video.probe import OnFrame
-from pipeline.video.steady import VERSION as STEADY_VERSION
+from pipeline.video.side_by_side import side_by_side
+from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
 from pipeline.video.writer import VideoWriter
 from storage import StoredArray
 
