@@ -173,8 +173,8 @@ class Job:
     @cached_property
     def generator(self) -> Any:
         """The generator, loaded once."""
-        from inverters.allocator import keep_freed_memory
         from inverters.generators.load import load_generator
+        from inverters.memory import keep_freed_memory
         from inverters.rendering import backends
 
         keep_freed_memory()
@@ -305,7 +305,7 @@ class Job:
         self.__dict__.pop("problem", None)
 
     def _invert(self) -> None:
-        from inverters.methods.presets import get_preset
+        from inverters.methods.table import find_method, settings_of
 
         settings = self.settings.invert
 
@@ -317,7 +317,8 @@ class Job:
         rules = (
             asdict(settings) | invert_stage.losses_there() | {"generator": self.generator.card.fingerprint}
         )
-        rules["preset"] = asdict(get_preset(settings.recipe))  # its numbers, not its name
+        chosen = settings_of(find_method(settings.method), settings.preset, settings.without)
+        rules["preset"] = asdict(chosen)  # its numbers, not its name
         if settings.occluder_masks is not None:
             rules["occluder_masks"] = folder_hash(Path(settings.occluder_masks))
         inputs = [self.results["align"].key, self.results["camera"].key]

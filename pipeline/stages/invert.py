@@ -34,13 +34,13 @@ def invert(
 
     Continues from `checkpoint_dir` where an earlier run left off.
     """
-    from inverters.base import get_inverter
+    from inverters.methods.table import find_method, settings_of
 
-    method = get_inverter(settings.method)
+    method = find_method(settings.method)
     return method(
         generator,
         problem,
-        preset=settings.recipe,
+        settings=settings_of(method, settings.preset, settings.without),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,

@@ -14,7 +14,7 @@ from pipeline.stages.edit import to_bytes
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
-    from inverters.editing.stitching import StitchPreset
+    from inverters.editing.stitching import StitchSettings
 
 VERSION = 2
 BORDER = 0.1
@@ -29,7 +29,7 @@ def stitch(
     plain: Rows,
     inside: Rows,
     outside: Rows,
-    preset: StitchPreset,
+    preset: StitchSettings,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Iterator[U8]:
     """Yield every row, uint8 [S,S,3], stitched where an edit changes it.
