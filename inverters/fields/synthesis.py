@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
-from inverters.fields.ood import ood_field
+from inverters.fields.ood import composite_for_sr, ood_field
 from inverters.generators.tuned import with_tensors
-from inverters.methods.in_n_out import composite_for_sr
 from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays

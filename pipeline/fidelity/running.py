@@ -162,13 +162,11 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
 
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
-    """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
-    from inverters.methods.presets import get_preset
+    """The numbers that the method reads."""
+    from inverters.methods.table import find_method, settings_of
 
-    numbers = asdict(get_preset(settings.invert.recipe))
-    own = settings.invert.method.replace("-", "_")
-    parts = {own} if own in numbers else {"codes", "joint", "project"}
-    return {name: numbers[name] for name in parts | {"tune", "render"}}
+    chosen = settings.invert
+    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
 
 
 def stop_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,8 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
-        from inverters.allocator import keep_freed_memory
         from inverters.generators.load import load_generator
+        from inverters.memory import keep_freed_memory
         from inverters.rendering import backends
 
         keep_freed_memory()
@@ -102,6 +103,14 @@ class Facts:
         """Hash of the folder of occluder masks; None without one."""
         path = self.settings.invert.occluder_masks
         return None if path is None else folder_hash(Path(path))
+
+    @cached_property
+    def method_settings(self) -> dict[str, Any]:
+        """The numbers of the method's preset."""
+        from inverters.methods.table import find_method, settings_of
+
+        chosen = self.settings.invert
+        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
 
     @cached_property
     def perceptual_weights(self) -> dict[str, bool]:

@@ -35,12 +35,15 @@ def finetune(
     if not settings.enabled:
         return inversion
     from inverters.fitting.superresolution import finetune as tune
+    from inverters.methods.table import find_method, settings_of
+
+    method = find_method(invert_settings.method)
 
     tuned: Inversion = tune(
         generator,
         problem,
         inversion,
-        preset=invert_settings.preset,
+        settings=settings_of(method, invert_settings.preset, invert_settings.without).tune,
         steps=settings.steps,
         seed=invert_settings.seed,
         checkpoint_dir=checkpoint_dir,

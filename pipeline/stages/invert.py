@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +37,13 @@ def invert(
 
     Continues from `checkpoint_dir` where an earlier run left off.
     """
-    from inverters.base import get_inverter
+    from inverters.methods.table import find_method, settings_of
 
-    method = get_inverter(settings.method)
+    method = find_method(settings.method)
     return method(
         generator,
         problem,
-        preset=settings.recipe,
+        settings=settings_of(method, settings.preset, settings.without),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
@@ -150,10 +149,8 @@ def load(run: StageRun) -> Inversion:
 
 def facts(facts: Facts) -> dict[str, Any]:
     """The preset's numbers, the masks, the weights of losses, and the generator."""
-    from inverters.methods.presets import get_preset
-
     return facts.perceptual_weights | {
-        "preset": asdict(get_preset(facts.settings.invert.recipe)),
+        "preset": facts.method_settings,
         "occluder_masks": facts.occluder_masks,
         "generator": facts.fingerprint,
     }

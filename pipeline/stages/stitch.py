@@ -24,7 +24,7 @@ from storage import StoredArray
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
-    from inverters.editing.stitching import StitchPreset
+    from inverters.editing.stitching import StitchSettings
 
 
 def stitch(
@@ -35,7 +35,7 @@ def stitch(
     plain: Rows,
     inside: Rows,
     outside: Rows,
-    preset: StitchPreset,
+    preset: StitchSettings,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Iterator[U8]:
     """Yield every row, uint8 [S,S,3], stitched where an edit changes it.

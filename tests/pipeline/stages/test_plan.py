@@ -96,6 +96,7 @@ class FakeFacts:
         self.labels = wanted.camera.labels
         self.occluder_masks = wanted.invert.occluder_masks
         self.detector_file = None
+        self.method_settings = {"name": wanted.invert.preset}
         self.perceptual_weights = {"lpips-vgg": False}
         self.direction_digests = {e.name: f"{e.name} {wanted.edit.directions}" for e in wanted.edit.edits}
 
