@@ -25,9 +25,10 @@ from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
-from pipeline.job.walker import STAGES, Job
+from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
 from pipeline.request.options import HelpShown, from_mapping, parse
+from pipeline.stages.plan import plan_of
 
 MOST_RUNS = 3
 """Times that a run which dies with its machine is taken up, its first time counted."""
@@ -40,9 +41,9 @@ def run_name() -> str:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def stage(job: Job, name: str) -> None:
-    """One stage of a job."""
-    job.step(name)
+def stage(job: Job, kind: str) -> None:
+    """The stages of one kind of a job's plan."""
+    job.step(kind)
 
 
 @flow(name="process-video", flow_run_name=run_name, persist_result=False)
@@ -54,25 +55,30 @@ def process_video(
     timeouts: dict[str, float] | None = None,
     settings: dict[str, Any] | None = None,
 ) -> State[Any]:
-    """Edit the face in a video; `options` are words of the command `process-video`.
+    """Edit the face in a video.
 
     Args:
+        video: the clip.
+        out: folder for the results; counts more than that of the options.
+        cache: folder or URL of the cache; counts more than that of the options.
+        options: words of the command `process-video`.
         settings: options as a mapping, such as {"edit": ["smile=1.5"], "preset": "fast"}; they count more.
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
+
     Returns:
         Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
         died with its process three times. A stage that takes too long fails its run.
     """
     log, limits = get_run_logger(), timeouts or {}
-    if unknown := limits.keys() - set(STAGES):
-        return Failed(
-            message=f"timeouts: no stage is called {sorted(unknown)[0]}; known: {', '.join(STAGES)}"
-        )
     if (flow_run.run_count or 1) > MOST_RUNS:
         return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
         request = from_mapping(settings or {}, "settings", parse([str(video.absolute()), *(options or [])]))
         chosen = request.settings
+        kinds = plan_of(chosen).kinds
+        if unknown := limits.keys() - set(kinds):
+            listed = ", ".join(kinds)
+            return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
         out = out or request.out
         done = already_done(video, out, chosen, chosen.invert.preset if request.preset_chosen else None)
         if done is not None:
@@ -84,8 +90,8 @@ def process_video(
         progress = LoggedProgress(log)
         job = Job(video, out, cache or request.cache or default_cache(), chosen, progress)
         with tags(video.name):
-            for name in STAGES:
-                stage.with_options(name=name, timeout_seconds=limits.get(name))(quote(job), name)
+            for kind in job.plan.kinds:
+                stage.with_options(name=kind, timeout_seconds=limits.get(kind))(quote(job), kind)
     except TaskRunTimeoutError:
         return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:

@@ -302,8 +302,10 @@ def workers_of(wanted: int | None) -> list[dict[str, str]]:
 
 
 def serve(service: Service, workers: int | None) -> int:
-    """Start the service with this many workers (None: one for each GPU, or one) and serve until interrupted;
-    returns the exit code 0."""
+    """Start the service and serve until interrupted; returns the exit code 0.
+
+    workers: on the processors; None for one for each GPU, or one where there is none.
+    """
 
     def ended(number: int, frame: FrameType | None) -> None:
         service.stop()

@@ -128,13 +128,3 @@ def _check(rivals: Sequence[Rival], conditions: Conditions) -> None:
         load_embedder(conditions.identity)
     for rival in rivals:
         check_settings(parse(["clip.mp4", *conditions.words, *rival.words]).settings)
-
-
-def run_as_child() -> int:
-    """`process-video` with the words after the first, which names a file for the most MiB that it held."""
-    from pipeline.commands.__main__ import process_video
-    from pipeline.fidelity.running import peak_memory
-
-    code = process_video(sys.argv[2:])
-    Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
-    return code

@@ -47,6 +47,7 @@ def fit(
         generator: The generator whose directions they are.
         device: Device that computes.
         out: The file to write.
+        options: How they are found.
     """
     from pipeline.directions.fit import fit as fitted
 

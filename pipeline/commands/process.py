@@ -22,6 +22,7 @@ def run(video: Path, /, *, given: Given) -> int:
 
     Args:
         video: A video file.
+        given: Options of a request.
     """
     request = request_of(video, given)
     return guarded(lambda: _process(request), request.debug)

@@ -22,6 +22,7 @@ def run(
     Args:
         folder: Folder of the run.
         export: Write the run's generator to this .safetensors and its card, and do not train.
+        settings: How the training goes.
     """
     from inverters.training.train_generator import export_run, train
 

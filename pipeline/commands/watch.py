@@ -45,6 +45,7 @@ def run(
         interval: Time between two looks at the folder.
         jobs: Clips processed at once.
         once: Take what is there, and end.
+        given: Options of process-video.
     """
     from pipeline.request.submission import deployment_of, portable
     from pipeline.watch.watcher import Watcher

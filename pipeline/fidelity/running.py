@@ -19,7 +19,7 @@ from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.pictures import truth_strip, write_strip
 from pipeline.fidelity.rivals import Rival
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
@@ -31,7 +31,7 @@ from storage import canonical_json, file_hash
 SHARED_STAGES = ("decode", "track", "align", "camera")
 """What all methods have in common; done once a clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
-_COMMAND = "from pipeline.commands.bench import run_as_child; raise SystemExit(run_as_child())"
+_MEASURED = (sys.executable, "-m", "pipeline.fidelity.peak_memory")
 _live: set[int] = set()
 """Processes that are running now."""
 
@@ -74,7 +74,12 @@ class Run:
         """A hash of all that decides about the row."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
-        rules: list[Any] = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules: list[Any] = [
+            request_digest(self.clip.video, self.settings),
+            identity,
+            how.lpips_net,
+            how.threads,
+        ]
         rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
@@ -126,7 +131,7 @@ class Run:
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
         found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}
-        found["seconds"] = round(sum(stages[name] for name in TIMED_STAGES), 2)
+        found["seconds"] = round(sum(stages.get(name, 0.0) for name in TIMED_STAGES), 2)
         found["memory_mb"] = round(memory)
         return found
 
@@ -138,7 +143,7 @@ class Run:
         if self.conditions.threads:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
-            command = [sys.executable, "-c", _COMMAND, str(place / "memory"), *words]
+            command = [*_MEASURED, str(place / "memory"), "pipeline.commands", "process", *words]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
             _live.add(process.pid)
             try:
@@ -156,28 +161,12 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
 
 
-def peak_memory() -> float:
-    """The most memory that this process has held, in MiB.
-
-    The kernel's figure for the program alone: that of `getrusage` begins with what its parent held.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return float(lines["VmHWM"].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def numbers_of(settings: Settings) -> dict[str, Any]:
-    """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
-    from inverters.methods.presets import get_preset
+    """The numbers that the method reads."""
+    from inverters.methods.table import find_method, settings_of
 
-    numbers = asdict(get_preset(settings.invert.recipe))
-    own = settings.invert.method.replace("-", "_")
-    parts = {own} if own in numbers else {"codes", "joint", "project"}
-    return {name: numbers[name] for name in parts | {"tune", "render"}}
+    chosen = settings.invert
+    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
 
 
 def stop_all() -> None:
@@ -200,4 +189,5 @@ def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
         job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())
         for stage in SHARED_STAGES:
             job.step(stage)
-        truth_strip(clip, job, folder / "strips" / clip.name / "truth.png")
+        frames = job.value("track").usable
+        truth_strip(clip, job.value("align"), frames, folder / "strips" / clip.name / "truth.png")

@@ -88,7 +88,7 @@ def _check_method(settings: Settings) -> None:
     """Check the preset, the device and the renderer. Loads torch, so it comes last."""
     import torch
 
-    from inverters.methods.presets import get_preset
+    from inverters.methods.table import find_method, settings_of
 
     device = settings.device
     if device.startswith("cuda"):
@@ -97,10 +97,11 @@ def _check_method(settings: Settings) -> None:
         if not number.isdigit() or int(number) >= count:
             raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
     _check_renderer(settings.renderer, device)
-    preset = get_preset(settings.invert.recipe)
-    if preset.joint.lambda_ood and settings.invert.occluder_masks is None:
+    method = find_method(settings.invert.method)
+    chosen = settings_of(method, settings.invert.preset, settings.invert.without)
+    if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
-            f"--preset {preset.name} is made for masks; give --occluder-masks DIR, or another preset"
+            f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"
         )
 
 

@@ -138,7 +138,7 @@ def _parameter(field: Field, headings: Sequence[str], describe: bool) -> inspect
         how["allow_repeating"] = True  # the last one counts
     if describe:
         how |= {"help": field.help, "metavar": field.mark.metavar or None, "show_default": _default(field)}
-        how |= {"choices": field.mark.choices or None}
+        how |= {"choices": field.choices or None}
         if field.mark.group:
             how["group"] = Group(field.mark.group, sort_key=1 + headings.index(field.mark.group))
     how["name"] = (field.mark.metavar or field.name.upper()) if field.positional else f"--{field.name}"
@@ -188,7 +188,7 @@ def with_bare_values(words: Sequence[str], fields: Sequence[Field]) -> list[str]
             del left[: field.words]
         else:
             follows = bool(left) and not left[0].startswith("-")
-            own = follows and (left[0] in field.mark.choices or places <= 0)
+            own = follows and (left[0] in field.choices or places <= 0)
             found.append(f"{word}={left.pop(0) if own else field.mark.bare}")
     return found
 

@@ -24,10 +24,10 @@ _RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
 
 @dataclass(frozen=True)
 class Edit:
-    """Move the codes along direction `name` by `strength` of its steps (the generator's own directions: one
-    standard deviation of the parameter).
+    """Move the codes along direction `name` by `strength` of its steps.
 
-    start, stop: bounds in seconds, eased in and out; None for the clip's begin and end.
+    A step of the generator's own directions is one standard deviation of the parameter. start, stop: bounds in
+    seconds, eased in and out; None for the clip's begin and end.
     """
 
     name: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache, reduce
 from pathlib import Path
@@ -58,17 +58,17 @@ class Option:
 
     name: of the option, without dashes; the field's own name where empty. metavar: the value in the help
     text. group: heading in the help text; of a nested dataclass, that of all its fields. choices: the values
-    there are, and `kind` the noun for them in an error message. least, most: bounds of a number, inclusive.
-    bare: the value of an option that stands without one (`--stitch`). default: what the help text says of a
-    default that depends on something else. path: the value names a file or folder
-    of the user. read, write: text to value and back; `read` raises UserError. A dataclass with `read` is one
-    value, not a group of fields.
+    there are, or a function that returns them; `kind` is the noun for them in an error message. least, most:
+    bounds of a number, inclusive. bare: the value of an option that stands without one (`--stitch`).
+    default: what the help text says of a default that depends on something else. path: the value names a
+    file or folder of the user. read, write: text to value and back; `read` raises UserError. A dataclass with
+    `read` is one value, not a group of fields.
     """
 
     name: str = ""
     metavar: str = ""
     group: str = ""
-    choices: tuple[str, ...] = ()
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
     kind: str = ""
     least: float | None = None
     most: float | None = None
@@ -122,6 +122,12 @@ class Field:
         owner, name = self.doc
         return _docstrings(owner).get(name, "")
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values there are; empty where any will do."""
+        found = self.mark.choices
+        return tuple(found() if callable(found) else found)
+
     def read(self, text: str) -> Any:
         """One value from text. Raises UserError."""
         if self.mark.read is not None:
@@ -146,8 +152,8 @@ class Field:
         mark = self.mark
         if value is None:
             return
-        if mark.choices and value not in mark.choices:
-            known = ", ".join(mark.choices)
+        if (choices := self.choices) and value not in choices:
+            known = ", ".join(choices)
             raise UnknownNameError(f"unknown {mark.kind} '{shortened(value)}'; known: {known}")
         if mark.least is not None and mark.most is not None and not mark.least <= value <= mark.most:
             raise UserError(f"{self.shown} goes from {mark.least:g} to {mark.most:g}, not {value:g}")

@@ -93,7 +93,10 @@ def from_mapping(values: Mapping[str, Any], where: str, base: Request) -> Reques
     A list replaces that of `base`. `true` stands for an option without a value.
 
     Args:
+        values: option by name.
         where: names the mapping in an error message.
+        base: the request that they are laid over.
+
     Raises:
         UserError: an unknown option, with the nearest known one; one given twice; a value it cannot take.
     """

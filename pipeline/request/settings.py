@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from inverters.methods.table import method_names
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
 from pipeline.request.fields import Option, UserPath
 
-METHODS = ("in-n-out", "w", "w+", "pti", "pose-opt", "hfgi3d", "vive3d")
-"""Inversion methods. Copied from the registry, which cannot be read without torch."""
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
 HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
@@ -69,7 +68,7 @@ class CameraSettings:
 class InvertSettings:
     """How the clip is inverted."""
 
-    method: Annotated[str, Option("inverter", choices=METHODS, kind="inversion method")] = "in-n-out"
+    method: Annotated[str, Option("inverter", choices=method_names, kind="inversion method")] = "in-n-out"
     """Inversion method."""
     preset: Annotated[str, Option(metavar="NAME", default="draft; fast on CUDA")] = "draft"
     """The method's numbers: draft, fast, paper, ..."""

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.settings import EncodeSettings
+
+
+class Encoding(Protocol):
+    """What is asked of an output file (`pipeline.request.settings.EncodeSettings`).
+
+    codec: `h264`, `hevc`, `prores` or `ffv1`; quality: the CRF of h264 and hevc, None for the default here.
+    """
+
+    @property
+    def codec(self) -> str: ...
+
+    @property
+    def quality(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def check_suffix(codec: str, suffix: str) -> None:
         )
 
 
-def encoder_for(settings: EncodeSettings, width: int, height: int, suffix: str) -> Encoder:
+def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Encoder:
     """The encoder for these settings and size; odd sizes take 4:4:4, as there are no half chroma columns."""
     odd_width, odd_height = width % 2 == 1, height % 2 == 1
     yuv = "yuv444p" if odd_width or odd_height else "yuv420p"

@@ -12,7 +12,6 @@ from scipy.spatial import ConvexHull, QhullError
 
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UnknownNameError
-from pipeline.request.settings import CompositeSettings
 from pipeline.video.warp import warp_points
 
 REGIONS = ("face", "crop")
@@ -25,6 +24,19 @@ _VISIBLE_CHANGE = 48.0
 """Levels of 255 that count as a full change of the picture by an edit."""
 
 
+class MaskShape(Protocol):
+    """Shape of a face mask in crop widths (`pipeline.request.settings.CompositeSettings`).
+
+    grow: how far the mask reaches beyond the face's outline; feather: width of its soft border.
+    """
+
+    @property
+    def grow(self) -> float: ...
+
+    @property
+    def feather(self) -> float: ...
+
+
 class Maps(Protocol):
     """Maps [S,S] by row, in memory or on disk."""
 
@@ -35,7 +47,7 @@ def face_masks(
     landmarks: npt.NDArray[Any],
     affines: F64,
     size: int,
-    settings: CompositeSettings,
+    settings: MaskShape,
     extra: Maps | None = None,
     region: str = "face",
 ) -> Iterator[U8]:
@@ -78,7 +90,7 @@ def with_forehead(points: F64) -> F64:
     return np.concatenate([points, points[_BROWS] + (height * _FOREHEAD)[:, None] * up])
 
 
-def _hull_mask(points: F64, size: int, settings: CompositeSettings) -> F32:
+def _hull_mask(points: F64, size: int, settings: MaskShape) -> F32:
     """1 inside the hull, falling to 0 at `grow` beyond it; float32 [size,size]."""
     try:
         planes = ConvexHull(points).equations.astype(np.float32)
@@ -93,7 +105,7 @@ def _hull_mask(points: F64, size: int, settings: CompositeSettings) -> F32:
     return _falloff(distance / size, settings.grow, settings.feather)
 
 
-def _region_mask(values: npt.NDArray[Any], size: int, settings: CompositeSettings) -> F32:
+def _region_mask(values: npt.NDArray[Any], size: int, settings: MaskShape) -> F32:
     """1 where the map is above one half, falling to 0 over `feather` outside; float32 [size,size]."""
     if values.dtype == np.uint8:
         values = values / np.float32(255.0)

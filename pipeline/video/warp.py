@@ -21,20 +21,25 @@ Box = tuple[int, int, int, int]
 
 
 def invert_affine(affine: F64) -> F64:
-    """The exact inverse [2,3] of an affine map [2,3]; raises ValueError when it is singular or not finite."""
+    """Invert affine maps [...,2,3] exactly; raises ValueError where one is singular or not finite."""
     affine = np.asarray(affine, np.float64)
-    linear = affine[:, :2]
-    determinant = float(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0])
-    if not np.isfinite(affine).all() or determinant == 0.0:
+    linear, shift = affine[..., :2], affine[..., 2:]
+    determinant = linear[..., 0, 0] * linear[..., 1, 1] - linear[..., 0, 1] * linear[..., 1, 0]
+    if not np.isfinite(affine).all() or (determinant == 0.0).any():
         raise ValueError(f"this affine map has no inverse: {affine.tolist()}")
-    inverse = np.array([[linear[1, 1], -linear[0, 1]], [-linear[1, 0], linear[0, 0]]]) / determinant
-    return np.concatenate([inverse, -inverse @ affine[:, 2:]], axis=1)
+    adjugate = np.stack(
+        [linear[..., 1, 1], -linear[..., 0, 1], -linear[..., 1, 0], linear[..., 0, 0]], axis=-1
+    ).reshape(linear.shape)
+    inverse = adjugate / determinant[..., None, None]
+    return np.concatenate([inverse, -inverse @ shift], axis=-1)
 
 
 def warp_points(points: npt.NDArray[Any], affine: F64) -> F64:
-    """Points [...,2] moved by affine [2,3]."""
+    """Map points [...,N,2] by one affine [2,3], or by one for each leading index, affine [...,2,3]."""
     affine = np.asarray(affine, np.float64)
-    moved: F64 = np.asarray(points, np.float64) @ affine[:, :2].T + affine[:, 2]
+    moved: F64 = (
+        np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    )
     return moved
 
 

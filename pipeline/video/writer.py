@@ -19,9 +19,8 @@ from av.video.stream import VideoStream
 
 from pipeline.clip import U8, Clip
 from pipeline.errors import OutputError
-from pipeline.request.settings import EncodeSettings
 from pipeline.video.audio import AudioCarrier
-from pipeline.video.codecs import FORMATS, check_suffix, encoder_for, output_color
+from pipeline.video.codecs import FORMATS, Encoding, check_suffix, encoder_for, output_color
 from pipeline.video.reader import SWS_FLAGS
 
 
@@ -40,7 +39,7 @@ class VideoWriter:
         path: Path,
         clip: Clip,
         size: tuple[int, int],
-        settings: EncodeSettings,
+        settings: Encoding,
         comment: str,
         indices: Sequence[int] | None = None,
     ) -> None:
@@ -136,7 +135,7 @@ class VideoWriter:
         else:
             self.abort()
 
-    def _add_video(self, clip: Clip, settings: EncodeSettings) -> VideoStream:
+    def _add_video(self, clip: Clip, settings: Encoding) -> VideoStream:
         width, height = self._size
         suffix = self.path.suffix.lower()
         encoder = encoder_for(settings, width, height, suffix)
@@ -199,7 +198,11 @@ class _Sink:
             raise OSError(str(error)) from None  # only an Exception gets through FFmpeg's callback
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)  # flushes the buffer, so that a full disk shows here too
+        except OSError as error:
+            self.error = self.error or error
+            return -1  # FFmpeg's sign of failure; PyAV would print an exception
 
     def tell(self) -> int:
         return self._file.tell()

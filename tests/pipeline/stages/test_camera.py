@@ -8,9 +8,9 @@ import pytest
 from inverters.generators.card import CameraRule, CropRule
 from pipeline.clip import Crops, FaceTrack, Status
 from pipeline.errors import UserError
+from pipeline.faces.bundle_adjustment import POSE, Sphere, cameras, project
 from pipeline.faces.calibrate import crop_rule_for
-from pipeline.faces.layout import IBUG_POINTS, MESH_POINTS, MESH_TO_IBUG
-from pipeline.faces.shape_fit import POSE, Sphere, cameras, project
+from pipeline.faces.landmark_indices import IBUG_POINTS, MESH_POINTS, MESH_TO_IBUG
 from pipeline.request.settings import CameraSettings
 from pipeline.stages.align import align
 from pipeline.stages.camera import estimate_cameras, rotation_errors

@@ -1,4 +1,7 @@
-"""A clip's cameras and the person's landmark shape fitted together: a small bundle adjustment."""
+"""Bundle adjustment of a clip: the camera of every frame and the person's 3D landmark shape.
+
+Units: image points in crop widths, world points in the generator's world units, angles in radians.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from pipeline.clip import F64
 Floats = npt.NDArray[np.floating[Any]]
 
 POSE = 6
-"""Numbers a frame: yaw and pitch of the position, turn of the view about x, y, z, log of the crop's zoom."""
+"""Parameters of a frame: yaw and pitch of the position, rotation vector of the view, log of the zoom."""
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """A generator's camera rule: `radius` from the origin, looking near `pivot`, `focal` in crop widths."""
+    """A generator's cameras: at `radius` from the origin, looking near `pivot`, `focal` in crop widths."""
 
     focal: float = 4.2647
     radius: float = 2.7
@@ -28,18 +31,18 @@ class Sphere:
 
 @dataclass(frozen=True)
 class Priors:
-    """Standard deviations that hold the fit where landmarks say little; radians, crop widths, world units."""
+    """Standard deviations of the Gaussian priors of the fit, in radians, crop widths and world units."""
 
     yaw: float = 0.5
     pitch: float = 0.035
-    """Of a clip's mean: landmarks leave it uncertain by more than most talking heads vary."""
+    """Of the mean pitch of a clip. Landmarks leave it more uncertain than most talking heads vary."""
     look: float = 0.02
-    """Turn of the view away from the pivot: the crop does not centre the pivot to the pixel."""
+    """Rotation of the view away from the pivot: the crop does not centre the pivot to the pixel."""
     roll: float = 0.2
     zoom: float = 0.03
-    """The crop's scale follows the landmarks, so it wavers with the expression; focal and radius do not."""
+    """Of the log of the crop's scale, which follows the landmarks and so varies with the expression."""
     noise: float = 0.012
-    """Error of one landmark by itself, in crop widths."""
+    """Independent error of one landmark, in crop widths."""
 
 
 def look_at(yaw: Floats, pitch: Floats, sphere: Sphere) -> tuple[F64, F64]:
@@ -55,15 +58,15 @@ def look_at(yaw: Floats, pitch: Floats, sphere: Sphere) -> tuple[F64, F64]:
 
 
 def cameras(poses: Floats, sphere: Sphere) -> tuple[F64, F64]:
-    """Rotations [T,3,3] and positions [T,3] of poses [T,6] (the zoom is no part of a camera)."""
+    """Rotations [T,3,3] and positions [T,3] of poses [T,6]; the zoom is not part of a camera."""
     level, position = look_at(poses[:, 0], poses[:, 1], sphere)
     return level @ Rotation.from_rotvec(poses[:, 2:5]).as_matrix(), position
 
 
 def to_poses(rotation: Floats, sphere: Sphere) -> F64:
-    """Poses [T,6] of cameras with these rotations [T,3,3] that look at the pivot from the sphere."""
+    """Poses [T,6] of cameras on the sphere with rotations [T,3,3], looking through the pivot."""
     forward = rotation[:, :, 2]
-    # the sphere's point behind the pivot: |pivot - s forward| = radius
+    # the point of the sphere on the ray through the pivot: |pivot - s forward| = radius
     pivot = np.asarray(sphere.pivot)
     along = forward @ pivot
     reach = along + np.sqrt(np.maximum(along**2 - pivot @ pivot + sphere.radius**2, 0.0))
@@ -77,7 +80,7 @@ def to_poses(rotation: Floats, sphere: Sphere) -> F64:
 
 
 def project(points: Floats, poses: Floats, sphere: Sphere) -> F64:
-    """Image points [T,N,2] in crop widths of world points [N,3] or [T,N,3]."""
+    """Project world points [N,3] or [T,N,3] to image points [T,N,2] in crop widths."""
     rotation, position = cameras(poses, sphere)
     local = (points - position[:, None]) @ rotation
     zoom = sphere.focal * np.exp(poses[:, 5])
@@ -85,7 +88,7 @@ def project(points: Floats, poses: Floats, sphere: Sphere) -> F64:
 
 
 def initial_poses(points: Floats, observed: Floats, sphere: Sphere) -> F64:
-    """Poses [T,6] from an affine camera fitted to world points [N,3] and image points [T,N,2]."""
+    """Initial poses [T,6] from affine cameras fitted to world points [N,3] and image points [T,N,2]."""
     design = np.concatenate([points - points.mean(axis=0), np.ones((len(points), 1))], axis=1)
     rows = np.swapaxes(np.einsum("kn,tnd->tkd", np.linalg.pinv(design), observed), 1, 2)[..., :3]
     x, y = rows[:, 0], rows[:, 1]
@@ -97,12 +100,11 @@ def initial_poses(points: Floats, observed: Floats, sphere: Sphere) -> F64:
 
 @dataclass(frozen=True)
 class Basis:
-    """How the landmarks of faces differ from the mean ones, in world units and crop widths; scores have unit
-    variance.
+    """Linear model of N landmarks; the scores of its modes have unit variance.
 
-    mean [N,3]; person [K,N,3]: modes of a person's shape; drift [5,N,2]: how far a landmark's image slides
-    with the view, for (pitch, yaw, yaw^2, yaw pitch, pitch^2); frame [L,N,2]: modes of what changes from
-    frame to frame (expression, the landmark model's errors); weight [N] in [0,1] is the trust in a point.
+    mean [N,3] in world units; person [K,N,3]: modes of a person's shape; drift [5,N,2]: displacement of a
+    landmark's image with the view, for (pitch, yaw, yaw^2, yaw pitch, pitch^2); frame [L,N,2]: image modes
+    that change from frame to frame (expression, errors of the landmark model); weight [N] in [0,1].
     """
 
     mean: F64
@@ -112,17 +114,17 @@ class Basis:
     weight: F64
 
     def shape(self, scores: Floats) -> F64:
-        """The shape [N,3] of a person with scores [K]."""
+        """Shape [N,3] of a person with scores [K]."""
         return np.asarray(self.mean + np.einsum("k,knd->nd", scores, self.person), dtype=np.float64)
 
     def project(self, shape: Floats, poses: Floats, sphere: Sphere) -> F64:
-        """Where a landmark model sees a shape [N,3] from poses [T,6]: [T,N,2] in crop widths."""
+        """Image points [T,N,2] of a shape [N,3] seen from poses [T,6]: projection and drift."""
         slide = np.einsum("tb,bnd->tnd", view_terms(poses), self.drift)
         return np.asarray(project(shape, poses, sphere) + slide, dtype=np.float64)
 
 
 def view_terms(poses: Floats) -> F64:
-    """The view's terms [T,5] that landmarks slide with."""
+    """Regressors [T,5] of the drift: pitch, yaw, yaw^2, yaw pitch, pitch^2."""
     yaw, pitch = poses[:, 0], poses[:, 1]
     return np.stack([pitch, yaw, yaw * yaw, yaw * pitch, pitch * pitch], axis=-1)
 
@@ -135,11 +137,11 @@ def smooth_basis(
     spread: float = 0.008,
     reach: float = 0.06,
 ) -> Basis:
-    """The basis for a generator of which only the mean shape [N,3] is known.
+    """Basis for a generator of which only the mean shape [N,3] is known: Gaussian processes over the face.
 
-    Gaussian processes over the face: a person's shape differs by `spread` world units that vary smoothly over
-    `reach`, mirrored left to right in three quarters of their variance; a frame's landmarks by a third of
-    that in the image.
+    A person's shape deviates by `spread` world units with correlation length `reach`; three quarters of the
+    variance are symmetric. A frame's image points deviate by a third of that. `person` and `frame` are the
+    numbers of modes.
     """
     mirrored = mean * np.array([-1.0, 1.0, 1.0])
 
@@ -166,12 +168,12 @@ _WIDTHS_PER_UNIT = 1.7
 
 
 def size_mode(mean: Floats, scale: float = 0.06) -> F64:
-    """The mode [1,N,3] of a larger or smaller face: the crop takes away most of it, not all."""
+    """Mode [1,N,3] of a face's size. The crop normalises most of the size, not all of it."""
     return np.asarray((scale * (mean - mean.mean(axis=0)))[None], dtype=np.float64)
 
 
 def _leading(covariances: list[F64], count: int) -> F64:
-    """The `count` strongest modes [count,N,D] of D independent coordinates with these covariances [N,N]."""
+    """Leading eigenmodes [count,N,D] of D independent coordinates with these covariances [N,N]."""
     size, dims = len(covariances[0]), len(covariances)
     modes = []
     for axis, covariance in enumerate(covariances):
@@ -186,7 +188,7 @@ def _leading(covariances: list[F64], count: int) -> F64:
 
 @dataclass(frozen=True)
 class Fit:
-    """poses [T,6]; frame_scores [T,L]; scores [K] of the person; robust [T,N], the points' final weights."""
+    """Result of `fit`: poses [T,6], frame_scores [T,L], the person's scores [K], robust weights [T,N]."""
 
     poses: F64
     frame_scores: F64
@@ -204,13 +206,16 @@ def fit(
     frames: int | None = None,
     iterations: int = 12,
 ) -> Fit:
-    """Poses of all frames and the person's shape that together explain image points [T,N,2] (crop widths).
+    """Fit the poses of all frames and the person's shape to image points `observed` [T,N,2] in crop widths.
 
-    Gauss-Newton with Cauchy weights on everything at once; what belongs to one frame (pose and frame modes)
-    is eliminated frame by frame (Schur complement), so the cost is linear in T. Landmark errors of
-    neighbouring frames are alike, so all frames count as three independent ones for the person, and
-    the poses' prior holds their mean only. Without `with_person` the person's scores stay as in `start` and
-    frames are independent: a part of a clip may be given, with the number of `frames` in all.
+    Gauss-Newton over all parameters with Cauchy weights (iteratively reweighted). The parameters of one frame
+    (pose, frame modes) are eliminated by the Schur complement, so the cost is linear in T. Landmark errors
+    of neighbouring frames are correlated: for the person all frames count as three independent ones, and the
+    prior of the poses applies to their mean.
+
+    start: initial values; None starts from affine cameras and the mean shape. with_person: False keeps the
+    person's scores of `start`; frames are then independent, and `observed` may be a part of a clip of
+    `frames` frames.
     """
     count, modes = len(observed), len(basis.frame)
     scores = np.zeros(len(basis.person)) if start is None else np.array(start.scores)
@@ -248,16 +253,16 @@ def fit(
 
 
 _INDEPENDENT_FRAMES = 3.0
-"""A person's landmarks err alike in every frame: more frames do not make the mean pitch more certain."""
+"""Frames that a clip counts as: the errors of a person's landmarks are correlated over frames."""
 
 _CAUCHY = 2.5
-"""Residuals beyond this many standard deviations lose their say."""
+"""Scale of the Cauchy loss in standard deviations."""
 
 
 def _linearise(
     basis: Basis, scores: Floats, poses: Floats, extra: Floats, observed: Floats, sphere: Sphere
 ) -> tuple[F64, F64, F64]:
-    """Residual [T,N,2]; derivatives of the image by pose and frame modes [T,N,2,6+L], by point [T,N,2,3]."""
+    """Residuals [T,N,2]; derivatives by pose and frame modes [T,N,2,6+L] and by world point [T,N,2,3]."""
     shape = basis.shape(scores)
     base = basis.project(shape, poses, sphere)
     jac = np.empty((*base.shape, POSE + len(basis.frame)))
@@ -279,7 +284,7 @@ def _linearise(
 
 
 def _prior(priors: Priors, frames: float) -> F64:
-    """Precision [6] of each number of a pose; that of the view is shared among `frames` frames."""
+    """Prior precision [6] of a pose; that of yaw, pitch and roll is shared by `frames` frames."""
     sigma = np.array([priors.yaw, priors.pitch, priors.look, priors.look, priors.roll, priors.zoom])
     precision = 1 / sigma**2
     precision[[0, 1, 4]] /= max(frames, 1.0)

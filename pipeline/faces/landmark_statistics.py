@@ -1,4 +1,4 @@
-"""A generator's landmarks: mean shape, how persons differ, how landmarks slide with the view."""
+"""Statistics of a generator's 3D landmarks: mean shape, modes of persons and frames, drift with the view."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64
-from pipeline.faces.layout import mesh_to_ibug, mirror_pairs
-from pipeline.faces.shape_fit import Basis, Sphere, project, size_mode, smooth_basis, to_poses, view_terms
+from pipeline.faces.bundle_adjustment import (
+    Basis,
+    Sphere,
+    project,
+    size_mode,
+    smooth_basis,
+    to_poses,
+    view_terms,
+)
+from pipeline.faces.landmark_indices import mesh_to_ibug, mirror_pairs
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -25,11 +33,11 @@ _FRAME_MODES = 12
 
 @dataclass(frozen=True)
 class Landmarks3D:
-    """Landmarks of a generator's mean face in world units, how faces differ, and how well they were found.
+    """Landmark statistics of a generator, in world units.
 
-    mesh [478,3], ibug [68,3] (its 68 points); person, drift and frame as in `shape_fit.Basis`; faces used of
-    those asked for; residual: median distance in crop widths between a detected landmark and its triangulated
-    point's image; spread: median over points of their standard deviation over faces, in world units.
+    mesh [478,3], ibug [68,3]: the mean face; person, drift, frame: modes as in `bundle_adjustment.Basis`;
+    faces: number used of those `asked` for; residual: median reprojection error in crop widths; spread:
+    median over points of the standard deviation over faces.
     """
 
     mesh: F64
@@ -43,7 +51,7 @@ class Landmarks3D:
     spread: float
 
     def as_card(self) -> dict[str, F32]:
-        """The arrays that a generator's card carries."""
+        """Arrays for a generator's card, by name."""
         arrays = {
             "478": self.mesh,
             "68": self.ibug,
@@ -54,7 +62,7 @@ class Landmarks3D:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
     def report(self) -> dict[str, float]:
-        """The figures for a generator's card."""
+        """Figures for a generator's card."""
         return {
             "faces": self.faces,
             "faces_asked": self.asked,
@@ -66,12 +74,11 @@ class Landmarks3D:
 def summarise(
     shapes: Floats, observed: Floats, cam2world: Floats, sphere: Sphere, asked: int | None = None
 ) -> Landmarks3D:
-    """Statistics of triangulated shapes [F,478,3] and of what was seen of them: observed [F,V,478,2],
-    cam2world [F,V,4,4].
+    """Statistics of F triangulated shapes [F,478,3] and of their observations.
 
-    Views in which nothing was found are NaN. Every face is used with its mirror image, so all statistics are
-    symmetric. The mean is the median of each point over faces; modes are principal components with their
-    standard deviations.
+    observed [F,V,478,2] in crop widths, NaN in views without a detection; cam2world [F,V,4,4]. Each face
+    enters with its mirror image, so all statistics are symmetric. The mean is the median of each point over
+    faces; modes are principal components scaled by their standard deviations.
     """
     mean = np.median(shapes, axis=0)
     pairs = mirror_pairs(mean)
@@ -89,7 +96,7 @@ def summarise(
     both = np.concatenate([residual, residual[:, pairs] * np.array([-1.0, 1.0])])
     flat = both.reshape(len(both), -1)
     drift = np.linalg.lstsq(terms, flat, rcond=None)[0]
-    # triangulation has taken up three numbers of every landmark's 2 V
+    # degrees of freedom: triangulation has fitted three of a landmark's 2 V numbers
     views = 2 * len(pose) / len(shapes)
     freed = np.sqrt(views / max(views - 3, 1.0))
     frame = _components((flat - terms @ drift) * freed, _FRAME_MODES).reshape(-1, len(mean), 2)
@@ -110,10 +117,10 @@ def summarise(
 
 
 def basis_of(landmarks3d: Mapping[str, Floats], chosen: I64, weight: Floats, mesh: bool) -> Basis | None:
-    """The basis for the points `chosen` of the mesh or of the 68; None where the generator's card has no such
-    points.
+    """Basis of the points `chosen` of the mesh or of the 68; None where the card has no such points.
 
-    A card with a mean shape alone is enough; how persons and views differ is then assumed (`smooth_basis`).
+    landmarks3d: arrays of the generator's card by name. From a card with a mean shape alone,
+    `smooth_basis` assumes the modes.
     """
     mean = next((landmarks3d[k] for k in (MESH_KEYS if mesh else IBUG_KEYS) if k in landmarks3d), None)
     if mean is None:
@@ -134,7 +141,7 @@ def _mirrored(points: Floats, pairs: I64) -> Floats:
 
 
 def _components(samples: Floats, count: int) -> F64:
-    """Principal components [count,D] of samples [S,D] about zero, each times its standard deviation."""
+    """Principal components [count,D] of zero-mean samples [S,D], each times its standard deviation."""
     _, values, vectors = np.linalg.svd(samples / np.sqrt(len(samples)), full_matrices=False)
     count = min(count, len(values))
     return np.asarray(values[:count, None] * vectors[:count], dtype=np.float64)

@@ -10,7 +10,7 @@ import torch
 
 from inverters.rendering.cameras import default_intrinsics, look_at, to_label
 from pipeline.errors import UserError
-from pipeline.faces.labels import read_dataset_json
+from pipeline.faces.camera_labels import read_dataset_json
 from tests.pipeline.faces.faces_data import real_file
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.video.compare import side_by_side
+from pipeline.video.side_by_side import side_by_side
 
 
 def solid(value, height, width, count):

@@ -1,4 +1,4 @@
-"""EG3D's `dataset.json` of official cameras, read and checked."""
+"""Read and validate EG3D's `dataset.json` of official cameras."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _PIXEL_FOCAL = 50.0
 def read_dataset_json(path: str | Path, count: int, frame_names: Sequence[str] | None = None) -> Cameras:
     """Cameras of `count` frames from EG3D's `dataset.json`: {"labels": [[file name, [25 numbers]], ...]}.
 
-    Each label is cam2world 4x4 row by row, then intrinsics 3x3 divided by the image size (EG3D,
-    docs/camera_conventions). Labels go to frames by file name where `frame_names` are given; else by the
-    number in the file name, counted from 0, or from 1 where none is 0 and the last is `count`; else in order,
-    if there are exactly `count`. Mirrored copies are skipped. Frames without a label are NaN.
-    Raises UserError for a file that is no such list, for raw uncalibrated `cameras.json`, and where labels do
-    not match.
+    A label is cam2world 4x4 row by row, then intrinsics 3x3 divided by the image size (EG3D,
+    docs/camera_conventions). Labels are assigned to frames by file name where `frame_names` are given; else
+    by the number in the file name, counted from 0, or from 1 where none is 0 and the last is `count`; else
+    in order, if there are exactly `count`. Mirrored copies are skipped. Frames without a label are NaN.
+
+    Raises UserError for another kind of file, for raw uncalibrated `cameras.json`, and where labels do not
+    match the frames.
     """
     file = Path(path)
     data = _load(file)
@@ -55,7 +56,7 @@ def _load(file: Path) -> Any:
 
 
 def _is_raw(data: Any) -> bool:
-    """Whether this is the intermediate {file name: {"intrinsics": 3x3 in pixels, "pose": 4x4}}."""
+    """True for the intermediate file {file name: {"intrinsics": 3x3 in pixels, "pose": 4x4}}."""
     if not isinstance(data, dict) or not data or "labels" in data:
         return False
     return all(isinstance(value, dict) and "pose" in value for value in data.values())
@@ -87,7 +88,7 @@ def _entries(file: Path, data: Any) -> list[tuple[str, F64]]:
 
 
 def _rows(file: Path, names: list[str], count: int, frame_names: Sequence[str] | None) -> list[int]:
-    """The frame of each label."""
+    """Index of the frame of each label."""
     if frame_names is not None:
         known = {Path(name).stem: row for row, name in enumerate(frame_names)}
         unknown = [name for name in names if Path(name).stem not in known]

@@ -12,7 +12,7 @@ import pytest
 from pipeline.clip import Crops
 from pipeline.request.settings import CompositeSettings
 from pipeline.stages.composite import composite
-from pipeline.video.steady import Steady
+from pipeline.video.temporal_stabilization import Steady
 from tests.pipeline.stages.test_composite import Made, affine_of, bump, clip_of
 
 SIZE, COUNT = 96, 14

@@ -1,4 +1,4 @@
-"""Index tables of the two landmark layouts: MediaPipe's 478-point mesh and the 68 points of iBUG 300-W."""
+"""Index tables of two landmark sets: MediaPipe's 478-point mesh and the 68 points of iBUG 300-W."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MESH_TO_IBUG: I64 = np.concatenate(
     ],
     dtype=np.int64,
 )
-"""Vertex of the mesh that stands for each of the 68 points (the correspondence in common use)."""
+"""Mesh vertex for each of the 68 points (the correspondence in common use)."""
 
 MESH_STABLE: I64 = np.concatenate(
     [
@@ -46,32 +46,34 @@ MESH_STABLE: I64 = np.concatenate(
     ],
     dtype=np.int64,
 )
-"""Mesh vertices on parts that speech, smiles and blinks hardly move."""
+"""Mesh vertices that speech, smiles and blinks hardly move."""
 
 MESH_MOVING: I64 = np.concatenate(
     [
-        # lips' corners and base, cheeks and chin: useful for scale and pitch, moved by expressions
+        # lip corners and base, cheeks and chin: they constrain scale and pitch, but expressions move them
         [61, 291, 0, 17, 37, 267, 84, 314, 164, 167, 393, 165, 391, 206, 426, 205, 425, 187, 411],
         [152, 148, 377, 175, 199, 200, 18, 83, 313, 136, 365, 172, 397, 58, 288, 93, 323, 234, 454, 132, 361],
     ],
     dtype=np.int64,
 )
-"""Mesh vertices that expressions move: used with a lower weight."""
+"""Mesh vertices that expressions move; used with a lower weight."""
 
 IBUG_STABLE: I64 = np.arange(17, 48, dtype=np.int64)
 """Brows, nose and eyes of the 68 points."""
 
 IBUG_MOVING: I64 = np.array([48, 54, 51, 57, 33, 7, 8, 9], dtype=np.int64)
-"""Lips and chin of the 68 points; other jaw points slide along the outline as the head turns."""
+"""Lips and chin of the 68 points. The other jaw points are left out: they slide along the outline as the
+head turns.
+"""
 
 
 def mesh_to_ibug(dense: Floats) -> Floats:
-    """The 68 points of a 478-point mesh: [...,478,D] -> [...,68,D]."""
+    """Select the 68 points of a mesh: [...,478,D] -> [...,68,D]."""
     return dense[..., MESH_TO_IBUG, :]
 
 
 def mirror_pairs(points: Floats) -> I64:
-    """For each 3D point [N,3], the point nearest to its mirror image in x: [N], itself on the middle line."""
+    """Index [N] of the point nearest to the mirror image in x of each point [N,3]."""
     mirrored = points * np.array([-1.0, 1.0, 1.0])
     distance = np.linalg.norm(mirrored[:, None] - points[None], axis=-1)
     return np.asarray(distance.argmin(axis=1), dtype=np.int64)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters.rendering.cameras import look_at as reference_look_at
-from pipeline.faces.shape_fit import (
+from pipeline.faces.bundle_adjustment import (
     POSE,
     Basis,
     Priors,
