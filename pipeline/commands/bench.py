@@ -26,7 +26,7 @@ def run(
     *,
     methods: Annotated[str, Option(metavar="A,B", default="all")] = "",
     preset: Annotated[str, Option(metavar="NAME")] = "draft",
-    seed: Annotated[int, Option(metavar="N")] = 1,
+    seed: int = 1,
     quick: bool = False,
     clips: Annotated[tuple[Path, ...], Option(metavar="DIR")] = (),
     only_clips: bool = False,

@@ -12,13 +12,13 @@ from pipeline.request.fields import Option
 
 
 def run(
-    generator: Annotated[str, Option(metavar="bundled|PATH")],
+    generator: str,
     /,
     *,
     out: Annotated[Path | None, Option(metavar="FILE", default="the generator's own file")] = None,
-    faces: Annotated[int, Option(metavar="N")] = 40,
-    views: Annotated[int, Option(metavar="N")] = 7,
-    seed: Annotated[int, Option(metavar="N")] = 0,
+    faces: int = 40,
+    views: int = 7,
+    seed: int = 0,
 ) -> int:
     """Find a generator's own landmarks and crop rule, and write its card anew.
 

@@ -131,7 +131,7 @@ def show(
     range: Annotated[float, Option(metavar="S")] = 3.0,
     columns: Annotated[int, Option(metavar="N", least=2)] = 7,
     size: Annotated[int, Option(metavar="PIXELS", least=16)] = 128,
-    seed: Annotated[int, Option(metavar="N")] = 0,
+    seed: int = 0,
     device: Device = "auto",
 ) -> int:
     """Draw a strip of faces for each direction, as one picture.

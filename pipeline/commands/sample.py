@@ -22,7 +22,7 @@ def run(
     occluder: Annotated[str, Option(metavar="NAME")] = _DEFAULT.occluder,
     seconds: float = _DEFAULT.seconds,
     fps: float = _DEFAULT.fps,
-    seed: Annotated[int, Option(metavar="N")] = _DEFAULT.seed,
+    seed: int = _DEFAULT.seed,
     attributes: Annotated[str, Option(metavar="A,B")] = ",".join(_DEFAULT.attributes),
     view: Annotated[tuple[str, ...] | None, Option(metavar="yaw=Y,pitch=P", default="yaw=0.3")] = None,
     size: Annotated[str, Option(metavar="WxH")] = "{}x{}".format(*_DEFAULT.size),

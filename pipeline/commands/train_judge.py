@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pipeline.request.fields import Option
 
-Number = Annotated[int, Option(metavar="N")]
+Number = int
 
 
 def run(

@@ -34,9 +34,9 @@ class FitOptions:
     """interfacegan: `parameters` (the generator's own), `judge`, or a .csv or .npz file of scores."""
     condition_on: Annotated[str | None, Option(metavar="A,B|all")] = None
     """interfacegan: attributes `A,B` or `all` to leave unchanged to first order."""
-    components: Annotated[int, Option(metavar="N")] = 10
+    components: int = 10
     """ganspace and sefa: number of directions."""
-    seed: Annotated[int, Option(metavar="N")] = 0
+    seed: int = 0
     """Seed of the random faces."""
 
 

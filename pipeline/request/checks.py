@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.report.output_folder import OutputFolder
 from pipeline.request.fields import fields_of, shortened, value_at
 from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
@@ -17,7 +16,10 @@ _ADVICE = {"--cameras": "give EG3D's dataset.json", "--detector": "name the 3DDF
 
 
 def check_request(path: Path, out: Path, settings: Settings) -> None:
-    """Check the input, the output folder and the settings. Raises UserError for what cannot be met."""
+    """Check the input, the output folder's name and the settings. Raises UserError for what cannot be met.
+
+    Whether the folder can be written is seen by whoever opens it.
+    """
     _check_input(path)
     _check_cheaply(settings)
     if path.resolve().parent == out.resolve() and path.stem in OUTPUTS:
@@ -28,7 +30,6 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     if settings.edit.inset and settings.edit.view is None:
         raise UserError("--inset has no view to put into the frames; give --view yaw=Y,pitch=P as well")
-    OutputFolder(out).close()
     _check_method(settings)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Commands = Mapping[str, Command]
 """Subcommands by name."""
+_METAVARS = {int: "N", float: "NUMBER", str: "TEXT", Path: "FILE"}
 
 
 class HelpShown(Exception):
@@ -137,7 +138,8 @@ def _parameter(field: Field, headings: Sequence[str], describe: bool) -> inspect
     if not field.many:
         how["allow_repeating"] = True  # the last one counts
     if describe:
-        how |= {"help": field.help, "metavar": field.mark.metavar or None, "show_default": _default(field)}
+        metavar = field.mark.metavar or (None if field.choices else _METAVARS.get(field.type))
+        how |= {"help": field.help, "metavar": metavar, "show_default": _default(field)}
         how |= {"choices": field.choices or None}
         if field.mark.group:
             how["group"] = Group(field.mark.group, sort_key=1 + headings.index(field.mark.group))

@@ -26,8 +26,8 @@ _RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
 class Edit:
     """Move the codes along direction `name` by `strength` of its steps.
 
-    A step of the generator's own directions is one standard deviation of the parameter. start, stop: bounds in
-    seconds, eased in and out; None for the clip's begin and end.
+    A step of the generator's own directions is one standard deviation of the parameter. start, stop: bounds
+    in seconds, eased in and out; None for the clip's begin and end.
     """
 
     name: str
