@@ -112,9 +112,6 @@ def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     assert {"train-generator", "train-judge"} <= set(offers("invid", "train"))
     assert set(offers("invid", "ca")) == {"calibrate", "cache"}
-        "calibrate",
-        "cache",
-    }
     assert {"ls", "gc", "verify"} <= set(offers("invid", "cache", ""))
     assert offers("invid", "cache", "gc", "--ke") == ["--keep"]
     assert set(offers("process-video", "clip.mp4", "--st")) == {"--steps", "--stitch", "--steady", "--strict"}
