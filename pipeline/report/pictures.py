@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Picture:
-    """One still: pixels uint8 [H,W,3]; `share` of the longest side allowed that it may take; `uri` if encoded.
+    """One still: pixels uint8 [H,W,3]; `share` of the largest side that it may take; `uri` once encoded.
 
     `width` and `height` are those of `pixels`; they give the page the shape of the picture.
     """
