@@ -19,10 +19,11 @@ from unittest import mock
 
 import numpy as np
 import torch
+from inverters.allocator import keep_freed_memory
+from inverters.methods.presets import get_preset
 from torch import Tensor
 
 from benchmarks.report import report
-from inverters.allocator import keep_freed_memory
 from inverters.base import Inversion, InversionProblem
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.superresolution import SuperresolutionFit
@@ -31,7 +32,6 @@ from inverters.generators.load import load_generator
 from inverters.methods import in_n_out
 from inverters.methods import w_plus as w_space
 from inverters.methods.in_n_out import JointFit
-from inverters.methods.presets import get_preset
 from inverters.methods.w_plus import CodeFit
 from inverters.rendering import backends
 from inverters.rendering.cameras import default_intrinsics, look_at
