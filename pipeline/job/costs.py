@@ -18,7 +18,7 @@ _MOST_LINES = 2000
 """Lines kept; older ones go."""
 _READ_BY = {
     "invert": ("generator", "invert.method", "invert.preset"),
-    "finetune": ("generator", "invert.preset", "finetune.enabled", "finetune.steps"),
+    "finetune": ("generator", "invert.preset", "finetune.steps"),
     "stitch": ("generator", "composite.stitch", "invert.preset"),
     "encode": ("encode.codec",),
     "track": ("track.detector",),

@@ -40,7 +40,6 @@ OTHER: dict[str, Any] = {
     "invert.seed": 3,
     "invert.no_entropy": True,
     "invert.no_latent_reg": True,
-    "finetune.enabled": False,
     "finetune.steps": 9,
     "edit.edits": (Edit("age", -1.0),),
     "edit.remove_occluder": True,
