@@ -22,9 +22,7 @@ Pair = tuple[U8, U8]
 
 
 def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
-    """MS-SSIM and LPIPS of the reconstructed crops against the input's, means over frames; SSIM as the job
-    has measured it.
-    """
+    """Means over frames of MS-SSIM and LPIPS, reconstructed crops against the input's; SSIM is the job's."""
     from inverters import metrics
 
     measured = job.manifest["metrics"]["reconstruction"]["ssim"]

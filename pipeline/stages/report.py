@@ -29,7 +29,7 @@ def load(run: StageRun) -> dict[str, Any]:
     cameras = refined(run.of(camera.STAGE), shown_inversion(run), found.usable)
     with OutputFolder(run.out) as folder:
         outputs, hashes = {}, {}
-        for name in run.stage.needs:
+        for name in run.needs:
             if name.startswith("encode/"):
                 video, key = run.hooks.value(name), Path(name.partition("/")[2]).stem
                 folder.copy(video.path, video.path.name)
@@ -42,7 +42,7 @@ def load(run: StageRun) -> dict[str, Any]:
         drawn = curves(record, manifest, cameras)
         page = report(manifest, drawn, folder.draft, clip=record.clip, crops=run.of(align.STAGE))
         record.hashes = hashes | {"report": file_hash(page)}
-        own = journal.times[run.stage.kind]
+        own = journal.times[run.kind]
         own.seconds = time.monotonic() - began
         final = build_manifest(record)
         own.seconds = 0.0

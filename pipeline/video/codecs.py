@@ -15,10 +15,12 @@ class Encoding(Protocol):
     """
 
     @property
-    def codec(self) -> str: ...
+    def codec(self) -> str:
+        """Name of the codec."""
 
     @property
-    def quality(self) -> int | None: ...
+    def quality(self) -> int | None:
+        """CRF, or None for the codec's default."""
 
 
 @dataclass(frozen=True)

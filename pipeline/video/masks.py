@@ -31,10 +31,12 @@ class MaskShape(Protocol):
     """
 
     @property
-    def grow(self) -> float: ...
+    def grow(self) -> float:
+        """Reach beyond the face's outline, in crop widths."""
 
     @property
-    def feather(self) -> float: ...
+    def feather(self) -> float:
+        """Width of the soft border, in crop widths."""
 
 
 class Maps(Protocol):

@@ -180,9 +180,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def open_for_writing() -> set[tuple[int, int]]:
-    """Device and inode of every file that a process of this machine has open to write, as far as we may
-    see.
-    """
+    """Device and inode of every file that is open for writing on this machine, where /proc may be read."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*/fdinfo"):
         with contextlib.suppress(OSError):  # another user's process, or one that has ended
