@@ -89,7 +89,8 @@ class FaceTrack:
 @dataclass(frozen=True)
 class Crops:
     """The crop of every frame: `affine [T,2,3]` maps source pixels to crop pixels; NaN where there is no
-    face."""
+    face.
+    """
 
     affine: F64
     size: int
@@ -98,7 +99,8 @@ class Crops:
 @dataclass(frozen=True)
 class Cameras:
     """cam2world [T,4,4] (OpenCV axes, EG3D's world), intrinsics [T,3,3] normalised by the crop size; NaN
-    where no face."""
+    where no face.
+    """
 
     cam2world: F32
     intrinsics: F32

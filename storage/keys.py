@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK = 1 << 20
-
 
 def _plain(value: Any) -> Any:
     """What json cannot write by itself: dataclasses, paths, numpy scalars."""
@@ -39,11 +37,8 @@ def stage_key(stage: str, version: int, settings: Any, inputs: Iterable[str]) ->
 
 def file_hash(path: Path) -> str:
     """sha256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_hash(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """Every knob, once: typed and documented. A stage reads only its own settings, so its cache key holds only
-those."""
+those.
+"""
 
 from __future__ import annotations
 

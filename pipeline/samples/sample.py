@@ -51,7 +51,8 @@ OnFrame = Callable[[int, int], None]
 @dataclass(frozen=True)
 class SampleSettings:
     """What to make: size is (W, H) in pixels; attributes are names of head parameters, or none; views are
-    turns of the camera from which the truth shows the frames as well, or none."""
+    turns of the camera from which the truth shows the frames as well, or none.
+    """
 
     occluder: str = "mask"
     seconds: float = 2.0

@@ -23,7 +23,8 @@ Pair = tuple[U8, U8]
 
 def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
     """MS-SSIM and LPIPS of the reconstructed crops against the input's, means over frames; SSIM as the job
-    has measured it."""
+    has measured it.
+    """
     from inverters import metrics
 
     measured = job.manifest["metrics"]["reconstruction"]["ssim"]

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
-from pipeline.faces.landmark_statistics import basis_of
-from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
 from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
+from pipeline.faces.landmark_statistics import basis_of
 from pipeline.faces.smoothing import smooth
 from pipeline.request.settings import CameraSettings
 from pipeline.video.warp import warp_points

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pipeline.clip import F32, U8, Clip, FaceTrack, Status
 from pipeline.errors import NoFaceError, UserError
 from pipeline.faces.detectors import load_landmark_model
-from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, iou, no_mesh
 from pipeline.faces.landmark_indices import IBUG_POINTS
+from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, iou, no_mesh
 from pipeline.faces.smoothing import fill_gaps, smooth
 from pipeline.request.settings import TrackSettings
 

@@ -32,7 +32,8 @@ COMMAND = [sys.executable, "-m", "pipeline.commands"]
 
 class Deployment(Protocol):
     """Others, to whom clips are handed instead of being worked on here. Raises UserError where there are
-    none."""
+    none.
+    """
 
     def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
         """Hand a clip over; returns a name of the run, the same for a key that was used before."""
