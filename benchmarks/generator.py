@@ -32,7 +32,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.training.contact import draw
 from pipeline.machine import machine
 from pipeline.scoring.judge import Judge
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)
 DIRECTIONS = ("smile", "glasses", "age", "beard", "hair_color", "mouth_open", "blink")
@@ -101,7 +101,8 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
 @torch.no_grad()
 def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict[str, float]]:
     """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute
-    change of the others."""
+    change of the others.
+    """
     found: dict[str, dict[str, float]] = {}
     for name in DIRECTIONS:
         scores = held_out_scores(heads)

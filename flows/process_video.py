@@ -24,9 +24,10 @@ from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
-from pipeline.job.walker import STAGES, Job
+from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
 from pipeline.request.options import process_arguments, settings_from
+from pipeline.stages.plan import plan_of
 
 MOST_RUNS = 3
 """Times that a run which dies with its machine is taken up, its first time counted."""
@@ -39,9 +40,9 @@ def run_name() -> str:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def stage(job: Job, name: str) -> None:
-    """One stage of a job."""
-    job.step(name)
+def stage(job: Job, kind: str) -> None:
+    """The stages of one kind of a job's plan."""
+    job.step(kind)
 
 
 @flow(name="process-video", flow_run_name=run_name, persist_result=False)
@@ -56,20 +57,21 @@ def process_video(
 
     Args:
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
+
     Returns:
         Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
         died with its process three times. A stage that takes too long fails its run.
     """
     log, limits = get_run_logger(), timeouts or {}
-    if unknown := limits.keys() - set(STAGES):
-        return Failed(
-            message=f"timeouts: no stage is called {sorted(unknown)[0]}; known: {', '.join(STAGES)}"
-        )
     if (flow_run.run_count or 1) > MOST_RUNS:
         return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
         args = process_arguments().parse_args([str(video), *(options or [])])
         settings = settings_from(args)
+        kinds = plan_of(settings).kinds
+        if unknown := limits.keys() - set(kinds):
+            listed = ", ".join(kinds)
+            return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
         out = out or args.out or Path("out") / video.stem
         done = already_done(video, out, settings, args.preset)
         if done is not None:
@@ -81,8 +83,8 @@ def process_video(
         progress = LoggedProgress(log)
         job = Job(video, out, cache or args.cache or default_cache(), settings, progress)
         with tags(video.name):
-            for name in STAGES:
-                stage.with_options(name=name, timeout_seconds=limits.get(name))(quote(job), name)
+            for kind in job.plan.kinds:
+                stage.with_options(name=kind, timeout_seconds=limits.get(kind))(quote(job), kind)
     except TaskRunTimeoutError:
         return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:

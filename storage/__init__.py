@@ -3,7 +3,7 @@
 Keys, layout, locks, checksums, housekeeping. Knows arrays and JSON; nothing of faces, videos or settings.
 """
 
-from storage.cache import INGEST, StageCache
+from storage.cache import INGEST, StageCache, is_published
 from storage.errors import CacheDamagedError, CacheWriteError, StorageError
 from storage.keys import canonical_json, content_hash, file_hash, folder_hash, stage_key
 from storage.result import StageResult, StoredArray
@@ -25,5 +25,6 @@ __all__ = [
     "content_hash",
     "file_hash",
     "folder_hash",
+    "is_published",
     "stage_key",
 ]

@@ -188,3 +188,8 @@ class StageCache:
                 shutil.rmtree(folder, ignore_errors=True)
             for lock in locks:
                 lock.release()
+
+
+def is_published(root: Path, key: str) -> bool:
+    """Whether the folder of a cache holds a result of this key; nothing is checked, touched or made."""
+    return (root / check_name(key) / MANIFEST).is_file()

@@ -88,7 +88,8 @@ class Directions:
 
     def check_fits(self, generator: Any, source: str) -> None:
         """Raise FingerprintError where they belong to another generator than this, CheckpointError where
-        their shapes cannot be its; `source` says where they are from."""
+        their shapes cannot be its; `source` says where they are from.
+        """
         own, rows, width = generator.card.fingerprint, generator.num_ws, generator.config.w_dim
         if self.fingerprint is not None and self.fingerprint != own:
             raise FingerprintError(

@@ -45,8 +45,10 @@ def edit_codes(
             the order of edits does not matter.
         ease: seconds over which an edit comes after `start` and goes before `stop`; bounds that are None do
             not ease.
+
     Returns:
         [K,num_ws,w_dim].
+
     Raises:
         UnknownNameError: an edit without a direction; the message lists those that exist.
         InverterError: a direction of another shape.

@@ -23,7 +23,8 @@ _STEPS = 400
 @dataclass(frozen=True, eq=False)
 class Boundary:
     """A plane normal . w + bias = 0: `normal` [w_dim] of unit length, to the side of high scores. `accuracy`
-    is the share of held-out codes on the right side."""
+    is the share of held-out codes on the right side.
+    """
 
     normal: Tensor
     bias: float
@@ -38,6 +39,7 @@ def fit_boundary(
 
     Args:
         codes: [N,w_dim]; scores: [N], NaN where unknown; share: of the known, in (0,0.5].
+
     Raises:
         InverterError: too few known scores, or scores that do not differ.
     """

@@ -26,7 +26,8 @@ def sample_codes(generator: Any, n: int, rng: torch.Generator) -> tuple[Tensor, 
 @torch.no_grad()
 def codes_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
     """Codes w [n,w_dim] of the faces that EG3D's gen_samples.py draws for these seeds: z is numpy's
-    RandomState(seed).randn(1, z_dim), conditioned on the frontal camera, without truncation."""
+    RandomState(seed).randn(1, z_dim), conditioned on the frontal camera, without truncation.
+    """
     z = [np.random.RandomState(seed).randn(generator.config.z_dim) for seed in seeds]
     return _mapped(generator, torch.from_numpy(np.stack(z)).float())
 

@@ -30,8 +30,10 @@ def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str
         values: [K,...]; frames: [K], ascending, the source's frame of each row. Rows mix within a run of
             frames without a gap only.
         kind: one of KINDS.
+
     Returns:
         [K,...]; `values` itself for `none`.
+
     Raises:
         UnknownNameError: another kind.
     """

@@ -16,14 +16,13 @@ from torch import Tensor
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.loop import backward
-from inverters.fitting.losses import multiscale_loss, perceptual_loss
+from inverters.fitting.losses import multiscale_loss, norms, perceptual_loss
 from inverters.fitting.row_adam import DenseAdam
 from inverters.generators.tuned import PARTS, trainable_copy
-from inverters.methods.w_plus import norms
 
 
 @dataclass(frozen=True)
-class StitchPreset:
+class StitchSettings:
     """What moves, its steps in each frame, and what they weigh."""
 
     steps: int
@@ -48,7 +47,7 @@ class StitchPreset:
 
 
 _SHORT = ("superresolution.",)
-_CODES = StitchPreset(
+_CODES = StitchSettings(
     # VIVE3D's release, `inset_video`
     steps=100,  # 100 of each later frame
     rate=5e-3,  # Adam 5e-3
@@ -63,14 +62,14 @@ _CODES = StitchPreset(
 )
 STITCHING = {
     "weights": {
-        "draft": StitchPreset(steps=12, rate=4e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
-        "fast": StitchPreset(steps=30, rate=2e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
+        "draft": StitchSettings(steps=12, rate=4e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
+        "fast": StitchSettings(steps=30, rate=2e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
         # STIT's release: num_steps 100, lr 3e-4, content_loss_lambda 0.01, border_loss_threshold 0 (off), all
         # weights
-        "paper": StitchPreset(steps=100, rate=3e-4),
+        "paper": StitchSettings(steps=100, rate=3e-4),
     },
     "codes": {
-        "draft": StitchPreset(
+        "draft": StitchSettings(
             steps=6,
             rate=2e-2,
             parts=(),
@@ -81,7 +80,7 @@ STITCHING = {
             lambda_previous=2e-3,
             stop=0.04,
         ),
-        "fast": StitchPreset(
+        "fast": StitchSettings(
             steps=20,
             rate=1e-2,
             parts=(),
@@ -98,7 +97,7 @@ STITCHING = {
 """By what moves, and by the name of the inversion's preset; those without a line take `paper`."""
 
 
-def stitching_of(moves: str, preset: str) -> StitchPreset:
+def stitching_of(moves: str, preset: str) -> StitchSettings:
     """The numbers that go with an inversion's preset; `moves` is `weights` or `codes`.
 
     Raises UnknownNameError for anything else.
@@ -114,11 +113,11 @@ class Stitcher:
     A row that follows the one before begins at its correction, where codes move.
     """
 
-    def __init__(self, renderer: InversionRenderer, preset: StitchPreset) -> None:
-        self.renderer, self.preset = renderer, preset
+    def __init__(self, renderer: InversionRenderer, settings: StitchSettings) -> None:
+        self.renderer, self.settings = renderer, settings
         self.perceptual, self.perceptual_name = multiscale_loss, "none"
-        if preset.lambda_perceptual:
-            self.perceptual, self.perceptual_name = perceptual_loss(preset.net, renderer.device)
+        if settings.lambda_perceptual:
+            self.perceptual, self.perceptual_name = perceptual_loss(settings.net, renderer.device)
         self._before: tuple[int, Tensor] | None = None
 
     def stitch(
@@ -138,10 +137,11 @@ class Stitcher:
             cam2world [1,4,4], intrinsics [1,3,3], ws [1,num_ws,w_dim]: of the row.
             edited, source: [1,3,S,S] in [-1,1], how the inside and the border are to look.
             inside, border: [1,1,S,S], 0 or 1.
+
         Returns:
             [1,3,S,S] in [-1,1]; the best of its steps.
         """
-        p, rows, device = self.preset, np.array([row]), self.renderer.device
+        p, rows, device = self.settings, np.array([row]), self.renderer.device
         edited, source, inside, border = (t.to(device) for t in (edited, source, inside, border))
         ws = ws.to(device)
         before = self._before[1] if self._before is not None and self._before[0] == row - 1 else None
@@ -188,7 +188,7 @@ class Stitcher:
         self, image: Tensor, edited: Tensor, source: Tensor, inside: Tensor, border: Tensor
     ) -> dict[str, Tensor]:
         """Losses of a picture by name; arguments as for `stitch`."""
-        p = self.preset
+        p = self.settings
 
         def distance(wanted: Tensor, mask: Tensor) -> Tensor:
             error = (image - wanted) * mask
@@ -206,6 +206,6 @@ class Stitcher:
     def _is_near(self, found: dict[str, Tensor]) -> bool:
         """Whether the border is as near as it need be; what LPIPS stands for, no other loss can tell."""
         if "perceptual" not in found:
-            return float(found["border"]) <= self.preset.stop
+            return float(found["border"]) <= self.settings.stop
         is_lpips = self.perceptual_name.startswith("lpips")
-        return is_lpips and float(found["border"] + found["perceptual"]) <= self.preset.stop
+        return is_lpips and float(found["border"] + found["perceptual"]) <= self.settings.stop

@@ -44,7 +44,7 @@ class LevelsMapper(nn.Module):
         return next(self.parameters()).shape[-1]
 
     def forward(self, ws: Tensor) -> Tensor:
-        """ws [K,num_ws,w_dim] -> M(ws) of the same shape."""
+        """Ws [K,num_ws,w_dim] -> M(ws) of the same shape."""
         parts = []
         for name, (start, stop) in zip(LEVELS, pairwise(_BOUNDS), strict=True):
             rows = ws[:, start:stop]

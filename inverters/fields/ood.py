@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,12 @@ def initial_field(
     }
 
 
+def resumed_field(ood: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a copy of a field's tensors (`Inversion.ood`) in the layout of `initial_field`."""
+    copied = {name: tensor.clone() for name, tensor in ood.items()}
+    return copied | {"planes": texels_last(copied["planes"])}
+
+
 DECODER_NAMES = ("decoder.net.0.weight", "decoder.net.0.bias", "decoder.net.2.weight", "decoder.net.2.bias")
 
 
@@ -75,3 +82,12 @@ def ood_field(tensors: dict[str, Tensor], phi: Tensor, colours: int | None = Non
         shift,
     )
     return Field(planes, decoder)
+
+
+def composite_for_sr(features: Tensor) -> Tensor:
+    """Composite features [n,C,h,w] as super-resolution takes them: the raw image clamped to [-1,1], as
+    released.
+
+    The product form's weights may add up to more than one where the blend is undecided.
+    """
+    return torch.cat([features[:, :3].clamp(-1, 1), features[:, 3:]], dim=1)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
-from inverters.fields.ood import ood_field
+from inverters.fields.ood import composite_for_sr, ood_field
 from inverters.generators.tuned import with_tensors
-from inverters.methods.in_n_out import composite_for_sr
 from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays
@@ -23,7 +22,8 @@ from inverters.rendering.rays import make_rays
 class RenderedFrames:
     """image [n,3,S,S] (or the raw one, where high resolution was not asked for) and image_raw [n,3,h,w] in
     [-1,1]; depth [n,1,h,w] along the ray in world units; blend [n,1,h,w] in [0,1], the OOD field's share of
-    each pixel, or None without such a field."""
+    each pixel, or None without such a field.
+    """
 
     image: Tensor
     image_raw: Tensor

@@ -30,6 +30,7 @@ def warp(
     Args:
         image: [N,C,H,W], any unit.
         depth, other_depth: [N,1,h,w] along the unit rays of `camera` and `other` in world units, any size.
+
     Returns:
         The picture [N,C,H,W] from `other`, meaningless where nothing is visible; visible [N,1,H,W] and inside
         (within the first camera's frame, seen or hidden) [N,1,H,W], both bool. Differentiable in `image`.

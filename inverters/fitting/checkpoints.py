@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from inverters.base import Inversion, InversionProblem
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,36 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
         digest.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def job_of(
+    method: str,
+    generator: Any,
+    problem: InversionProblem,
+    settings: Any,
+    seed: int,
+    start: Inversion | None = None,
+) -> dict[str, Any]:
+    """Return what a checkpoint must agree on to be continued, as JSON values.
+
+    Args:
+        settings: a dataclass.
+        start: the inversion that the job begins from.
+    """
+    job = {
+        "method": method,
+        "settings": asdict(settings),
+        "seed": seed,
+        "generator": generator.card.fingerprint,
+        "frames": [int(f) for f in problem.frames],
+        "masks": problem.occluder_masks is not None,
+    }
+    if start is None:
+        return job
+    tensors = {"ws": start.ws} | with_prefix("cameras", start.cameras)
+    tensors |= with_prefix("ood", start.ood) | with_prefix("generator", start.generator)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return job | {"start": _digest(f"{start.method} {start.preset}", tensors)}
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -38,6 +38,11 @@ def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> T
     return (square if squared else (square + 1e-12).sqrt()).sum(1).mean()
 
 
+def norms(codes: Tensor) -> Tensor:
+    """Return the norms [n] of codes [n,L,D], smooth at zero."""
+    return (codes.square().sum((1, 2)) + 1e-12).sqrt()
+
+
 def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> Tensor:
     """Binary entropy H(b^skew) of blend weights. In-N-Out, section 4.3, eq. 6; skew from D2NeRF.
 

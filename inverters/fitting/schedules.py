@@ -1,4 +1,4 @@
-"""Learning-rate schedules and the eased ramps of edits, as plain functions of progress."""
+"""Learning-rate schedules as functions of progress, and numbers of steps."""
 
 from __future__ import annotations
 
@@ -41,3 +41,23 @@ def smoothstep(t: float) -> float:
     """3t^2 - 2t^3, clamped: rises from 0 at t = 0 to 1 at t = 1 with level ends."""
     t = min(1.0, max(0.0, t))
     return t * t * (3 - 2 * t)
+
+
+def step_count(steps: int, epochs: int, growth: float, frames: int, per_step: int) -> int:
+    """Return the number of steps for a clip of `frames` frames.
+
+    With `epochs`: so many visits of every frame, `per_step` frames a step. Else `steps`, times
+    (frames / 30) ** growth for more than 30 frames.
+    """
+    if epochs:
+        return epochs * -(-frames // min(per_step, frames))
+    return round(steps * max(1.0, frames / 30) ** growth)
+
+
+def split_steps(first: int, second: int, steps: int | None) -> tuple[int, int]:
+    """Return the steps of two stages. `steps` replaces their sum, in the same proportion, at least 1 each."""
+    if steps is None:
+        return first, second
+    share = first / (first + second)
+    first = min(max(1, round(steps * share)), max(1, steps - 1))
+    return first, max(1, steps - first)

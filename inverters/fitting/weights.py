@@ -16,7 +16,7 @@ from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.pose import NUMBERS
 from inverters.fitting.row_adam import DenseAdam, RowAdam
-from inverters.fitting.schedules import SCHEDULES
+from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.targets import Targets, frames_of_step, random_pixels
 from inverters.generators.tuned import PARTS, trainable_copy
 from inverters.rendering.fused import render_rays
@@ -37,7 +37,7 @@ class Locality:
 
 
 @dataclass(frozen=True)
-class PivotalPreset:
+class WeightSettings:
     """The generator's weights, and what moves with them."""
 
     steps: int = 0
@@ -75,6 +75,10 @@ class PivotalPreset:
     """
     locality: Locality | None = None
 
+    def steps_for(self, frames: int) -> int:
+        """Return the number of steps for a clip of so many frames."""
+        return step_count(self.steps, self.epochs, self.growth, frames, self.frames_per_step)
+
 
 class GeneratorFit(TableStage):
     """Fits all of a generator's weights behind its mapping to the crops; a stage for `fitting.Run`.
@@ -89,22 +93,22 @@ class GeneratorFit(TableStage):
         generator: Any,
         targets: Targets,
         ws: Tensor,
-        preset: PivotalPreset,
+        settings: WeightSettings,
         steps: int,
         seed: int,
     ) -> None:
-        self.original, self.targets, self.preset = generator, targets, preset
+        self.original, self.targets, self.settings = generator, targets, settings
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed + 3)
-        self.sampling = generator.sampling(preset.coarse, preset.fine)
-        self.generator, self.parameters = trainable_copy(generator, preset.parts)
+        self.sampling = generator.sampling(settings.coarse, settings.fine)
+        self.generator, self.parameters = trainable_copy(generator, settings.parts)
         # Adam works on the copy's own memory.
         self.weights = {name: DenseAdam(tensor) for name, tensor in self.parameters.items()}
         self.codes = RowAdam(ws.clone())
-        poses = len(targets) if preset.pose_frames else 1
+        poses = len(targets) if settings.pose_frames else 1
         self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=targets.device), betas=(0.9, 0.99))
-        self.perceptual, self.perceptual_name = losses.perceptual_loss(preset.net, targets.device)
-        self.space: Any = latent_space(generator) if preset.locality else None
+        self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
+        self.space: Any = latent_space(generator) if settings.locality else None
         self.distances = torch.full((len(targets),), torch.inf)
 
     # State
@@ -125,7 +129,7 @@ class GeneratorFit(TableStage):
     def finished(self) -> bool:
         """Whether LPIPS is low enough."""
         is_lpips = self.perceptual_name.startswith("lpips")
-        return is_lpips and float(self.distances.mean()) <= self.preset.stop
+        return is_lpips and float(self.distances.mean()) <= self.settings.stop
 
     def tensors(self) -> dict[str, Tensor]:
         """The tuned parameters, by their names in the generator."""
@@ -133,13 +137,13 @@ class GeneratorFit(TableStage):
 
     def cameras(self) -> dict[str, Tensor]:
         """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, refined; {} where the preset keeps them."""
-        return self.targets.refined(self.pose.values) if self.preset.pose_rate else {}
+        return self.targets.refined(self.pose.values) if self.settings.pose_rate else {}
 
     # One step
 
     def step(self, i: int) -> dict[str, Tensor]:
         """Adam on the frames of step i; returns the losses."""
-        p = self.preset
+        p = self.settings
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed + 3)
         seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
         ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
@@ -170,7 +174,7 @@ class GeneratorFit(TableStage):
 
     def _terms(self, rows: Tensor, ws: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
         """Losses of some frames; each is a mean over them."""
-        p, targets = self.preset, self.targets
+        p, targets = self.settings, self.targets
         raw, image, depth = self._pictures(self.generator, rows, ws, pose)
         mask = targets.keep_image(rows, image.shape[-1])
         error, distance = self.compared(image * mask, targets.image(rows, image.shape[-1]) * mask)

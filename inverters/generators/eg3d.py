@@ -49,7 +49,7 @@ class Mapping(nn.Module):
     def forward(
         self, z: Tensor, c: Tensor | None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:
-        """z [N,z_dim], c [N,c_dim] -> ws [N,num_ws,w_dim]; rows below the cutoff are pulled to w_avg."""
+        """Z [N,z_dim], c [N,c_dim] -> ws [N,num_ws,w_dim]; rows below the cutoff are pulled to w_avg."""
         x = _normalized(z)
         if self.embed is not None and c is not None:
             c = torch.zeros_like(c) if self.conditioning_zero else c * self.c_scale
@@ -81,7 +81,7 @@ class Synthesis2D(nn.Module):
             channels, resolution = width, resolution * 2
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws [N,num_ws,w_dim] -> [N,3*C,R,R]. A block's last row is the next block's first."""
+        """Ws [N,num_ws,w_dim] -> [N,3*C,R,R]. A block's last row is the next block's first."""
         x: Tensor | None = None
         image: Tensor | None = None
         row = 0
@@ -183,13 +183,13 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """z [N,z_dim] and labels [N,c_dim] (None: the frontal camera) to ws [N,num_ws,w_dim]."""
+        """Z [N,z_dim] and labels [N,c_dim] (None: the frontal camera) to ws [N,num_ws,w_dim]."""
         if c is None and self.config.c_dim:
             c = self.frontal_label(len(z))
         return self.backbone.mapping(z, c, truncation_psi, truncation_cutoff)
 
     def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws [N,num_ws,w_dim] to tri-planes [N,3,C,R,R]."""
+        """Ws [N,num_ws,w_dim] to tri-planes [N,3,C,R,R]."""
         stacked = self.backbone.synthesis(ws, noise)
         return stacked.reshape(len(ws), 3, self.config.plane_channels, *stacked.shape[2:])
 

@@ -86,6 +86,7 @@ def modulated_conv(
 
     Args:
         x [N,I,n,n], weight [O,I,k,k], styles [N,I], bias [O] (without `up`).
+
     Returns:
         [N,O,n,n], or [N,O,2n,2n] with `up`.
     """

@@ -30,6 +30,7 @@ def load_generator(
             card beside it).
         plane_axes: overrides the projection of the planes; None takes the card's, and `original` for
             snapshots, which do not tell.
+
     Raises:
         CheckpointError: missing, truncated, unsafe, not a generator, or a card that does not belong to it.
     """

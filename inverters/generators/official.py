@@ -29,6 +29,7 @@ def read_official(
     Args:
         plane_axes: the projection of the planes, which the file does not tell: `original` for
             ffhqrebalanced512-128 and ffhq512-128, `fixed` for ffhq-fixed-triplane512-128.
+
     Raises:
         CheckpointError: unreadable, unsafe, or not a generator that is known here.
     """

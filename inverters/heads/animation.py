@@ -71,6 +71,7 @@ def talking_clip(
         frames: T, at least 1; fps in frames a second.
         occluder: one of OCCLUDERS, or None.
         size: (H, W) of the frames in pixels; crop: width of the EG3D crop, None for 8/9 of the shorter side.
+
     Returns:
         The script. Raises ValueError for sizes below one and UnknownNameError for an unknown occluder.
     """

@@ -32,8 +32,10 @@ def make_occluder(name: str, values: Values, state: Mapping[str, Tensor] | None 
     Args:
         values: the heads' parameters from `to_values`, [N,1] each.
         state: the occluder's own parameters, [N,1] each; None or a missing one takes the middle of its range.
+
     Returns:
         A field with `signed_distance(points [N,M,3]) -> [N,M]` and `radiance(points [N,M,3]) -> [N,M,3]`.
+
     Raises:
         UnknownNameError for a name not in OCCLUDERS, KeyError for a parameter it does not have.
     """

@@ -18,7 +18,7 @@ def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Size, ry: Size, rz: Size) -> 
 
 
 def _weighted(x2: Tensor, y2: Tensor, z2: Tensor, ix: Size, iy: Size, iz: Size) -> Tensor:
-    """ix x2 + iy y2 + iz z2, kept above zero so that its root has a slope everywhere."""
+    """Ix x2 + iy y2 + iz z2, kept above zero so that its root has a slope everywhere."""
     total = x2 * ix + 1e-8
     total = torch.addcmul(total, y2, iy) if isinstance(iy, Tensor) else torch.add(total, y2, alpha=iy)
     return torch.addcmul(total, z2, iz) if isinstance(iz, Tensor) else torch.add(total, z2, alpha=iz)

@@ -65,6 +65,7 @@ def look_at(
         yaw, pitch: true angles in radians, numbers or [N]; yaw > 0 puts the camera at +x, pitch > 0 above the
             face.
         radius: distance from the world's origin (not from the pivot).
+
     Returns:
         cam2world [N,4,4]: float32 for plain numbers, else in the tensors' dtype. Differentiable.
     """
@@ -84,6 +85,7 @@ def eg3d_sampler(
     Args:
         horizontal: pi/2 + yaw in radians; vertical in [0, pi], pi/2 is the horizon, less is above; numbers or
             [N].
+
     Returns:
         cam2world [N,4,4].
     """
@@ -155,6 +157,7 @@ def deep3d_pose(angle: Tensor, translation: Tensor) -> Tensor:
 
     Args:
         angle [N,3] in radians, translation [N,3] in the face model's units.
+
     Returns:
         Poses whose radius varies: `set_radius` makes them EG3D's.
     """

@@ -37,8 +37,10 @@ def render_rays(
         want_samples: also give weights, depths and blends of samples.
         want_ood_features: also render the OOD field alone.
         backend: None takes the one asked for by `backends.request` (auto: compiled where it can be).
+
     Returns:
         RayResult.
+
     Raises:
         ValueError for shapes that do not fit together; RendererError where the renderer asked for cannot
         do it.

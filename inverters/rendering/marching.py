@@ -111,6 +111,7 @@ def march(
 
     Args:
         colors [...,n,C] in [0,1], sigma raw [...,n], depths [...,n].
+
     Returns:
         colours [...,C] in [-1,1], depth [...], weights [...,n-1].
     """
@@ -127,6 +128,7 @@ def importance_depths(depths: Tensor, weights: Tensor, u: Tensor) -> Tensor:
 
     Args:
         depths: sorted coarse depths [...,S]; weights: their interval weights [...,S-1]; u in [0,1) [...,F].
+
     Returns:
         [...,F], in the order of u. No gradient.
     """

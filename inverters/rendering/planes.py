@@ -35,6 +35,7 @@ def sample_planes(
     Args:
         planes [N or 1,3,C,R,R], points [N,M,3] in world units, box_warp side of the cube that the planes
         cover.
+
     Returns:
         [N,3,C,M] (channels before points, as the lookup makes them).
     """

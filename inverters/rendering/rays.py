@@ -23,6 +23,7 @@ def rays_at(cam2world: Tensor, intrinsics: Tensor, uv: Tensor) -> tuple[Tensor, 
 
     Args:
         cam2world [N,4,4], intrinsics [N,3,3] or [3,3], uv [N,R,2] or [R,2] normalised image positions.
+
     Returns:
         origins [N,R,3] and unit directions [N,R,3]. Differentiable in all arguments.
     """

@@ -65,6 +65,7 @@ def render_rays(
     Args:
         chunk: rays at a time; None: pieces that suit the device. The result does not depend on it, because
             random draws are made before.
+
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """

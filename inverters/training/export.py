@@ -1,5 +1,6 @@
 """Write a trained generator as it is shipped: half precision, with its statistics and directions in the
-card."""
+card.
+"""
 
 from __future__ import annotations
 

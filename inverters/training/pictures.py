@@ -116,5 +116,6 @@ def patch_batch(
 
 def window_positions(corner: Tensor, side: int, whole: int) -> Tensor:
     """Positions [N,side*side,2] in a picture of `whole` pixels of the pixels of windows with these corners
-    [N,2]."""
+    [N,2].
+    """
     return (pixel_centres((side, side)) * side + corner.unsqueeze(1)) / whole

@@ -46,7 +46,8 @@ def pretrain_mapping(
     generator: Generator, heads: int = 24_000, steps: int = 2500, batch: int = 256, seed: int = 5
 ) -> float:
     """Fit mapping plus a linear reading of w to the probes; returns the share of variance left
-    unexplained."""
+    unexplained.
+    """
     rng = torch.Generator().manual_seed(seed)
     points = probe_points()
     scores = sample_scores(heads, rng) * 1.1

@@ -89,7 +89,8 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
 def _across(points: Tensor, rng: torch.Generator) -> Tensor:
     """Points [b,n,3] moved anywhere along one axis each: two of their three planes still say "surface" there,
-    and the generator must learn to say no."""
+    and the generator must learn to say no.
+    """
     axis = torch.randint(3, (*points.shape[:2], 1), generator=rng)
     anywhere = torch.rand(*points.shape[:2], 1, generator=rng) - 0.5
     return points.scatter(2, axis, anywhere)
@@ -97,7 +98,8 @@ def _across(points: Tensor, rng: torch.Generator) -> Tensor:
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
     """Where rays cross the picture [b,r,2]: a quarter anywhere and a little beyond (a crop may be framed too
-    wide), a quarter about the head, half on eyes, nose and mouth."""
+    wide), a quarter about the head, half on eyes, nose and mouth.
+    """
     quarter = r // 4
     wide = torch.rand(b, quarter, 2, generator=rng) * 1.4 - 0.2
     head = 0.5 + 0.17 * torch.randn(b, quarter, 2, generator=rng)

@@ -124,7 +124,8 @@ def planes_of(generator: Generator, scores: Tensor, resolution: int | None = Non
 
 def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """L1 of the density target (weight 4 within reach of the surface) and of the colour at the visible
-    surface."""
+    surface.
+    """
     sigma, _ = generator.sample(planes, batch["points"])
     near = 1 + 3 * (batch["target"].abs() < 0.99).float()
     _, rgb = generator.sample(planes, batch["surface"])
@@ -136,7 +137,8 @@ def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor])
 
 def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
     """L1 of the ray-marched patch against the area-averaged truth, and of the super-resolved one with its
-    gradients."""
+    gradients.
+    """
     planes, ws = planes_of(generator, batch["patch_scores"])
     n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)
     origins, directions = rays_at(batch["patch_cam2world"], batch["patch_intrinsics"], batch["patch_uv"])
@@ -186,7 +188,8 @@ def _silence_late_blocks(generator: Generator) -> None:
 
 class Trainer:
     """One run in `folder`: generator, its moving average, Adam, step number; resumes from its last saved
-    state."""
+    state.
+    """
 
     def __init__(
         self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG
@@ -311,7 +314,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train for `minutes`, saving every `save_every` seconds and at the end; SIGINT and SIGTERM stop
-        cleanly."""
+        cleanly.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         began = last_save = last_line = time.monotonic()

@@ -1,5 +1,6 @@
 """Train the judge of edits on a stored set of true renders, and write it with its figures on held-out
-heads."""
+heads.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def load_set(folder: Path) -> dict[str, Tensor]:
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
     """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images;
-    returns [N,3,64,64]."""
+    returns [N,3,64,64].
+    """
     n, size = len(images), images.shape[-1]
     shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
     zoom = JUDGE_SIZE / size * (1 + (torch.rand(n, generator=rng) * 2 - 1) * 0.06)

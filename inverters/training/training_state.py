@@ -1,5 +1,6 @@
 """A training run on disk: tensors in safetensors files under 16 MB each, the rest in one JSON; replaced
-whole or not at all."""
+whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MAX_FILE_BYTES = 15_000_000
 
 def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
     """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES where no single tensor is
-    larger."""
+    larger.
+    """
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -46,7 +48,8 @@ def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Read what `save_state` wrote; None when there is no run in `folder`. Raises CheckpointError when it
-    is damaged."""
+    is damaged.
+    """
     if not (folder / "state.json").exists():
         old = folder.with_name(folder.name + ".old")
         if not (old / "state.json").exists():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.clip import U8
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.clip import U8
+from pipeline.clip import I64, U8, Crops
 from pipeline.directions.strips import save_png
 from pipeline.fidelity.clips import BenchClip
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import frames_of
 from pipeline.video.warp import warp_crop
-
-if TYPE_CHECKING:
-    from pipeline.job.walker import Job
 
 PANELS = {
     "reconstruction": "finetune/reconstruction",
@@ -44,10 +40,12 @@ def write_strip(result: JobResult, path: Path) -> None:
     save_png(_panels([None if a is None else a[len(a) // 2] for a in arrays]), path)
 
 
-def truth_strip(clip: BenchClip, job: Job, path: Path) -> None:
-    """The true pictures of the same row, in the same order; the input stands for the reconstruction."""
-    row = len(job.usable) // 2
-    frame = int(job.usable[row])
+def truth_strip(clip: BenchClip, cut: Crops, frames: I64, path: Path) -> None:
+    """The true pictures of the same row, in the same order; the input stands for the reconstruction.
+
+    cut: the crops of a job on the clip; frames [K]: its frames with a face.
+    """
+    frame = int(frames[len(frames) // 2])
     truth, edit = clip.truth, None if clip.edit is None else clip.truth.edits[clip.edit.name]
     view = next(iter(truth.views), None)
     side = None if view is None or clip.edit is None else view.edits.get(clip.edit.name)
@@ -58,15 +56,15 @@ def truth_strip(clip: BenchClip, job: Job, path: Path) -> None:
         truth.clean,
         None if side is None else side.clean,
     ]
-    crops = [None if v is None else _crop(v, truth.size, frame, job, job.crops.size) for v in videos]
+    crops = [None if v is None else _crop(v, truth.size, frame, cut) for v in videos]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_png(_panels(crops), path)
 
 
-def _crop(video: Path, size: tuple[int, int], frame: int, job: Job, side: int) -> U8:
+def _crop(video: Path, size: tuple[int, int], frame: int, cut: Crops) -> U8:
     """One frame of a video, cropped as the job crops it."""
     pixels = next(image for index, image in enumerate(frames_of(video, size)) if index == frame)
-    return warp_crop(pixels, job.crops.affine[frame], side)
+    return warp_crop(pixels, cut.affine[frame], cut.size)
 
 
 def contact_sheet(title: str, strips: Sequence[tuple[str, Path]]) -> U8:

@@ -19,7 +19,7 @@ from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.pictures import truth_strip, write_strip
 from pipeline.fidelity.rivals import Rival
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
@@ -74,7 +74,12 @@ class Run:
         """A hash of all that decides about the row."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
-        rules: list[Any] = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules: list[Any] = [
+            request_digest(self.clip.video, self.settings),
+            identity,
+            how.lpips_net,
+            how.threads,
+        ]
         rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
@@ -126,7 +131,7 @@ class Run:
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
         found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}
-        found["seconds"] = round(sum(stages[name] for name in TIMED_STAGES), 2)
+        found["seconds"] = round(sum(stages.get(name, 0.0) for name in TIMED_STAGES), 2)
         found["memory_mb"] = round(memory)
         return found
 
@@ -157,13 +162,11 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
 
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
-    """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
-    from inverters.methods.presets import get_preset
+    """The numbers that the method reads."""
+    from inverters.methods.table import find_method, settings_of
 
-    numbers = asdict(get_preset(settings.invert.recipe))
-    own = settings.invert.method.replace("-", "_")
-    parts = {own} if own in numbers else {"codes", "joint", "project"}
-    return {name: numbers[name] for name in parts | {"tune", "render"}}
+    chosen = settings.invert
+    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
 
 
 def stop_all() -> None:
@@ -186,4 +189,5 @@ def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
         job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())
         for stage in SHARED_STAGES:
             job.step(stage)
-        truth_strip(clip, job, folder / "strips" / clip.name / "truth.png")
+        frames = job.value("track").usable
+        truth_strip(clip, job.value("align"), frames, folder / "strips" / clip.name / "truth.png")

@@ -1,4 +1,4 @@
-"""Work that memory does not suffice for is done again with smaller batches."""
+"""Retry a stage with smaller batches after an out-of-memory error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import OutOfMemoryError
 _WAYS = ("", "a quarter of each batch at a time", "one frame at a time", "activations in the host's memory")
 
 
-class Thrifty:
+class OomRetry:
     """Runs pieces of work on `device`, each at the level of thrift that the one before it has come to.
 
     note: told, in one line, when memory did not suffice.

@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -26,6 +26,9 @@ def clock(seconds: float) -> str:
 
 class Progress:
     """Silent: takes every report and shows nothing. The base of those that show something."""
+
+    def plan(self, stages: Sequence[str]) -> None:
+        """The kinds of stages that will run, in order."""
 
     def start(self, stage: str) -> None:
         """A stage begins."""

@@ -120,9 +120,8 @@ def _check_method(settings: Settings) -> None:
     """The method's and the preset's names; loads torch, so it comes last."""
     import torch
 
-    from inverters.base import get_inverter
     from inverters.editing.smoothing import KINDS
-    from inverters.methods.presets import get_preset
+    from inverters.methods.table import find_method, settings_of
 
     _known("smoothing of codes", settings.edit.smooth, KINDS)
     device = settings.device
@@ -134,14 +133,14 @@ def _check_method(settings: Settings) -> None:
         if not number.isdigit() or int(number) >= count:
             raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
     _check_renderer(settings.renderer, device)
-    get_inverter(settings.invert.method)
-    preset = get_preset(settings.invert.recipe)
+    method = find_method(settings.invert.method)
     if settings.invert.without and settings.invert.method != "in-n-out":
         words = " ".join(f"--{name}" for name in settings.invert.without)
         raise UserError(f"{words}: is an ablation of in-n-out, not of {settings.invert.method}")
-    if preset.joint.lambda_ood and settings.invert.occluder_masks is None:
+    chosen = settings_of(method, settings.invert.preset, settings.invert.without)
+    if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
-            f"--preset {preset.name} is made for masks; give --occluder-masks DIR, or another preset"
+            f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"
         )
 
 

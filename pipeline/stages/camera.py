@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,12 +15,16 @@ from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, c
 from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
 from pipeline.faces.landmark_statistics import basis_of
 from pipeline.faces.smoothing import smooth
-from pipeline.request.settings import CameraSettings
+from pipeline.request.settings import CameraSettings, Settings
+from pipeline.stages import align, decode
+from pipeline.stages import track as track_stage
+from pipeline.stages.facts import Facts
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from pipeline.video.warp import warp_points
+from storage import content_hash
 
 Floats = npt.NDArray[np.floating[Any]]
-
-VERSION = 1
 
 _SHAPE_FRAMES = 96
 """Frames from which the person's landmark shape is fitted."""
@@ -167,3 +172,45 @@ def rotation_errors(estimated: Floats, truth: Floats) -> F32:
     cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
     degrees: F32 = np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
     return degrees
+
+
+def compute(run: StageRun) -> None:
+    """Write `cam2world` [T,4,4] and `intrinsics` [T,3,3]."""
+    card, rate = run.models.generator.card, float(run.of(decode.STAGE).rate)
+    track, crops = run.of(track_stage.STAGE), run.of(align.STAGE)
+    found = find_cameras(track, crops, card.landmarks3d, card.camera_rule, run.settings.camera, rate)
+    run.writer.put("cam2world", found.cam2world)
+    run.writer.put("intrinsics", found.intrinsics)
+
+
+def load(run: StageRun) -> Cameras:
+    """The cameras from their arrays."""
+    arrays = run.result.arrays
+    return Cameras(arrays["cam2world"].read(), arrays["intrinsics"].read())
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The generator's camera rule and landmarks, and the labels that take the place of estimates."""
+    landmarks = {name: content_hash(np.asarray(points)) for name, points in facts.card.landmarks3d.items()}
+    return {
+        "camera_rule": asdict(facts.card.camera_rule),
+        "labels": facts.labels,
+        "landmarks3d": landmarks,
+        "generator": facts.fingerprint,
+    }
+
+
+STAGE = Stage(
+    "camera",
+    version=1,
+    load=load,
+    compute=compute,
+    reads=("camera", "generator"),
+    needs=("decode", "track", "align"),
+    facts=facts,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Cameras]]:
+    """The stage of every request."""
+    return [STAGE]

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.request.settings import InvertSettings
+from pipeline.request.settings import InvertSettings, Settings
+from pipeline.stages.facts import Facts
+from pipeline.stages.problem import NEEDS, problem_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from storage import StageResult, StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
-VERSION = 3
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
@@ -34,25 +37,18 @@ def invert(
 
     Continues from `checkpoint_dir` where an earlier run left off.
     """
-    from inverters.base import get_inverter
+    from inverters.methods.table import find_method, settings_of
 
-    method = get_inverter(settings.method)
+    method = find_method(settings.method)
     return method(
         generator,
         problem,
-        preset=settings.recipe,
+        settings=settings_of(method, settings.preset, settings.without),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
         on_step=on_step,
     )
-
-
-def losses_there() -> dict[str, bool]:
-    """Which LPIPS weights are there: another loss is another result."""
-    from inverters.fitting.losses import lpips_weights
-
-    return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
 
 
 def store(writer: StageWriter, inversion: Inversion) -> None:
@@ -63,7 +59,7 @@ def store(writer: StageWriter, inversion: Inversion) -> None:
     writer.meta |= meta
 
 
-def load(result: StageResult) -> Inversion:
+def stored_inversion(result: StageResult) -> Inversion:
     """The inversion in a cached result."""
     found = {k.removeprefix(PREFIX): a.read() for k, a in result.arrays.items() if k.startswith(PREFIX)}
     return from_arrays(found, result.meta)
@@ -138,3 +134,40 @@ def _numpy(tensor: Any) -> npt.NDArray[Any]:
     return np.array(
         tensor.detach().cpu().numpy(), order="C"
     )  # ascontiguousarray would add an axis to scalars
+
+
+def compute(run: StageRun) -> None:
+    """Write the inversion of the clip."""
+    folder, problem = run.checkpoint_dir, problem_of(run, with_masks=True)
+    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps))
+
+
+def load(run: StageRun) -> Inversion:
+    """The inversion as it was stored."""
+    return stored_inversion(run.result)
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The preset's numbers, the masks, the weights of losses, and the generator."""
+    return facts.perceptual_weights | {
+        "preset": facts.method_settings,
+        "occluder_masks": facts.occluder_masks,
+        "generator": facts.fingerprint,
+    }
+
+
+STAGE = Stage(
+    "invert",
+    version=3,
+    load=load,
+    compute=compute,
+    reads=("invert", "generator"),
+    needs=NEEDS,
+    facts=facts,
+    on_device=True,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Inversion]]:
+    """The stage of every request."""
+    return [STAGE]

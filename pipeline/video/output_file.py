@@ -44,8 +44,12 @@ class OutputFile:
             raise OSError(str(error)) from None  # FFmpeg's callback passes only an Exception
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position, as `io.IOBase.seek`."""
-        return self._file.seek(offset, whence)
+        """Move the position, as `io.IOBase.seek`; -1, FFmpeg's sign of failure, where the disk is full."""
+        try:
+            return self._file.seek(offset, whence)  # flushes the buffer
+        except OSError as error:
+            self.error = self.error or error
+            return -1  # PyAV would print an exception
 
     def tell(self) -> int:
         """Return the position in bytes."""

@@ -75,18 +75,19 @@ def test_the_flow_gives_what_the_command_line_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
 ) -> None:
     from flows.process_video import process_video
-    from pipeline.job.walker import STAGES, run_job
+    from pipeline.job.walker import run_job
     from pipeline.request.options import process_arguments, settings_from
     from pipeline.request.settings import Settings
+    from pipeline.stages.plan import plan_of
 
     fakes = install(monkeypatch)
     clip, words = write_clip(tmp_path / "clip.mp4"), ["--edit", "smile=1.5", "--crops"]
     state = process_video(clip, tmp_path / "flow", str(tmp_path / "cache"), words)
     found = state if isinstance(state, dict) else state.data
-    assert [stage["name"] for stage in found["stages"]] == list(STAGES)
+    settings: Settings = settings_from(process_arguments().parse_args([str(clip), *words]))
+    assert [stage["name"] for stage in found["stages"]] == list(plan_of(settings).kinds)
     assert not found["stages"][1]["cached"] and (tmp_path / "flow" / "edited.mp4").is_file()
     calls = dict(fakes.calls)
-    settings: Settings = settings_from(process_arguments().parse_args([str(clip), *words]))
     again = run_job(clip, tmp_path / "line", tmp_path / "cache", settings)
     assert dict(fakes.calls) == calls, "the command line computed again what the flow had cached"
     assert again["arrays"] == found["arrays"]

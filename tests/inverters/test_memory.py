@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters import memory
-from inverters.base import get_inverter
 from inverters.fitting.loop import backward
 from inverters.fitting.superresolution import finetune
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 7.79 GiB of which "
@@ -66,8 +65,8 @@ def test_every_stage_does_the_same_with_a_frame_at_a_time() -> None:
     problem = own_clip(generator, 3, occluder=True)
 
     def run() -> tuple[dict[str, list[float]], torch.Tensor]:
-        found = get_inverter("in-n-out")(generator, problem, preset="tiny", steps=6, seed=1)
-        tuned = finetune(generator, problem, found, preset="tiny", steps=3, seed=1)
+        found = invert("in-n-out", generator, problem, steps=6, seed=1)
+        tuned = finetune(generator, problem, found, settings=tiny("in-n-out").tune, steps=3, seed=1)
         return tuned.history, tuned.ws
 
     history, ws = run()

@@ -19,9 +19,8 @@ from inverters.base import Inversion
 from inverters.editing.edit import edit_presence
 from inverters.generators.card import CameraRule, CropRule
 from pipeline.clip import Cameras, FaceTrack
-from pipeline.job import walker as job_module
-from pipeline.job.walker import Job
 from pipeline.stages import camera, finetune, invert, track
+from pipeline.stages.facts import Models
 
 SIZE = 32
 FRAMES = 8
@@ -195,7 +194,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     monkeypatch.setattr(camera, "estimate_cameras", fake_cameras)
     monkeypatch.setattr(invert, "invert", fake_invert)
     monkeypatch.setattr(finetune, "finetune", fake_finetune)
-    monkeypatch.setattr(Job, "generator", FakeGenerator())
-    monkeypatch.setattr(Job, "renderer", lambda self: FakeRenderer(fakes, self.shown))
-    assert job_module.track_stage is track
+    monkeypatch.setattr(Models, "generator", FakeGenerator())
+    monkeypatch.setattr(Models, "renderer", lambda self, inversion: FakeRenderer(fakes, inversion))
     return fakes

@@ -7,17 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inverters.base import get_inverter
+from inverters.fitting.codes import CodeFit
 from inverters.fitting.targets import Targets
-from inverters.methods.presets import get_preset
-from inverters.methods.w_plus import CodeFit
+from inverters.methods.table import find_method
 from tests.inverters.methods.test_w_plus import crop_psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 
 def fit_of(preset: str, steps: int, frames: int = 3, **changes: object) -> CodeFit:
     generator = tiny_generator()
-    codes = replace(get_preset(preset).projection, **changes)
+    codes = replace(find_method("w+").presets[preset].codes, **changes)
     targets = Targets(own_clip(generator, frames), 16, torch.device("cpu"))
     return CodeFit(generator, targets, codes, steps, 0)
 
@@ -27,7 +26,8 @@ def test_layers_of_w_are_one_code_and_those_of_w_plus_are_not(preset: str) -> No
     generator = tiny_generator()
     problem = own_clip(generator, 2)
     for method, one in (("w", True), ("w+", False)):
-        found = get_inverter(method)(generator, problem, preset=preset, steps=20)
+        settings = tiny(method) if preset == "tiny" else find_method(method).presets[preset]
+        found = invert(method, generator, problem, settings, steps=20)
         assert found.ws.shape == (2, generator.num_ws, 16) and found.method == method
         assert torch.equal(found.ws, found.ws[:, :1].expand_as(found.ws)) is one
         assert found.fingerprint == "tiny" and not found.cameras and not found.generator
@@ -37,14 +37,14 @@ def test_layers_of_w_are_one_code_and_those_of_w_plus_are_not(preset: str) -> No
 def test_a_known_face_is_found(frames: int) -> None:
     generator = tiny_generator()
     problem = own_clip(generator, frames)
-    found = get_inverter("w")(generator, problem, preset="tiny", steps=60)
+    found = invert("w", generator, problem, steps=60)
     at_start = replace(found, ws=generator.card.w_avg.expand_as(found.ws))
     assert crop_psnr(generator, problem, found) > crop_psnr(generator, problem, at_start) + 5
 
 
 def test_the_projector_compares_features_alone_and_improves_them() -> None:
     generator = tiny_generator()
-    found = get_inverter("w")(generator, own_clip(generator, 1), preset="paper", steps=40)
+    found = invert("w", generator, own_clip(generator, 1), find_method("w").presets["paper"], steps=40)
     assert set(found.history) == {"codes/features"}
     losses = found.history["codes/features"]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inverters.heads.occluders import OCCLUDERS
-from inverters.methods.hfgi3d import step_counts
-from inverters.methods.presets import code_steps, get_preset
-from inverters.methods.vive3d import stage_steps
+from inverters.methods.table import find_method
 from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import FRAMES, QUICK_FRAMES, made_clips
@@ -227,21 +225,12 @@ def test_means_are_over_the_clips_that_have_a_value(found: list[tuple[str, float
 
 
 def test_a_quick_look_takes_a_quarter_of_each_methods_own_steps() -> None:
-    draft, frames = get_preset("draft"), QUICK_FRAMES
-    codes = code_steps(draft.codes, frames)
-    one_by_one = stage_steps(draft.vive3d, min(draft.vive3d.frames, frames), frames)
-    whole = {
-        "w": codes,
-        "w+": codes,
-        "pti": code_steps(draft.pti.codes, frames) + draft.pti.tuning.steps,
-        "pose-opt": code_steps(draft.pose_opt.codes, frames) + draft.pose_opt.tuning.steps,
-        "vive3d": one_by_one[0] + one_by_one[1] + one_by_one[2][0] + one_by_one[2][1] * (frames - 1),
-        "hfgi3d": sum(step_counts(draft.hfgi3d, frames, None)),
-        "in-n-out": codes + draft.joint.steps,
-    }
     for rival in RIVALS:
         chosen = settings_from(process_arguments().parse_args(["clip.mp4", *rival.quick.words]))
-        assert chosen.invert.steps == pytest.approx(whole[chosen.invert.method] / 4, abs=1), rival.name
+        method = find_method(chosen.invert.method)
+        draft = method.presets["draft"]
+        whole = method.steps(draft, QUICK_FRAMES)
+        assert chosen.invert.steps == pytest.approx(whole / 4, abs=1), rival.name
         as_is = "--finetune-steps" in rival.words
         assert chosen.finetune.enabled != as_is
         assert chosen.finetune.steps == (None if as_is else draft.tune.steps // 4)

@@ -33,7 +33,7 @@ from pipeline.request.settings import (
 )
 from pipeline.stages.composite import blend, composite
 from pipeline.stages.decode import decode
-from pipeline.stages.edit import to_bytes, turned_cameras
+from pipeline.stages.edit import turned_cameras
 from pipeline.stages.inset import (
     InsetMasks,
     flow_shift,
@@ -42,6 +42,7 @@ from pipeline.stages.inset import (
     project,
     smooth_shifts,
 )
+from pipeline.stages.pixels import to_bytes
 from pipeline.video.masks import face_masks
 from tests.pipeline.fakes import SIZE, FakeRenderer, Fakes, install, write_clip
 

@@ -1,48 +1,34 @@
-"""What the videos of a job are made of: masks, panels, held frames, and what their metadata says."""
+"""Soft masks of the face in a crop: where a variant is shown in its frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8, Clip
-from pipeline.request.edits import format_edit
-from pipeline.request.settings import CompositeSettings, EditSettings
-from pipeline.stages.edit import Variant
+from pipeline.clip import F32, F64, U8
+from pipeline.request.settings import CompositeSettings, Settings
+from pipeline.stages import align, track
+from pipeline.stages.edit import images_in, plain_stage, variant_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import shown_name, shown_result
 from pipeline.video.masks import face_masks, visible_change
-from storage import StageResult, StoredArray
+from storage import StoredArray
 
-if TYPE_CHECKING:
-    from pipeline.job.walker import Job
-
-COMPARISON_HEIGHT = 540
-"""Most pixels of height of a panel of the side-by-side video."""
+BORDER = 0.1
+"""Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
 OCCLUDER_REACH = 0.08
 """Crop widths beyond the face's outline within which an occluder is taken off.
 
 Farther out the generator knows no more than the source does: its own background would show, or hair that the
 person does not have.
 """
+MASK_SETTINGS = ("composite.feather", "composite.grow")
+"""Settings that a mask's shape depends on, for `Stage.reads`."""
 _LIKE, _NEIGHBOURHOOD = 14.0, 0.02
-"""Levels of 255 by which a reconstruction may differ from its crop, over a Gaussian
-this wide in crop widths."""
-
-
-def as_found(job: Job) -> StageResult:
-    """The clip rendered as it was found: `reconstruction`, `blend`; smoothed where that was asked for."""
-    return job.results.get("smooth", job.results["finetune"])
-
-
-def mask_rules(settings: CompositeSettings) -> dict[str, Any]:
-    """The settings that masks depend on: not those of how the frames are put together."""
-    rules = asdict(settings)
-    del rules["steady"]
-    return rules
+"""Levels of 255 by which a reconstruction may differ from its crop; sigma in crop widths of the Gaussian."""
 
 
 @dataclass(frozen=True)
@@ -125,52 +111,39 @@ def understood(source: U8, reconstruction: U8) -> F32:
     return np.asarray(trust, np.float32)
 
 
-def describe(variant: Variant, generator: str, method: str) -> str:
-    """What the metadata of an output says."""
-    done = [format_edit(edit) for edit in variant.edits]
-    if variant.remove_occluder:
-        done.append("occluder removed")
-    if variant.view is not None:
-        view = variant.view
-        done.append("orbit" if view.orbit else f"view yaw={view.yaw:g},pitch={view.pitch:g}")
-    what = ", ".join(done) if done else "face reconstructed, no edit"
-    return f"Edited with Invid: {what} (method {method}, generator {generator})"
+def needs_of_masks(settings: Settings, name: str) -> tuple[str, ...]:
+    """Names of the stages that `masks_of` reads for a variant."""
+    variant = variant_of(name, settings.edit)
+    needs = ["track", "align", shown_name(settings)]
+    if variant.edits:
+        needs.append(f"edit/{name}")
+    plain = plain_stage(settings, name)
+    return (*needs, *([] if plain is None or plain in needs else [plain]))
 
 
-def panel_labels(settings: EditSettings) -> dict[str, str]:
-    """Labels of the panels of the side-by-side video, by output."""
-    return {
-        "source": "source",
-        "edited": ", ".join(f"{e.name} {e.strength:+g}" for e in settings.edits) or "reconstruction",
-        "removal": "occluder removed",
-        "removal_edited": "removed and edited",
-        "view": "orbit" if settings.view is not None and settings.view.orbit else "novel view",
-        "turned": "head turned",
-    }
+def masks_of(run: StageRun, name: str) -> FaceMasks:
+    """Where a variant is shown, by row, without the border that stitching adds."""
+    variant, usable = variant_of(name, run.settings.edit), run.of(track.STAGE).usable
+    crops, shape = run.of(align.STAGE), run.settings.composite
+    edited = images_in(run, f"edit/{name}") if variant.edits else None
+    plain: StoredArray | None = None
+    if not variant.remove_occluder:
+        plain = shown_result(run).arrays["reconstruction"]
+    elif variant.edits:
+        plain = images_in(run, "edit/removal")
+    kept = variant.edits and not variant.remove_occluder
+    return FaceMasks(
+        landmarks=run.of(track.STAGE).landmarks[usable],
+        affines=crops.affine[usable],
+        size=crops.size,
+        settings=CompositeSettings(feather=shape.feather, grow=shape.grow),
+        blend=shown_result(run).arrays.get("blend") if variant.remove_occluder else None,
+        edited=edited,
+        plain=plain,
+        source=run.result_of("align").arrays["crops"] if kept else None,
+    )
 
 
-def panel_frames(clip: Clip, panels: int) -> Iterator[U8]:
-    """The source as a panel: at most COMPARISON_HEIGHT high, and all panels at most 4096 wide."""
-    scale = min(1.0, COMPARISON_HEIGHT / clip.height, 4096 / (clip.width * panels))
-    size = (max(2, round(clip.width * scale)), max(2, round(clip.height * scale)))
-    for frame in clip.frames():
-        yield (
-            frame
-            if scale == 1.0
-            else np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-        )
-
-
-def held_rows(images: StoredArray, rows: Mapping[int, int], count: int) -> Iterator[U8]:
-    """A crop for each of `count` frames: its own, else the one before (black at the start)."""
-    current: U8 = np.zeros(images.shape[1:], np.uint8)
-    for frame in range(count):
-        if frame in rows:
-            current = images[rows[frame]]
-        yield current
-
-
-def row_images(images: StoredArray) -> Iterator[U8]:
-    """All rows in order, one at a time."""
-    for row in range(len(images)):
-        yield images[row]
+def with_border(masks: FaceMasks) -> FaceMasks:
+    """The same masks as far as the border goes that is to meet the source."""
+    return replace(masks, settings=replace(masks.settings, grow=masks.settings.grow + BORDER))
