@@ -3,6 +3,7 @@
 Nothing is computed here. The cache decides what can be skipped, so the tasks keep nothing of their own:
 Prefect's result cache would hold every array in memory, and returns a damaged one without a word.
 
+    prefect deployment run process-video/default -p video=/clips/a.mp4 -p 'settings={"edit": ["smile=1.5"]}'
     prefect deployment run process-video/default -p video=/clips/a.mp4 -p 'options=["--edit", "smile=1.5"]'
 """
 
@@ -26,7 +27,7 @@ from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
 from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import HelpShown, from_mapping, parse
 from pipeline.stages.plan import plan_of
 
 MOST_RUNS = 3
@@ -36,7 +37,7 @@ MOST_RUNS = 3
 def run_name() -> str:
     """Of a run that was made without a name."""
     asked = flow_run.parameters
-    return name_of(Path(str(asked["video"])), asked.get("options") or [])
+    return name_of(Path(str(asked["video"])), asked.get("options") or [], asked.get("settings"))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -52,10 +53,16 @@ def process_video(
     cache: str | None = None,
     options: list[str] | None = None,
     timeouts: dict[str, float] | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> State[Any]:
-    """Edit the face in a video; `options` are those of the command `process-video`.
+    """Edit the face in a video.
 
     Args:
+        video: the clip.
+        out: folder for the results; counts more than that of the options.
+        cache: folder or URL of the cache; counts more than that of the options.
+        options: words of the command `process-video`.
+        settings: options as a mapping, such as {"edit": ["smile=1.5"], "preset": "fast"}; they count more.
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
 
     Returns:
@@ -66,22 +73,22 @@ def process_video(
     if (flow_run.run_count or 1) > MOST_RUNS:
         return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
-        args = process_arguments().parse_args([str(video), *(options or [])])
-        settings = settings_from(args)
-        kinds = plan_of(settings).kinds
+        request = from_mapping(settings or {}, "settings", parse([str(video.absolute()), *(options or [])]))
+        chosen = request.settings
+        kinds = plan_of(chosen).kinds
         if unknown := limits.keys() - set(kinds):
             listed = ", ".join(kinds)
             return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
-        out = out or args.out or Path("out") / video.stem
-        done = already_done(video, out, settings, args.preset)
+        out = out or request.out
+        done = already_done(video, out, chosen, chosen.invert.preset if request.preset_chosen else None)
         if done is not None:
             log.info("%s holds the results of this very request already", out)
             return Completed(message="was done already", data=done)
-        check_request(video, out, settings)
-        if args.preset is None:
-            settings = with_default_preset(settings)
+        check_request(video, out, chosen)
+        if not request.preset_chosen:
+            chosen = with_default_preset(chosen)
         progress = LoggedProgress(log)
-        job = Job(video, out, cache or args.cache or default_cache(), settings, progress)
+        job = Job(video, out, cache or request.cache or default_cache(), chosen, progress)
         with tags(video.name):
             for kind in job.plan.kinds:
                 stage.with_options(name=kind, timeout_seconds=limits.get(kind))(quote(job), kind)
@@ -89,7 +96,7 @@ def process_video(
         return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:
         return Failed(message=" ".join(str(error).split()))
-    except SystemExit:
-        return Failed(message=f"options {options} cannot be read; the log says what is wrong with them")
+    except HelpShown:
+        return Failed(message=f"options {options} ask for help, which is in the log")
     show_results(job)
     return Completed(message=f"results are in {out}", data=job.manifest)

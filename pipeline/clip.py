@@ -104,26 +104,3 @@ class Cameras:
 
     cam2world: F32
     intrinsics: F32
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Move along direction `name` by `strength` of its steps (the generator's own: one standard deviation of
-    the parameter).
-
-    `start`/`stop` in seconds bound it in time (None: the whole clip); it is eased in and out at such bounds.
-    """
-
-    name: str
-    strength: float
-    start: float | None = None
-    stop: float | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    """A novel view: offsets in radians added to each frame's camera, or a full orbit."""
-
-    yaw: float = 0.0
-    pitch: float = 0.0
-    orbit: bool = False

@@ -8,13 +8,12 @@ tri-planes.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from inverters.rendering.rays import rays_at
 from inverters.training.contact import comparison_sheet
 from inverters.training.pictures import PICTURE_SEED, load_pictures, make_pictures, patch_batch
 from inverters.training.pretrain import pretrain_mapping
+from inverters.training.settings import TrainSettings
 from inverters.training.sharpen import KERNEL_RATE_GAIN, image_losses, sharpen
 from inverters.training.supervision import SEED_STRIDE, HeadBatches, PointSettings
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
@@ -58,36 +58,6 @@ BUNDLED_CONFIG = GeneratorConfig(
     neural_rendering_resolution=64,
     superresolution="small4x",
 )
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How one call of the trainer runs: `minutes` of wall time, of which the last `cooldown` share lowers
-    the rate.
-
-    A fresh run begins from the exported generator at `start`, if given; else the mapping alone learns for
-    `pretrain` steps first. Planes grow to full size at step `grow_at` (half size before); from step
-    `patches_from` on, `patches` patches of `pictures` stored pictures join every step. When the minutes are
-    over, super-resolution alone learns for `sharpen` more.
-    """
-
-    minutes: float = 60.0
-    learning_rate: float = 1e-2
-    cooldown: float = 0.6
-    seed: int = 0
-    ema: float = 0.998
-    grow_at: int = 6000
-    patches_from: int = 8000
-    heads: int = 4
-    patches: int = 3
-    patch: int = 20
-    pictures: int = 2500
-    sharpen: float = 10.0
-    pretrain: int = 2500
-    start: str = ""
-    save_every: float = 300.0
-    workers: int = 1
-    device: str = "auto"
 
 
 def density_scaled(generator: Generator) -> Generator:
@@ -371,26 +341,14 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`invid train-generator`: train, resume, stop after --minutes; --export writes the bundled files."""
-    defaults = TrainSettings()
-    parser = argparse.ArgumentParser(prog="invid train-generator", description=main.__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/bundled"), help="where the run lives")
-    for name, value in asdict(defaults).items():
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
-    parser.add_argument(
-        "--export", type=Path, default=None, help="write NAME.safetensors and its card, then stop"
-    )
-    args = parser.parse_args(argv)
-    settings = TrainSettings(**{name: getattr(args, name) for name in asdict(defaults)})
-    trainer = Trainer(args.folder, settings)
-    if args.export is not None:
-        from inverters.training.export import export_generator
+def train(folder: Path, settings: TrainSettings) -> None:
+    """Train in `folder`, or go on with the run there, for as long as the settings say."""
+    Trainer(folder, settings).run()
 
-        export_generator(
-            density_scaled(trainer.average), args.export, steps=trainer.step, seconds=trainer.seconds
-        )
-        return 0
-    trainer.run()
-    return 0
+
+def export_run(folder: Path, settings: TrainSettings, out: Path) -> None:
+    """Write the generator of the run in `folder`, and its card, as the bundled one is kept."""
+    from inverters.training.export import export_generator
+
+    trainer = Trainer(folder, settings)
+    export_generator(density_scaled(trainer.average), out, steps=trainer.step, seconds=trainer.seconds)

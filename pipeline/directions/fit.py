@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pipeline.directions.labelled_faces import SAMPLES, labelled_faces
 from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import UserError
+from pipeline.request.fields import Option
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction, Directions
 
+METHODS = ("interfacegan", "ganspace", "sefa")
 UNIT = "one standard deviation of w along it"
 
 
@@ -20,17 +22,17 @@ UNIT = "one standard deviation of w along it"
 class FitOptions:
     """Options of `invid directions fit`."""
 
-    method: str
-    """`interfacegan`, `ganspace` or `sefa`."""
-    names: str | None = None
+    method: Annotated[str, Option(choices=METHODS, kind="method")]
+    """How they are found."""
+    names: Annotated[str | None, Option(metavar="A,B")] = None
     """interfacegan: fit these attributes, `A,B`; None fits all that have scores."""
-    layers: str | None = None
+    layers: Annotated[str | None, Option(metavar="A-B")] = None
     """Restrict the directions to these layers of w+, `A-B`; None takes all."""
-    samples: int | None = None
+    samples: Annotated[int | None, Option(metavar="N", least=2)] = None
     """Number of random faces; None takes 8000, or 1000 where the judge labels them."""
-    labels: str = "parameters"
+    labels: Annotated[str, Option(metavar="parameters|judge|FILE")] = "parameters"
     """interfacegan: `parameters` (the generator's own), `judge`, or a .csv or .npz file of scores."""
-    condition_on: str | None = None
+    condition_on: Annotated[str | None, Option(metavar="A,B|all")] = None
     """interfacegan: attributes `A,B` or `all` to leave unchanged to first order."""
     components: int = 10
     """ganspace and sefa: number of directions."""

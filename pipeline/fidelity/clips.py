@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inverters.heads.occluders import OCCLUDERS
-from pipeline.clip import Edit, View
 from pipeline.errors import UserError
-from pipeline.samples.sample import SampleSettings, truth_folder, write_sample
+from pipeline.request.edits import Edit, View
+from pipeline.samples.sample import truth_folder, write_sample
+from pipeline.samples.settings import SampleSettings
 from pipeline.samples.truth import Truth, load_truth
 
 IDENTITIES = 2

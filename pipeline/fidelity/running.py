@@ -23,7 +23,7 @@ from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.scoring.score import score
 from storage import canonical_json, file_hash
@@ -67,7 +67,7 @@ class Run:
     @property
     def settings(self) -> Settings:
         """The job's settings. Raises UserError."""
-        return settings_from(process_arguments().parse_args([str(self.clip.video), *self.words]))
+        return parse([str(self.clip.video), *self.words]).settings
 
     @property
     def key(self) -> str:

@@ -1,17 +1,14 @@
-"""`invid sample`: a clip of a procedural head that talks behind an occluder, and the truth about it."""
+"""Synthetic clips: a procedural head that talks behind an occluder, and the truth about it."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
 import math
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,10 +24,10 @@ from inverters.heads.clip_render import Frame, render_clean, render_occluded
 from inverters.heads.occluders import OCCLUDERS
 from inverters.heads.params import PARAMETERS, index
 from inverters.rendering.cameras import PIVOT
-from pipeline.clip import U8, View
+from pipeline.clip import U8
 from pipeline.errors import OutputError, UnknownNameError, UserError
-from pipeline.request.edits import parse_view
 from pipeline.samples.media import FrameWriter, babble
+from pipeline.samples.settings import SampleSettings
 from pipeline.stages.edit import turn_cameras, view_angles
 
 FORMAT, VERSION = "invid-sample-truth", 1
@@ -46,26 +43,6 @@ MIN_SIDE, MAX_SIDE = 32, 4096
 
 OnFrame = Callable[[int, int], None]
 """Called as on_frame(frames rendered, frames in all)."""
-
-
-@dataclass(frozen=True)
-class SampleSettings:
-    """What to make: size is (W, H) in pixels; attributes are names of head parameters, or none; views are
-    turns of the camera from which the truth shows the frames as well, or none.
-    """
-
-    occluder: str = "mask"
-    seconds: float = 2.0
-    fps: float = 15.0
-    seed: int = 7
-    attributes: tuple[str, ...] = ("smile",)
-    size: tuple[int, int] = (384, 288)
-    views: tuple[View, ...] = (View(yaw=0.3),)
-
-    @property
-    def frames(self) -> int:
-        """Number of frames."""
-        return max(1, round(self.seconds * self.fps))
 
 
 def check_settings(settings: SampleSettings) -> None:
@@ -307,72 +284,3 @@ def _view(script: ClipScript, settings: SampleSettings, k: int) -> dict[str, Any
 def _rounded(values: torch.Tensor, digits: int = 5) -> Any:
     """A tensor as nested lists of short numbers."""
     return np.round(values.double().numpy(), digits).tolist()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid sample`."""
-    parser.add_argument(
-        "out", type=Path, metavar="out.mp4", help="the clip; its truth goes to out.truth/ beside it"
-    )
-    parser.add_argument(
-        "--occluder", default="mask", metavar="NAME", help=f"{', '.join(OCCLUDERS)} or none (mask)"
-    )
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of the clip (2)")
-    parser.add_argument("--fps", type=float, default=15.0, help="frames a second (15)")
-    parser.add_argument(
-        "--seed", type=int, default=7, help="chooses the head, its motion and the occluder (7)"
-    )
-    parser.add_argument(
-        "--attributes",
-        default="smile",
-        metavar="A,B",
-        help="what the truth also shows changed, or none (smile)",
-    )
-    parser.add_argument(
-        "--view",
-        action="append",
-        metavar="yaw=Y,pitch=P",
-        help="from where the truth is shown as well (radians, may be repeated), or none (yaw=0.3)",
-    )
-    parser.add_argument("--size", default="384x288", metavar="WxH", help="of the frames in pixels (384x288)")
-
-
-def settings_from(arguments: argparse.Namespace) -> SampleSettings:
-    """Parsed options as settings; raises UserError for a size or a list that cannot be read."""
-    width, _, height = str(arguments.size).lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise UserError(f"--size must look like 384x288, not '{arguments.size}'")
-    names = [name.strip() for name in str(arguments.attributes).split(",") if name.strip()]
-    settings = SampleSettings(
-        occluder=arguments.occluder,
-        seconds=arguments.seconds,
-        fps=arguments.fps,
-        seed=arguments.seed,
-        attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
-        size=(int(width), int(height)),
-        views=_views(arguments.view),
-    )
-    check_settings(settings)
-    return settings
-
-
-def _views(words: Sequence[str] | None) -> tuple[View, ...]:
-    """The views asked for, each once."""
-    if words is None:
-        return SampleSettings.views
-    return tuple(dict.fromkeys(parse_view(word) for word in words if word.strip() != "none"))
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """`invid sample`: make the clip, with progress on standard error; returns the exit code 0."""
-    settings = settings_from(arguments)
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        left = (time.monotonic() - started) / done * (total - done)
-        end = "\n" if done == total else ""
-        print(f"\rframe {done}/{total}, about {left:.0f} s left   ", end=end, file=sys.stderr, flush=True)
-
-    folder = write_sample(arguments.out, settings, show)
-    print(f"{arguments.out} and its truth in {folder}", file=sys.stderr)
-    return 0

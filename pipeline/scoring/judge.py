@@ -7,7 +7,6 @@ reads it better on heads that neither learnt from.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -140,20 +139,17 @@ def _terms(features: F64, arrays: dict[str, npt.NDArray[Any]]) -> F64:
     return terms
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`invid train-landmark-judge`: find the faces in stored pictures of heads, fit, write the judge."""
+def fit_landmark_judge(
+    folder: Path, count: int, seed: int, out: Path | None = None
+) -> tuple[LandmarkJudge, int]:
+    """Fit the landmark judge to stored pictures of heads, made in `folder` where missing, and write it.
+
+    out: unless given, the bundled judge. Returns the judge and the number of pictures with a face.
+    """
     from inverters.training.pictures import load_pictures, make_pictures
 
-    parser = argparse.ArgumentParser(prog="invid train-landmark-judge", description=main.__doc__)
-    parser.add_argument(
-        "--pictures", type=Path, default=Path("runs/judge/pictures"), help="made where missing"
-    )
-    parser.add_argument("--count", type=int, default=2600, help="pictures")
-    parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--out", type=Path, default=LANDMARK_JUDGE)
-    args = parser.parse_args(argv)
-    make_pictures(args.pictures, args.count, args.seed)
-    pictures = load_pictures(args.pictures)
+    make_pictures(folder, count, seed)
+    pictures = load_pictures(folder)
     reader = LandmarkJudge({}, {})
     points, rows = [], []
     for row, image in enumerate(pictures["image"]):
@@ -163,7 +159,5 @@ def main(argv: list[str] | None = None) -> int:
             points.append(found)
             rows.append(row)
     judge = LandmarkJudge.fit(np.stack(points), pictures["scores"][rows].numpy())
-    judge.save(args.out)
-    print(f"{len(rows)} faces in {len(pictures['image'])} pictures")
-    print(json.dumps(judge.correlation))
-    return 0
+    judge.save(out or LANDMARK_JUDGE)
+    return judge, len(rows)

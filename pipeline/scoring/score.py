@@ -1,9 +1,7 @@
-"""`invid score`: how near a result comes to the truth of a sample clip."""
+"""Scores: how near a result comes to the truth of a synthetic clip."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,25 +105,3 @@ def _reconstruction(job: JobResult) -> float | None:
     """PSNR of the reconstructed crops: the mean over frames that the job has measured."""
     value = job.manifest["metrics"]["reconstruction"]["psnr"]
     return None if value is None else float(value)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid score`."""
-    add = parser.add_argument
-    add("result", type=Path, metavar="RESULT", help="the --out folder of a finished job")
-    add("--truth", type=Path, required=True, metavar="SAMPLE", help="the clip that `invid sample` wrote")
-    add("--identity", type=Path, metavar="FILE", help="also say who it is: MobileFaceNet or ArcFace weights")
-    add("--lpips", default="alex", metavar="NET", help="the network of LPIPS: alex, vgg or squeeze (alex)")
-    add("--json", action="store_true", help="print JSON")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """`invid score`: print the score to standard output; returns the exit code 0."""
-    found = score(arguments.result, arguments.truth, arguments.identity, arguments.lpips)
-    if arguments.json:
-        print(json.dumps(found, indent=1, allow_nan=False))
-        return 0
-    width = max(map(len, found)) + 2
-    for name, value in found.items():
-        print(f"{name:<{width}}{'-' if value is None else format(value, '.3f')}")
-    return 0

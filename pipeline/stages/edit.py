@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8, Edit, View
+from pipeline.clip import F32, F64, U8
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import EditSettings, Settings
 from pipeline.stages.facts import Facts, no_facts
 from pipeline.stages.pixels import BATCH, Rows, to_bytes

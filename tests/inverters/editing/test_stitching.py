@@ -15,7 +15,8 @@ from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.losses import multiscale_loss
 from inverters.methods.table import find_method, method_names
-from pipeline.request.checks import STITCHINGS
+from pipeline.request.fields import fields_of
+from pipeline.request.settings import CompositeSettings
 from tests.inverters.tiny import invert, own_clip, tiny_generator
 
 ALL = StitchSettings(steps=12, rate=5e-3)
@@ -129,4 +130,5 @@ def test_every_preset_has_numbers_for_stitching() -> None:
 
 
 def test_the_pipeline_knows_the_same_ways_to_stitch() -> None:
-    assert set(STITCHINGS) == set(STITCHING)
+    (stitch,) = (field for field in fields_of(CompositeSettings) if field.name == "stitch")
+    assert set(stitch.mark.choices) == set(STITCHING)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from inverters.editing.edit import edit_presence
-from pipeline.clip import Edit, View
 from pipeline.job.finished import request_digest
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CompositeSettings,
     EditSettings,

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.clip import Edit, View
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CameraSettings,
     DecodeSettings,

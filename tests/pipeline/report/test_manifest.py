@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.clip import Edit
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit
 from pipeline.request.settings import EditSettings, Settings
 from pipeline.stages.plan import plan_of
 from storage import content_hash

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from inverters.heads.params import PARAMETERS
-from pipeline.clip import View
 from pipeline.errors import OutputError, UnknownNameError, UserError
+from pipeline.request.edits import View
 from pipeline.request.settings import DecodeSettings
 from pipeline.samples import sample
 from pipeline.samples.media import AUDIO_RATE, babble

@@ -18,7 +18,7 @@ from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.fields.synthesis import InversionRenderer
 from inverters.rendering.cameras import look_at
-from pipeline.clip import Edit, View
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import EditSettings
 from pipeline.stages import edit as stage
 from pipeline.stages.edit import Variant, render_variant, turn_cameras, variants, view_angles

@@ -19,11 +19,12 @@ import inverters.editing.stitching
 from inverters.heads.params import sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
-from pipeline.clip import U8, Crops, Edit, View
+from pipeline.clip import U8, Crops
 from pipeline.errors import UserError
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
 from pipeline.request.checks import check_request
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CompositeSettings,
     DecodeSettings,

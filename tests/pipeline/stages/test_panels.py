@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.clip import Edit, View
+from pipeline.request.edits import Edit, View
 from pipeline.stages.edit import Variant
 from pipeline.stages.panels import describe, held_rows
 from storage import StageCache

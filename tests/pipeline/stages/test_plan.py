@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters.generators.card import CameraRule, CropRule
-from pipeline.clip import Edit, View
 from pipeline.errors import UndeclaredReadError
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import CompositeSettings, EditSettings, EncodeSettings, Settings
 from pipeline.stages.plan import Keys, Plan, plan_of
 from pipeline.stages.stage import Stage, only
