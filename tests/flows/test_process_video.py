@@ -58,6 +58,8 @@ def test_runs_have_names_that_people_recognise(monkeypatch: pytest.MonkeyPatch) 
     asked = SimpleNamespace(parameters={"video": "/clips/Anna 3.mp4", "options": words})
     monkeypatch.setattr(module, "flow_run", asked)
     assert module.run_name() == "Anna 3.mp4 smile=1.5 age=-1 remove-occluder"
+    asked.parameters = {"video": "a.mp4", "settings": {"edit": ["smile=1.5"], "remove_occluder": True}}
+    assert module.run_name() == "a.mp4 smile=1.5 remove-occluder"
     asked.parameters = {"video": "a.mp4", "options": None}
     assert module.run_name() == "a.mp4"
 
@@ -76,15 +78,14 @@ def test_the_flow_gives_what_the_command_line_gives(
 ) -> None:
     from flows.process_video import process_video
     from pipeline.job.walker import run_job
-    from pipeline.request.options import process_arguments, settings_from
-    from pipeline.request.settings import Settings
+    from pipeline.request.options import parse
     from pipeline.stages.plan import plan_of
 
     fakes = install(monkeypatch)
     clip, words = write_clip(tmp_path / "clip.mp4"), ["--edit", "smile=1.5", "--crops"]
     state = process_video(clip, tmp_path / "flow", str(tmp_path / "cache"), words)
     found = state if isinstance(state, dict) else state.data
-    settings: Settings = settings_from(process_arguments().parse_args([str(clip), *words]))
+    settings = parse([str(clip), *words]).settings
     assert [stage["name"] for stage in found["stages"]] == list(plan_of(settings).kinds)
     assert not found["stages"][1]["cached"] and (tmp_path / "flow" / "edited.mp4").is_file()
     calls = dict(fakes.calls)

@@ -22,7 +22,7 @@ from pipeline.fidelity.rivals import RIVALS, chosen_rivals
 from pipeline.fidelity.running import FailedRunError, Run
 from pipeline.fidelity.table import MEASURED, as_text, means
 from pipeline.request.checks import check_settings
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import parse
 from pipeline.scoring.score import KEYS
 from tests.pipeline.fakes import Fakes, install
 from tests.pipeline.fidelity.truths import write_known_clip
@@ -204,7 +204,7 @@ def test_clips_are_six_occluders_before_two_heads_each() -> None:
 def test_every_rival_is_a_request_that_can_be_met() -> None:
     assert chosen_rivals([]) == list(RIVALS)
     for rival in RIVALS:
-        check_settings(settings_from(process_arguments().parse_args(["clip.mp4", *rival.words])))
+        check_settings(parse(["clip.mp4", *rival.words]).settings)
     methods = {rival.words[1] for rival in RIVALS}
     assert methods == {"w", "w+", "pti", "pose-opt", "vive3d", "hfgi3d", "in-n-out"}
 
@@ -226,11 +226,11 @@ def test_means_are_over_the_clips_that_have_a_value(found: list[tuple[str, float
 
 def test_a_quick_look_takes_a_quarter_of_each_methods_own_steps() -> None:
     for rival in RIVALS:
-        chosen = settings_from(process_arguments().parse_args(["clip.mp4", *rival.quick.words]))
+        chosen = parse(["clip.mp4", *rival.quick.words]).settings
         method = find_method(chosen.invert.method)
         draft = method.presets["draft"]
         whole = method.steps(draft, QUICK_FRAMES)
         assert chosen.invert.steps == pytest.approx(whole / 4, abs=1), rival.name
         as_is = "--finetune-steps" in rival.words
         assert chosen.finetune.enabled != as_is
-        assert chosen.finetune.steps == (None if as_is else draft.tune.steps // 4)
+        assert chosen.finetune.steps == (0 if as_is else draft.tune.steps // 4)
