@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class TrueEdit:
-    """Videos with one attribute moved by `strength` standard deviations; `occluded` is None without occluder."""
+    """Videos with one attribute moved by `strength` standard deviations; `occluded`: None if none."""
 
     strength: float
     clean: Path
