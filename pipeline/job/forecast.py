@@ -11,7 +11,7 @@ from pipeline.job.costs import CostBook, estimate, like, units_of
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, plan_of
-from pipeline.video.probe import open_video, video_stream
+from pipeline.video.container import open_video, video_stream
 from storage import is_published
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
+from pipeline.clip import F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
 from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
@@ -165,14 +165,6 @@ def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
     cam2world[usable, 3] = (0, 0, 0, 1)
     intrinsics[usable] = ((sphere.focal, 0, 0.5), (0, sphere.focal, 0.5), (0, 0, 1))
     return Cameras(cam2world, intrinsics)
-
-
-def rotation_errors(estimated: Floats, truth: Floats) -> F32:
-    """Angle in degrees [T] between the rotations of two cam2world [T,4,4]; NaN where either is."""
-    relative = np.swapaxes(estimated[:, :3, :3], 1, 2) @ truth[:, :3, :3]
-    cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-    degrees: F32 = np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
-    return degrees
 
 
 def compute(run: StageRun) -> None:

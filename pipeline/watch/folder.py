@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputVideoError
-from pipeline.video.probe import hash_file, open_video, video_stream
+from pipeline.video.container import open_video, video_stream
 from pipeline.video.truncation import missing_bytes
+from storage import file_hash
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mxf", ".gif"}
 _SETTLE = 1.0
@@ -90,7 +91,7 @@ class WatchedFolder:
                     written = open_for_writing() if written is None else written
                     if _identity(path) not in written:
                         check_whole(path)
-                        content = hash_file(path)
+                        content = file_hash(path)
                         seen.content = content if fingerprint(path) == info else ""
                 if seen.content:
                     ready.append(Ready(path, path.relative_to(self.root), seen.content, info))
