@@ -26,13 +26,14 @@ from inverters.heads.animation import talking_clip
 from inverters.heads.occluders import make_occluder
 from inverters.heads.params import sample_scores, to_values
 from inverters.heads.render import render
+from inverters.metrics import rotation_error_deg
 from pipeline.clip import Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.machine import machine
 from pipeline.request.settings import CameraSettings, TrackSettings
 from pipeline.stages.align import align
-from pipeline.stages.camera import estimate_cameras, rotation_errors
+from pipeline.stages.camera import estimate_cameras
 from pipeline.stages.track import track
 
 FIRST_SEED = 7000
@@ -165,7 +166,8 @@ def main() -> None:
         found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, args.fps)
         seconds += time.perf_counter() - begin
         truth = script.cam2world.numpy().astype(np.float64)
-        errors.append(rotation_errors(found.cam2world, truth))
+        angles = rotation_error_deg(torch.from_numpy(found.cam2world), torch.from_numpy(truth))
+        errors.append(angles.numpy())
         axes.append(signed(found, truth))
         if args.progress:
             print(

@@ -26,7 +26,7 @@ from benchmarks.report import report
 from pipeline.machine import machine
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, load_truth
-from pipeline.scoring.frames import psnr_of
+from pipeline.scoring.frame_metrics import psnr_of
 from pipeline.scoring.score import score
 from pipeline.video.warp import warp_crop
 

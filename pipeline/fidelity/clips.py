@@ -9,9 +9,10 @@ from pathlib import Path
 from inverters.heads.occluders import OCCLUDERS
 from pipeline.errors import UserError
 from pipeline.request.edits import Edit, View
-from pipeline.samples.sample import truth_folder, write_sample
+from pipeline.samples.sample import write_sample
 from pipeline.samples.settings import SampleSettings
 from pipeline.samples.truth import Truth, load_truth
+from pipeline.samples.truth_format import truth_folder
 
 IDENTITIES = 2
 """Heads behind each occluder."""

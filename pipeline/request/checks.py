@@ -47,7 +47,7 @@ def _check_cheaply(settings: Settings) -> None:
 
 
 def _check_input(path: Path) -> None:
-    from pipeline.video.probe import open_video, video_stream
+    from pipeline.video.container import open_video, video_stream
 
     with open_video(path) as container:
         video_stream(container, path)

@@ -9,10 +9,10 @@ from pipeline.request.edits import View
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What to make.
+    """Settings of a synthetic clip.
 
-    size is (W, H) in pixels; attributes are names of head parameters, or none; views are turns of the camera
-    from which the truth shows the frames as well, or none.
+    size: (W, H) in pixels; attributes: head parameters that the truth also shows edited; views: rotations of
+    the camera from which the truth also shows the frames.
     """
 
     occluder: str = "mask"

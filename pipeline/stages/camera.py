@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
+from pipeline.clip import F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
 from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
 from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
@@ -32,20 +32,23 @@ _FRAMES_AT_ONCE = 256
 """Bounds the memory of a long clip's fit."""
 _MOVING_WEIGHT = 0.7
 _EFFECTIVE_POINTS = 40.0
-"""Landmarks of one frame err together; all of them count as this many independent ones."""
+"""Landmark errors within a frame are correlated: all points weigh as this many independent ones."""
 
 
 class CameraRule(Protocol):
     """Where a generator's cameras stand (`inverters.generators.card.CameraRule`)."""
 
     @property
-    def radius(self) -> float: ...
+    def radius(self) -> float:
+        """Distance of the camera from the world's origin, world units."""
 
     @property
-    def pivot(self) -> tuple[float, float, float]: ...
+    def pivot(self) -> tuple[float, float, float]:
+        """The point that cameras look at, world units."""
 
     @property
-    def focal(self) -> float: ...
+    def focal(self) -> float:
+        """Focal length in crop widths."""
 
 
 def find_cameras(
@@ -56,7 +59,7 @@ def find_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
+    """Cameras of the labels file in the settings, or else estimated ones. Raises UserError."""
     if settings.labels is None:
         return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
     from pipeline.faces.camera_labels import read_dataset_json
@@ -80,13 +83,11 @@ def estimate_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the
-    frame's.
+    """EG3D's camera of every frame, by projecting the generator's landmarks onto the frame's.
 
-    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting
-    from the generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time,
-    never across a gap. Points that expressions move count less, and a Cauchy loss lets go of those that are
-    covered.
+    First, the person's landmark shape and the poses of some frames are fitted together, starting from the
+    generator's mean shape; then the pose of every frame to that shape; then poses are smoothed in time, never
+    across a gap. Points that expressions move weigh less; a Cauchy loss bounds the weight of covered points.
 
     `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and
     [68,3] as `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig`
@@ -164,14 +165,6 @@ def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
     cam2world[usable, 3] = (0, 0, 0, 1)
     intrinsics[usable] = ((sphere.focal, 0, 0.5), (0, sphere.focal, 0.5), (0, 0, 1))
     return Cameras(cam2world, intrinsics)
-
-
-def rotation_errors(estimated: Floats, truth: Floats) -> F32:
-    """Angle in degrees [T] between the rotations of two cam2world [T,4,4]; NaN where either is."""
-    relative = np.swapaxes(estimated[:, :3, :3], 1, 2) @ truth[:, :3, :3]
-    cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-    degrees: F32 = np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
-    return degrees
 
 
 def compute(run: StageRun) -> None:

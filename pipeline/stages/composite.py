@@ -18,12 +18,12 @@ from pipeline.stages.pixels import Rows
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.masks import crop_mask, visible_change
-from pipeline.video.temporal_stabilization import Steady
+from pipeline.video.temporal_stabilization import TemporalStabilizer
 from pipeline.video.warp import Box, back_box, warp_back
 from storage import StoredArray
 
 Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
-"""Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the layer to lay (`Steady`)."""
+"""Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the averaged layer."""
 
 
 def composite(
@@ -43,13 +43,13 @@ def composite(
     rendered: by row, uint8 [S,S,3]. masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the
     render to show; None takes the whole crop with a border `settings.feather` crop widths wide. plain: by
     row, the render of the frame as it was found; then only what differs from it is taken over (see `blend`).
-    held: by row, whether what is changed there is held to the frame before (`Steady`); None holds nothing.
+    held: by row, whether the overlay is averaged with the previous one (`TemporalStabilizer`); None: never.
     rows: the row of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size
     of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
     source's to the bit.
     """
     whole: U8 | None = None
-    steady = Steady()
+    stabilizer = TemporalStabilizer()
     for index, frame in enumerate(clip.frames(start, stop), start):
         row = _row(rows, index)
         affine = crops.affine[index]
@@ -64,7 +64,7 @@ def composite(
         else:
             mask = np.asarray(masks[row])
         without = None if plain is None else np.asarray(plain[row])
-        hold = None if held is None else partial(steady, index, frame, held=bool(held[row]))
+        hold = None if held is None else partial(stabilizer, index, frame, held=bool(held[row]))
         yield blend(frame, picture, mask, affine, crops.size, without, hold)
 
 

@@ -14,9 +14,11 @@ from pipeline.request.occluder_masks import match_masks
 from pipeline.request.settings import DecodeSettings, Settings
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
+from pipeline.video.container import open_video
 from pipeline.video.ingest import ingest, parse_ingest
-from pipeline.video.probe import OnFrame, hash_file, open_video, probe
+from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
+from storage import file_hash
 
 
 def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFrame | None = None) -> Clip:
@@ -30,7 +32,7 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
     if settings.reader not in ("av", "decord"):
         raise UnknownNameError(f"unknown reader '{settings.reader}'; known: av, decord")
     open_video(path).close()  # a bad file is named before anything is hashed or filtered
-    content_hash = hash_file(path)
+    content_hash = file_hash(path)
     if settings.ingest:
         filters = parse_ingest(settings.ingest)
         path = ingest(path, settings.ingest, workdir)

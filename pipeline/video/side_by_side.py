@@ -1,4 +1,4 @@
-"""Several videos beside each other, each under its label."""
+"""Comparison videos: frames side by side under labels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BACKGROUND, _INK = 24, 235
 
 
 def side_by_side(streams: Sequence[Iterable[U8]], labels: Sequence[str]) -> Iterator[U8]:
-    """Yield frames with the streams' frames (uint8 [H,W,3]) in a row under a label bar.
+    """Yield the streams' frames (uint8 [H,W,3]) in a row under a bar of labels.
 
-    All are brought to the first one's height.     Width and height come out even, so that every codec takes
-    them. Ends with the shortest stream.
+    Frames are scaled to the height of the first. Width and height are padded to even numbers, which every
+    codec takes. Ends with the shortest stream. Raises ValueError unless each stream has a label.
     """
     if not streams or len(streams) != len(labels):
         raise ValueError(f"{len(streams)} streams but {len(labels)} labels")
@@ -40,7 +40,7 @@ def _scaled(panel: U8, height: int) -> U8:
 
 def _label_bar(widths: list[int], labels: Sequence[str], height: int) -> U8:
     size = max(11, min(28, height // 24))
-    font = ImageFont.load_default(size)  # drawn from outlines inside Pillow: no font file is looked for
+    font = ImageFont.load_default(size)  # outlines inside Pillow; no font file
     bar = Image.new("RGB", (sum(widths), 2 * size), (_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(bar)
     left = 0

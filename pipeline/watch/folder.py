@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputVideoError
-from pipeline.video.probe import hash_file, open_video, video_stream
+from pipeline.video.container import open_video, video_stream
 from pipeline.video.truncation import missing_bytes
+from storage import file_hash
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mxf", ".gif"}
 _SETTLE = 1.0
@@ -90,7 +91,7 @@ class WatchedFolder:
                     written = open_for_writing() if written is None else written
                     if _identity(path) not in written:
                         check_whole(path)
-                        content = hash_file(path)
+                        content = file_hash(path)
                         seen.content = content if fingerprint(path) == info else ""
                 if seen.content:
                     ready.append(Ready(path, path.relative_to(self.root), seen.content, info))
@@ -180,9 +181,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def open_for_writing() -> set[tuple[int, int]]:
-    """Device and inode of every file that a process of this machine has open to write, as far as we may
-    see.
-    """
+    """Device and inode of every file that is open for writing on this machine, where /proc may be read."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*/fdinfo"):
         with contextlib.suppress(OSError):  # another user's process, or one that has ended

@@ -31,9 +31,7 @@ COMMAND = [sys.executable, "-m", "pipeline.commands"]
 
 
 class Deployment(Protocol):
-    """Others, to whom clips are handed instead of being worked on here. Raises UserError where there are
-    none.
-    """
+    """A deployment that clips are handed to, instead of a process here. Raises UserError without a server."""
 
     def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
         """Hand a clip over; returns a name of the run, the same for a key that was used before."""
@@ -113,9 +111,9 @@ class Watcher:
         self.close()
 
     def run_once(self) -> None:
-        """Take all that is ready or will be without a further write, and work until it is done. What is
-        still being written after two quiet times is left, and what another process is at.
+        """Process every clip that is complete, or is so after at most two quiet times.
 
+        Leaves files that are still being written then, and clips that another process works on.
         Raises UserError where clips could not be submitted.
         """
         since = time.monotonic()

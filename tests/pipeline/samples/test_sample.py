@@ -14,11 +14,12 @@ from inverters.heads.params import PARAMETERS
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.request.edits import View
 from pipeline.request.settings import DecodeSettings
-from pipeline.samples import sample
-from pipeline.samples.media import AUDIO_RATE, babble
-from pipeline.samples.sample import truth_folder, write_sample
+from pipeline.samples import rendering
+from pipeline.samples.sample import write_sample
 from pipeline.samples.settings import SampleSettings
 from pipeline.samples.truth import frames_of, load_truth
+from pipeline.samples.truth_format import truth_folder
+from pipeline.samples.voice import AUDIO_RATE, babble
 from pipeline.stages.decode import decode
 
 SETTINGS = SampleSettings(occluder="mask", seconds=0.2, fps=15, seed=89, size=(64, 48), views=())
@@ -160,7 +161,7 @@ def test_nothing_is_left_when_it_stops(
     def stop(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(sample, "render_clean", stop)
+    monkeypatch.setattr(rendering, "render_clean", stop)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write_sample(tmp_path / "clip.mp4", SETTINGS)

@@ -21,8 +21,8 @@ from pipeline.errors import UserError
 from pipeline.faces.identity import TEMPLATE
 from pipeline.faces.mobilefacenet import MobileFaceNet
 from pipeline.samples.truth import load_truth
-from pipeline.scoring import judged
-from pipeline.scoring.frames import psnr_of
+from pipeline.scoring import edit_metrics
+from pipeline.scoring.frame_metrics import psnr_of
 from pipeline.scoring.score import KEYS, score
 from tests.pipeline.faces.faces_data import landmarks_at
 from tests.pipeline.known_sample import (
@@ -61,7 +61,7 @@ def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: py
 
     edited = images.copy()
     edited[:3] += 20  # in the last frame nothing moves
-    monkeypatch.setattr(judged, "_judge", Judge)
+    monkeypatch.setattr(edit_metrics, "_judge", Judge)
     result = write_result(
         tmp_path / "out",
         sample,

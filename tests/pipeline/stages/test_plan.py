@@ -1,4 +1,4 @@
-"""A plan is made from settings alone; a setting changes the keys of stages that read it and of those after."""
+"""A plan is made from settings alone; a setting changes the keys of stages that read it, and those after."""
 
 from __future__ import annotations
 

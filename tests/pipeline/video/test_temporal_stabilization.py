@@ -12,7 +12,7 @@ import pytest
 from pipeline.clip import Crops
 from pipeline.request.settings import CompositeSettings
 from pipeline.stages.composite import composite
-from pipeline.video.temporal_stabilization import Steady
+from pipeline.video.temporal_stabilization import TemporalStabilizer
 from tests.pipeline.stages.test_composite import Made, affine_of, bump, clip_of
 
 SIZE, COUNT = 96, 14
@@ -160,7 +160,7 @@ def test_an_edit_that_becomes_another_one_is_not_held_back():
 
 
 def test_changes_too_small_to_follow_are_taken_as_they_are():
-    steady, rng = Steady(), np.random.default_rng(0)
+    steady, rng = TemporalStabilizer(), np.random.default_rng(0)
     for index in range(3):
         frame = rng.integers(0, 255, (9, 9, 3), np.uint8)
         layer = rng.normal(size=(9, 9, 4)).astype(np.float32)

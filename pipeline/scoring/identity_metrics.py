@@ -1,4 +1,4 @@
-"""Whether a result is still the same person, as a network that the user names sees it."""
+"""Identity metrics: cosine similarity, TL-ID and TG-ID, by a face recognition network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from pipeline.clip import F32, I64, U8, Status
 from pipeline.faces.identity import FaceEmbedder
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, frames_of
-from pipeline.scoring.frames import output
+from pipeline.scoring.frame_metrics import output
 from pipeline.video.warp import warp_points
 
 
-def identity(
+def identity_metrics(
     job: JobResult, truth: Truth, source: Path | None, embedder: FaceEmbedder
 ) -> dict[str, float | None]:
-    """Cosines of reconstruction and edit, and TL-ID and TG-ID of the edited video, where a face was found.
+    """Mean cosines of reconstruction and edit, TL-ID and TG-ID of the edited video (STIT, section 5).
 
-    All are aligned by the landmarks that the job found in its input: none of these outputs moves the face.
+    Over the frames in which a face was found. All faces are aligned by the landmarks of the input: none of
+    these outputs moves the face.
     """
     found: dict[str, float | None] = dict.fromkeys(
         ("identity_reconstruction", "identity_edit", "tl_id", "tg_id")
@@ -53,7 +54,7 @@ def identity(
 
 
 def _chosen(video: Path, truth: Truth, frames: I64) -> Iterator[U8]:
-    """The frames of a video with these indices."""
+    """Yield the frames of a video with these indices."""
     wanted = set(frames.tolist())
     for index, frame in enumerate(frames_of(video, truth.size)):
         if index in wanted:

@@ -1,4 +1,4 @@
-"""A result's frames and cameras against the truth's: masks, removals, edits, views."""
+"""Metrics of frames and cameras against the truth: masks, removals, edits, novel views."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from pipeline.clip import U8
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import TrueEdit, TrueView, Truth, frames_of, inside
-from pipeline.stages.camera import rotation_errors
 from pipeline.video.warp import warp_back, warp_crop
 
 BLEND_LEVEL = 0.5
-"""A pixel is the occluder's where the blend is above this."""
+"""Blend above which a pixel counts as the occluder's."""
 BEST_PSNR = 100.0
-"""Decibels given to equal pictures, whose PSNR has no finite value."""
+"""PSNR in dB reported for equal pictures, whose PSNR is infinite."""
 
 
 def output(job: JobResult, name: str) -> Path | None:
-    """An output of the job, or None where it has none; names that lead out of its folder do not count."""
+    """Path of an output of the job; None where it has none, or the name leads out of the job's folder."""
     value = job.manifest["outputs"].get(name)
     if not isinstance(value, str):
         return None
@@ -33,14 +32,14 @@ def output(job: JobResult, name: str) -> Path | None:
 
 
 def source_clip(job: JobResult, sample: Path) -> Path | None:
-    """The clip that the job read, or, where it is gone, the sample's; None where both are."""
+    """The clip that the job read, else the sample's; None where neither exists."""
     folder = sample.parent if sample.name == "truth.json" else sample
     candidates = (Path(str(job.manifest["input"]["path"])), folder.with_suffix(".mp4"))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def psnr_of(error: float, count: int) -> float | None:
-    """PSNR in dB of a sum of squared errors of 8-bit levels over `count` values; None without values."""
+    """PSNR in dB from the sum of squared errors of `count` 8-bit values; None without values."""
     if count == 0:
         return None
     mean = error / count
@@ -48,7 +47,7 @@ def psnr_of(error: float, count: int) -> float | None:
 
 
 def mask_iou(job: JobResult, truth: Truth) -> float | None:
-    """Agreement of the blend above one half with the true mask, over all pixels of the result's crops."""
+    """IoU of blend > 0.5 with the true mask, over all pixels of the result's crops."""
     blend, affine, frames = job.shown("blend"), job.array("align/affine"), job.array("align/frames")
     if blend is None or affine is None or frames is None or truth.occluder is None:
         return None
@@ -67,7 +66,7 @@ def mask_iou(job: JobResult, truth: Truth) -> float | None:
 
 
 def _crop_size(job: JobResult) -> int:
-    """Width of the result's crops in pixels."""
+    """Side of the result's crops in pixels."""
     crops = job.shown("reconstruction")
     if crops is None:
         raise UserError(f"{job.out}: its cache holds no reconstruction; run the job again")
@@ -75,7 +74,11 @@ def _crop_size(job: JobResult) -> int:
 
 
 def camera_errors(job: JobResult, truth: Truth) -> tuple[float | None, float | None]:
-    """Median and 95th percentile in degrees of the angle between the rotation used and the true one."""
+    """Median and 95th percentile in degrees of the angle between estimated and true camera rotations."""
+    import torch
+
+    from inverters.metrics import rotation_error_deg
+
     cameras, refined, frames = (
         job.array(n) for n in ("camera/cam2world", "invert/inversion.cameras.cam2world", "align/frames")
     )
@@ -83,7 +86,8 @@ def camera_errors(job: JobResult, truth: Truth) -> tuple[float | None, float | N
         return None, None
     if refined is not None and frames is not None:
         cameras[frames] = refined
-    errors = rotation_errors(cameras, truth.cam2world[: len(cameras)])
+    true = truth.cam2world[: len(cameras)]
+    errors = rotation_error_deg(torch.from_numpy(cameras), torch.from_numpy(true)).numpy()
     errors = errors[np.isfinite(errors)]
     if len(errors) == 0:
         return None, None
@@ -91,7 +95,7 @@ def camera_errors(job: JobResult, truth: Truth) -> tuple[float | None, float | N
 
 
 def psnr_in_mask(video: Path, truth: Truth) -> float | None:
-    """PSNR of a video against the true clean frames, on the occluder's pixels inside the true crop."""
+    """PSNR in dB of a video against the true clean frames, on the occluder's pixels inside the true crop."""
     error, count = 0.0, 0
     pairs = zip(frames_of(video, truth.size), frames_of(truth.clean, truth.size), strict=False)
     for frame, (seen, clean) in enumerate(pairs):
@@ -107,7 +111,7 @@ def _squares(one: U8, two: U8) -> float:
 
 
 def the_true_edit(edits: Sequence[Mapping[str, Any]], known: Mapping[str, TrueEdit]) -> TrueEdit | None:
-    """What the truth knows of a job's one edit, over the whole clip and at the truth's strength."""
+    """The truth of a job's edit; None unless it is one edit, of the whole clip, at the truth's strength."""
     if len(edits) != 1 or edits[0].get("start") is not None or edits[0].get("stop") is not None:
         return None
     true = known.get(edits[0]["name"])
@@ -117,7 +121,7 @@ def the_true_edit(edits: Sequence[Mapping[str, Any]], known: Mapping[str, TrueEd
 
 
 def edited_pair(job: JobResult, truth: Truth) -> tuple[Path, Path] | None:
-    """The job's edited video and the true one: without the occluder where the job took it off, else with."""
+    """The job's edited video and the true one, without the occluder where the job removes it."""
     true = the_true_edit(job.manifest["settings"]["edit"]["edits"], truth.edits)
     if true is None:
         return None
@@ -128,22 +132,22 @@ def edited_pair(job: JobResult, truth: Truth) -> tuple[Path, Path] | None:
 
 
 def true_edit(job: JobResult, truth: Truth) -> float | None:
-    """PSNR inside the true crop against the frames in which the one edit of the job was really made."""
+    """PSNR in dB of the job's edited video against the true edit, inside the true crop."""
     pair = edited_pair(job, truth)
     return None if pair is None else _psnr_in_crop(pair, truth)
 
 
 def true_edit_occluded(job: JobResult, truth: Truth) -> float | None:
-    """The same of the video in which the occluder stays, against the true edit behind it."""
+    """PSNR in dB of the edited video with the occluder, against the true edit behind it."""
     true = _occluded_edit(job, truth)
     behind = output(job, "edited")
     return None if true is None or behind is None else _psnr_in_crop((behind, true), truth)
 
 
 def true_edit_rendered(job: JobResult, truth: Truth) -> float | None:
-    """PSNR of the edited crops as they were rendered, occluder and all, against crops of the true edit.
+    """PSNR in dB of the edited crops as rendered, with the occluder, against crops of the true edit.
 
-    Nothing of the source is in these: it is what papers measure, who do not go back into frames.
+    They contain nothing of the source. This is what papers report that do not composite into frames.
     """
     true = _occluded_edit(job, truth)
     images, affine, frames = (job.array(n) for n in ("edit/edited/images", "align/affine", "align/frames"))
@@ -160,13 +164,13 @@ def true_edit_rendered(job: JobResult, truth: Truth) -> float | None:
 
 
 def _occluded_edit(job: JobResult, truth: Truth) -> Path | None:
-    """The true video of the job's one edit, behind the occluder where there is one."""
+    """The true video of the job's edit, behind the occluder where there is one."""
     true = the_true_edit(job.manifest["settings"]["edit"]["edits"], truth.edits)
     return None if true is None else true.occluded or true.clean
 
 
 def _psnr_in_crop(pair: tuple[Path, Path], truth: Truth) -> float | None:
-    """PSNR of two videos inside the true crop."""
+    """PSNR in dB of two videos inside the true crop."""
     error, count = 0.0, 0
     pairs = zip(*(frames_of(path, truth.size) for path in pair), strict=False)
     for frame, (seen, wanted) in enumerate(pairs):
@@ -177,10 +181,10 @@ def _psnr_in_crop(pair: tuple[Path, Path], truth: Truth) -> float | None:
 
 
 def true_view(job: JobResult, truth: Truth, source: Path | None) -> tuple[float | None, float | None]:
-    """PSNR of the job's novel view, and of its input, against the frames seen from there.
+    """PSNR in dB of the job's novel view, and of its input, against the true frames of that view.
 
-    Rendered crops go where their crops came from; measured on the pixels of both crops, theirs and the true
-    one. A turn about the pivot leaves it where it is in the picture, so that a crop keeps its place.
+    Rendered crops are warped back into the frame by the affine of their crop: the pivot of the rotation stays
+    where it is in the picture. Measured on the pixels inside both this crop and the true one.
     """
     images, affine, frames = (job.array(n) for n in ("edit/view/images", "align/affine", "align/frames"))
     target = _view_video(job.manifest["settings"]["edit"], truth)
@@ -205,7 +209,7 @@ def true_view(job: JobResult, truth: Truth, source: Path | None) -> tuple[float 
 
 
 def _view_video(asked: Mapping[str, Any], truth: Truth) -> Path | None:
-    """The true video of what a job's view shows, or None where the truth has no such view."""
+    """The true video of a job's view; None where the truth has no such view or edit."""
     view = asked.get("view")
     if view is None or view.get("orbit"):
         return None

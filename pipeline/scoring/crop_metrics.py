@@ -1,4 +1,4 @@
-"""A result's crops: how like the input's they are, and how they flicker."""
+"""Metrics of crops: similarity of the reconstruction to the input, and temporal flicker."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import numpy as np
 from pipeline.clip import U8
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, frames_of
-from pipeline.scoring.frames import BEST_PSNR, edited_pair
+from pipeline.scoring.frame_metrics import BEST_PSNR, edited_pair
 from pipeline.video.warp import warp_crop
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pair = tuple[U8, U8]
-"""A crop of the result and the same of the truth, uint8 [S,S,3]."""
+"""A crop of the result and of the truth, uint8 [S,S,3] each."""
 
 
 def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
-    """MS-SSIM and LPIPS of the reconstructed crops against the input's, means over frames; SSIM as the job
-    has measured it.
-    """
+    """SSIM (as the job has measured it), MS-SSIM and LPIPS of reconstructed crops, means over frames."""
     from inverters import metrics
 
     measured = job.manifest["metrics"]["reconstruction"]["ssim"]
@@ -49,7 +47,7 @@ def reconstruction(job: JobResult, net: str) -> dict[str, float | None]:
 
 
 def flicker_of_reconstruction(job: JobResult, net: str) -> tuple[float | None, float | None]:
-    """Temporal PSNR in dB and temporal LPIPS of the reconstructed crops against the input's."""
+    """Temporal PSNR (dB) and temporal LPIPS of the reconstructed crops against the input's."""
     ours = job.shown("reconstruction")
     theirs, frames = job.array("align/crops"), job.array("align/frames")
     if ours is None or theirs is None or frames is None:
@@ -58,7 +56,7 @@ def flicker_of_reconstruction(job: JobResult, net: str) -> tuple[float | None, f
 
 
 def flicker_of_edit(job: JobResult, truth: Truth, net: str) -> tuple[float | None, float | None]:
-    """The same of the edited frames in the true crop, against those in which the edit was really made."""
+    """Temporal PSNR (dB) and temporal LPIPS of the edited frames in the true crop, against the true edit."""
     videos = edited_pair(job, truth)
     if videos is None:
         return None, None
@@ -73,7 +71,7 @@ def flicker_of_edit(job: JobResult, truth: Truth, net: str) -> tuple[float | Non
 
 
 def _flicker(crops: Iterable[tuple[int, Pair]], net: str) -> tuple[float | None, float | None]:
-    """Means over neighbouring frames of temporal PSNR, at most BEST_PSNR, and of temporal LPIPS."""
+    """Means over pairs of consecutive frames of temporal PSNR, at most BEST_PSNR, and temporal LPIPS."""
     import torch
 
     from inverters import metrics
@@ -91,7 +89,7 @@ def _flicker(crops: Iterable[tuple[int, Pair]], net: str) -> tuple[float | None,
 
 
 def unit(image: U8) -> Tensor:
-    """uint8 [S,S,3] to float32 [3,S,S] in [-1,1]."""
+    """Convert uint8 [S,S,3] to float32 [3,S,S] in [-1,1]."""
     import torch
 
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1

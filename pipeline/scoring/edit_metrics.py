@@ -1,4 +1,4 @@
-"""What the judge of edits sees: whether a parameter moved as it was asked to, and what else did."""
+"""Metrics of edits by the judge: sign of the change of edited parameters, leakage into the others."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import numpy.typing as npt
 from pipeline.clip import F32, F64, I64, U8
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, frames_of
-from pipeline.scoring.frames import the_true_edit
+from pipeline.scoring.frame_metrics import the_true_edit
 from pipeline.video.warp import warp_crop
 
 READABLE = 0.5
-"""Least correlation with the truth at which a parameter that the judge reads counts as one that an edit may
-leak into; the others' readings are little but noise about the mean."""
+"""Least correlation of the judge's reading with the truth for a parameter to count in the leakage."""
 
 Edits = Sequence[Mapping[str, Any]]
 
 
-def judged(job: JobResult, truth: Truth, source: Path | None) -> dict[str, float | None]:
-    """Share of frames with the right sign, leakage, and what the judge reads as leakage of the true edit.
+def edit_metrics(job: JobResult, truth: Truth, source: Path | None) -> dict[str, float | None]:
+    """Fraction of frames with the right sign, leakage, and leakage of the true edit for comparison.
 
-    Pictures with the edit are judged against those without: of the unoccluded face where the job has it.
+    The judge compares crops with the edit to crops without: of the unoccluded face where the job has it.
     """
     found: dict[str, float | None] = dict.fromkeys(
         ("edit_sign_share", "edit_leakage", "edit_leakage_of_truth")
@@ -57,7 +56,7 @@ def judged(job: JobResult, truth: Truth, source: Path | None) -> dict[str, float
 
 
 def _active(edit: Mapping[str, Any], seconds: F64) -> npt.NDArray[np.bool_]:
-    """Frames in which an edit is made, [K]."""
+    """Mask [K] of the frames within an edit's time range."""
     active = np.ones(len(seconds), np.bool_)
     if edit.get("start") is not None:
         active &= seconds >= edit["start"]
@@ -67,7 +66,7 @@ def _active(edit: Mapping[str, Any], seconds: F64) -> npt.NDArray[np.bool_]:
 
 
 def _sign_share(change: F32, edits: Edits, seconds: F64) -> float | None:
-    """Share of frames, over all edits, in which the parameter moves the way it was asked to."""
+    """Fraction of frames, over all edits, in which the parameter changes in the direction of the edit."""
     names = _names()
     right = total = 0
     for edit in edits:
@@ -81,9 +80,9 @@ def _sign_share(change: F32, edits: Edits, seconds: F64) -> float | None:
 
 
 def _leakage(judge: Any, change: F32, edits: Edits, seconds: F64) -> float | None:
-    """Mean absolute change, in standard deviations, of what no edit was asked to move and the judge can read.
+    """Mean absolute change, in standard deviations, of readable parameters that no edit is asked to move.
 
-    Over the frames in which an edit is made; None where an edit moves no parameter that has a name.
+    Over the frames within an edit's time range; None where an edit is of no named parameter.
     """
     import torch
 
@@ -103,7 +102,7 @@ def _leakage(judge: Any, change: F32, edits: Edits, seconds: F64) -> float | Non
 def _true_videos(
     edits: Edits, truth: Truth, unoccluded: bool, source: Path | None
 ) -> tuple[Path, Path] | None:
-    """True videos with the job's one edit and without it, or None where the truth has no such edit."""
+    """True videos with the job's edit and without it; None where the truth has no such edit."""
     true = the_true_edit(edits, truth.edits)
     if true is None:
         return None
@@ -113,13 +112,13 @@ def _true_videos(
 
 
 def _crops(video: Iterable[U8], frames: I64, affine: F64, size: int) -> U8:
-    """Crops [K,size,size,3] of the frames with these indices [K], as the job framed them."""
+    """Crops [K,size,size,3] of the frames with these indices [K], by the job's affines."""
     wanted = set(frames.tolist())
     return np.stack([warp_crop(f, affine[t], size) for t, f in enumerate(video) if t in wanted])
 
 
 def _parameter(edit: Mapping[str, Any]) -> str:
-    """An edit's name without the source of its direction."""
+    """Name of the edited parameter, without the name of the direction's file."""
     return str(edit["name"]).rpartition(".")[2]
 
 
@@ -130,7 +129,7 @@ def _names() -> list[str]:
 
 
 def _judge() -> Any:
-    """The judge of edits, or None where its weights are not there."""
+    """The judge, or None where its weights are missing."""
     from inverters.errors import CheckpointError
     from pipeline.scoring.judge import Judge
 
