@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -120,26 +119,24 @@ def train(
     return network, pairs
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`invid train-judge`: render the set if it is missing, train, write the weights."""
-    parser = argparse.ArgumentParser(prog="invid train-judge", description=main.__doc__)
-    parser.add_argument("--set", type=Path, default=Path("runs/judge/set"))
-    parser.add_argument("--count", type=int, default=7000)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--start", type=Path, default=None, help="weights to begin from")
-    parser.add_argument("--out", type=Path, default=JUDGE_PATH)
-    args = parser.parse_args(argv)
-    make_set(args.set, args.count, args.seed)
-    network, correlation = train(load_set(args.set), args.steps, args.seed, args.start)
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
+def make_judge(
+    folder: Path, count: int, steps: int, seed: int, start: Path | None = None, out: Path | None = None
+) -> dict[str, float]:
+    """Render the set where it is missing, train the judge, write its weights and card.
+
+    folder: of the set. start: weights to begin from. out: unless given, the bundled judge.
+    Returns the correlation of its readings with the truth on held-out heads, by parameter.
+    """
+    out = out or JUDGE_PATH
+    make_set(folder, count, seed)
+    network, correlation = train(load_set(folder), steps, seed, start)
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out)
     card = {
         "parameters": NUM_PARAMETERS,
-        "heads": args.count,
-        "steps": args.steps,
-        "start": None if args.start is None else args.start.name,
+        "heads": count,
+        "steps": steps,
+        "start": None if start is None else start.name,
         "correlation": correlation,
     }
-    args.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
-    print(json.dumps({k: round(v, 3) for k, v in correlation.items()}))
-    return 0
+    out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    return correlation

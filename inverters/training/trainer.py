@@ -12,7 +12,7 @@ import itertools
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from inverters.training.generator_losses import (
 )
 from inverters.training.pictures import PICTURE_SEED, load_pictures, make_pictures, patch_batch
 from inverters.training.pretrain import pretrain_mapping
+from inverters.training.settings import TrainSettings
 from inverters.training.sharpen import KERNEL_RATE_GAIN, sharpen
 from inverters.training.supervision import SEED_STRIDE, HeadBatches, PointSettings
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
@@ -58,43 +59,6 @@ BUNDLED_CONFIG = GeneratorConfig(
     neural_rendering_resolution=64,
     superresolution="small4x",
 )
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Settings of one call of the trainer."""
-
-    minutes: float = 60.0
-    """Wall time."""
-    learning_rate: float = 1e-2
-    cooldown: float = 0.6
-    """The learning rate falls over this last share of the minutes."""
-    seed: int = 0
-    ema: float = 0.998
-    """Decay a step of the weights' moving average."""
-    grow_at: int = 6000
-    """Step from which planes have full size; half size before."""
-    patches_from: int = 8000
-    """Step from which patches of pictures are part of every step."""
-    heads: int = 4
-    """Heads a step, for points in space."""
-    patches: int = 3
-    """Patches a step."""
-    patch: int = 20
-    """Side of a patch in pixels of the raw image."""
-    pictures: int = 2500
-    """Number of stored pictures."""
-    sharpen: float = 10.0
-    """Minutes for which super-resolution alone is trained afterwards."""
-    pretrain: int = 2500
-    """Steps for which a fresh run trains the mapping alone first."""
-    start: str = ""
-    """Exported generator that a fresh run begins from, without `pretrain`."""
-    save_every: float = 300.0
-    """Seconds between saved states."""
-    workers: int = 1
-    """Processes that make batches."""
-    device: str = "auto"
 
 
 def _rate_gain(name: str, parameter: Tensor) -> float:
