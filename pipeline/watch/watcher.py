@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 
 from pipeline.errors import InvidError, UserError
 from pipeline.report.manifest import MANIFEST
-from pipeline.report.output_folder import OutputFolder
+from pipeline.report.output_folder import check_writable
 from pipeline.watch.clip_settings import options_of
 from pipeline.watch.folder import Print, Ready, WatchedFolder, fingerprint
 from pipeline.watch.ledger import DONE, FAILED, LOST, SUBMITTED, Ledger, Record, identity_of
@@ -76,7 +76,7 @@ class Watcher:
     ) -> None:
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
-        OutputFolder(out).close()  # not writable: say so now
+        check_writable(out)  # not writable: say so now
         self.root, self.out, self.options, self.jobs = root, out, list(options), jobs
         self._say, self._deployment = say, deployment
         self.ledger = Ledger(out)
