@@ -100,8 +100,9 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
 
 @torch.no_grad()
 def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict[str, float]]:
-    """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute
-    change of the others.
+    """Judged effect of each direction, by name.
+
+    Share of heads whose parameter rises, its mean rise, and the mean absolute change of the others.
     """
     found: dict[str, dict[str, float]] = {}
     for name in DIRECTIONS:

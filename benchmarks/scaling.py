@@ -153,6 +153,7 @@ class Clip:
 
     @property
     def work(self) -> float:
+        """Seconds of the whole job."""
         return self.ends[-1]
 
     def keep(self, position: float, checkpoint: float) -> float:

@@ -290,9 +290,7 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def workers_of(wanted: int | None) -> list[dict[str, str]]:
-    """The environment of each worker: one for each GPU, or one for the processors; or `wanted` of the
-    latter.
-    """
+    """The environment of each worker: one worker a GPU, or one for the CPU; or `wanted` for the CPU."""
     if wanted is not None:
         return [{} for _ in range(wanted)]
     import torch

@@ -170,6 +170,7 @@ class Method(Generic[Settings]):
                 beginning.
             steps: number of steps in all, split over the stages as the settings split it; None takes theirs.
             checkpoint_dir: folder for checkpoints; None writes none.
+
         Raises:
             InverterError: the method cannot begin from `start`.
             FingerprintError: `start` belongs to another generator.

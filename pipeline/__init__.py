@@ -1,0 +1,5 @@
+"""One clip's way from a file to edited files: request, stages, the job that runs them, commands.
+
+Rooms import one way: commands -> job -> stages -> {video, faces, request}. Knows nothing of Prefect, which is
+in `flows`; what knows the generator is in `inverters`.
+"""

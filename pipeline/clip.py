@@ -1,4 +1,4 @@
-"""What flows between the stages: frozen values, arrays with shapes and units stated."""
+"""Dataclasses passed between stages; each array's shape and unit is in its comment."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ class FaceTrack:
 
 @dataclass(frozen=True)
 class Crops:
-    """The crop of every frame: `affine [T,2,3]` maps source pixels to crop pixels; NaN where there is no
-    face.
-    """
+    """The crop of every frame: `affine [T,2,3]` maps source to crop pixels; NaN without a face."""
 
     affine: F64
     size: int
@@ -98,8 +96,9 @@ class Crops:
 
 @dataclass(frozen=True)
 class Cameras:
-    """cam2world [T,4,4] (OpenCV axes, EG3D's world), intrinsics [T,3,3] normalised by the crop size; NaN
-    where no face.
+    """The camera of every frame; NaN without a face.
+
+    cam2world [T,4,4] (OpenCV axes, EG3D's world); intrinsics [T,3,3] divided by the crop size.
     """
 
     cam2world: F32

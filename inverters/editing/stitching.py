@@ -7,6 +7,7 @@ afruehstueck/VIVE3D).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,13 +151,11 @@ class Stitcher:
             ws = ws.clone() if before is None else ws + before
             parameters = {"ws": ws.requires_grad_(True)}
         began = ws.detach().clone()
-        # Adam works on the parameters' own memory.
-        tables = {name: DenseAdam(tensor) for name, tensor in parameters.items()}
         moving = self.renderer.with_generator(own)
         fixed = None
         if parameters and all(name.startswith("superresolution.") for name in parameters):
             fixed = moving.features(rows, cam2world, intrinsics, ws)[0]
-        seen: list[Tensor] = []
+        seen: list[Tensor] = [edited, torch.zeros_like(began)]
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             features = fixed
@@ -169,20 +168,34 @@ class Stitcher:
                 terms["previous"] = p.lambda_previous * norms(ws - began).mean()
             return terms
 
-        best, moved, least = edited, torch.zeros_like(began), torch.inf
-        for _ in range(p.steps if before is not None or p.first is None else p.first):
-            found = backward(1, device, losses_of)
+        steps = p.steps if before is not None or p.first is None else p.first
+        best, moved = self._descend(steps, parameters, losses_of, seen)
+        if not p.parts:
+            self._before = row, moved if before is None else before + moved
+        return best
+
+    def _descend(
+        self,
+        steps: int,
+        parameters: dict[str, Tensor],
+        losses_of: Callable[[slice], dict[str, Tensor]],
+        seen: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Do at most `steps` steps of Adam; what `seen` (picture, correction of codes) held at the best one."""
+        # Adam works on the parameters' own memory.
+        tables = {name: DenseAdam(tensor) for name, tensor in parameters.items()}
+        (best, moved), least = seen, torch.inf
+        for _ in range(steps):
+            found = backward(1, self.renderer.device, losses_of)
             total = float(sum(found.values()))
             if total < least:
                 (best, moved), least = seen, total
             if self._is_near(found):
                 break
             for name, parameter in parameters.items():
-                tables[name].update(parameter, p.rate)
+                tables[name].update(parameter, self.settings.rate)
                 parameter.grad = None
-        if not p.parts:
-            self._before = row, moved if before is None else before + moved
-        return best
+        return best, moved
 
     def _terms(
         self, image: Tensor, edited: Tensor, source: Tensor, inside: Tensor, border: Tensor

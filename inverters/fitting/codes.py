@@ -284,6 +284,7 @@ def fitted_codes(
 
     Args:
         begin: codes [K,num_ws,w_dim] at which the fit begins.
+
     Returns:
         ws [K,num_ws,w_dim] and, if refined, cam2world and intrinsics; the name of the perceptual loss.
     """

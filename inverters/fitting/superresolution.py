@@ -143,6 +143,7 @@ def finetune(
         settings: from the method's settings, `MethodSettings.tune`.
         steps: number of steps; None takes the settings'.
         checkpoint_dir: folder for checkpoints; None writes none.
+
     Raises:
         FingerprintError: the codes belong to another generator.
     """

@@ -195,6 +195,7 @@ def invert(
 
     Args:
         depth_prior: relative depth of a single image (equation 7); without one the term is left out.
+
     Raises:
         InverterError: the second field of `start` was fitted with another form of transmittance.
     """

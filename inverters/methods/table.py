@@ -60,8 +60,10 @@ def settings_of(method: Method[Any], preset: str, without: tuple[str, ...] = ())
 
     Args:
         preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
+
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
+
     Raises:
         UnknownNameError: no such preset or ablation; the message lists those that the method has.
     """

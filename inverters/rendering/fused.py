@@ -77,12 +77,18 @@ def render_rays(
         compiled.SAMPLES * want_samples + compiled.OOD_FEATURES * (want_ood_features and ood is not None),
     )
     named = dict(zip(compiled.OUTPUTS, found, strict=True))
+    present = _outputs(ood is not None, want_samples, want_ood_features)
+    return RayResult(**{name: tensor for name, tensor in named.items() if name in present})
+
+
+def _outputs(ood: bool, want_samples: bool, want_ood_features: bool) -> set[str]:
+    """Names of the outputs that a call asks for."""
     present = {"features", "depth", "opacity"}
-    if ood is not None:
+    if ood:
         present |= {"blend", "ood_opacity"} | ({"ood_features"} if want_ood_features else set())
     if want_samples:
-        present |= {"weights", "depths"} | ({"sample_blend"} if ood is not None else set())
-    return RayResult(**{name: tensor for name, tensor in named.items() if name in present})
+        present |= {"weights", "depths"} | ({"sample_blend"} if ood else set())
+    return present
 
 
 def _widths(field: Field, blends: int) -> backends.Widths:

@@ -1,6 +1,4 @@
-"""Train the judge of edits on a stored set of true renders, and write it with its figures on held-out
-heads.
-"""
+"""The command `invid train-judge`: trains the judge of edits on stored renders of procedural heads."""
 
 from __future__ import annotations
 
@@ -20,12 +18,12 @@ from inverters.rendering.rays import make_rays
 from inverters.training.supervision import random_cameras, visible_depth
 
 MARGIN = 8
-"""Extra pixels rendered on every side, so that jittered framing never shows a border."""
+"""Additional pixels on every side, so that jittered framing never shows a border."""
 
 
 @torch.no_grad()
 def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
-    """Render `count` heads at random cameras into `folder`, `part` a file, going on from an earlier call.
+    """Render `count` heads at random cameras into `folder`, `part` a file, except those of an earlier call.
 
     Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
     """
@@ -54,14 +52,15 @@ def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 50
 
 
 def load_set(folder: Path) -> dict[str, Tensor]:
-    """All heads that `make_set` has written to `folder`."""
+    """Read all heads that `make_set` has written to `folder`."""
     parts = [load_file(path) for path in sorted(folder.glob("heads-*.safetensors"))]
     return {name: torch.cat([part[name] for part in parts]) for name in ("images", "scores")}
 
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images;
-    returns [N,3,64,64].
+    """Return uint8 images [N,3,S,S] with random framing, gain and blur, as [N,3,64,64] in about [-1,1].
+
+    Shift up to 5 pixels, scale up to 6 %, roll up to 3 degrees.
     """
     n, size = len(images), images.shape[-1]
     shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
@@ -83,9 +82,10 @@ def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(
     data: dict[str, Tensor], steps: int, seed: int, start: Path | None = None, batch: int = 48
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Huber regression of the scores, from the weights at `start` if given.
+    """Train by Huber regression of the scores, from the weights at `start` if given.
 
-    Returns the network and its correlation by parameter on the last 5 % of the set, which it never saw.
+    Returns:
+        The network, and its correlation by parameter on the last 5 % of the set, which are held out.
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)

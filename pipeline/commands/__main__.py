@@ -19,6 +19,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "process": Command("edit the face in a clip (the same as process-video)", "pipeline.commands.process"),
+    "plan": Command(
+        "what process would do, what is cached, and what the rest costs", "pipeline.commands.plan"
+    ),
     "sample": Command("write a synthetic talking clip, and the truth about it", "pipeline.commands.sample"),
     "score": Command("compare a result with the truth of a synthetic clip", "pipeline.commands.score"),
     "bench": Command("every method on the same clips, judged against their truth", "pipeline.commands.bench"),

@@ -17,8 +17,8 @@ from pipeline.stages.stage import Stage
 _MOST_LINES = 2000
 """Lines kept; older ones go."""
 _READ_BY = {
-    "invert": ("generator", "invert.method", "invert.preset", "invert.steps"),
-    "finetune": ("generator", "invert.preset", "finetune.enabled", "finetune.steps"),
+    "invert": ("generator", "invert.method", "invert.preset"),
+    "finetune": ("generator", "invert.preset", "finetune.steps"),
     "stitch": ("generator", "composite.stitch", "invert.preset"),
     "encode": ("encode.codec",),
     "track": ("track.detector",),
@@ -32,7 +32,8 @@ class Cost:
 
     like: str
     """What stages must have in common to cost the same: kind, machine, device, settings."""
-    frames: int
+    units: int
+    """What seconds grow with: see `units_of`."""
     seconds: float
     mib: float
     """Most resident memory of the process meanwhile, in MiB."""
@@ -79,8 +80,9 @@ class CostBook:
     def add(
         self, stage: Stage[Any], settings: Settings, device: str, frames: int, seconds: float, mib: float
     ) -> None:
-        """Note what a stage took."""
-        cost = Cost(like(stage, settings, device), frames, round(seconds, 3), round(mib, 1))
+        """Note what a stage took for a clip of so many frames."""
+        units = units_of(stage, settings, frames)
+        cost = Cost(like(stage, settings, device), units, round(seconds, 3), round(mib, 1))
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and self.path.stat().st_size > _MOST_LINES * 200:
@@ -116,23 +118,32 @@ def like(stage: Stage[Any], settings: Settings, device: str) -> str:
     return " ".join([stage.kind, platform.node(), where, f"{os.cpu_count()} cores", *values])
 
 
-def estimate(costs: Iterable[Cost], name: str, frames: int) -> Estimate | None:
-    """What a stage `like` this is expected to take for a clip of so many frames; None where none has run.
+def units_of(stage: Stage[Any], settings: Settings, frames: int) -> int:
+    """What a stage's seconds grow with: optimisation steps for `invert`, frames for all others."""
+    if stage.kind != "invert":
+        return frames
+    from inverters.methods.table import find_method, settings_of
 
-    A line is fitted to the seconds over the frames of earlier runs; with runs of one length only, seconds are
-    taken to grow with the frames.
+    chosen = settings.invert
+    method = find_method(chosen.method)
+    return chosen.steps or method.steps(settings_of(method, chosen.preset, chosen.without), frames)
+
+
+def estimate(costs: Iterable[Cost], name: str, units: int) -> Estimate | None:
+    """What a stage `like` this is expected to take for so many units; None where none has run.
+
+    A line is fitted to the seconds over the units of the last 20 runs; with runs of one size only, seconds
+    are taken to grow with the units.
     """
     same = [cost for cost in costs if cost.like == name][-20:]
     if not same:
         return None
     mib = max(cost.mib for cost in same)
-    mean_frames = sum(cost.frames for cost in same) / len(same)
+    mean_units = sum(cost.units for cost in same) / len(same)
     mean_seconds = sum(cost.seconds for cost in same) / len(same)
-    spread = sum((cost.frames - mean_frames) ** 2 for cost in same)
+    spread = sum((cost.units - mean_units) ** 2 for cost in same)
+    slope = mean_seconds / max(mean_units, 1.0)
     if spread > 0:
-        slope = sum((c.frames - mean_frames) * (c.seconds - mean_seconds) for c in same) / spread
-        slope = min(max(slope, 0.0), mean_seconds / max(mean_frames, 1.0))
-        seconds = mean_seconds + slope * (frames - mean_frames)
-    else:
-        seconds = mean_seconds * frames / max(mean_frames, 1.0)
-    return Estimate(max(seconds, 0.0), mib, len(same))
+        fitted = sum((c.units - mean_units) * (c.seconds - mean_seconds) for c in same) / spread
+        slope = min(max(fitted, 0.0), slope)
+    return Estimate(max(mean_seconds + slope * (units - mean_units), 0.0), mib, len(same))

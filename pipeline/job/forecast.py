@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.job.caches import default_cache, mirror_of
-from pipeline.job.costs import CostBook, estimate, like
+from pipeline.job.costs import CostBook, estimate, like, units_of
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, plan_of
@@ -72,7 +72,8 @@ def forecast(
     for stage in plan:
         key = keys[stage.name] if stage.compute is not None else ""
         cached = bool(key) and is_published(root, key)
-        cost = estimate(costs, like(stage, settings, models.device), frames)
+        name, units = like(stage, settings, models.device), units_of(stage, settings, frames)
+        cost = estimate(costs, name, units)
         found.append(
             StageForecast(
                 name=stage.name,

@@ -15,12 +15,13 @@ from pipeline.job.device_lock import turn_on
 from pipeline.job.finished import request_digest
 from pipeline.job.oom_retry import OomRetry
 from pipeline.job.progress import Progress
-from pipeline.report.output_folder import OutputFolder
+from pipeline.report.manifest import StageTime
+from pipeline.report.output_folder import check_writable
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
-from pipeline.stages.run import Hooks, StageRun
-from pipeline.stages.stage import Journal, Stage, StageTime, only
+from pipeline.stages.run import Hooks, Journal, StageRun
+from pipeline.stages.stage import Stage, only
 from storage import INGEST, CacheDamagedError, StageResult, StageWriter
 
 _MOST_REPAIRS = 3
@@ -59,7 +60,7 @@ class Job:
     ) -> None:
         self.path, self.out, self.settings, self.progress = path, out, settings, progress
         self.plan = plan or plan_of(settings)
-        OutputFolder(out).close()  # not writable: say so before any work
+        check_writable(out)  # not writable: say so before any work
         self.journal = Journal()
         self.cache = open_cache(cache, self.note, path.name)
         self.journal.cache_root = self.cache.root
@@ -181,7 +182,8 @@ class Job:
             hold=lambda path: self._held.append(self.cache.hold(path)),
         )
         return StageRun(
-            stage=stage,
+            name=stage.name,
+            needs=stage.needs,
             settings=only(self.settings, stage),
             video=self.path,
             out=self.out,

@@ -16,15 +16,23 @@ import numpy.typing as npt
 
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
+from pipeline.report.json_values import finite, plain
 from pipeline.report.output_folder import output_errors
 from pipeline.request.settings import Settings
-from pipeline.stages.invert import finite, plain
-from pipeline.stages.stage import StageTime
 from storage import StageCache, StageResult
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _PACKAGES = ("torch", "numpy", "av", "mediapipe", "zarr", "lpips", "prefect")
+
+
+@dataclass
+class StageTime:
+    """Seconds spent on one kind of stage, and whether all of it came from the cache."""
+
+    name: str
+    seconds: float
+    cached: bool
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,6 +17,7 @@ from pipeline.request.fields import REQUIRED, Expand, Field, assembled, fields_o
 
 if TYPE_CHECKING:
     from cyclopts import App
+    from cyclopts.help import DefaultFormatter
 
 Command = Callable[..., Any]
 Commands = Mapping[str, Command]
@@ -26,13 +27,6 @@ _METAVARS = {int: "N", float: "NUMBER", str: "TEXT", Path: "FILE"}
 
 class HelpShown(Exception):
     """Help or `--print-settings` was asked for, and has been printed; there is nothing else to do."""
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Marks the value that cyclopts hands over: by key, what the words gave of a command's fields."""
-
-    values: dict[str, Any]
 
 
 def call(command: Command, words: Sequence[str], prog: str, about: str = "") -> Any:
@@ -61,14 +55,14 @@ def call_one(commands: Commands, words: Sequence[str], prog: str, about: str) ->
 
 def group_app(commands: Commands, prog: str, about: str) -> App:
     """Subcommands as an App of cyclopts, for help and completion."""
-    app = _app(prog, about)
+    app = _app(prog, about, describe=True)
     for name, command in commands.items():
         app.command(app_of(command, name, describe=True), name=name)
     return app
 
 
 def app_of(command: Command, prog: str, about: str = "", describe: bool = False) -> App:
-    """A command as an App of cyclopts, which hands over what was given.
+    """A command as an App of cyclopts.
 
     describe: with help texts, types of paths and choices, which only help and completion need; a choice is
     checked later, by `Field.check`.
@@ -76,21 +70,19 @@ def app_of(command: Command, prog: str, about: str = "", describe: bool = False)
     fields = fields_of(command)
     headings = list(dict.fromkeys(field.mark.group for field in fields))
 
-    def collect(*args: Any, **options: Any) -> _Given:
-        raise NotImplementedError  # stands for the command: its signature is read, it is never called
+    def stand_in() -> None:
+        """Has the command's signature for cyclopts to read; it is never called."""
 
     parameters = [_parameter(field, headings, describe) for field in fields]
     parameters.sort(key=lambda parameter: parameter.kind)
-    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = _app(prog, about or _about(command))
-    app.default(collect)
+    stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = _app(prog, about or _about(command), describe)
+    app.default(stand_in)
     return app
 
 
-def _app(prog: str, about: str) -> App:
+def _app(prog: str, about: str, describe: bool) -> App:
     from cyclopts import App, Group
-    from cyclopts.help import DefaultFormatter, PanelSpec
-    from rich.box import Box
 
     text, _, example = about.partition("\n\nexample: ")
     app = App(
@@ -100,13 +92,21 @@ def _app(prog: str, about: str) -> App:
         version_flags=[],
         help_flags=["--help", "-h"],
         help_format="plaintext",
-        help_formatter=DefaultFormatter(panel_spec=PanelSpec(box=Box("    \n" * 8), padding=(0, 2))),
+        help_formatter=_formatter() if describe else None,
         group_commands=Group("commands", sort_key=0),
         group_arguments=Group("arguments", sort_key=0),
         group_parameters=Group("options", sort_key=0),
     )
     app["--help"].group = Group("help", sort_key=9)
     return app
+
+
+def _formatter() -> DefaultFormatter:
+    """Columns under headings, without boxes."""
+    from cyclopts.help import DefaultFormatter, PanelSpec
+    from rich.box import Box
+
+    return DefaultFormatter(panel_spec=PanelSpec(box=Box("    \n" * 8), padding=(0, 2)))
 
 
 def _about(command: Command) -> str:

@@ -102,15 +102,15 @@ def from_mapping(values: Mapping[str, Any], where: str, base: Request) -> Reques
     """
     known = {field.key: field for field in request_fields()}
     found: dict[str, Any] = {}
-    for name, value in values.items():
-        key = known_key(name, known, where)
-        if key in found:
-            raise UserError(f"{where}: '{key}' is given twice")
-        try:
+    try:
+        for name, value in values.items():
+            key = known_key(name, known)
+            if key in found:
+                raise UserError(f"'{key}' is given twice")
             found[key] = _value(known[key], value)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-    return _with(base, found)
+        return _with(base, found)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def to_mapping(request: Request) -> dict[str, Any]:
@@ -140,14 +140,14 @@ def to_words(values: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def known_key(name: object, known: Iterable[str], where: str) -> str:
+def known_key(name: object, known: Iterable[str]) -> str:
     """The key of an option by its name. Raises UserError, which has the nearest known name."""
     key = name.replace("-", "_") if isinstance(name, str) else name
     if isinstance(key, str) and key in known:
         return key
     near = difflib.get_close_matches(str(key)[:_MOST_CHARACTERS], known, 1, 0.5)
     hint = f"did you mean '{near[0]}'?" if near else "`process-video --help` has them all"
-    raise UserError(f"{where}: unknown option '{shortened(name)}'; {hint}")
+    raise UserError(f"unknown option '{shortened(name)}'; {hint}")
 
 
 _PRESET = ("settings", "invert", "preset")

@@ -74,6 +74,8 @@ def _from_yaml(text: str) -> Any:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise UserError("has anchors and aliases, which are not taken")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
+            raise UserError("has a merge key, <<, which is not taken")
         if depth > _MOST_DEPTH:
             raise UserError("has lists within lists, or options within options")
         if nodes > _MOST_NODES:

@@ -32,20 +32,23 @@ _FRAMES_AT_ONCE = 256
 """Bounds the memory of a long clip's fit."""
 _MOVING_WEIGHT = 0.7
 _EFFECTIVE_POINTS = 40.0
-"""Landmarks of one frame err together; all of them count as this many independent ones."""
+"""Landmark errors within a frame are correlated: all points weigh as this many independent ones."""
 
 
 class CameraRule(Protocol):
     """Where a generator's cameras stand (`inverters.generators.card.CameraRule`)."""
 
     @property
-    def radius(self) -> float: ...
+    def radius(self) -> float:
+        """Distance of the camera from the world's origin, world units."""
 
     @property
-    def pivot(self) -> tuple[float, float, float]: ...
+    def pivot(self) -> tuple[float, float, float]:
+        """The point that cameras look at, world units."""
 
     @property
-    def focal(self) -> float: ...
+    def focal(self) -> float:
+        """Focal length in crop widths."""
 
 
 def find_cameras(
@@ -56,7 +59,7 @@ def find_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
+    """Cameras of the labels file in the settings, or else estimated ones. Raises UserError."""
     if settings.labels is None:
         return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
     from pipeline.faces.camera_labels import read_dataset_json
@@ -80,13 +83,11 @@ def estimate_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the
-    frame's.
+    """EG3D's camera of every frame, by projecting the generator's landmarks onto the frame's.
 
-    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting
-    from the generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time,
-    never across a gap. Points that expressions move count less, and a Cauchy loss lets go of those that are
-    covered.
+    First, the person's landmark shape and the poses of some frames are fitted together, starting from the
+    generator's mean shape; then the pose of every frame to that shape; then poses are smoothed in time, never
+    across a gap. Points that expressions move weigh less; a Cauchy loss bounds the weight of covered points.
 
     `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and
     [68,3] as `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig`

@@ -209,7 +209,7 @@ def compute(run: StageRun) -> None:
     plain = None
     if variant.view is None and not variant.remove_occluder:
         plain = shown_result(run).arrays["reconstruction"]
-    elif "edit/removal" in run.stage.needs:
+    elif "edit/removal" in run.needs:
         plain = run.result_of("edit/removal").arrays["images"]
     problem, renderer = seen_problem(run), run.models.renderer(shown)
     directions = run.models.directions if variant.edits else {}

@@ -150,7 +150,7 @@ def compute_crops(run: StageRun) -> None:
 def compute_comparison(run: StageRun) -> None:
     """Write source and outputs beside each other; the outputs are read back from their files."""
     clip, row_of = run.of(decode.STAGE), _row_of(run)
-    files = [name for name in run.stage.needs if name.startswith("encode/")]
+    files = [name for name in run.needs if name.startswith("encode/")]
     labels = panel_labels(run.settings.edit)
     streams: list[Iterable[U8]] = [panel_frames(clip, len(files) + 1)]
     for name in files:
@@ -180,7 +180,7 @@ def load(run: StageRun) -> Output:
 
 def notes(run: StageRun) -> list[str]:
     """What differs from the source, such as a sound that was encoded anew."""
-    found: list[str] = run.hooks.result(run.stage.name).meta["notes"]
+    found: list[str] = run.hooks.result(run.name).meta["notes"]
     return found
 
 

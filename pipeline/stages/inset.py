@@ -62,16 +62,17 @@ def head_motion(before: F32, after: F32, intrinsics: F32, size: int) -> F64:
 
 
 def flow_shift(before: U8, after: U8, expected: F64, region: npt.NDArray[np.bool_]) -> F64:
-    """How far an inset is to move, in pixels (x, y), for the head to stay on its neck.
+    """Shift of an inset in crop pixels (x, y) that keeps the turned head on its neck.
 
-    A generator's cameras turn about a point in the face, so that the head with its neck swings out; what the
-    flow from one render to the other says of that is taken back. Flow counts within `region`, where it is not
-    slow and not far from the direction expected. Where nothing counts the inset stays, and it never moves
-    farther than is expected of the head.
+    The generator's cameras turn about a point in the face, so the head and neck swing sideways. The optical
+    flow from one render to the other measures that motion, and a share of it is subtracted. Only flow within
+    `region`, fast enough and near the expected direction, is used. Without such flow the shift is zero; it is
+    never longer than `expected`.
 
     Args:
-        before, after: uint8 [S,S,3], the head from its own camera and from the new one.
-        expected: (x, y), by how many pixels the middle of the head should move.
+        before: uint8 [S,S,3], the head from the clip's camera.
+        after: uint8 [S,S,3], the head from the view's camera.
+        expected: (x, y), motion of the middle of the head in crop pixels.
         region: bool [S,S], where the head is.
     """
     gray = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after)]

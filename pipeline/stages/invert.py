@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report.json_values import finite, plain
 from pipeline.request.settings import InvertSettings, Settings
 from pipeline.stages.facts import Facts
 from pipeline.stages.problem import NEEDS, problem_of
@@ -105,29 +106,6 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
         history={k: [nan if v is None else v for v in values] for k, values in meta["history"].items()},
         info=dict(meta["info"]),
     )
-
-
-def finite(value: Any) -> float | None:
-    """A float for JSON; None for what is not finite."""
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def plain(value: Any) -> Any:
-    """Nested values as JSON knows them; numbers that are not finite become None, other objects their text."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return finite(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)
 
 
 def _numpy(tensor: Any) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.report.manifest import MANIFEST, JobRecord, build_manifest, curves, files_of, write_manifest
 from pipeline.report.output_folder import OutputFolder
 from pipeline.request.settings import Settings
-from pipeline.stages import camera, decode, track
+from pipeline.stages import align, camera, decode, track
 from pipeline.stages.problem import refined
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_inversion, shown_name
@@ -29,7 +29,7 @@ def load(run: StageRun) -> dict[str, Any]:
     cameras = refined(run.of(camera.STAGE), shown_inversion(run), found.usable)
     with OutputFolder(run.out) as folder:
         outputs, hashes = {}, {}
-        for name in run.stage.needs:
+        for name in run.needs:
             if name.startswith("encode/"):
                 video, key = run.hooks.value(name), Path(name.partition("/")[2]).stem
                 folder.copy(video.path, video.path.name)
@@ -39,9 +39,10 @@ def load(run: StageRun) -> dict[str, Any]:
         record.outputs, record.hashes = outputs, hashes
         began = time.monotonic()
         manifest = build_manifest(record)
-        page = report(manifest, curves(record, manifest, cameras), folder.draft)
+        drawn = curves(record, manifest, cameras)
+        page = report(manifest, drawn, folder.draft, clip=record.clip, crops=run.of(align.STAGE))
         record.hashes = hashes | {"report": file_hash(page)}
-        own = journal.times[run.stage.kind]
+        own = journal.times[run.kind]
         own.seconds = time.monotonic() - began
         final = build_manifest(record)
         own.seconds = 0.0
@@ -71,5 +72,5 @@ def _record(run: StageRun) -> JobRecord:
 
 def stages(settings: Settings, files: tuple[str, ...]) -> list[Stage[dict[str, Any]]]:
     """The last stage of every request; `files` are the names of the stages whose videos it publishes."""
-    needs = ("decode", "track", "camera", shown_name(settings), *files)
+    needs = ("decode", "track", "align", "camera", shown_name(settings), *files)
     return [Stage("report", version=1, load=load, unkeyed=("*",), needs=needs)]

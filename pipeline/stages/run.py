@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.clip import U8
 from pipeline.errors import UndeclaredReadError
+from pipeline.report.manifest import StageTime
 from pipeline.stages.facts import Models
-from pipeline.stages.stage import Journal, Stage
 from storage import StageResult, StageWriter
 from storage.row_blocks import RowBlocks
 
@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from pipeline.request.settings import Settings
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Valued(Protocol[T_co]):
+    """A stage by its name and the type of its value (`pipeline.stages.stage.Stage`)."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the plan."""
+
+    @property
+    def load(self) -> Callable[[Any], T_co]:
+        """Its value from its result."""
+
+
+@dataclass
+class Journal:
+    """What a job has gathered so far; the report is made of it."""
+
+    times: dict[str, StageTime] = field(default_factory=dict)
+    """By kind of stage, in the order of the plan."""
+    results: dict[str, StageResult] = field(default_factory=dict)
+    """By name of stage."""
+    notes: list[str] = field(default_factory=list)
+    request: Callable[[], str] = str
+    """Makes the digest of the request (`job.finished.request_digest`)."""
+    cache_root: Path = Path()
+    """Folder of the stage cache."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,8 @@ class Hooks:
 class StageRun:
     """One stage at work. `settings` holds only what the stage declares."""
 
-    stage: Stage[Any]
+    name: str
+    needs: tuple[str, ...]
     settings: Settings
     video: Path
     out: Path
@@ -61,30 +90,35 @@ class StageRun:
     @property
     def part(self) -> str:
         """What of its kind the stage is: `removal` of `edit/removal`."""
-        return self.stage.part
+        return self.name.partition("/")[2]
+
+    @property
+    def kind(self) -> str:
+        """`edit` of `edit/removal`."""
+        return self.name.partition("/")[0]
 
     @property
     def result(self) -> StageResult:
         """The stage's own published result."""
         if self.own is None:
-            raise ValueError(f"stage {self.stage.name} has no result yet")
+            raise ValueError(f"stage {self.name} has no result yet")
         return self.own
 
     @property
     def writer(self) -> StageWriter:
         """Where the stage writes its arrays and files."""
         if self.open_writer is None:
-            raise ValueError(f"stage {self.stage.name} is not being computed")
+            raise ValueError(f"stage {self.name} is not being computed")
         return self.open_writer
 
     @property
     def checkpoint_dir(self) -> Path:
         """Folder of checkpoints; the user is told where an earlier run left some."""
         if self.checkpoints is None:
-            raise ValueError(f"stage {self.stage.name} is not being computed")
+            raise ValueError(f"stage {self.name} is not being computed")
         folder = self.checkpoints()
         if any(folder.iterdir()):
-            self.hooks.note(f"{self.stage.kind}: going on from the checkpoint of an earlier run")
+            self.hooks.note(f"{self.kind}: going on from the checkpoint of an earlier run")
         return folder
 
     def blocks(self) -> RowBlocks:
@@ -93,7 +127,7 @@ class StageRun:
 
     # What it needs
 
-    def of(self, stage: Stage[T]) -> T:
+    def of(self, stage: Valued[T]) -> T:
         """The value of a stage that this one needs. Raises UndeclaredReadError for any other."""
         self._check(stage.name)
         value: T = self.hooks.value(stage.name)
@@ -106,13 +140,11 @@ class StageRun:
 
     def needed(self, *names: str) -> str | None:
         """The first of these stages that this one needs; None where it needs none of them."""
-        return next((name for name in names if name in self.stage.needs), None)
+        return next((name for name in names if name in self.needs), None)
 
     def _check(self, name: str) -> None:
-        if name not in self.stage.needs:
-            raise UndeclaredReadError(
-                f"stage {self.stage.name} reads the result of {name} without declaring it"
-            )
+        if name not in self.needs:
+            raise UndeclaredReadError(f"stage {self.name} reads the result of {name} without declaring it")
 
     # Progress
 
@@ -138,4 +170,4 @@ class StageRun:
         times = self.journal.times
         if kind in times:
             times[kind].seconds += spent
-            times[self.stage.kind].seconds -= spent
+            times[self.kind].seconds -= spent

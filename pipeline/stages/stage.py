@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pipeline.errors import UndeclaredReadError
@@ -62,30 +62,6 @@ class Stage(Generic[T_co]):
     def part(self) -> str:
         """The part of the name after the slash, or an empty text."""
         return self.name.partition("/")[2]
-
-
-@dataclass
-class StageTime:
-    """Seconds spent on one kind of stage, and whether all of it came from the cache."""
-
-    name: str
-    seconds: float
-    cached: bool
-
-
-@dataclass
-class Journal:
-    """What a job has gathered so far; the report is made of it."""
-
-    times: dict[str, StageTime] = field(default_factory=dict)
-    """By kind of stage, in the order of the plan."""
-    results: dict[str, Any] = field(default_factory=dict)
-    """`storage.StageResult` by name of stage."""
-    notes: list[str] = field(default_factory=list)
-    request: Callable[[], str] = str
-    """Makes the digest of the request (`job.finished.request_digest`)."""
-    cache_root: Any = None
-    """Folder of the stage cache."""
 
 
 PATHS = ("generator", "camera.labels", "invert.occluder_masks", "edit.directions")

@@ -39,40 +39,42 @@ def options_of(clip: Path) -> list[str]:
     known = {field.key: field for field in request_fields()}
     clips = {key: field for key, field in known.items() if field.at[0] == "settings"}
     values: dict[str, Any] = {}
-    for name, value in read_settings(path).items():
-        if isinstance(name, str) and name.replace("-", "_") in known.keys() - clips.keys():
-            raise UserError(f"{path.name}: '{name}' cannot be set there")
-        key = known_key(name, clips, path.name)
-        values[key] = _fenced(clips[key], value, path)
+    found = read_settings(path)
+    try:
+        for name, value in found.items():
+            if isinstance(name, str) and name.replace("-", "_") in known.keys() - clips.keys():
+                raise UserError(f"'{name}' cannot be set there")
+            key = known_key(name, clips)
+            values[key] = _fenced(clips[key], value, path.parent.resolve())
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from None
     from_mapping(values, path.name, Request(clip))
     return to_words(values)
 
 
-def _fenced(field: Field, value: Any, side: Path) -> Any:
-    """The value with its paths made absolute. Raises UserError for one outside the side file's folder."""
+def _fenced(field: Field, value: Any, folder: Path) -> Any:
+    """The value with its paths made absolute. Raises UserError for one outside the clip's folder."""
     rule = field.mark.path
     if rule is None:
         return value
     if isinstance(value, list):
-        return [_inside(field, rule, one, side) for one in value]
-    return _inside(field, rule, value, side)
+        return [_inside(field, rule, one, folder) for one in value]
+    return _inside(field, rule, value, folder)
 
 
-def _inside(field: Field, rule: UserPath, value: Any, side: Path) -> Any:
+def _inside(field: Field, rule: UserPath, value: Any, folder: Path) -> Any:
     inner = rule.within(str(value))
     if inner is None or not isinstance(value, str | int | float) or isinstance(value, bool):
         return value  # names no path, or is refused with all else that is no text
-    folder = side.parent.resolve()
     try:
         target = (folder / inner).resolve()
         reached = [target, *_contents(target)] if rule.folder else [target]
         within = all(path.resolve().is_relative_to(folder) for path in reached)
     except (OSError, ValueError, RuntimeError) as error:  # such as a NUL character, or links in a circle
-        raise UserError(f"{side.name}: '{field.key}' cannot be read ({error})") from error
+        raise UserError(f"'{field.key}' cannot be read ({error})") from error
     if not within:
-        raise UserError(
-            f"{side.name}: '{field.key}' must name something in the clip's own folder, not {shortened(value)}"
-        )
+        shown = shortened(value)
+        raise UserError(f"'{field.key}' must name something in the clip's own folder, not {shown}")
     return rule.around(target)
 
 

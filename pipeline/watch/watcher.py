@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.report.output_folder import OutputFolder
+from pipeline.report.output_folder import check_writable
 from pipeline.watch.clip_settings import options_of
 from pipeline.watch.folder import Print, Ready, WatchedFolder
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record, identity_of
@@ -49,7 +49,7 @@ class Watcher:
         """
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
-        OutputFolder(out).close()  # raises where it cannot be written
+        check_writable(out)
         self.root, self.out, self.options = root, out, list(options)
         self._say = say
         self.ledger = Ledger(out)

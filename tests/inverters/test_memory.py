@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +24,22 @@ CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
     "allocate 4294967296 bytes. Error code 12 (Cannot allocate memory)"
 )
+
+FAULTS = """
+import resource, sys, torch
+from inverters.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    torch.ones(10, 1 << 20)  # 40 MB
+step()
+before = faults()
+for _ in range(20):
+    step()
+print(faults() - before)
+"""
 
 
 @given(st.integers(1, 40), st.integers(0, memory.LEVELS - 1))
@@ -104,3 +124,12 @@ def test_activations_in_the_hosts_memory_change_no_bit() -> None:
     with memory.thrift(memory.LEVELS - 1):
         same, least = run()
     assert torch.equal(gradient, same) and least < most
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_step_does_not_fetch_its_memory_anew() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults("keep") < faults("give back") / 2

@@ -195,7 +195,7 @@ def test_a_failing_report_leaves_the_output_folder_as_it_was(
     out.mkdir()
     (out / "mine.txt").write_text("keep")
 
-    def broken(*args: Any) -> Path:
+    def broken(*args: Any, **more: Any) -> Path:
         raise OutputError("no")
 
     monkeypatch.setattr(report_module, "report", broken)

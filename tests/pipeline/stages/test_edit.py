@@ -18,11 +18,12 @@ from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.fields.synthesis import InversionRenderer
 from inverters.rendering.cameras import look_at
+from pipeline.report.json_values import plain
 from pipeline.request.edits import Edit, View
 from pipeline.request.settings import EditSettings
 from pipeline.stages import edit as stage
 from pipeline.stages.edit import Variant, render_variant, turn_cameras, variants, view_angles
-from pipeline.stages.invert import plain, store, stored_inversion
+from pipeline.stages.invert import store, stored_inversion
 from pipeline.stages.pixels import to_bytes
 from storage import StageCache
 from tests.inverters.tiny import invert, own_clip, tiny_generator

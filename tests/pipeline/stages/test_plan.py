@@ -1,4 +1,4 @@
-"""A plan is made from settings alone; a setting changes the keys of stages that read it and of those after."""
+"""A plan is made from settings alone; a setting changes the keys of stages that read it, and those after."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ OTHER: dict[str, Any] = {
     "invert.steps": 7,
     "invert.occluder_masks": "masks",
     "invert.seed": 3,
-    "invert.without": ("no-entropy",),
-    "finetune.enabled": False,
+    "invert.no_entropy": True,
+    "invert.no_latent_reg": True,
     "finetune.steps": 9,
     "edit.edits": (Edit("age", -1.0),),
     "edit.remove_occluder": True,

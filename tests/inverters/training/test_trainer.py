@@ -13,9 +13,10 @@ from inverters.errors import CheckpointError
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.config import GeneratorConfig
 from inverters.heads.params import to_z
+from inverters.training.generator_losses import DENSITY_GAIN, density_scaled
 from inverters.training.sharpen import image_losses, window_features
 from inverters.training.supervision import DISTANCE_SCALE, HeadBatches, PointSettings
-from inverters.training.train_generator import DENSITY_GAIN, Trainer, TrainSettings, density_scaled
+from inverters.training.trainer import Trainer, TrainSettings
 from inverters.training.training_state import MAX_FILE_BYTES, load_state, save_state
 
 TINY = GeneratorConfig(
@@ -53,7 +54,7 @@ SETTINGS = TrainSettings(
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rays: the behaviour is the same, the time is not."""
     few = partial(PointSettings, rays=32, free=16)
-    monkeypatch.setattr("inverters.training.train_generator.PointSettings", few)
+    monkeypatch.setattr("inverters.training.trainer.PointSettings", few)
 
 
 def steps(trainer: Trainer, count: int) -> list[dict[str, float]]:
