@@ -173,23 +173,7 @@ def main() -> None:
             print(
                 f"clip {k + 1}/{args.clips}: {np.nanmedian(errors[-1]):.2f} deg", file=sys.stderr, flush=True
             )
-    flat, by_axis = np.concatenate(errors), np.stack(axes)
-    means = np.nanmean(by_axis, axis=1)
-    result = {
-        "rotation_error_deg": {"median": float(np.nanmedian(flat)), "p95": float(np.nanpercentile(flat, 95))},
-        "bias_of_all_clips_deg": dict(
-            zip(("pitch", "yaw", "roll"), np.nanmean(means, axis=0).round(3).tolist())
-        ),
-        "spread_of_clip_means_deg": dict(
-            zip(("pitch", "yaw", "roll"), np.nanstd(means, axis=0).round(3).tolist())
-        ),
-        "spread_within_clips_deg": dict(
-            zip(
-                ("pitch", "yaw", "roll"),
-                np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0)).round(3).tolist(),
-            )
-        ),
-        "frames_found": float(np.isfinite(flat).mean()),
+    result = summary(np.concatenate(errors), np.stack(axes)) | {
         "camera_seconds_per_clip": seconds / args.clips,
         "seconds": time.perf_counter() - started,
         "landmarks": landmarks,
@@ -197,6 +181,19 @@ def main() -> None:
         "machine": machine(),
     }
     report(result, args.out)
+
+
+def summary(flat: np.ndarray, by_axis: np.ndarray) -> dict[str, Any]:
+    """Statistics in degrees of rotation errors [N], and of signed errors [clips,T,3] by pitch, yaw, roll."""
+    means, names = np.nanmean(by_axis, axis=1), ("pitch", "yaw", "roll")
+    within = np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0))
+    return {
+        "rotation_error_deg": {"median": float(np.nanmedian(flat)), "p95": float(np.nanpercentile(flat, 95))},
+        "bias_of_all_clips_deg": dict(zip(names, np.nanmean(means, axis=0).round(3).tolist())),
+        "spread_of_clip_means_deg": dict(zip(names, np.nanstd(means, axis=0).round(3).tolist())),
+        "spread_within_clips_deg": dict(zip(names, within.round(3).tolist())),
+        "frames_found": float(np.isfinite(flat).mean()),
+    }
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import measured_on, number, prose, table
-from pipeline.fidelity.rivals import RIVALS
+from pipeline.fidelity.methods import BENCH_METHODS
 
 OURS = "in-n-out"
 ABLATIONS = ("in-n-out no-entropy", "in-n-out no-latent-reg")
@@ -89,7 +89,7 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
     rows, clips = found["rows"], found["clips"]
-    notes = {rival.name: rival.note for rival in RIVALS}
+    notes = {method.name: method.note for method in BENCH_METHODS}
     shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
     frames = sorted({row["frames"] for row in clips})
     given = clips[0]

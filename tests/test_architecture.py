@@ -36,8 +36,8 @@ MAY_IMPORT = {
     "pipeline.scoring": ("pipeline.samples", "pipeline.job"),
     "pipeline.directions": ("pipeline.scoring",),
     "pipeline.watch": ("pipeline.job",),
-    "pipeline.fidelity": ("pipeline.directions",),
-    "pipeline.commands": ("pipeline.fidelity", "pipeline.watch"),
+    "pipeline.fidelity": ("pipeline.scoring",),
+    "pipeline.commands": ("pipeline.directions", "pipeline.fidelity", "pipeline.watch"),
     "flows": ("pipeline.commands",),
 }
 """Folder (or single file) -> folders it may import, and with them all that those may import.

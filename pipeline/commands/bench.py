@@ -13,7 +13,7 @@ from pipeline.request.fields import Option
 
 if TYPE_CHECKING:
     from pipeline.fidelity.benchmark import Benchmark
-    from pipeline.fidelity.rivals import Rival
+    from pipeline.fidelity.methods import BenchMethod
     from pipeline.fidelity.running import Conditions
 
 BENCHMARKS = ("fidelity",)
@@ -66,19 +66,19 @@ def run(
     if only_clips and not clips:
         raise UserError("--only-clips: there are none; give --clips DIR")
     from pipeline.fidelity.benchmark import Benchmark, benchmark_clips
-    from pipeline.fidelity.rivals import chosen_rivals
+    from pipeline.fidelity.methods import select_methods
     from pipeline.fidelity.running import Conditions
 
     jobs = jobs or _usual_jobs(quick)
-    rivals = chosen_rivals([name.strip() for name in methods.split(",") if name.strip()])
+    chosen = select_methods([name.strip() for name in methods.split(",") if name.strip()])
     if quick:
-        rivals = [rival.quick for rival in rivals]
+        chosen = [method.quick for method in chosen]
     made, given = benchmark_clips(None if only_clips else seed, quick, clips)
     words = ("--preset", preset, "--generator", generator, "--device", device)
     conditions = Conditions(words, identity, lpips, _threads(jobs) if jobs > 1 else 0)
-    _check(rivals, conditions)
+    _check(chosen, conditions)
     out = out or Path("out") / ("fidelity-quick" if quick else "fidelity")
-    return _run(Benchmark(made, given, rivals, conditions, out, jobs), json)
+    return _run(Benchmark(made, given, chosen, conditions, out, jobs), json)
 
 
 def _run(benchmark: Benchmark, as_json: bool) -> int:
@@ -115,7 +115,7 @@ def _threads(jobs: int) -> int:
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
-def _check(rivals: Sequence[Rival], conditions: Conditions) -> None:
+def _check(chosen: Sequence[BenchMethod], conditions: Conditions) -> None:
     """Check every name and file before anything is made."""
     from inverters.fitting.losses import lpips_weights
     from pipeline.request.checks import check_settings
@@ -126,5 +126,5 @@ def _check(rivals: Sequence[Rival], conditions: Conditions) -> None:
         from pipeline.faces.identity import load_embedder
 
         load_embedder(conditions.identity)
-    for rival in rivals:
-        check_settings(parse(["clip.mp4", *conditions.words, *rival.words]).settings)
+    for method in chosen:
+        check_settings(parse(["clip.mp4", *conditions.words, *method.words]).settings)

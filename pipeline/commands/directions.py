@@ -151,7 +151,8 @@ def show(
     import torch
 
     from inverters.editing.sampling import sample_codes
-    from pipeline.directions.strips import draw_strips, save_png
+    from pipeline.directions.strips import draw_strips
+    from pipeline.video.images import save_png
 
     if not 0 < range <= 100:
         raise UserError(f"--range goes up to 100, not to {range:g}")

@@ -52,7 +52,7 @@ def _work(request: Request) -> int:
     """Run the job with progress on the terminal."""
     from pipeline.job.caches import default_cache
     from pipeline.job.progress import Progress, TextProgress
-    from pipeline.report.output_folder import OutputFolder
+    from pipeline.report.output_folder import check_writable
     from pipeline.request.checks import check_request, with_default_preset
 
     settings, cache = request.settings, request.cache or default_cache()
@@ -60,7 +60,7 @@ def _work(request: Request) -> int:
     with Progress() if request.quiet else TextProgress(stream) as progress:
         progress.start("checking")
         progress.say(f"{request.video} -> {request.out}")
-        OutputFolder(request.out).close()  # not writable: say so before torch is loaded
+        check_writable(request.out)  # not writable: say so before torch is loaded
         check_request(request.video, request.out, settings)
         progress.start("loading")
         from pipeline.job.walker import Job

@@ -7,15 +7,13 @@ from typing import Annotated
 
 from pipeline.request.fields import Option
 
-Number = int
-
 
 def run(
     *,
     set: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/set"),
-    count: Number = 7000,
-    steps: Number = 6000,
-    seed: Number = 77,
+    count: int = 7000,
+    steps: int = 6000,
+    seed: int = 77,
     start: Annotated[Path | None, Option(metavar="FILE")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:

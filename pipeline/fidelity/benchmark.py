@@ -1,6 +1,6 @@
-"""The fidelity benchmark: every inversion method on the same clips, judged against the truth about them.
+"""The fidelity benchmark: every inversion method on the same clips, scored against their truth.
 
-Clips, rows and pictures are kept in the --out folder: a run that was interrupted goes on where it stopped.
+Clips, rows and pictures are kept in the --out folder; an interrupted benchmark continues from them.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.directions.strips import save_png
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import BenchClip, MadeClip, given_clips, made_clips, make
+from pipeline.fidelity.methods import BenchMethod
 from pipeline.fidelity.pictures import contact_sheet
-from pipeline.fidelity.rivals import Rival
 from pipeline.fidelity.running import Conditions, FailedRunError, Run, prepare, stop_all
 from pipeline.fidelity.table import means
 from pipeline.job.progress import clock
 from pipeline.machine import machine
+from pipeline.video.images import save_png
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is to be run, and the folder that keeps it."""
+    """The clips and methods to run, and the folder that keeps the results."""
 
     made: Sequence[MadeClip]
     given: Sequence[BenchClip]
-    rivals: Sequence[Rival]
+    methods: Sequence[BenchMethod]
     conditions: Conditions
     out: Path
     jobs: int = 1
@@ -40,7 +40,7 @@ class Benchmark:
 def benchmark_clips(
     seed: int | None, quick: bool, folders: Sequence[Path]
 ) -> tuple[list[MadeClip], list[BenchClip]]:
-    """The clips to synthesise (none without a seed) and those in the user's folders.
+    """The clips to synthesise (none without a seed), and those in the user's folders.
 
     Raises UserError where two have one name.
     """
@@ -53,23 +53,20 @@ def benchmark_clips(
 
 
 def run_fidelity(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Make the clips, run what is not there yet, clip by clip; returns the rows and writes the sheets.
+    """Make the clips, run what is missing, write the sheets; returns the table and all rows.
 
-    tell: is given a line now and then. Raises UserError for clips that cannot be used; a method that fails on
-    a clip is among `failed`, and its row is missing.
+    tell is called with a line of progress. A method that fails on a clip is listed in `failed`, and has no
+    row. Raises UserError for clips that cannot be used.
     """
     clips = [*_made(benchmark, tell), *benchmark.given]
-    runs = [Run(c, rival, benchmark.conditions, benchmark.out) for c in clips for rival in benchmark.rivals]
+    runs = [
+        Run(c, method, benchmark.conditions, benchmark.out) for c in clips for method in benchmark.methods
+    ]
+    earlier = {run: run.earlier() for run in runs}
+    rows = {run: row for run, row in earlier.items() if row is not None}
+    missing = [run for run in runs if run not in rows]
     failed: list[str] = []
     began, measured = time.monotonic(), 0
-    rows: dict[Run, dict[str, Any]] = {}
-    missing = []
-    for run in runs:
-        row = run.earlier()
-        if row is None:
-            missing.append(run)
-        else:
-            rows[run] = row
     if rows:
         tell(f"{len(rows)} of {len(runs)} runs are there already")
     for run in {run.clip.name: run for run in missing}.values():
@@ -84,7 +81,7 @@ def run_fidelity(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str,
         rows[run] = found
         left = (time.monotonic() - began) / measured * (len(missing) - measured)
         tell(
-            f"[{len(runs) - len(missing) + measured}/{len(runs)}] {run.clip.name}  {run.rival.name}  "
+            f"[{len(runs) - len(missing) + measured}/{len(runs)}] {run.clip.name}  {run.method.name}  "
             f"{found['seconds']:.0f} s, {found['psnr_reconstruction']:.1f} dB  (about {clock(left)} left)"
         )
     ordered = [rows[run] for run in runs if run in rows]
@@ -98,14 +95,14 @@ def run_fidelity(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str,
         "identity": None if benchmark.conditions.identity is None else benchmark.conditions.identity.name,
         "jobs": benchmark.jobs,
         "threads": benchmark.conditions.threads or None,
-        "rows": means(ordered, [rival.name for rival in benchmark.rivals]),
+        "rows": means(ordered, [method.name for method in benchmark.methods]),
         "clips": ordered,
         "failed": failed,
     }
 
 
 def _made(benchmark: Benchmark, tell: Callable[[str], None]) -> list[BenchClip]:
-    """The made-up clips, from an earlier run or made now."""
+    """The synthetic clips, rendered where they are missing."""
     found = []
     for number, clip in enumerate(benchmark.made, 1):
 
@@ -120,7 +117,7 @@ def _made(benchmark: Benchmark, tell: Callable[[str], None]) -> list[BenchClip]:
 
 
 def _measured(runs: Sequence[Run], jobs: int) -> Iterable[tuple[Run, dict[str, Any] | FailedRunError]]:
-    """Each run as it ends, `jobs` at a time; what runs is stopped when the caller is."""
+    """Yield each run as it ends, `jobs` at a time; stops the running ones when the caller stops."""
 
     def attempt(run: Run) -> dict[str, Any] | FailedRunError:
         try:
@@ -144,7 +141,7 @@ def _measured(runs: Sequence[Run], jobs: int) -> Iterable[tuple[Run, dict[str, A
 def _sheet(clip: BenchClip, runs: Sequence[Run], out: Path) -> None:
     if not runs:
         return
-    strips = [("truth", out / "strips" / clip.name / "truth.png"), *((r.rival.name, r.strip) for r in runs)]
+    strips = [("truth", out / "strips" / clip.name / "truth.png"), *((r.method.name, r.strip) for r in runs)]
     edit = "" if clip.edit is None else f", {clip.edit.name}={clip.edit.strength:g}"
     folder = out / "sheets"
     folder.mkdir(parents=True, exist_ok=True)

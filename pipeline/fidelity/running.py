@@ -1,4 +1,4 @@
-"""One method on one clip: a job in a process of its own, its score, and what it looks like."""
+"""Run one method on one clip in a child process; score it and draw its pictures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
+from pipeline.fidelity.methods import BenchMethod
 from pipeline.fidelity.pictures import truth_strip, write_strip
-from pipeline.fidelity.rivals import Rival
 from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
@@ -27,22 +27,23 @@ from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.scoring.score import score
 from storage import canonical_json, file_hash
+from storage.files import replacing
 
 SHARED_STAGES = ("decode", "track", "align", "camera")
-"""What all methods have in common; done once a clip, and not timed."""
+"""Stages that do not depend on the method; computed once per clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
 _MEASURED = (sys.executable, "-m", "pipeline.fidelity.peak_memory")
 _live: set[int] = set()
-"""Processes that are running now."""
+"""Ids of running child processes."""
 
 
 class FailedRunError(InvidError):
-    """A method that did not finish a clip; the message has its own last line."""
+    """A method failed on a clip; the message ends with the last line of its output."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all methods: options, scoring, threads (0: the machine's)."""
+    """Options, scoring networks and threads (0: all) common to all methods."""
 
     words: tuple[str, ...]
     identity: Path | None = None
@@ -52,17 +53,17 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Run:
-    """A method on a clip, and the folder of the whole benchmark."""
+    """One method on one clip, in the folder of the benchmark."""
 
     clip: BenchClip
-    rival: Rival
+    method: BenchMethod
     conditions: Conditions
     folder: Path
 
     @property
     def words(self) -> list[str]:
-        """Options of the job."""
-        return [*self.conditions.words, *self.rival.words, *self.clip.words]
+        """Options of the job, as words of the command line."""
+        return [*self.conditions.words, *self.method.words, *self.clip.words]
 
     @property
     def settings(self) -> Settings:
@@ -71,7 +72,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """A hash of all that decides about the row."""
+        """SHA-256 of everything that the row depends on."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
         rules: list[Any] = [
@@ -84,15 +85,16 @@ class Run:
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
     def _file(self, kind: str, suffix: str) -> Path:
-        return self.folder / kind / self.clip.name / f"{self.rival.name.replace(' ', '_')}{suffix}"
+        """Path of this run's file of a kind."""
+        return self.folder / kind / self.clip.name / f"{self.method.name.replace(' ', '_')}{suffix}"
 
     @property
     def strip(self) -> Path:
-        """A picture of the method's results on this clip."""
+        """Path of the picture of this run's results."""
         return self._file("strips", ".png")
 
     def earlier(self) -> dict[str, Any] | None:
-        """The row of an earlier run under the same conditions, or None."""
+        """The row of an earlier run with the same key, or None."""
         try:
             found: dict[str, Any] = json.loads(self._file("rows", ".json").read_text())
         except (OSError, ValueError):
@@ -100,9 +102,9 @@ class Run:
         return found["row"] if found.get("key") == self.key and self.strip.is_file() else None
 
     def measure(self) -> dict[str, Any]:
-        """Run, score and draw the job on a prepared clip, and keep the row. Raises FailedRunError."""
+        """Run, score and draw the job on a prepared clip and store the row. Raises FailedRunError."""
         key = self.key
-        place = self.folder / "jobs" / f"{self.clip.name}-{self.rival.name.replace(' ', '_')}"
+        place = self.folder / "jobs" / f"{self.clip.name}-{self.method.name.replace(' ', '_')}"
         shutil.rmtree(place, ignore_errors=True)
         try:
             shutil.copytree(_prepared(self.clip, self.folder), place / "cache")
@@ -114,19 +116,19 @@ class Run:
             shutil.rmtree(place, ignore_errors=True)
         file = self._file("rows", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"key": key, "row": row}, indent=1, allow_nan=False) + "\n")
-        part.replace(file)
+        with replacing(file) as side:
+            side.write_text(json.dumps({"key": key, "row": row}, indent=1, allow_nan=False) + "\n")
         return row
 
     def _row(self, result: JobResult, memory: float) -> dict[str, Any]:
+        """The row of a finished job that held `memory` MiB."""
         conditions = self.conditions
         stages = {s["name"]: float(s["seconds"]) for s in result.manifest["stages"]}
         found: dict[str, Any] = {
             "clip": self.clip.name,
             "occluder": self.clip.truth.occluder,
             "frames": result.manifest["frames"]["total"],
-            "method": self.rival.name,
+            "method": self.method.name,
             "preset": self.settings.invert.recipe,
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
@@ -136,7 +138,7 @@ class Run:
         return found
 
     def _run_job(self, place: Path) -> float:
-        """The job, in a process of its own; returns the most memory it held, in MiB."""
+        """Run the job in a child process; returns its peak memory in MiB. Raises FailedRunError."""
         words = [str(self.clip.video), *self.words, "--quiet"]
         words += ["--out", str(place / "out"), "--cache", str(place / "cache")]
         environment = dict(os.environ)
@@ -151,18 +153,19 @@ class Run:
             finally:
                 _live.discard(process.pid)
             if process.returncode:
-                raise FailedRunError(f"{self.rival.name} on {self.clip.name}: {_last_line(told, process)}")
+                raise FailedRunError(f"{self.method.name} on {self.clip.name}: {_last_line(told, process)}")
         return float((place / "memory").read_text())
 
 
 def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
+    """The last line that a failed process has printed."""
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
 
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
-    """The numbers that the method reads."""
+    """Numbers of the preset that the method reads."""
     from inverters.methods.table import find_method, settings_of
 
     chosen = settings.invert
@@ -170,7 +173,7 @@ def numbers_of(settings: Settings) -> dict[str, Any]:
 
 
 def stop_all() -> None:
-    """End every job that is running now."""
+    """Send SIGTERM to all running jobs."""
     for pid in tuple(_live):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -181,9 +184,9 @@ def _prepared(clip: BenchClip, folder: Path) -> Path:
 
 
 def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
-    """Do what all methods have in common: the cache holds SHARED_STAGES then, and the clip's truth is drawn.
+    """Compute SHARED_STAGES of a clip into a cache that all methods copy, and draw the strip of its truth.
 
-    Raises UserError for a clip that no method can work on.
+    Raises UserError for a clip that no method can process.
     """
     with tempfile.TemporaryDirectory() as nowhere:
         job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())

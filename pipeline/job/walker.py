@@ -16,7 +16,7 @@ from pipeline.job.finished import request_digest
 from pipeline.job.oom_retry import OomRetry
 from pipeline.job.progress import Progress
 from pipeline.report.manifest import StageTime
-from pipeline.report.output_folder import OutputFolder
+from pipeline.report.output_folder import check_writable
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
@@ -60,7 +60,7 @@ class Job:
     ) -> None:
         self.path, self.out, self.settings, self.progress = path, out, settings, progress
         self.plan = plan or plan_of(settings)
-        OutputFolder(out).close()  # not writable: say so before any work
+        check_writable(out)  # not writable: say so before any work
         self.journal = Journal()
         self.cache = open_cache(cache, self.note, path.name)
         self.journal.cache_root = self.cache.root

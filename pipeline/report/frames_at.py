@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from pipeline.clip import U8
-from pipeline.video.probe import decoded, open_video, video_stream
+from pipeline.video.container import decoded, open_video, video_stream
 from pipeline.video.reader import SWS_FLAGS
 
 

@@ -30,7 +30,7 @@ def submit(request: Request) -> str:
 
 
 def deployment_of(name: str) -> Any:
-    """The deployment of this name, a `pipeline.watch.watcher.Deployment`."""
+    """The deployment of this name, a `pipeline.watch.submissions.Deployment`."""
     return _flows().PrefectDeployment(name)
 
 
