@@ -1,8 +1,8 @@
-"""Stitching: weights or codes move, for one frame, until the border of an edited crop meets the source.
+"""Stitching: weights or codes are tuned for one frame until the border of an edited crop meets the source.
 
-`weights` is the stitching tuning of Tzaban et al. 2022, "Stitch it in Time", section 4.4 (the release is
-rotemtzaban/STIT); `codes` is the border optimisation of Fruehstueck et al. 2023, "VIVE3D" (`edit_video.py` of
-afruehstueck/VIVE3D).
+`weights` is the stitching tuning of Tzaban et al. 2022, "Stitch it in Time", section 4.4 (release:
+rotemtzaban/STIT); `codes` is the border optimisation of Fruehstueck et al. 2023, "VIVE3D" (release:
+`edit_video.py` of afruehstueck/VIVE3D).
 """
 
 from __future__ import annotations
@@ -24,27 +24,30 @@ from inverters.generators.tuned import PARTS, trainable_copy
 
 @dataclass(frozen=True)
 class StitchSettings:
-    """What moves, its steps in each frame, and what they weigh."""
+    """What is tuned, the steps of each frame, and the weights of the losses."""
 
     steps: int
+    """Steps of a frame."""
     rate: float
+    """Learning rate."""
     parts: tuple[str, ...] = PARTS
-    """What of the generator moves, by how the names of parameters begin; with () the frame's codes move."""
+    """Prefixes of the generator's parameters that are tuned; (): the frame's codes are tuned instead."""
     first: int | None = None
-    """Steps of a frame that no stitched one comes before; None takes as many as for the others."""
+    """Steps of a frame that follows no stitched one; None takes `steps`."""
     squared: bool = True
-    """Whether pictures are compared by squared error, else by absolute."""
+    """Compare pictures by squared error; False: by absolute error."""
     lambda_border: float = 1.0
+    """Weight of the border's error against the source."""
     lambda_perceptual: float = 0.0
-    """Weight of the perceptual distance of the borders."""
+    """Weight of the border's perceptual distance."""
     lambda_content: float = 0.01
-    """Weight of the inside, which is to stay, beside the border's."""
+    """Weight of the inside's error against the edited crop."""
     lambda_previous: float = 0.0
-    """Weight of the norm of a code's correction less that of the frame before."""
+    """Weight of the norm of the difference between a code's correction and that of the frame before."""
     net: str = "alex"
-    """Network of LPIPS, where its weights are to be had."""
+    """Network of LPIPS, if its weights are available."""
     stop: float = 0.0
-    """A frame is done when its border's losses, weighed, are no more than this."""
+    """A frame is done when its border's weighted losses are at most this."""
 
 
 _SHORT = ("superresolution.",)
@@ -52,14 +55,14 @@ _CODES = StitchSettings(
     # VIVE3D's release, `inset_video`
     steps=100,  # 100 of each later frame
     rate=5e-3,  # Adam 5e-3
-    parts=(),  # W+ codes; the generator rests
+    parts=(),  # W+ codes; the generator is fixed
     first=150,  # 150 of the first frame
     squared=False,  # L1
     lambda_content=3.0,  # 3 x L1 to the edited picture
     lambda_border=2.0,  # 2 x (10 x LPIPS-alex + L1) to the source
     lambda_perceptual=20.0,
-    lambda_previous=0.15,  # there of the last step, which holds no frames together
-    stop=0.2,  # --loss_threshold 0.1, of the border before it is doubled
+    lambda_previous=0.15,  # the release takes the last step's, which does not couple frames
+    stop=0.2,  # --loss_threshold 0.1 of the border, before its weight of 2
 )
 STITCHING = {
     "weights": {
@@ -95,13 +98,15 @@ STITCHING = {
         "paper": _CODES,
     },
 }
-"""By what moves, and by the name of the inversion's preset; those without a line take `paper`."""
+"""Settings by what is tuned, and by the name of the inversion's preset; presets without an entry use `paper`.
+"""
 
 
 def stitching_of(moves: str, preset: str) -> StitchSettings:
-    """The numbers that go with an inversion's preset; `moves` is `weights` or `codes`.
+    """Return the settings for an inversion's preset; `moves` is `weights` or `codes`.
 
-    Raises UnknownNameError for anything else.
+    Raises:
+        UnknownNameError: another word for `moves`.
     """
     if moves not in STITCHING:
         raise UnknownNameError(f"unknown way to stitch '{moves}'; known: {', '.join(STITCHING)}")
@@ -109,9 +114,9 @@ def stitching_of(moves: str, preset: str) -> StitchSettings:
 
 
 class Stitcher:
-    """Stitches rows of one inversion, one by one; neither its renderer nor the generator is changed.
+    """Stitches rows of one inversion one by one; its renderer and the generator are not changed.
 
-    A row that follows the one before begins at its correction, where codes move.
+    If codes are tuned, a row that follows the previous one begins at its correction.
     """
 
     def __init__(self, renderer: InversionRenderer, settings: StitchSettings) -> None:
@@ -132,15 +137,14 @@ class Stitcher:
         inside: Tensor,
         border: Tensor,
     ) -> Tensor:
-        """One row with edited codes, its border as in the source.
+        """Return one row with edited codes and its border as in the source.
 
         Args:
-            cam2world [1,4,4], intrinsics [1,3,3], ws [1,num_ws,w_dim]: of the row.
-            edited, source: [1,3,S,S] in [-1,1], how the inside and the border are to look.
-            inside, border: [1,1,S,S], 0 or 1.
-
+            cam2world: [1,4,4]; intrinsics: [1,3,3]; ws: [1,num_ws,w_dim], all of the row.
+            edited, source: [1,3,S,S] in [-1,1], targets of the inside and of the border.
+            inside, border: masks [1,1,S,S], 0 or 1.
         Returns:
-            [1,3,S,S] in [-1,1]; the best of its steps.
+            [1,3,S,S] in [-1,1], the best of all steps.
         """
         p, rows, device = self.settings, np.array([row]), self.renderer.device
         edited, source, inside, border = (t.to(device) for t in (edited, source, inside, border))
@@ -181,7 +185,7 @@ class Stitcher:
         losses_of: Callable[[slice], dict[str, Tensor]],
         seen: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Do at most `steps` steps of Adam; what `seen` (picture, correction of codes) held at the best one."""
+        """Do at most `steps` steps of Adam; return `seen` (picture, code correction) of the best one."""
         # Adam works on the parameters' own memory.
         tables = {name: DenseAdam(tensor) for name, tensor in parameters.items()}
         (best, moved), least = seen, torch.inf
@@ -200,7 +204,7 @@ class Stitcher:
     def _terms(
         self, image: Tensor, edited: Tensor, source: Tensor, inside: Tensor, border: Tensor
     ) -> dict[str, Tensor]:
-        """Losses of a picture by name; arguments as for `stitch`."""
+        """Losses of a picture by name; arguments as in `stitch`."""
         p = self.settings
 
         def distance(wanted: Tensor, mask: Tensor) -> Tensor:
@@ -217,7 +221,7 @@ class Stitcher:
         return terms
 
     def _is_near(self, found: dict[str, Tensor]) -> bool:
-        """Whether the border is as near as it need be; what LPIPS stands for, no other loss can tell."""
+        """Whether the border's losses are low enough; never if another loss replaces LPIPS."""
         if "perceptual" not in found:
             return float(found["border"]) <= self.settings.stop
         is_lpips = self.perceptual_name.startswith("lpips")

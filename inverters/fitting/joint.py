@@ -32,45 +32,62 @@ DepthPrior = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class JointSettings:
-    """The out-of-distribution field and the joint optimisation (sections 4.2 to 4.4)."""
+    """Joint fit of the second field (In-N-Out, sections 4.2 to 4.4)."""
 
     steps: int
+    """Steps for a clip of 30 frames; longer clips take more, see `growth`."""
     growth: float = 0.0
+    """The number of steps grows with (frames / 30) to this power."""
     frames_per_step: int = 1
     rays: int = 0
     """Random rays a frame and step; 0 takes whole raw frames."""
     patch: int = 0
-    """Side in raw pixels of a square of one frame that joins each step, for the losses on the final image."""
+    """Side, in raw pixels, of a square of one frame that is part of each step, for the loss on the final
+    image; 0: none.
+    """
     coarse: int | None = None
     fine: int | None = None
+    """Samples a ray; None takes the generator's."""
     init: OODInit = field(default_factory=OODInit)
+    """How a new field is initialised."""
     rate: float = 5e-3
     """Learning rate of planes, decoder and phi."""
     decoder_rate: float | None = None
+    """Learning rate of the decoder; None takes `rate`."""
     rate_w: float = 0.0
-    """Learning rate of the codes; 0 keeps them, and then their planes are made once."""
+    """Learning rate of the codes; 0 keeps them, so that each frame's planes are computed once."""
     schedule: str = "constant"
+    """Of all learning rates, see `schedules.SCHEDULES`."""
     reduction: Literal["sum", "mean"] = "mean"
-    """Of the squared colour error over the rays of a frame."""
+    """Of the squared colour error over the pixels of a frame."""
     lambda_perceptual: float = 0.0
+    """Weight of LPIPS of the raw image; needs whole frames."""
     lambda_image: float = 0.0
-    """Squared error of the final image (whole frames or the patch), super-resolution frozen."""
+    """Weight of the final image's squared error (whole frames or the patch); super-resolution is fixed."""
     lambda_ood: float = 0.0
-    """Squared error of the OOD field alone inside the occluder's mask, where masks are given."""
+    """Weight of the squared error of the second field alone inside the occluder masks, if masks are given."""
     lambda_entropy: float = 0.0
+    """Weight of the blend's entropy (equation 6)."""
     entropy_reduction: str = "sum"
+    """Of the entropy over the samples of a ray, "sum" or "mean"."""
     skew: float = 1.0
+    """Exponent of the blend in its entropy."""
     lambda_area: float = 0.0
+    """Weight of the blend's area, see `losses.blend_area`."""
     residual_prior: tuple[float, float] | None = None
-    """(scale, price): the field's share of a pixel costs `price` where the codes' own error is far below
-    `scale`, nothing where it is far above.
+    """(scale, price): the second field's share of a pixel costs `price` where the error of the codes alone is
+    far below `scale`, nothing where it is far above. None: no such term.
     """
     lambda_delta: float = 0.0
+    """Weight of L_delta (section 4.1)."""
     lambda_w: float = 0.0
+    """Weight of the distance from the mean code (equation 1)."""
     squared: bool = True
+    """Squared norms in L_delta and L_w (paper); False: plain norms (release)."""
     lambda_depth: float = 0.0
-    """Weight of the depth term for a single image."""
+    """Weight of the depth term for a single image (equation 7)."""
     transmittance: Transmittance = "product"
+    """Form of the transmittance of both fields, see `marching.composite_weights`."""
 
     def steps_for(self, frames: int) -> int:
         """Return the number of steps for a clip of so many frames."""
@@ -78,7 +95,7 @@ class JointSettings:
 
 
 class JointFit(TableStage):
-    """Fits T^O, D^O, phi_t and maybe w_t (equation 8); a stage for `fitting.Run`."""
+    """Fits T^O, D^O, phi_t and, with `rate_w`, w_t (equation 8); a stage for `fitting.loop.Run`."""
 
     name = "joint"
 
@@ -123,17 +140,17 @@ class JointFit(TableStage):
     # State
 
     def tables(self) -> dict[str, RowAdam]:
-        """The field's tensors, phi and the codes."""
+        """Tensors of the field, phi and the codes."""
         return {"phi": self.phi, "codes": self.codes} | dict(self.field)
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
+        """Load the state of an earlier run of the same job."""
         super().restore(state)
         self._planes.clear()
         self._prices.clear()
 
     def result(self) -> dict[str, Tensor]:
-        """The field's tensors and phi, as an Inversion's `ood` holds them."""
+        """Return the state of the field, as in `Inversion.ood`."""
         field = {name: table.value() for name, table in self.field.items()}
         return field | {"phi": self.phi.values.clone()}
 
@@ -141,12 +158,12 @@ class JointFit(TableStage):
 
     @torch.no_grad()
     def _fixed_planes(self, rows: Tensor) -> Tensor:
-        """Planes [n,3,C,R,R] of codes that stand still, made once a frame."""
+        """Planes [n,3,C,R,R] of codes that are fixed, computed once a frame."""
         for row in rows.tolist():
             if row in self._planes:
                 self._planes.move_to_end(row)
                 continue
-            # Channels last, as the backbone makes them, so that putting frames together is plain copying.
+            # Channels last, as the backbone makes them: joining frames is then plain copying.
             made = self.generator.planes(self.codes.values[row : row + 1])
             self._planes[row] = made.flatten(1, 2).permute(0, 2, 3, 1).contiguous()
             room = batch(PLANES_KEPT) // self._planes[row].nbytes
@@ -157,7 +174,7 @@ class JointFit(TableStage):
 
     @torch.no_grad()
     def _price(self, rows: Tensor) -> Tensor:
-        """Price of the OOD field's share of a pixel [n,h,h]: none where the codes alone do not explain it."""
+        """Price [n,h,h] of the second field in each pixel: zero where the codes alone do not explain it."""
         for row in rows.tolist():
             if row not in self._prices:
                 self._prices[row] = self._price_of(torch.tensor([row]))
@@ -171,8 +188,7 @@ class JointFit(TableStage):
         field = self.generator.field(self._fixed_planes(rows), colours=3)
         seen = render_rays(field, *rays, self.sampling).features
         error = (seen.mT.reshape(1, 3, size, size) - self.targets.raw(rows)).square().sum(1, keepdim=True)
-        # An occluder is a region, not a pixel: errors of a thin edge that is a little out of place do not
-        # count.
+        # Averaged over 5 x 5 pixels: an occluder is a region, not the thin edge of a slightly shifted face.
         error = F.avg_pool2d(error, 5, 1, 2, count_include_pad=False).sqrt()[:, 0]
         unexplained = 1 - torch.exp(-((error / (scale + error.median())) ** 2))
         if self.targets.problem.occluder_masks is not None:
@@ -182,7 +198,7 @@ class JointFit(TableStage):
     # One step
 
     def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frames of step i; returns the losses."""
+        """Update the field on the frames of step `i` by Adam; return the losses."""
         p, targets = self.settings, self.targets
         rows = frames_of_step(i, p.frames_per_step, len(targets), self.seed + 1)
         field = {name: table.whole() for name, table in self.field.items()}
@@ -210,7 +226,7 @@ class JointFit(TableStage):
         planes = self.generator.planes(ws) if p.rate_w else self._fixed_planes(rows)
         rays = targets.rays(rows, pixels)
         whole = pixels.shape[1] == targets.resolution**2
-        # Without the final image only colours are needed, and an eighth of each decoder's outputs.
+        # Without the final image only three colours are needed, an eighth of each decoder's outputs.
         slim = not (whole and (p.lambda_image or p.lambda_perceptual))
         seen = self._render(planes, rays, field, phi, slim)
         terms = self._colour_terms(rows, pixels, seen)
@@ -252,11 +268,11 @@ class JointFit(TableStage):
         return bool(self.settings.lambda_ood) and self.targets.problem.occluder_masks is not None
 
     def _colour_terms(self, rows: Tensor, pixels: Tensor, seen: RayResult) -> dict[str, Tensor]:
-        """Equation 5's colour term, and the release's for the OOD field alone inside the mask."""
+        """Colour term of equation 5; of the second field alone inside the masks (release); depth."""
         p, targets = self.settings, self.targets
         wanted = at_pixels(targets.raw(rows), pixels)
         square = (seen.features[..., :3] - wanted).square()
-        # "sum" is over the frame's pixels; a subset of rays is scaled up to stand for all of them.
+        # "sum" is over all pixels of the frame; a subset of rays is scaled up accordingly.
         factor = 3 * targets.resolution**2 if p.reduction == "sum" else 1
         terms = {"colour": square.mean() * factor}
         if self._has_ood_term() and seen.ood_features is not None:
@@ -271,7 +287,7 @@ class JointFit(TableStage):
         return terms
 
     def _blend_terms(self, rows: Tensor, pixels: Tensor, seen: RayResult) -> dict[str, Tensor]:
-        """Equation 6 and what keeps the field to what the face cannot explain."""
+        """Equation 6, and what limits the second field to what the face does not explain."""
         p = self.settings
         terms: dict[str, Tensor] = {}
         if p.lambda_entropy and seen.sample_blend is not None:
@@ -300,7 +316,7 @@ class JointFit(TableStage):
     def _patch_terms(
         self, rows: Tensor, planes: Tensor, ws: Tensor, phi: Tensor, field: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The final image of one patch of one frame, through the frozen super-resolution."""
+        """Error of the final image of one patch of one frame, through the fixed super-resolution."""
         p, targets = self.settings, self.targets
         side, size = p.patch, targets.resolution
         corner = torch.randint(size - side + 1, (2,), generator=self.rng)
@@ -311,7 +327,7 @@ class JointFit(TableStage):
         up = image.shape[-1] // side
         top, left = (corner * up).tolist()
         wanted = targets.image(rows, size * up)[..., top : top + side * up, left : left + side * up]
-        edge = 2 * up  # convolutions at the cut see zeros where the whole image has pixels
+        edge = 2 * up  # convolutions at the patch's border see zeros in place of neighbours
         error = (image - wanted)[..., edge:-edge, edge:-edge]
         return {"image": p.lambda_image * error.square().mean()}
 
@@ -326,7 +342,7 @@ class JointFit(TableStage):
 
 
 def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
-    """Pixels [1,side*side] of a square whose top left pixel is `corner` (row, column) in an image of
+    """Return the pixels [1,side*side] of a square with top left pixel `corner` (row, column) in an image of
     `size`.
     """
     span = torch.arange(side)

@@ -1,5 +1,6 @@
-"""Codes of a clip's frames one after the other, about a person's code that rests (Fruehstueck et al. 2023,
-"VIVE3D"; `invert_video.py` of its release).
+"""Fit of the codes of a clip's frames one after the other, about a person's code that is fixed (Fruehstueck
+et
+al. 2023, "VIVE3D"; `invert_video.py` of its release).
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ from inverters.rendering.fused import render_rays
 
 @dataclass(frozen=True)
 class SequenceSettings:
-    """Codes of one frame after the other, each from those of the frame before."""
+    """Fit of the codes of one frame after the other, each from those of the frame before."""
 
     first: int
     """Steps of the first frame."""
     later: int
     """Steps of each later frame."""
     codes: CodeSettings
-    """Rays, rates and weights; its steps and its frames a step are not read."""
+    """Rays, rates and weights. Its `steps`, `epochs` and `frames_per_step` are not used."""
     lambda_offset: float = 0.0
     """Weight of the norm of a frame's distance from the person's code."""
     lambda_previous: float = 0.0
-    """Weight of the norm of its distance from the frame before."""
+    """Weight of the norm of a frame's distance from the frame before."""
     stop: float = 0.0
-    """A frame is done when its losses sum to no more than this; 0, or another loss in LPIPS's place, does all
-    steps.
+    """A frame is done when its losses sum to at most this; 0: after all its steps, as also if another loss
+    replaces LPIPS.
     """
 
 
 class FrameLosses(CodeLosses):
-    """Losses of one frame: of the final picture if whole frames are seen, else of rays as in CodeLosses."""
+    """Losses of one frame: on the final image if whole frames are seen, else on rays as in CodeLosses."""
 
     def colours(
         self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
@@ -70,9 +71,9 @@ class FrameLosses(CodeLosses):
 
 
 class SequenceFit(CodeFit):
-    """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.Run`.
+    """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.loop.Run`.
 
-    Each frame begins where the one before it ended, the first at `begin`. The person's code does not move.
+    Each frame begins where the one before it ended, the first at `begin`. The person's code is fixed.
     """
 
     name = "frames"
@@ -108,11 +109,11 @@ class SequenceFit(CodeFit):
         self.person = self._compose(self.shared.values[0], still, self.offset.values[0], None)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, optimiser state, and the place in the clip."""
+        """Return parameters, optimiser state and the place in the clip."""
         return super().state() | {"at": self.at}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
+        """Load the state of an earlier run of the same job."""
         super().restore(state)
         self.at.copy_(state["at"])
 
@@ -121,7 +122,7 @@ class SequenceFit(CodeFit):
         return int(self.at[0]) == len(self.targets)
 
     def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frame whose turn it is; returns the losses."""
+        """Update the frame whose turn it is by Adam; return the losses."""
         p = self.settings
         row, done = self.at.tolist()
         rows = torch.tensor([row])

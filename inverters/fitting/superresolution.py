@@ -1,4 +1,4 @@
-"""Fine-tuning of the super-resolution module to one clip (In-N-Out, section 4.5, equation 9)."""
+"""Tuning of the super-resolution module to one clip (In-N-Out, section 4.5, equation 9)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.targets import Targets, frames_of_step
 
 FEATURES_KEPT = 256
-"""Frames whose features are kept (0.5 MB each at 64 x 64); they do not change while only super-resolution
-does.
+"""Number of frames whose features are kept in memory, 0.5 MB each at 64 x 64: they do not change during the
+fit.
 """
 
 
@@ -57,9 +57,7 @@ class SuperresolutionSettings:
 
 
 class SuperresolutionFit(TableStage):
-    """Fits the parameters of super-resolution to crops, everything else standing still; a stage for
-    `fitting.Run`.
-    """
+    """Fits super-resolution to crops, with all else fixed; a stage for `fitting.loop.Run`."""
 
     name = "superresolution"
 
@@ -86,7 +84,7 @@ class SuperresolutionFit(TableStage):
         return self.parameters
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tuned parameters, by their names in the generator."""
+        """Return the tuned parameters, by their names in the generator."""
         tuned = {name: table.value() for name, table in self.parameters.items()}
         return with_prefix("superresolution", tuned)
 
@@ -104,7 +102,7 @@ class SuperresolutionFit(TableStage):
         return torch.cat(found)
 
     def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frames of step i; returns the losses."""
+        """Update the parameters on the frames of step `i` by Adam; return the losses."""
         p = self.settings
         rows = self.chosen[frames_of_step(i, p.frames_per_step, len(self.chosen), self.seed + 2)]
         leaves = {name: table.whole() for name, table in self.parameters.items()}

@@ -1,3 +1,4 @@
-"""EG3D's generator from our own hands: architecture, checkpoints, the bundled weights and how they are
-trained.
+"""Generators: EG3D and its layers, cards, safe readers of checkpoints, the bundled weights.
+
+What every run needs. How the bundled weights were made is in `training`, which nothing here imports.
 """

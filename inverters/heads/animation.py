@@ -1,4 +1,4 @@
-"""A talking clip as numbers: what head, camera, crop window and occluder do in every frame."""
+"""Scripts of talking clips: head, camera, crop window and occluder of every frame, as numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_YAW, MAX_PITCH = 0.36, 0.13
 """Half ranges in radians of a clip's cameras."""
 
 _CALM = {"glasses": -1.2, "gaze_x": 0.0, "gaze_y": 0.0, "brow_tilt": -0.2}
-"""Scores that a clip fixes, so that a sample shows the occluder and not a second one of the head's own."""
+"""Scores that are fixed in a clip, so that the only occluder is the one of the clip."""
 _REST = {"smile": -0.25, "mouth_open": -0.4, "blink": -1.0}
-"""Resting scores of what moves: lips closed, eyes open, and room for a smile to be added."""
+"""Scores at rest of what moves: lips closed, eyes open, smile below the middle."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ def talking_clip(
     size: tuple[int, int] = (288, 384),
     crop: float | None = None,
 ) -> ClipScript:
-    """A head that talks, blinks, smiles and turns, the same for the same arguments.
+    """Return the script of a head that talks, blinks, smiles and turns; the same for the same arguments.
 
     Args:
-        seed: chooses the identity, the motion and the occluder's looks, each on its own: another occluder
-            leaves the head and its motion as they are.
-        frames: T, at least 1; fps in frames a second.
+        seed: of identity, motion and the occluder's looks, independently: another occluder does not change
+            the head or its motion.
+        frames: T, at least 1; fps: frames a second.
         occluder: one of OCCLUDERS, or None.
         size: (H, W) of the frames in pixels; crop: width of the EG3D crop, None for 8/9 of the shorter side.
-
-    Returns:
-        The script. Raises ValueError for sizes below one and UnknownNameError for an unknown occluder.
+    Raises:
+        ValueError: a size below one.
+        UnknownNameError: an unknown occluder.
     """
     if frames < 1 or fps <= 0 or min(size) < 1:
         raise ValueError(
@@ -129,7 +129,7 @@ def pulse(times: Tensor, centre: float | Tensor, width: float | Tensor) -> Tenso
 
 
 def speech_level(times: Tensor, generator: torch.Generator) -> Tensor:
-    """How far the voice opens the mouth at these times [T], in [0, 1]: about four syllables a second."""
+    """Openness of the mouth by speech at these times [T], in [0,1]: about four syllables a second."""
     level = torch.zeros_like(times)
     at, end = -0.3, float(times[-1]) + 0.5
     while at < end:

@@ -1,4 +1,6 @@
-"""Frames of a clip, rendered only where they differ from one at hand, with four rays a pixel on edges."""
+"""Renders of a clip's frames: only the pixels that differ from a given frame, with four rays a pixel on
+edges.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ from inverters.rendering.rays import pixel_centres, rays_at
 NEAR, FAR = 2.0, 3.7
 """Limits of the rays in world units."""
 _EDGE = 0.045
-"""Step between neighbouring pixels, of 1, from which a pixel gets four rays."""
+"""Least difference between neighbouring pixels, of a range of 1, at which a pixel gets four rays."""
 _CHUNK = 1 << 17
 _STRIDE = 4
 """Pixels between the rays of the coarse pass that finds what an edit changes."""
 _CHANGE = 1.0 / 1024
-"""Difference in colour, of 1, or in depth, of a world unit, that counts as a change."""
+"""Least difference in colour, of 1, or in depth, in world units, that counts as a change."""
 _REACH = 0.003
-"""World units by which an occluder is grown when its outline is sought; a pixel is about 0.0025 wide."""
+"""World units by which an occluder is enlarged to find its outline; a pixel is about 0.0025 wide."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ def render_clean(
 ) -> Frame:
     """Render frame t of a clip without its occluder.
 
-    scores [1,P] replaces the clip's own. base: the same frame already rendered, and the scores [1,P] in it;
-    then only what a coarse pass finds changed is rendered again.
+    Args:
+        scores: [1,P] in place of the clip's own.
+        base: the same frame already rendered, and the scores [1,P] in it; only what a coarse pass finds
+            changed is rendered again.
     """
     scores = script.scores[t : t + 1] if scores is None else scores
     if base is None:
@@ -155,5 +159,5 @@ def _outline(script: ClipScript, t: int, occluder: Occluder, steps: int = 64) ->
         alive = alive[(distance >= _REACH) & (depth[alive] < FAR)]
         if len(alive) == 0:
             break
-    near[alive] = True  # still creeping along something: better rendered than missed
+    near[alive] = True  # rays that have not converged are rendered too
     return near.reshape(script.size)

@@ -1,6 +1,6 @@
 """The field of a procedural head: signed distance of everything solid, and its colour under soft light.
 
-All is pointwise torch without data-dependent control flow: differentiable, and fit for torch.compile.
+Pointwise torch without data-dependent control flow: differentiable, and usable with torch.compile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every occluder shares: parameters, coordinates, and light that matches the head's."""
+"""Base of every occluder: parameters, coordinates, and light that matches the head's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TETRAHEDRON = ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1))
 class Occluder(ABC):
     """Something in front of the face, as a field: `signed_distance` and `radiance` at world points [N,M,3].
 
-    Values are those of the N heads (`to_values`), so that what is worn follows the face; `state` gives the
-    occluder's own parameters, [N,1] each; one that is missing takes the middle of its range.
+    `values` are those of the N heads (`to_values`), so that worn things follow the face; `state` gives the
+    occluder's own parameters, [N,1] each; a missing one takes the middle of its range.
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()
@@ -44,11 +44,13 @@ class Occluder(ABC):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
-        """The state at these times [T] in seconds, from the state drawn for the clip; here nothing moves."""
+        """Return the state at these times [T] in seconds, from the state drawn for the clip; constant by
+        default.
+        """
         return state
 
     def row(self, n: int) -> Self:
-        """The occluder of head n alone."""
+        """Return the occluder of head n alone."""
         values = {name: value[n : n + 1] for name, value in self.values.items()}
         return type(self)(values, {name: value[n : n + 1] for name, value in self.state.items()})
 
@@ -57,7 +59,7 @@ class Occluder(ABC):
         """Signed distance [N,M] in the head's design units at design coordinates."""
 
     def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """The distance whose slope light sees: that of the occluder, unless overridden."""
+        """Distance whose gradient gives the shading normal: the occluder's, unless overridden."""
         return self.distance(x, y, z)
 
     @abstractmethod

@@ -27,7 +27,7 @@ _HAIR = (
 )
 _IRIS = ((0.16, 0.075, 0.03), (0.38, 0.21, 0.08), (0.32, 0.40, 0.18), (0.22, 0.46, 0.56), (0.42, 0.58, 0.74))
 _EDGE = 0.0016
-"""Half-width, in design units, over which one material turns into another."""
+"""Half-width, in design units, of the transition between materials."""
 
 
 def palette(colors: tuple[tuple[float, float, float], ...], t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What comes in front of a face: a hand that passes, a microphone held up."""
+"""Occluders held or moved in front of a face: a passing hand, a microphone."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class PassingHand(Occluder):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
+        """See `Occluder.animate`."""
         phase = 2.0 * math.pi * times[:, None] / state["period"].double() + 0.25
         travel = torch.cos(phase).to(state["travel"].dtype)
         lean = state["lean"] - 0.20 * travel
@@ -56,10 +57,12 @@ class PassingHand(Occluder):
         return (cos * x + sin * y) / size, (cos * y - sin * x) / size, z / size
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.coordinates`."""
         x, y, z = (points * (1.0 / UNITS)).unbind(-1)
         return x, y, z
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         x, y, z = self._local(x, y, z)
         palm = round_box(x, y, z + 0.25 * (y * y + x * x), (0.049, 0.054, 0.019), 0.0185)
         heel = segment(x, y, z, (0.0, -0.030, 0.0), (0.0, -0.12, -0.004), 0.034, 0.027)
@@ -80,6 +83,7 @@ class PassingHand(Occluder):
         return segment(x, y, z, (0.0, -0.145, -0.004), (0.03, -0.75, -0.03), 0.040, 0.068)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         x, y, z = self._local(x, y, z)
         tone = palette(SKIN, self.state["skin"])
         rosy = tone * tone.new_tensor([1.03, 0.84, 0.80])
@@ -117,6 +121,7 @@ class Microphone(Occluder):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
+        """See `Occluder.animate`."""
         t = times[:, None]
         x = state["x"] + (0.014 * torch.sin(2.0 * math.pi * 0.6 * t)).to(state["x"].dtype)
         y = state["y"] + (0.008 * torch.sin(2.0 * math.pi * 0.9 * t + 1.0)).to(state["y"].dtype)
@@ -131,10 +136,12 @@ class Microphone(Occluder):
         return (cos * x + sin * y) / size, (cos * y - sin * x) / size, z / size
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.coordinates`."""
         x, y, z = (points * (1.0 / UNITS)).unbind(-1)
         return x, y, z
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         x, y, z = self._local(x, y, z)
         head = sphere(x, 0.92 * y, z, 0.0445)
         band = round_box(
@@ -146,6 +153,7 @@ class Microphone(Occluder):
         return torch.minimum(body, band) * self.state["size"] * 0.9
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         x, y, z = self._local(x, y, z)
         around = torch.atan2(x, z)
         rise = torch.asin((y / 0.048).clamp(-0.99, 0.99))

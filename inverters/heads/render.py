@@ -21,13 +21,13 @@ from inverters.heads.params import to_values
 from inverters.rendering.rays import make_rays
 
 _RELAX = 0.92
-"""Share of the distance stepped; the field overstates distance by a few percent where it bends most."""
+"""Share of the distance stepped; the field overestimates distance by a few percent where it bends most."""
 _CLOSE = 8e-4
 _COMPACT_EVERY = 4
 _HALF_CUBE = 0.5
 _NEAR, _FAR, _STEPS = 2.0, 3.7, 64
 _BATCH = 16384
-"""Points evaluated at once: more fall out of the cache, fewer pay for the calls."""
+"""Points evaluated at once: larger batches do not fit the cache, smaller ones pay more call overhead."""
 _HEAD_CENTRE, _HEAD_RADII = (0.0, 0.02, -0.03), (0.25, 0.34, 0.33)
 _BODY_TOP = -0.05
 """An ellipsoid and a height; outside the one and above the other there is only backdrop."""
@@ -114,7 +114,7 @@ def _march(
             if going.numel() == 0:
                 break
             alive, o, d, t, end = alive[going], o[going], d[going], t[going], end[going]
-    # A ray still creeping along a surface after all steps counts as a hit where it stands.
+    # A ray that has not converged after all steps counts as a hit at its last point.
     return depth.clamp(near, far), depth < far
 
 
@@ -153,9 +153,9 @@ def _may_meet_head(origins: Tensor, directions: Tensor, near: Tensor, far: Tenso
 def surface_colors(
     row: Values, points: Tensor, hit: Tensor, occluder: Occluder | None
 ) -> tuple[Tensor, Tensor]:
-    """Colours [R,3] at the ends of one head's rays [R,3], and which of them belong to the occluder [R].
+    """Return colours [R,3] at the ends of one head's rays [R,3], and which of them are the occluder's [R].
 
-    Rays that end on the backdrop or outside the cube take its colour at their height, held in the cube.
+    Rays that end on the backdrop or outside the cube take its colour at their height, clamped to the cube.
     """
     colors = backdrop_color(row, points[None, :, 1].clamp(-_HALF_CUBE, _HALF_CUBE))[0].clone()
     x, y, z = points.unbind(-1)
@@ -188,8 +188,9 @@ def render(
 ) -> HeadRender:
     """Render heads [N,P] from cameras [N,4,4], intrinsics [N,3,3] at (H,W).
 
-    An occluder serves every head, unless it has `row(n)`, which gives that of head n. `antialias` takes four
-    rays a pixel; depth is then the nearest of the four, and the mask their majority.
+    Args:
+        occluder: of every head, or one with `row(n)`, which gives that of head n.
+        antialias: four rays a pixel; depth is then the nearest of the four, and the mask their majority.
     """
     height, width = size
     scale = 2 if antialias else 1

@@ -1,4 +1,4 @@
-"""What a face wears: a surgical mask, sunglasses, paint on the skin, a cap with a brim."""
+"""Occluders worn on a face: surgical mask, sunglasses, face paint, cap."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class SurgicalMask(Occluder):
         return edge, (y - low) / (top - low)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         ax = torch.sqrt(x * x + 1e-7)
         edge, height = self._panel(ax, y, z)
         fold = torch.remainder(4.0 * height + 0.5, 1.0)
@@ -79,6 +80,7 @@ class SurgicalMask(Occluder):
         return torch.minimum(upper, lower)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         edge, height = self._panel(ax, y, z)
         tone = palette(_CLOTH, self.state["color"])
@@ -120,6 +122,7 @@ class Sunglasses(Occluder):
         return outline, z - 0.190 + 1.9 * ax * ax, dy
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         ax = torch.sqrt(x * x + 1e-7)
         outline, dz, _ = self._lens(ax, y, z)
         lens = torch.maximum(outline, dz.abs() - 0.0025)
@@ -137,6 +140,7 @@ class Sunglasses(Occluder):
         return torch.minimum(torch.minimum(bridge, hinge), temple)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         outline, _, dy = self._lens(ax, y, z)
         tint = palette(_LENS, self.state["tint"])
@@ -179,15 +183,18 @@ class FacePaint(Occluder):
         return smooth_max(cheek, front, 0.01), smooth_max(band, front, 0.01), v / (0.030 * size)
 
     def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.relief`."""
         values = self.values
         points = torch.stack([x * values["face_width"], y * values["face_height"], z], -1) * UNITS
         return parts(values, points).skin
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         cheek, band, _ = self._strokes(x, y, z)
         return torch.maximum(self.relief(x, y, z) - self._THICKNESS, torch.minimum(cheek, band))
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         cheek, band, height = self._strokes(x, y, z)
         first, second = (palette(_PAINT, self.state[name]) for name in ("first", "second"))
         white = first.new_tensor([0.93, 0.92, 0.90])
@@ -222,10 +229,12 @@ class HatBrim(Occluder):
         return crown, smooth_max(brim, 0.06 - z, 0.005)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         crown, brim = self._shapes(torch.sqrt(x * x + 1e-7), y, z)
         return smooth_min(crown, brim, 0.008) * 0.9
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         crown, brim = self._shapes(ax, y, z)
         tone = palette(_CAP, self.state["color"])

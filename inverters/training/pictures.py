@@ -35,7 +35,7 @@ def zoomed_intrinsics(zoom: Tensor) -> Tensor:
 
 
 def window_intrinsics(corner: Tensor, side: int, whole: int, zoom: Tensor) -> Tensor:
-    """Return intrinsics [N,3,3] of windows of `side` pixels at `corner` [N,2] (x, y) of pictures of `whole`."""
+    """Return intrinsics [N,3,3] of windows of `side` pixels at `corner` [N,2] of pictures of `whole`."""
     intrinsics = zoomed_intrinsics(zoom)
     intrinsics[:, :2, 2] -= corner / whole
     intrinsics[:, :2] *= whole / side

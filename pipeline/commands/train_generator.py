@@ -24,10 +24,14 @@ def run(
         export: Write the run's generator to this .safetensors and its card, and do not train.
         settings: How the training goes.
     """
-    from inverters.training.train_generator import export_run, train
+    from inverters.training.trainer import Trainer
 
+    trainer = Trainer(folder, settings)
     if export is None:
-        train(folder, settings)
-    else:
-        export_run(folder, settings, export)
+        trainer.run()
+        return 0
+    from inverters.training.export import export_generator
+    from inverters.training.generator_losses import density_scaled
+
+    export_generator(density_scaled(trainer.average), export, steps=trainer.step, seconds=trainer.seconds)
     return 0

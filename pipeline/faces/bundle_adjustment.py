@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from pipeline.clip import F64
 
@@ -59,12 +58,16 @@ def look_at(yaw: Floats, pitch: Floats, sphere: Sphere) -> tuple[F64, F64]:
 
 def cameras(poses: Floats, sphere: Sphere) -> tuple[F64, F64]:
     """Rotations [T,3,3] and positions [T,3] of poses [T,6]; the zoom is not part of a camera."""
+    from scipy.spatial.transform import Rotation  # takes as long to load as all else of a plan
+
     level, position = look_at(poses[:, 0], poses[:, 1], sphere)
     return level @ Rotation.from_rotvec(poses[:, 2:5]).as_matrix(), position
 
 
 def to_poses(rotation: Floats, sphere: Sphere) -> F64:
     """Poses [T,6] of cameras on the sphere with rotations [T,3,3], looking through the pivot."""
+    from scipy.spatial.transform import Rotation
+
     forward = rotation[:, :, 2]
     # the point of the sphere on the ray through the pivot: |pivot - s forward| = radius
     pivot = np.asarray(sphere.pivot)

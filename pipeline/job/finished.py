@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
+from pipeline.request.paths import user_paths
 from pipeline.request.settings import Settings
 from pipeline.stages.plan import Plan, plan_of
 from pipeline.stages.stage import read_values
@@ -28,11 +29,9 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
     """
     stages = plan or plan_of(settings)
     rules = [[stage.name, stage.version, read_values(settings, stage.reads)] for stage in stages]
-    named = [settings.camera.labels, settings.track.detector.partition(":")[2] or None]
-    named += [None if settings.generator == "bundled" else settings.generator, *settings.edit.directions]
-    read = [None if name is None else file_hash(Path(name)) for name in named]
-    masks = settings.invert.occluder_masks
-    read.append(None if masks is None else folder_hash(Path(masks)))
+    read = [
+        folder_hash(named.path) if named.folder else file_hash(named.path) for named in user_paths(settings)
+    ]
     if settings.generator == "bundled":
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pipeline.errors import UndeclaredReadError
+from pipeline.request.paths import with_paths
 
 if TYPE_CHECKING:
     from pipeline.request.settings import Settings
@@ -64,21 +66,18 @@ class Stage(Generic[T_co]):
         return self.name.partition("/")[2]
 
 
-PATHS = ("generator", "camera.labels", "invert.occluder_masks", "edit.directions")
-"""Settings that name files of the user: keys hold the files' contents (`Stage.facts`), never their paths."""
-
-
 def read_values(settings: Settings, reads: Iterable[str]) -> dict[str, Any]:
-    """The values of these settings as they enter a cache key, by dotted name, without those of PATHS."""
+    """The values of these settings as they enter a cache key, by dotted name.
+
+    The path of a user's file counts for nothing: `Stage.facts` has its content.
+    """
     found: dict[str, Any] = {}
+    plain = with_paths(settings, lambda path: Path("-"))
     for name in reads:
-        value: Any = settings
+        value: Any = plain
         for part in name.split("."):
             value = getattr(value, part)
-        flat = {name: value}
-        if is_dataclass(value) and not isinstance(value, type):
-            flat = {f"{name}.{key}": inner for key, inner in asdict(value).items()}
-        found |= {key: inner for key, inner in flat.items() if key not in PATHS}
+        found[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull, QhullError
 
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UnknownNameError
@@ -91,6 +90,8 @@ def with_forehead(points: F64) -> F64:
 
 def _hull_mask(points: F64, size: int, settings: MaskShape) -> F32:
     """1 inside the hull, falling to 0 at `grow` beyond it; float32 [size,size]."""
+    from scipy.spatial import ConvexHull, QhullError  # takes as long to load as all else of a plan
+
     try:
         planes = ConvexHull(points).equations.astype(np.float32)
     except QhullError:  # all points on one line
