@@ -101,6 +101,7 @@ class Recorder:
         self.call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __call__(self, *words: Any, **named: Any) -> Any:
+        """Keep the arguments and render."""
         self.call = words, named
         return render_rays(*words, **named)
 
