@@ -1,4 +1,4 @@
-"""Everything that knows the generator: inversion, rendering, edits, training.
+"""Inversion, rendering, edits and training of 3D GANs: everything that knows the generator.
 
 Runs on torch, numpy and safetensors alone. No video, no face detection, no cache, no command line.
 At most six files lie here; importing this package loads no torch.

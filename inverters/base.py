@@ -22,8 +22,9 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Inversion:
-    """Result of a method for one clip. Row k of `ws`, `phi` and `cameras` belongs to source frame
-    `frames[k]`.
+    """Result of a method for one clip: codes, and what else the method fitted.
+
+    Row k of `ws`, `phi` and `cameras` belongs to source frame `frames[k]`.
     """
 
     method: str
@@ -128,7 +129,9 @@ class Invert(Protocol):
         seed: int,
         checkpoint_dir: Path | None,
         on_step: OnStep | None,
-    ) -> Inversion: ...
+    ) -> Inversion:
+        """Invert a clip; see `Method.__call__`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,18 @@ class Method(Generic[Settings]):
         """Invert a clip. If interrupted, a second call continues from `checkpoint_dir` to the same bits.
 
         Args:
+            generator: from `generators.load.load_generator`; its weights are not changed.
+            problem: crops, frames, cameras and masks of the clip.
             settings: from `presets`, see `methods.table.settings_of`.
             start: an inversion of the same frames and generator to begin from, instead of the method's own
                 beginning.
             steps: number of steps in all, split over the stages as the settings split it; None takes theirs.
+            seed: of all random draws.
             checkpoint_dir: folder for checkpoints; None writes none.
+            on_step: called after each step, see `OnStep`.
+
+        Returns:
+            The inversion, one row for each row of the problem.
 
         Raises:
             InverterError: the method cannot begin from `start`.

@@ -22,8 +22,10 @@ def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB: -10 log10 of the mean squared error on [0,1]. Higher is better.
 
     Args:
-        image, target: [N,3,H,W] in [-1,1], clamped.
+        image: [N,3,H,W] in [-1,1], clamped.
+        target: as `image`.
         mask: [N,1,H,W] or [N,H,W], true or > 0.5 where to measure.
+
     Returns:
         [N]; inf for equal images, NaN for an empty mask.
     """
@@ -43,15 +45,17 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range
-    [0,1].
+    """Structural similarity (Wang et al. 2004). Higher is better.
 
-    Higher is better.
+    An 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, range [0,1].
 
     Args:
-        image, target: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        image: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        target: as `image`.
+
     Returns:
         [N] in [-1,1], 1 for equal images: the mean over channels and over windows that lie wholly inside.
+
     Raises:
         ValueError: the images are too small.
     """
@@ -69,9 +73,14 @@ def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
     scales.
 
     Args:
-        image, target: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        image: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        target: as `image`.
+
     Returns:
         [N] in [0,1], 1 for equal images: the mean over channels.
+
+    Raises:
+        ValueError: the images are too small.
     """
     x, y = _unit_pair(image, target)
     count = min(len(_SCALE_WEIGHTS), int(math.log2(max(min(x.shape[-2:]) / _WINDOW, 1))) + 1)
@@ -130,10 +139,13 @@ def lpips(image: Tensor, target: Tensor, net: str = "alex") -> Tensor | None:
     use either "alex" or "vgg".
 
     Args:
-        image, target: [N,3,H,W] in [-1,1], at their size.
+        image: [N,3,H,W] in [-1,1], clamped, at its size.
+        target: as `image`.
         net: "alex", "vgg" or "squeeze".
+
     Returns:
         [N]; None if the weights are not in the local cache (nothing is downloaded).
+
     Raises:
         UnknownNameError: another net.
     """
@@ -148,7 +160,9 @@ def temporal_psnr(video: Tensor, truth: Tensor) -> Tensor:
     the same in all frames does not count.
 
     Args:
-        video, truth: [T,3,H,W] in [-1,1], clamped, in the same crops, T from 1.
+        video: [T,3,H,W] in [-1,1], clamped, T from 1.
+        truth: as `video`, in the same crops.
+
     Returns:
         [T-1]; inf for equal changes.
     """
@@ -163,7 +177,10 @@ def temporal_lpips(video: Tensor, truth: Tensor, net: str = "alex") -> Tensor | 
     differ from the truth's but are as large.
 
     Args:
-        video, truth: [T,3,H,W] in [-1,1], in the same crops, T from 1; net: as in `lpips`.
+        video: [T,3,H,W] in [-1,1], T from 1.
+        truth: as `video`, in the same crops.
+        net: as in `lpips`.
+
     Returns:
         [T-1] from 0 up; None without weights.
     """
@@ -178,7 +195,9 @@ def identity_similarity(one: Tensor, two: Tensor) -> Tensor:
     comparable.
 
     Args:
-        one, two: embeddings [N,D] of any length.
+        one: embeddings [N,D] of any length.
+        two: as `one`, by the same network.
+
     Returns:
         [N].
     """
@@ -188,16 +207,17 @@ def identity_similarity(one: Tensor, two: Tensor) -> Tensor:
 def temporal_identity(
     edited: Tensor, source: Tensor, frames: Sequence[int] | None = None
 ) -> tuple[float | None, float | None]:
-    """TL-ID and TG-ID: how well an edited video keeps its identity in time (STIT, Tzaban et al. 2022, section
-    5).
+    """TL-ID and TG-ID: how steady the identity is in an edited video (STIT, Tzaban et al. 2022, section 5).
 
     1 if it is as steady as the source; higher is better. TL-ID: mean cosine of neighbouring frames'
     embeddings, divided by the source's mean. TG-ID: the same over all pairs of frames. These are ratios of
     means; in a mean of ratios, one pair of the source with a cosine near 0 would dominate.
 
     Args:
-        edited, source: embeddings [K,D] of the frames.
+        edited: embeddings [K,D] of the edited frames.
+        source: embeddings [K,D] of the same frames before the edit.
         frames: [K], ascending indices in the clip; None: all frames of it.
+
     Returns:
         TL-ID and TG-ID; None if there is no pair or the source's mean is not above 0.
     """
@@ -222,6 +242,7 @@ def leakage(change: Tensor, asked: Sequence[int]) -> Tensor:
         change: [N,P], the judge's reading after the edit less that before, in standard deviations of heads;
             NaN without a reading.
         asked: columns that the edit should change.
+
     Returns:
         [N] from 0 up; NaN without a reading.
     """
@@ -233,8 +254,10 @@ def mask_iou(predicted: Tensor, truth: Tensor, pooled: bool = False) -> Tensor:
     """Intersection over union of masks. In [0,1]; 1 if both are empty.
 
     Args:
-        predicted, truth: [N,...], true or > 0.5.
+        predicted: [N,...], true or > 0.5.
+        truth: as `predicted`, with as many elements.
         pooled: over all pixels of all masks together.
+
     Returns:
         [N], or a scalar if pooled.
     """
@@ -251,7 +274,9 @@ def rotation_error_deg(rotation: Tensor, truth: Tensor) -> Tensor:
     """Angle of the rotation between two rotations, in degrees in [0,180].
 
     Args:
-        rotation, truth: rotations [N,3,3], or poses [N,4,4], of which the rotation is taken.
+        rotation: rotations [N,3,3], or poses [N,4,4], of which the rotation is taken.
+        truth: as `rotation`.
+
     Returns:
         [N].
     """

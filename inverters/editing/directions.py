@@ -136,8 +136,14 @@ def fit_directions(
     mapping, in which the effects of other parameters cancel exactly.
 
     Args:
+        generator: owner of the mapping.
         names: the parameters, in the order of a row of scores [n,len(names)], standard normal.
         scores_to_z: maps scores [n,P] to z [n,z_dim].
+        n: number of heads.
+        generator_rng: source of the scores, on the CPU; None seeds one with 0.
+
+    Returns:
+        Directions [w_dim] on the CPU, by name.
     """
     rng = generator_rng or torch.Generator().manual_seed(0)
     device = generator.backbone.mapping.w_avg.device

@@ -1,5 +1,6 @@
-"""Semantic edits: codes moved along named directions, over all of a clip or part of it (In-N-Out, section
-4.6).
+"""Semantic edits: codes moved along named directions, over all of a clip or part of it.
+
+In-N-Out, section 4.6.
 """
 
 from __future__ import annotations
@@ -45,15 +46,19 @@ def edit_codes(
     """Return codes with all edits applied; the given ones are not changed.
 
     Args:
-        ws: [K,num_ws,w_dim]; times: [K] in seconds, as the edits' bounds.
-        directions: by name. One whose step depends on the code (a mapper) takes the given code, so that the
-            order of edits does not matter.
+        ws: codes [K,num_ws,w_dim].
+        times: [K] in seconds, on the same clock as the edits' bounds.
+        edits: any number; each one adds its strength times its direction.
+        directions: by name. A direction whose step depends on the code (a mapper) is given the unedited code,
+            so that the order of edits does not matter.
         ease: seconds of the ramp after `start` and before `stop`; there is none at a bound that is None.
+
     Returns:
         [K,num_ws,w_dim].
+
     Raises:
         UnknownNameError: there is no direction for an edit; the message lists those that exist.
-        InverterError: a direction has another shape.
+        InverterError: a direction has another shape, or the numbers of codes and times differ.
     """
     amounts = [float(t) for t in times]
     if len(amounts) != len(ws):

@@ -1,5 +1,6 @@
-"""GANSpace: directions as the principal components of w (Harkonen, Hertzmann, Lehtinen and Paris 2020,
-"GANSpace: Discovering Interpretable GAN Controls").
+"""GANSpace: directions as the principal components of w.
+
+Harkonen, Hertzmann, Lehtinen and Paris 2020, "GANSpace: Discovering Interpretable GAN Controls".
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""InterfaceGAN: directions as normals of planes that separate codes with an attribute from those without it
-(Shen, Gu, Tang and Zhou 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing").
+"""InterfaceGAN: directions as normals of planes that separate codes with an attribute from those without.
+
+Shen, Gu, Tang and Zhou 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing".
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ _STEPS = 400
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A plane normal . w + bias = 0: `normal` [w_dim] has unit length and points to high scores; `accuracy`
-    is the share of held-out codes on the right side.
+    """A plane normal . w + bias = 0.
+
+    `normal` [w_dim] has unit length and points to high scores; `accuracy` is the share of held-out codes on
+    the right side.
     """
 
     normal: Tensor
@@ -41,8 +44,14 @@ def fit_boundary(
     Section 3.2; the samples are chosen as in the release's train_boundary.
 
     Args:
-        codes: [N,w_dim]; scores: [N], NaN if unknown.
-        share: of the known scores, in (0,0.5].
+        codes: [N,w_dim].
+        scores: [N], NaN if unknown.
+        share: share of the known scores at each end, in (0,0.5].
+        rng: splits the chosen codes into fitted and held-out ones; None seeds one with 0.
+
+    Returns:
+        The plane, in the units of `codes`.
+
     Raises:
         InverterError: too few scores are known, or they do not differ.
     """
@@ -98,13 +107,13 @@ def linear_svm(codes: Tensor, sign: Tensor, penalty: float = PENALTY) -> tuple[T
 
 
 def conditional(direction: Tensor, conditions: Tensor) -> Tensor:
-    """Return a direction [D] of unit length that does not change the attributes of others [M,D], to first
-    order.
+    """Return a direction [D] that does not change other attributes [M,D], to first order.
 
-    n less its projection onto the span of the others (section 3.3); for one other n1 - (n1 . n2) n2.
+    The result n - (projection of n onto the span of the others) has unit length (section 3.3). For one other
+    direction it is n1 - (n1 . n2) n2.
 
     Raises:
-        InverterError: nothing is left of it.
+        InverterError: the direction lies in the span of the others.
     """
     if not len(conditions):
         return direction / direction.norm()

@@ -140,9 +140,15 @@ class Stitcher:
         """Return one row with edited codes and its border as in the source.
 
         Args:
-            cam2world: [1,4,4]; intrinsics: [1,3,3]; ws: [1,num_ws,w_dim], all of the row.
-            edited, source: [1,3,S,S] in [-1,1], targets of the inside and of the border.
-            inside, border: masks [1,1,S,S], 0 or 1.
+            row: the row's index in the inversion.
+            cam2world: camera of the row, [1,4,4].
+            intrinsics: [1,3,3].
+            ws: edited code of the row, [1,num_ws,w_dim].
+            edited: edited crop [1,3,S,S] in [-1,1], the target inside.
+            source: source crop [1,3,S,S] in [-1,1], the target at the border.
+            inside: mask [1,1,S,S], 0 or 1.
+            border: mask [1,1,S,S], 0 or 1.
+
         Returns:
             [1,3,S,S] in [-1,1], the best of all steps.
         """

@@ -22,11 +22,11 @@ _DEPTH = 4
 
 
 class LevelsMapper(nn.Module):
-    """M(w): a network of four dense layers for each of layers 0-3, 4-7 and from 8 on; zero for a level that
-    is absent.
+    """M(w): a network of four dense layers for each of layers 0-3, 4-7 and from 8 on.
 
-    Each group of rows is first divided by its root mean square. The release takes that over the rows of a
-    level, number by number (its PixelNorm has the axis of pictures), and its weights are trained with it.
+    A level that is absent gives zero. Each group of rows is first divided by its root mean square. The
+    release takes that over the rows of a level, number by number (its PixelNorm has the axis of pictures),
+    and its weights are trained with it.
     """
 
     def __init__(self, width: int, levels: tuple[str, ...] = LEVELS) -> None:
@@ -64,8 +64,9 @@ def is_mapper(content: Any) -> bool:
 
 
 def mapper_from(content: Mapping[str, Any]) -> LevelsMapper:
-    """Return the mapper of a released checkpoint {"state_dict": {"mapper.*", ...}, "opts"}, without its
-    decoder.
+    """Return the mapper of a released checkpoint {"state_dict": {"mapper.*", ...}, "opts"}.
+
+    The decoder that the checkpoint also holds is ignored.
 
     Raises:
         CheckpointError: it is another kind of mapper, or weights are missing, of a wrong shape or not finite.
@@ -95,8 +96,9 @@ def mapper_from(content: Mapping[str, Any]) -> LevelsMapper:
 
 
 def _released(name: str) -> str:
-    """Name of a parameter in the release: `fine_mapping.0.weight` is `fine_mapping.mapping.1.weight`, since
-    layer 0 is PixelNorm.
+    """Name of a parameter in the release.
+
+    `fine_mapping.0.weight` is `fine_mapping.mapping.1.weight`, since layer 0 of the release is PixelNorm.
     """
     level, layer, kind = name.split(".")
     return f"{level}.mapping.{int(layer) + 1}.{kind}"

@@ -36,8 +36,7 @@ class OODInit:
 def initial_field(
     init: OODInit, channels: int, colours: int, frames: int, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """Draw the tensors of a new field: planes [1,3,C,R,R], phi [frames,32], decoder weights and biases by
-    name.
+    """Draw a new field: planes [1,3,C,R,R], phi [frames,32], weights and biases of the decoder, by name.
 
     The decoder is EG3D's with 2 x 32 inputs (Twizwei/in-n-out): C+32 -> 64, softplus, 64 -> 1 + colours + 1.
     """
@@ -65,13 +64,14 @@ DECODER_NAMES = ("decoder.net.0.weight", "decoder.net.0.bias", "decoder.net.2.we
 
 
 def ood_field(tensors: dict[str, Tensor], phi: Tensor, colours: int | None = None) -> Field:
-    """Return the field of these tensors for frames with codes phi [N,32]; differentiable in all of them.
+    """Return the field of these tensors for the codes of N frames; differentiable in all of them.
 
     D^O of equation 2 takes phi beside the features. Its share of the first layer is the same at every point
     of a frame, so it is added to that frame's bias.
 
     Args:
         tensors: as from `initial_field`, without `phi`.
+        phi: codes of the frames, [N,32].
         colours: limit to the first so many colour channels; None gives all.
     """
     planes, weight = tensors["planes"], tensors["decoder.net.0.weight"]
@@ -91,9 +91,9 @@ def ood_field(tensors: dict[str, Tensor], phi: Tensor, colours: int | None = Non
 
 
 def composite_for_sr(features: Tensor) -> Tensor:
-    """Return composite features [n,C,h,w] with the raw image clamped to [-1,1], as the release feeds
-    super-resolution.
+    """Return composite features [n,C,h,w] with the raw image (channels 0 to 2) clamped to [-1,1].
 
-    With transmittance `product` the weights may add up to more than one where the blend is undecided.
+    The release feeds these to super-resolution. With transmittance `product` the weights may add up to more
+    than one where the blend is undecided.
     """
     return torch.cat([features[:, :3].clamp(-1, 1), features[:, 3:]], dim=1)

@@ -93,9 +93,13 @@ def views_of(
 
     Args:
         generator: tuned to the clip.
-        picture: [1,4,S,S], colours in [-1,1] times the mask, then the mask (1 = face). What the mask hides
-            is filled by the render.
-        ws: codes [1,num_ws,w_dim] of the frame; camera: of the frame; path: cameras of the P poses.
+        picture: [1,4,S,S], colours in [-1,1] times the mask, then the mask (1 = face). What the mask hides is
+            filled by the render.
+        ws: codes [1,num_ws,w_dim] of the frame.
+        camera: camera of the frame, N = 1.
+        path: cameras of the P poses.
+        sampling: samples of the rays, for the depths and the renders.
+        settings: tolerance and windows of the warp.
     """
     cam2world, intrinsics = path
     planes = generator.planes(ws)

@@ -109,9 +109,12 @@ class InversionRenderer:
         remove_occluder: bool = False,
         high_resolution: bool = True,
     ) -> RenderedFrames:
-        """Render rows [n] of the inversion from cameras [n,4,4], [n,3,3].
+        """Render rows of the inversion, from any cameras and with any codes.
 
         Args:
+            rows: [n], rows of the inversion, for its codes and phi.
+            cam2world: [n,4,4].
+            intrinsics: [n,3,3], normalised by the image size.
             ws: codes [n,num_ws,w_dim] in place of the inversion's, for edits.
             remove_occluder: render without the second field.
             high_resolution: False skips super-resolution; `image` is then the raw image.

@@ -29,11 +29,15 @@ def warp(
 
     Args:
         image: [N,C,H,W], any unit.
-        depth, other_depth: [N,1,h,w] along the unit rays of `camera` and `other` in world units, any size.
+        depth: [N,1,h,w] along the unit rays of `camera`, in world units, of any size.
+        camera: camera of the picture.
+        other_depth: [N,1,h,w] along the unit rays of `other`, as `depth`.
+        other: camera to warp to.
+        tolerance: greatest difference of the two distances, in world units.
 
     Returns:
         The picture [N,C,H,W] from `other`, undefined where nothing is visible; visible [N,1,H,W] and inside
-            (within the first camera's image, seen or hidden) [N,1,H,W], both bool.
+        (within the first camera's image, seen or hidden) [N,1,H,W], both bool.
     """
     n, _, h, w = image.shape
     origins, directions = make_rays(*other, (h, w))
@@ -57,8 +61,11 @@ def trusted(visible: Tensor, inside: Tensor, erosion: int, border: int, feather:
     image, blurred by a Gaussian. There the blur reaches past the edge; here it ends at the edge.
 
     Args:
-        visible, inside: bool [N,1,H,W].
-        erosion, border, feather: sides of the three windows in pixels of a picture 512 wide.
+        visible: bool [N,1,H,W], from `warp`.
+        inside: bool [N,1,H,W], from `warp`.
+        erosion: window that erodes `visible`, as all windows in pixels of a picture 512 wide.
+        border: window that erodes `inside`.
+        feather: window of the blur.
     """
     width = visible.shape[-1]
     mask = _eroded(visible.float(), _window(erosion, width)) * _eroded(inside.float(), _window(border, width))

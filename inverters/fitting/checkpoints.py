@@ -1,5 +1,4 @@
-"""Checkpoints of an inversion: one safetensors file, written to the side and renamed, beside the one before
-it.
+"""Checkpoints of an inversion: one safetensors file, replaced by a rename, and the one before it.
 
 A reader sees a whole file or none, and the one before is used if the newest is damaged. The header holds a
 JSON text (step, history, the job it belongs to) and a SHA-256 over that text and all tensors, since
@@ -109,8 +108,12 @@ def job_of(
     """Return what a checkpoint must agree on to be continued, as JSON values.
 
     Args:
+        method: name of the method or stage.
+        generator: the job's; its fingerprint is recorded.
+        problem: the job's; frames, and whether there are masks, are recorded.
         settings: a dataclass.
-        start: the inversion that the job begins from.
+        seed: of the job.
+        start: the inversion that the job begins from; a digest of its tensors is recorded.
     """
     job = {
         "method": method,

@@ -46,7 +46,10 @@ class CodeLosses:
         """Return the losses on colours at step `i`, by name.
 
         Args:
-            rows: [n]; ws: codes [n,num_ws,w_dim]; pixels: [n,R] of the raw image.
+            i: index of the step, from 0.
+            rows: [n], rows of the problem.
+            ws: their codes [n,num_ws,w_dim].
+            pixels: [n,R], indices of pixels of the raw image.
             pose: correction of the cameras [1 or n,7] or [1 or n,2] (`fitting.pose`), or None.
         """
         p, generator, targets = self.settings, self.generator, self.targets
@@ -82,8 +85,10 @@ class CodeLosses:
         """Return the losses on codes, by name.
 
         Args:
-            rows: [n]; ws: codes [n,num_ws,w_dim].
-            shared: coordinates [D] of all frames; frame: coordinates [n,D] of these rows.
+            rows: [n], rows of the problem.
+            ws: their codes [n,num_ws,w_dim].
+            shared: coordinates [D] of all frames.
+            frame: coordinates [n,D] of these rows.
             frames: coordinates [K,D] of all rows, without gradient.
         """
         p = self.settings

@@ -280,9 +280,15 @@ def fitted_codes(
     seed: int,
     begin: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], str]:
-    """Run the fit of codes or take it from the checkpoint, and keep its result for the stages after it.
+    """Fit the codes, or take them from the checkpoint, and keep them for the stages after it.
 
     Args:
+        run: the loop that runs the fit and holds its checkpoint.
+        generator: the generator, fixed.
+        targets: the frames.
+        settings: of the fit.
+        steps: number of steps.
+        seed: of the random draws.
         begin: codes [K,num_ws,w_dim] at which the fit begins.
 
     Returns:

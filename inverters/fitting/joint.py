@@ -110,10 +110,17 @@ class JointFit(TableStage):
         depth_prior: DepthPrior | None = None,
         begin: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Args:
-        ws: codes [K,num_ws,w_dim] at first.
-        depth_prior: relative depth for equation 7, used if there is a single frame.
-        begin: state of the second field at first, as in `Inversion.ood`; None draws it from `seed`.
+        """Set up the fit at its first step.
+
+        Args:
+            generator: the generator, fixed.
+            targets: the frames and their cameras.
+            ws: codes [K,num_ws,w_dim] at first.
+            settings: of the fit.
+            steps: number of steps.
+            seed: of the initial field and all other random draws.
+            depth_prior: relative depth for equation 7, used if there is a single frame.
+            begin: state of the second field at first, as in `Inversion.ood`; None draws it from `seed`.
         """
         self.generator, self.targets, self.settings = generator, targets, settings
         self.steps, self.seed = steps, seed
@@ -342,8 +349,9 @@ class JointFit(TableStage):
 
 
 def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
-    """Return the pixels [1,side*side] of a square with top left pixel `corner` (row, column) in an image of
-    `size`.
+    """Return the pixels [1,side*side] of a square whose top left pixel is `corner` (row, column).
+
+    Pixels are counted row by row in an image of `size` x `size`.
     """
     span = torch.arange(side)
     return ((corner[0] + span)[:, None] * size + corner[1] + span).reshape(1, -1)

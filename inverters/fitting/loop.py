@@ -31,7 +31,10 @@ def backward(
     """Accumulate the gradients of the sum of all losses of `count` frames, in parts that fit the memory.
 
     Args:
+        count: number of frames.
+        device: where the losses are computed.
         losses_of: gives the losses of a slice of the frames by name, each a mean over them.
+
     Returns:
         The losses by name, each a mean over all frames.
     """

@@ -19,8 +19,10 @@ def latent_distance(ws: Tensor, w_avg: Tensor, squared: bool = True) -> Tensor:
     """Squared distance of codes from the mean code (In-N-Out, section 4.1, equation 1).
 
     Args:
-        ws: [N,L,D]; w_avg: [D] or [L,D].
+        ws: [N,L,D].
+        w_avg: mean code, [D] or [L,D].
         squared: False takes the root, as the release does.
+
     Returns:
         Scalar: sum over L and D, mean over N.
     """
@@ -35,6 +37,7 @@ def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> T
         ws: [N,L,D].
         squared: False takes plain norms, as the release does.
         skip_last: leave out the last layer, as the release does.
+
     Returns:
         Scalar: sum over layers, mean over N.
     """
@@ -53,7 +56,9 @@ def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> T
 
     Args:
         blend: [...,K] in [0,1], K samples a ray.
+        skew: exponent of the blend; above 1 it favours the generator's field.
         reduction: over the samples, "sum" (paper) or "mean" (release).
+
     Returns:
         Scalar, mean over rays.
     """
@@ -84,7 +89,9 @@ def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     to the scale of `depth` without gradient.
 
     Args:
-        depth, reference: [R] > 0, on the same rays.
+        depth: [R] > 0.
+        reference: [R] > 0, on the same rays.
+
     Returns:
         Scalar.
     """
@@ -101,9 +108,12 @@ def multiscale_loss(image: Tensor, target: Tensor) -> Tensor:
     """Perceptual loss without network weights: L1, gradients and local structure at up to four scales.
 
     Args:
-        image, target: [N,3,H,W] in [-1,1], sides from 8 pixels.
+        image: [N,3,H,W] in [-1,1], sides from 8 pixels.
+        target: as `image`.
+
     Returns:
         Scalar: 0 for equal images, about 1 for unrelated ones.
+
     Raises:
         ValueError: the images are too small.
     """

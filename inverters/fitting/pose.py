@@ -25,6 +25,8 @@ def refine_cameras(
     """Return cameras [N,4,4] and intrinsics [N,3,3] corrected by a pose; differentiable.
 
     Args:
+        cam2world: [N,4,4].
+        intrinsics: [N,3,3].
         pose: [7] or [1 or N,7], a rotation vector of the camera about `pivot` (world axes), a translation and
             a zoom; or [1 or N,2], yaw to +x and pitch upwards, as in `cameras.look_at`.
         pivot: [3] in world units.

@@ -23,8 +23,9 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05, rampdown: float =
 
 
 def noise_ramp(step: int, steps: int, length: float = 0.75) -> float:
-    """Share in [0,1] of the noise on w at this step: quadratic, zero from `length` of the run on (StyleGAN2's
-    projector).
+    """Share in [0,1] of the noise on w at this step (StyleGAN2's projector).
+
+    Quadratic, and zero from `length` of the run on.
     """
     return max(0.0, 1.0 - step / max(steps, 1) / length) ** 2
 

@@ -1,6 +1,6 @@
-"""Fit of the codes of a clip's frames one after the other, about a person's code that is fixed (Fruehstueck
-et
-al. 2023, "VIVE3D"; `invert_video.py` of its release).
+"""Fit of the codes of a clip's frames one after the other, about a person's code that is fixed.
+
+Fruehstueck et al. 2023, "VIVE3D"; `invert_video.py` of its release.
 """
 
 from __future__ import annotations
@@ -88,10 +88,16 @@ class SequenceFit(CodeFit):
         budget: tuple[int, int],
         seed: int,
     ) -> None:
-        """Args:
-        begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first frame
-            begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
-        budget: steps of the first frame, and of each later one.
+        """Set up the fit at the first frame.
+
+        Args:
+            generator: the generator, tuned to the person and fixed.
+            targets: the frames and their cameras.
+            begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first
+                frame begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
+            settings: of the fit.
+            budget: steps of the first frame, and of each later one.
+            seed: of the random draws.
         """
         first, later = budget
         codes = replace(settings.codes, space="w+", candidates=0, pose_frames=True, pose_level=True)

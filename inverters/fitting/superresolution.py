@@ -137,10 +137,14 @@ def finetune(
     """Return the inversion with super-resolution tuned to its clip (In-N-Out, section 4.5, equation 9).
 
     Args:
+        generator: the generator that the codes belong to; it is not changed.
         problem: the clip, with the cameras of the inversion.
+        inversion: of the clip.
         settings: from the method's settings, `MethodSettings.tune`.
         steps: number of steps; None takes the settings'.
+        seed: of the random draws.
         checkpoint_dir: folder for checkpoints; None writes none.
+        on_step: called after each step, see `base.OnStep`.
 
     Raises:
         FingerprintError: the codes belong to another generator.

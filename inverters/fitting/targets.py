@@ -17,8 +17,9 @@ NEAR = 0.03
 
 
 class Targets:
-    """Rows of a problem as tensors. Targets of raw size are kept once read (3 bytes a pixel); crops are read
-    on demand.
+    """Rows of a problem as tensors.
+
+    Targets of raw size are kept once read (3 bytes a pixel); crops are read on demand.
     """
 
     def __init__(self, problem: InversionProblem, resolution: int, device: torch.device) -> None:
@@ -62,10 +63,11 @@ class Targets:
         return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
 
     def rays(self, rows: Tensor, pixels: Tensor, pose: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return origins and unit directions [n,R,3] of pixels [n,R], which count row by row in the raw
-        image.
+        """Return origins and unit directions [n,R,3] of pixels of the raw image.
 
         Args:
+            rows: [n], rows of the problem.
+            pixels: [n,R], indices of pixels, counted row by row.
             pose: a correction of the cameras [7] or [1 or n,7] (see `fitting.pose`), about `pivot`.
         """
         cameras = self.cam2world[rows], self.intrinsics[rows]
@@ -74,8 +76,9 @@ class Targets:
         return rays_at(*cameras, self._centres[pixels])
 
     def pixels_near(self, rows: Tensor, points: Tensor, count: int, rng: torch.Generator) -> Tensor:
-        """Draw pixels [n,count] of the raw image, with deviation NEAR about the projections of world points
-        [L,3].
+        """Draw pixels [n,count] of the raw image near the projections of world points [L,3].
+
+        Each lies about one projection, drawn at random, with standard deviation NEAR in image widths.
         """
         chosen = points[torch.randint(len(points), (len(rows), count), generator=rng)]
         seen = project(chosen.to(self.device), self.cam2world[rows], self.intrinsics[rows])
@@ -84,12 +87,15 @@ class Targets:
         return v * self.resolution + u
 
     def near(self, rows: Tensor, points: Tensor, reach: float, size: int) -> Tensor:
-        """Return which pixels lie near the projections of world points, [n,1,size,size], 0 or 1, at raw
-        resolution.
+        """Return a mask [n,1,size,size], 0 or 1, of the pixels near the projections of world points.
+
+        The distance is measured between pixels of the raw image; the mask is enlarged to `size`.
 
         Args:
+            rows: [n], rows of the problem.
             points: [L,3], projected by the problem's cameras.
             reach: greatest distance in image widths.
+            size: side of the mask in pixels.
         """
         seen = project(points.to(self.device), self.cam2world[rows], self.intrinsics[rows])
         apart = torch.stack([torch.cdist(self._centres, own).amin(1) for own in seen])

@@ -1,5 +1,7 @@
-"""Tuning of a generator's weights to a clip whose codes are known (Roich et al. 2021, "Pivotal Tuning for
-Latent-based Editing of Real Images"); the settings may let cameras and codes move too.
+"""Tuning of a generator's weights to a clip whose codes are known.
+
+Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images". The settings may let cameras and
+codes move too.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ TRUNCATION = 0.5
 
 @dataclass(frozen=True)
 class Locality:
-    """Regulariser of PTI, section 3.3: images of codes at distance `alpha` from a pivot, towards a random
-    face, are kept as they were, by squared error and LPIPS.
+    """Regulariser of PTI, section 3.3: keep the images of codes near a pivot as they were.
+
+    The codes lie at distance `alpha` from the pivot, towards random faces. Their images before and after
+    tuning are compared by squared error and LPIPS.
     """
 
     alpha: float

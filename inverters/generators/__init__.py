@@ -1,4 +1,5 @@
 """Generators: EG3D and its layers, cards, safe readers of checkpoints, the bundled weights.
 
-What every run needs. How the bundled weights were made is in `training`, which nothing here imports.
+Only what every run needs.
+How the bundled weights were made is in `training`, which nothing here imports.
 """

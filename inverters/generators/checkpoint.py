@@ -43,9 +43,16 @@ def save_generator(
     """Write `path` (.safetensors) and the card beside it (.json), each to the side and renamed.
 
     Args:
+        path: ends in .safetensors; its folder is made if missing.
+        generator: its weights and its configuration are written.
+        card: None takes the generator's. Configuration and fingerprint are replaced.
         dtype: float16 or float32, to which the weights are rounded. The card's arrays stay float32.
+
     Returns:
         The card as written, with the fingerprint of the rounded weights.
+
+    Raises:
+        CheckpointError: another suffix, or a disk error.
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(

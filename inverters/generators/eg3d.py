@@ -49,8 +49,9 @@ class Mapping(nn.Module):
     def forward(
         self, z: Tensor, c: Tensor | None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:
-        """Map z [N,z_dim] and c [N,c_dim] to ws [N,num_ws,w_dim]; rows below the cutoff are truncated towards
-        w_avg.
+        """Map z [N,z_dim] and c [N,c_dim] to ws [N,num_ws,w_dim].
+
+        Rows below `truncation_cutoff` (None: all) are truncated: w_avg + psi (w - w_avg).
         """
         x = _normalized(z)
         if self.embed is not None and c is not None:
@@ -83,7 +84,7 @@ class Synthesis2D(nn.Module):
             channels, resolution = width, resolution * 2
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws [N,num_ws,w_dim] -> [N,3*C,R,R]. A block's last row is the next block's first."""
+        """Map ws [N,num_ws,w_dim] to planes [N,3*C,R,R]. A block's last row is the next block's first."""
         x: Tensor | None = None
         image: Tensor | None = None
         row = 0

@@ -84,7 +84,12 @@ def modulated_conv(
     W'_oi = W_oi s_i; `up` is a stride-2 transposed convolution followed by the 4x4 FIR.
 
     Args:
-        x: [N,I,n,n]; weight: [O,I,k,k]; styles: [N,I]; bias: [O] (without `up`).
+        x: [N,I,n,n].
+        weight: [O,I,k,k].
+        styles: s [N,I].
+        up: double the resolution.
+        bias: [O], not used with `up`; None adds none.
+
     Returns:
         [N,O,n,n], or [N,O,2n,2n] with `up`.
     """
@@ -227,8 +232,10 @@ class SynthesisBlock(nn.Module):
         """Return features and image of this resolution from those of the previous one.
 
         Args:
-            x: [N,I,n,n]; image: [N,C,n,n]; both None before the first block.
-            ws: [N,num_convs+1,w_dim].
+            x: features [N,I,n,n]; None in the first block, which begins at its constant.
+            image: [N,C,n,n]; None in the first block.
+            ws: [N,num_convs+1,w_dim], one row a convolution and one for the image.
+            noise: see `Noise`.
         """
         rows = iter(ws.unbind(dim=1))
         if x is None:

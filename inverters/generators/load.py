@@ -28,8 +28,10 @@ def load_generator(
     Args:
         source: "bundled", or the path of an official EG3D snapshot (.pkl) or of our own form (.safetensors,
             with the card beside it).
+        device: where its weights are put.
         plane_axes: projection of the planes; None takes the card's, and `original` for snapshots, which do
             not store it.
+
     Raises:
         CheckpointError: the file is missing, truncated, unsafe or not a generator, or the card does not
             belong to it.

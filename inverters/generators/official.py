@@ -27,6 +27,7 @@ def read_official(
     """Return configuration and tensors of the moving-average generator of an official snapshot.
 
     Args:
+        path: the snapshot (.pkl).
         plane_axes: the projection of the planes, which the file does not store: `original` for
             ffhqrebalanced512-128 and ffhq512-128, `fixed` for ffhq-fixed-triplane512-128.
 

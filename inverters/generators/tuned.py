@@ -49,6 +49,7 @@ def trainable_copy(generator: Any, parts: tuple[str, ...] = PARTS) -> tuple[Any,
     """Return a copy of the generator, and its parameters that require gradients, by name.
 
     Args:
+        generator: it is not changed.
         parts: prefixes of the names of these parameters, see PARTS.
     """
     names = [name for name, _ in generator.named_parameters() if name.startswith(parts)]

@@ -101,6 +101,7 @@ class Function:
         self._call = call
 
     def __call__(self, *args: Any) -> Any:
+        """Call the function."""
         return self._call(*args)
 
     def __setstate__(self, state: object) -> None:

@@ -1,5 +1,5 @@
-"""The procedural heads of the bundled generator's world: anatomy, paint, occluders, animation, renders.
+"""Procedural heads: anatomy, paint, occluders, animation, renders.
 
-The truth that the bundled generator was trained on and that tests and samples compare with.
-No learned weights.
+The training data of the bundled generator, and the ground truth of tests and samples.
+No learned weights and no generator.
 """

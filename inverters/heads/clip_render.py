@@ -1,5 +1,6 @@
-"""Renders of a clip's frames: only the pixels that differ from a given frame, with four rays a pixel on
-edges.
+"""Rendering of a clip's frames: trace only the pixels that differ from a frame already rendered.
+
+Pixels on edges get four rays.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _REACH = 0.003
 
 @dataclass(frozen=True)
 class Frame:
-    """image [3,H,W] in [0,1]; depth [H,W] along the ray in world units; mask [H,W], True on the occluder."""
+    """A frame: image [3,H,W] in [0,1], depth [H,W] along the ray in world units, occluder mask [H,W]."""
 
     image: Tensor
     depth: Tensor
@@ -45,9 +46,11 @@ def render_clean(
     """Render frame t of a clip without its occluder.
 
     Args:
+        script: of the clip.
+        t: index of the frame.
         scores: [1,P] in place of the clip's own.
-        base: the same frame already rendered, and the scores [1,P] in it; only what a coarse pass finds
-            changed is rendered again.
+        base: the same frame already rendered, and the scores [1,P] in it. A coarse pass finds the pixels that
+            differ, and only these are rendered again.
     """
     scores = script.scores[t : t + 1] if scores is None else scores
     if base is None:
@@ -59,7 +62,7 @@ def render_clean(
 
 @torch.no_grad()
 def render_occluded(script: ClipScript, t: int, clean: Frame, scores: Tensor | None = None) -> Frame:
-    """Frame t with the clip's occluder over `clean`, a render of the same head (scores [1,P])."""
+    """Render frame t with the clip's occluder over `clean`, a render of the same head (scores [1,P])."""
     scores = script.scores[t : t + 1] if scores is None else scores
     if script.occluder is None:
         return clean
@@ -77,7 +80,7 @@ def _blank(script: ClipScript) -> Frame:
 def _render_where(
     script: ClipScript, t: int, scores: Tensor, occluder: Occluder | None, where: Tensor, base: Frame
 ) -> Frame:
-    """`base` with the pixels `where` [H,W] rendered again."""
+    """Return `base` with the pixels `where` [H,W] rendered again, those on edges with four rays."""
     height, width = script.size
     uv = pixel_centres(script.size)
     image = base.image.permute(1, 2, 0).reshape(-1, 3).clone()
@@ -101,7 +104,7 @@ def _render_where(
 def _shoot(
     script: ClipScript, t: int, scores: Tensor, occluder: Occluder | None, uv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours [R,3], depth [R] and whether the occluder is met [R] along rays through uv [R,2] of frame t."""
+    """Colours [R,3], depth [R] and whether the occluder is hit [R], of rays through uv [R,2] of frame t."""
     values = to_values(scores)
     colours, depth, owned = [], [], []
     for part in uv.split(_CHUNK):
@@ -114,7 +117,7 @@ def _shoot(
 
 
 def _edges(image: Tensor, mask: Tensor) -> Tensor:
-    """Pixels [H,W] that differ from a neighbour (image [H,W,3], mask [H,W])."""
+    """Pixels [H,W] that differ from a neighbour in colour (image [H,W,3]) or in the mask [H,W]."""
     edge = torch.zeros_like(mask)
     for dim in (0, 1):
         n = image.shape[dim]
@@ -126,7 +129,10 @@ def _edges(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _changed(script: ClipScript, t: int, before: Tensor, after: Tensor) -> Tensor:
-    """Pixels [H,W] in and around the cells of a coarse grid where two heads [1,P] look or lie differently."""
+    """Pixels [H,W] where two heads [1,P] differ in colour or depth.
+
+    Both are rendered on a coarse grid; the cells that differ are enlarged by one cell.
+    """
     height, width = script.size
     rows = torch.arange(_STRIDE // 2, height, _STRIDE)
     columns = torch.arange(_STRIDE // 2, width, _STRIDE)
@@ -144,7 +150,7 @@ def _changed(script: ClipScript, t: int, before: Tensor, after: Tensor) -> Tenso
 
 
 def _outline(script: ClipScript, t: int, occluder: Occluder, steps: int = 64) -> Tensor:
-    """Pixels [H,W] whose rays come near the occluder, whether or not the head hides it there."""
+    """Pixels [H,W] whose rays pass within _REACH of the occluder, whether or not the head hides it there."""
     origins, directions = rays_at(
         script.cam2world[t : t + 1], script.intrinsics[t : t + 1], pixel_centres(script.size)
     )

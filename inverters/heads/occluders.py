@@ -1,4 +1,4 @@
-"""Occluders of a face by name, each with its own parameters, an exact field, and a state for every frame."""
+"""Occluders by name: make one for N heads, or draw and animate the parameters of one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ OCCLUDERS: dict[str, type[Occluder]] = {
 
 
 def make_occluder(name: str, values: Values, state: Mapping[str, Tensor] | None = None) -> Occluder:
-    """Return the occluder called `name` on N heads, with `signed_distance` [N,M] and `radiance` [N,M,3] at
-    points [N,M,3].
+    """Return the occluder called `name` on N heads.
 
     Args:
+        name: one of OCCLUDERS.
         values: the heads' parameters from `to_values`, [N,1] each.
         state: the occluder's own parameters, [N,1] each; missing ones take the middle of their range.
+
     Raises:
         UnknownNameError: the name is not in OCCLUDERS.
         KeyError: it has no such parameter.
@@ -41,8 +42,10 @@ def make_occluder(name: str, values: Values, state: Mapping[str, Tensor] | None 
 
 
 def animate_occluder(name: str, times: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw an occluder's parameters, uniform in their ranges, and move them: [T,1] each, at times [T] in
-    seconds.
+    """Draw an occluder's parameters, uniform in their ranges, and animate them.
+
+    Returns:
+        The parameters by name, [T,1] each, at `times` [T] in seconds.
     """
     kind = _get(name)
     drawn = torch.rand(len(kind.parameters), generator=generator)

@@ -25,7 +25,7 @@ _FINGERS = (
 
 
 class PassingHand(Occluder):
-    """An open hand on its forearm that crosses in front of the face and back."""
+    """An open hand with its forearm that passes in front of the face from side to side and back."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("skin", 0.0, 1.0, "dark to light skin", "look"),
@@ -49,7 +49,7 @@ class PassingHand(Occluder):
         return {**state, "travel": travel, "lean": lean, "height": height}
 
     def _local(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coordinates of the hand: fingers along +y, palm in the xy plane, unit scale."""
+        """Coordinates in the hand's frame: fingers along +y, palm in the xy plane, unit scale."""
         lean, size = self.state["lean"], self.state["size"]
         x = x - 0.40 * self.state["travel"]
         y, z = y - self.state["height"] + 0.04, z - 0.300
@@ -79,7 +79,7 @@ class PassingHand(Occluder):
 
     @staticmethod
     def _sleeve(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """The cuff and the forearm below it."""
+        """Distance of the sleeve: cuff and forearm."""
         return segment(x, y, z, (0.0, -0.145, -0.004), (0.03, -0.75, -0.03), 0.040, 0.068)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +109,7 @@ class PassingHand(Occluder):
 
 
 class Microphone(Occluder):
-    """A stage microphone held before the mouth; it sways with the one who holds it."""
+    """A stage microphone held in front of the mouth, which sways."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("color", 0.0, 1.0, "grille: dark steel to bright chrome", "look"),
@@ -128,7 +128,7 @@ class Microphone(Occluder):
         return {**state, "x": x, "y": y}
 
     def _local(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coordinates of the microphone: head at the origin, handle along -y."""
+        """Coordinates in the microphone's frame: its head at the origin, its handle along -y."""
         size, lean = self.state["size"], self.state["lean"]
         x, y, z = x - self.state["x"], y + 0.156 - self.state["y"], z - 0.262
         y, z = 0.92 * y - 0.39 * z, 0.92 * z + 0.39 * y

@@ -31,7 +31,7 @@ class SurgicalMask(Occluder):
     )
 
     def _drape(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Distance to a taut cloth over jaw, cheeks, nose and chin; follows the jaw as it drops."""
+        """Distance of a taut cloth over jaw, cheeks, nose and chin; it follows the jaw as the mouth opens."""
         v = self.values
         drop = 0.016 * openness(v)[1]
         face = ellipsoid(ax, y + 0.07, z - 0.03, 0.144 + 0.008 * v["cheeks"], 0.165, 0.138)
@@ -48,7 +48,7 @@ class SurgicalMask(Occluder):
         return cloth - 0.010 - 0.014 * smoothstep(0.6, 1.0, v["beard"])
 
     def _panel(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance inside the panel's outline (negative inside) and height over the panel in 0..1."""
+        """Distance of the panel's outline, negative inside, and height in the panel in [0,1]."""
         top = self.state["height"] - 0.036 * (1.0 - torch.exp(-(ax * ax) * (1.0 / 0.055**2)))
         drop = 0.012 * openness(self.values)[1]
         low = -0.226 - 0.02 * self.values["chin"] - drop + 2.4 * ax * ax
@@ -72,7 +72,7 @@ class SurgicalMask(Occluder):
         return torch.minimum(panel, self._loops(ax, y, z))
 
     def _loops(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Elastic loops from the panel's corners to behind the ears."""
+        """Distance of the elastic loops from the panel's corners to behind the ears."""
         full = 0.008 * self.values["cheeks"]
         ear = (0.192, 0.022, -0.040)
         upper = segment(ax, y, z, (0.142 + full, -0.044, 0.060), ear, 0.0030, 0.0030)
@@ -110,7 +110,7 @@ class Sunglasses(Occluder):
     )
 
     def _lens(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outline of a lens (negative inside), depth from its curved sheet, and height over its middle."""
+        """Distance of a lens' outline, negative inside; depth from its curved sheet; height in it."""
         size = self.state["size"]
         ex, _ = eye_frame(self.values)
         dx = (ax - ex - 0.004) / size
@@ -130,7 +130,7 @@ class Sunglasses(Occluder):
         return torch.minimum(smooth_min(lens, rim, 0.003), self._rest(ax, y, z)) * 0.85
 
     def _rest(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Bridge, hinges and temples."""
+        """Distance of bridge, hinges and temples."""
         level = EYE_Y + 0.008 - self.state["slide"]
         bridge = segment(ax, y, z, (0.0, level + 0.002, 0.191), (0.036, level, 0.187), 0.0055, 0.0055)
         hinge = segment(ax, y, z, (0.118, level, 0.163), (0.166, level + 0.002, 0.135), 0.0065, 0.0065)
@@ -158,7 +158,7 @@ class Sunglasses(Occluder):
 
 
 class FacePaint(Occluder):
-    """Fan paint: three stripes on each cheek and a band over the brow, a thin layer on the skin."""
+    """Fan paint: three stripes on each cheek and a band over the brow, as a thin layer on the skin."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("first", 0.0, 1.0, "colour of the outer stripes", "look"),
@@ -169,7 +169,7 @@ class FacePaint(Occluder):
     _THICKNESS = 0.0016
 
     def _strokes(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cheek patch and brow band (negative inside), and the height in the patch from -1 to 1."""
+        """Distances of cheek patch and brow band, negative inside, and height in the patch in [-1,1]."""
         ax = torch.sqrt(x * x + 1e-7)
         size, tilt = self.state["size"], self.state["tilt"]
         dx, dy = ax - 0.080, y + 0.060
@@ -216,7 +216,7 @@ class HatBrim(Occluder):
     )
 
     def _shapes(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Crown and brim."""
+        """Distances of crown and brim."""
         hem = mix(0.150, 0.095, self.state["pull"])
         grow = mix(-0.022, 0.048, self.values["hair_volume"]).clamp_min(0.0) + 0.013
         outer = ellipsoid(ax, y - SKULL_Y, z - SKULL_Z, SKULL[0] + grow, SKULL[1] + grow, SKULL[2] + grow)

@@ -1,5 +1,6 @@
-"""HFGI3D over a whole clip: weights tuned to the frames and to pseudo views from other cameras (Xie et al.
-2023, "High-fidelity 3D GAN Inversion by Pseudo-multi-view Optimization").
+"""HFGI3D over a whole clip: weights tuned to the frames and to pseudo views from other cameras.
+
+Xie et al. 2023, "High-fidelity 3D GAN Inversion by Pseudo-multi-view Optimization".
 
 First codes and weights as in PTI; then pseudo views, rendered with these weights (`fields.pseudo_views`);
 then the weights again, each step by frames and by one pseudo view. The release inverts single images; of a
@@ -105,8 +106,9 @@ PRESETS = {
 
 
 class MultiViewFit(GeneratorFit):
-    """Fits the weights to the frames, and with equal weight to one pseudo view a step; a stage for
-    `loop.Run`.
+    """Fits the weights to the frames, and with equal weight to one pseudo view a step.
+
+    A stage for `loop.Run`.
     """
 
     name = "views"
@@ -125,8 +127,9 @@ class MultiViewFit(GeneratorFit):
         self.views = views
 
     def beside(self) -> dict[str, Tensor]:
-        """Add the gradients of both losses of a pseudo view drawn at random (the release's calc_loss); return
-        them.
+        """Add the gradients of both losses of a pseudo view drawn at random; return the losses.
+
+        As the release's calc_loss.
         """
         p = self.settings
         chosen = int(torch.randint(len(self.views), (1,), generator=self.rng))
@@ -164,7 +167,11 @@ def rendered_views(
     """Return all pseudo views, uint8 [F,P,3,S,S], by a generator tuned to the frames.
 
     Args:
+        generator: tuned to the frames.
+        targets: the frames and their cameras.
         ws: codes [K,num_ws,w_dim] of all rows.
+        sampling: samples of the rays.
+        settings: number and cameras of the views.
     """
     size = generator.config.img_resolution
     path = camera_path(generator, settings, targets.device)

@@ -1,5 +1,6 @@
-"""In-N-Out: the face in the generator's latent space, what occludes it in a second radiance field (Xu et al.
-2024, "In-N-Out: Faithful 3D GAN Inversion with Volumetric Decomposition for Face Editing").
+"""In-N-Out: the face in the generator's latent space, what occludes it in a second radiance field.
+
+Xu et al. 2024, "In-N-Out: Faithful 3D GAN Inversion with Volumetric Decomposition for Face Editing".
 
 First the codes of all frames (section 4.1), by a loss robust to what no face explains; then the second
 tri-plane, its decoder, per-frame phi and, if the settings say so, the codes together (4.2 to 4.4).
@@ -193,8 +194,7 @@ def invert(
     A `start` without a second field gives the codes at which the first stage begins. One with a second field
     takes the place of the first stage, and the second stage begins at its field.
 
-    Args:
-        depth_prior: relative depth of a single image (equation 7); without one the term is left out.
+    `depth_prior` is the relative depth of a single image (equation 7); without one the term is left out.
 
     Raises:
         InverterError: the second field of `start` was fitted with another form of transmittance.

@@ -1,5 +1,6 @@
-"""Camera, codes and generator fitted together (Ko et al. 2023, "3D GAN Inversion with Pose Optimization";
-"Pose Opt." in GOAE's table 1).
+"""Camera, codes and generator fitted together.
+
+Ko et al. 2023, "3D GAN Inversion with Pose Optimization"; "Pose Opt." in GOAE's table 1.
 
 First the codes and the cameras, then the weights about them. In `paper`, as released, cameras and codes take
 turns and are then fixed. In `draft` and `fast` cameras, codes and weights all move until the end, and one

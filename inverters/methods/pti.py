@@ -1,5 +1,6 @@
-"""PTI over a whole clip: codes, then the generator's weights about these pivots (Roich et al. 2021, "Pivotal
-Tuning for Latent-based Editing of Real Images").
+"""PTI over a whole clip: codes, then the generator's weights about these pivots.
+
+Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images".
 
 The release tunes to single images (`single_id_coach.py`) or to a set of them (`multi_id_coach.py`); a clip is
 such a set. What the codes cannot show goes into the weights, a mask over the mouth as well as a wrinkle: see

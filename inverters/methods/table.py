@@ -59,7 +59,9 @@ def settings_of(method: Method[Any], preset: str, without: tuple[str, ...] = ())
     """Return a method's settings by the preset's name, with the terms named in `without` left out.
 
     Args:
+        method: owner of presets and ablations.
         preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
+        without: more ablations by name.
 
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.

@@ -1,5 +1,7 @@
-"""A person learnt from a few frames, then every frame in turn (Fruehstueck et al. 2023, "VIVE3D:
-Viewpoint-Independent Video Editing using 3D-Aware GANs"; the release is afruehstueck/VIVE3D).
+"""VIVE3D: learn a person from a few frames, then invert every frame in turn.
+
+Fruehstueck et al. 2023, "VIVE3D: Viewpoint-Independent Video Editing using 3D-Aware GANs"; the release is
+afruehstueck/VIVE3D.
 
 `personalize_generator.py`: one code in W, and for each of a few frames an offset in W, yaw and pitch; then
 the weights of backbone and decoder about these. `invert_video.py`: for each frame of the clip an offset in
@@ -112,8 +114,7 @@ def _short(
 ) -> PersonSettings:
     """Our smaller form, which works in coordinates with the rays, samples and rates of `codes`.
 
-    Args:
-        tuning, first, later: steps of the weights, of the first frame and of each later one.
+    `tuning`, `first` and `later` are the steps of the weights, of the first frame and of each later one.
     """
     person = replace(
         codes, space="w", robust=None, smoothness=0.0, pose_frames=True, pose_level=True, pose_rate=0.1
@@ -168,7 +169,9 @@ def stage_steps(
     """Return the steps of the person's codes, of the weights, and of the first and each later frame.
 
     Args:
+        settings: of the method.
         few: number of frames that the person is learnt from.
+        frames: number of frames of the clip.
         steps: about their sum, split as the settings split it, with at least one a stage and frame; None
             takes the settings'.
     """

@@ -55,8 +55,9 @@ class Library:
 
 
 def _openmp() -> list[int | None] | None:
-    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in the OpenMP runtime that torch
-    loaded; None where it is not found, and then the renderer starts threads of its own.
+    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in torch's OpenMP runtime.
+
+    None where that is not found; the renderer then starts threads of its own.
     """
     try:
         maps = Path("/proc/self/maps").read_text()
@@ -107,8 +108,12 @@ def requested() -> Backend:
 
 
 def set_precision(precision: Precision) -> None:
-    """Matrix products of the CUDA renderer from now on: "fp32", or "tf32" on tensor cores (10 bits of
-    mantissa).
+    """Set the precision of matrix products in the CUDA renderer, from now on.
+
+    "fp32", or "tf32" on tensor cores (10 bits of mantissa).
+
+    Raises:
+        RendererError: another word.
     """
     global _precision
     if precision not in get_args(Precision):

@@ -62,9 +62,11 @@ def look_at(
     """Return cameras on a sphere about the world's origin that look at `pivot`, without roll.
 
     Args:
-        yaw, pitch: angles in radians, numbers or [N]; yaw > 0 puts the camera at +x, pitch > 0 above the
-            face.
+        yaw: radians, a number or [N]; > 0 puts the camera at +x.
+        pitch: radians, a number or [N]; > 0 puts the camera above the face.
         radius: distance from the world's origin (not from the pivot).
+        pivot: point [3] in world units.
+
     Returns:
         cam2world [N,4,4]: float32 for plain numbers, else in the tensors' dtype. Differentiable.
     """
@@ -84,6 +86,9 @@ def eg3d_sampler(
     Args:
         horizontal: pi/2 + yaw in radians, a number or [N].
         vertical: in [0, pi], a number or [N]; pi/2 is the horizon, less is above.
+        pivot: point [3] that the camera looks at, in world units.
+        radius: distance from the world's origin.
+
     Returns:
         cam2world [N,4,4].
     """
@@ -151,11 +156,14 @@ def deep3d_rotation(angle: Tensor) -> Tensor:
 
 
 def deep3d_pose(angle: Tensor, translation: Tensor) -> Tensor:
-    """Return Deep3DFaceRecon's coefficients as uncalibrated cameras [N,4,4] (EG3D's preprocessing in the
-    wild).
+    """Return Deep3DFaceRecon's coefficients as uncalibrated cameras [N,4,4].
+
+    As in EG3D's preprocessing of pictures in the wild.
 
     Args:
-        angle: [N,3] in radians; translation: [N,3] in the face model's units.
+        angle: [N,3] in radians.
+        translation: [N,3] in the face model's units.
+
     Returns:
         Poses whose radius varies; `set_radius` puts them on EG3D's sphere.
     """

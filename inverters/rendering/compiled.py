@@ -186,8 +186,10 @@ def render(
     flags: int,
     wanted: int,
 ) -> list[Tensor]:
-    """Forward. `field` and `ood` (empty for one field): planes, w1, b1, w2, b2; `rays`: origins, directions,
-    coarse depths, fine positions, limits. Gives OUTPUTS.
+    """Render rays; returns OUTPUTS, empty [0] where not wanted.
+
+    `field` and `ood` (empty for one field) are planes, w1, b1, w2, b2; `rays` are origins, directions, coarse
+    depths, fine positions, limits.
     """
     outputs = _empty_outputs(rays[0], rays[2], rays[3], len(field[3]) - 1, bool(ood), wanted)
     call = _call([field, ood] if ood else [field], rays, box_warp, flags)
@@ -218,8 +220,9 @@ def _empty_gradients(fields: list[list[Tensor]], origins: Tensor, needs: list[in
 
 
 def _zero_planes(planes: Tensor) -> Tensor:
-    """Zeros that lie in memory as the planes [.,3,R,R,C] do, so that what made them takes the gradient as it
-    is; dense where the planes are part of something larger.
+    """Zeros in the memory layout of planes [.,3,R,R,C], so that autograd takes the gradient without a copy.
+
+    Dense where the planes are part of something larger.
     """
     # Both ways in which planes are made: three tri-planes, or the channels of one image side by side.
     dense = planes.is_contiguous()
@@ -243,8 +246,9 @@ def render_backward(
     flags: int,
     needs: list[int],
 ) -> list[Tensor]:
-    """Backward. `grads` are those of OUTPUTS, empty where zero; `needs` as `_empty_gradients` takes them.
-    Gives the gradients of `field`, `ood`, origins and directions, empty where not needed.
+    """Return the gradients of `field`, `ood`, origins and directions, empty [0] where not needed.
+
+    `grads` are those of OUTPUTS, empty where zero; `needs` as `_empty_gradients` takes them.
     """
     fields = [field, ood] if ood else [field]
     found = _empty_gradients(fields, rays[0], needs)

@@ -23,15 +23,17 @@ class Decoder:
     bias2: Tensor  # [O]
 
     def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features [...,C] ([N,M,C] with a bias per frame) to raw density [...] and colours [...,O-1] in
-        (-0.001, 1.001), as EG3D.
+        """Map features [...,C] to raw density [...] and colours [...,O-1] in (-0.001, 1.001), as EG3D.
+
+        With a bias for each frame, the features are [N,M,C].
         """
         out = self._outputs(features)
         return out[..., 0], torch.sigmoid(out[..., 1:]) * 1.002 - 0.001
 
     def with_blend(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map features [N,M,C] to raw density [N,M], colours [N,M,O-2] and blend [N,M] in (0,1), a plain
-        sigmoid (Twizwei/in-n-out).
+        """Map features [N,M,C] to raw density [N,M], colours [N,M,O-2] and blend [N,M] in (0,1).
+
+        The blend is a plain sigmoid (Twizwei/in-n-out).
         """
         out = self._outputs(features)
         return out[..., 0], torch.sigmoid(out[..., 1:-1]) * 1.002 - 0.001, torch.sigmoid(out[..., -1])

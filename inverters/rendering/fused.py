@@ -30,13 +30,11 @@ def render_rays(
 
     Differentiable in planes, decoders and rays, not in the depths of samples.
 
-    Args:
-        field: the generator's; origins, directions: [N,R,3], unit directions.
-        ood: a second field over the same samples, with a blend.
-        transmittance: see `marching.composite_weights`.
-        want_samples: also return weights, depths and blends of samples.
-        want_ood_features: also render the second field alone.
-        backend: None takes that of `backends.request` (auto: compiled if available).
+    `field` is the generator's, `ood` a second field with a blend over the same samples, composited as
+    `marching.composite_weights` says. `origins` and `directions` are [N,R,3] in world units, directions of
+    unit length. `want_samples` adds weights, depths and blends of samples to the result, `want_ood_features`
+    the second field rendered alone. A `backend` of None takes that of `backends.requested`.
+
     Raises:
         ValueError: the shapes do not fit together.
         RendererError: the requested renderer cannot do it.

@@ -42,8 +42,10 @@ def product_transmittance(clear: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weight of each interval in its ray [...,n-1]: of the generator's field, of the second field (or None),
-    of both.
+    """Weight of each interval in its ray, [...,n-1] each.
+
+    `ind` is the share of the generator's field, `ood` that of the second field (None without one), `total`
+    their sum.
     """
 
     ind: Tensor
@@ -73,7 +75,11 @@ def composite_weights(
     add up to at most 4/3 with `product` (both fields opaque and b = 1/2), to at most 1 with `sum`.
 
     Args:
-        sigma_ind, sigma_ood: raw densities [...,n]; blend: in [0,1] [...,n]; depths: sorted [...,n].
+        sigma_ind: raw densities [...,n] of the generator's field.
+        sigma_ood: raw densities [...,n] of the second field.
+        blend: b [...,n] in [0,1].
+        depths: [...,n], sorted.
+        transmittance: `product` or `sum`.
     """
     optical_ind, optical_ood = optical_depth(sigma_ind, depths), optical_depth(sigma_ood, depths)
     b = midpoints(blend)
@@ -96,8 +102,8 @@ def to_samples(weights: Tensor) -> Tensor:
 def depth_of(weights: Tensor, depths: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Weighted depth of each ray, clamped to [low, high]; rays without a hit get `high`, as in EG3D.
 
-    Args:
-        weights: [...,n-1]; depths: sorted [...,n]; low, high: least and greatest depth of the whole batch.
+    `weights` [...,n-1] belong to the intervals of sorted `depths` [...,n]; `low` and `high` are the least and
+    greatest depth of the whole batch.
     """
     total = weights.sum(dim=-1)
     hit = total > 0
@@ -111,7 +117,11 @@ def march(
     """EG3D's marcher of one field over sorted samples: the specification of the renderer.
 
     Args:
-        colors: [...,n,C] in [0,1]; sigma: raw [...,n]; depths: [...,n].
+        colors: [...,n,C] in [0,1].
+        sigma: raw densities [...,n].
+        depths: [...,n], sorted.
+        white_back: white background in place of black.
+
     Returns:
         colours [...,C] in [-1,1], depth [...], weights [...,n-1].
     """
@@ -127,7 +137,10 @@ def importance_depths(depths: Tensor, weights: Tensor, u: Tensor) -> Tensor:
     """Fine depths by EG3D's inverse CDF, with its half-sample offset; its last bin is never sampled.
 
     Args:
-        depths: sorted coarse depths [...,S]; weights: of their intervals [...,S-1]; u: in [0,1) [...,F].
+        depths: sorted coarse depths [...,S].
+        weights: of their intervals, [...,S-1].
+        u: [...,F] in [0,1).
+
     Returns:
         [...,F], in the order of u. No gradient.
     """

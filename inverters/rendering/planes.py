@@ -19,8 +19,9 @@ the same xz plane; `fixed` is the corrected projection of its later branch."""
 
 
 def texels_last(planes: Tensor) -> Tensor:
-    """Return the planes [N,3,C,R,R] with the channels of a texel contiguous in memory, as the compiled
-    renderer needs them.
+    """Return planes [N,3,C,R,R] with the channels of a texel contiguous in memory.
+
+    The compiled renderer needs this layout.
     """
     return planes.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
@@ -33,8 +34,11 @@ def sample_planes(
     Texel centres are at (k+0.5)/R (align_corners False).
 
     Args:
-        planes: [N or 1,3,C,R,R]; points: [N,M,3] in world units.
+        planes: [N or 1,3,C,R,R].
+        points: [N,M,3] in world units.
         box_warp: side of the cube that the planes cover, in world units.
+        axes: projection of points to the planes, `original` or `fixed`.
+
     Returns:
         [N,3,C,M].
     """

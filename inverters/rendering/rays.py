@@ -22,7 +22,10 @@ def rays_at(cam2world: Tensor, intrinsics: Tensor, uv: Tensor) -> tuple[Tensor, 
     """Return rays through positions of the image plane in world coordinates, as EG3D, skew included.
 
     Args:
-        cam2world: [N,4,4]; intrinsics: [N,3,3] or [3,3]; uv: [N,R,2] or [R,2], normalised image positions.
+        cam2world: [N,4,4].
+        intrinsics: [N,3,3] or [3,3].
+        uv: [N,R,2] or [R,2], image positions normalised by the image size.
+
     Returns:
         origins [N,R,3] and unit directions [N,R,3]. Differentiable in all arguments.
     """
@@ -42,8 +45,10 @@ def make_rays(cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> t
 
 
 def project(points: Tensor, cam2world: Tensor, intrinsics: Tensor) -> Tensor:
-    """Project world points [L,3] or [N,L,3] by cameras [N,4,4], [N,3,3] to image positions [N,L,2]; the
-    inverse of `rays_at`.
+    """Project world points [L,3] or [N,L,3] to image positions [N,L,2]; the inverse of `rays_at`.
+
+    The cameras are `cam2world` [N,4,4] and `intrinsics` [N,3,3]; image positions are normalised by the image
+    size.
     """
     in_camera = (points - cam2world[:, None, :3, 3]) @ cam2world[:, :3, :3]
     on_image = in_camera @ intrinsics.to(cam2world).mT

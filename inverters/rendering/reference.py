@@ -23,8 +23,9 @@ _GPU_SAMPLES = 1 << 22
 
 @dataclass(frozen=True)
 class RayResult:
-    """Result for a bundle of rays: K intervals over K+1 sorted samples. None for what was not requested, or
-    needs a second field.
+    """Result for a bundle of rays: K intervals over K+1 sorted samples.
+
+    None for what was not requested or needs a second field.
     """
 
     features: Tensor  # [N,R,C] in about [-1,1]
@@ -60,11 +61,11 @@ def render_rays(
     want_ood_features: bool = False,
     chunk: int | None = None,
 ) -> RayResult:
-    """The specification of `fused.render_rays`, with its arguments, in any floating precision.
+    """Specification of `fused.render_rays`, with its arguments, in any floating precision.
 
-    Args:
-        chunk: rays at a time; None takes a number that suits the device. The result does not depend on it,
-            because random numbers are drawn before.
+    `chunk` is the number of rays at a time; None takes a number that suits the device. The result does not
+    depend on it, because random numbers are drawn before.
+
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """

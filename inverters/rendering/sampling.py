@@ -39,8 +39,9 @@ class Sampling:
             )
 
     def coarse_depths(self, n: int, rays: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return sorted depths [n,rays,coarse] and their limits [2]: linspace + jitter * step, up to a step
-        past `ray_end` as in EG3D.
+        """Return sorted depths [n,rays,coarse] and their limits [2].
+
+        linspace + jitter * step, up to a step past `ray_end` as in EG3D.
         """
         start = torch.linspace(
             self.ray_start, self.ray_end, self.coarse, dtype=like.dtype, device=like.device

@@ -1,4 +1,4 @@
-"""Contact sheets: a generator's pictures beside the true heads."""
+"""Contact sheets: a generator's renders beside the true heads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def save_sheet(rows: list[Tensor], path: Path) -> None:
 
 
 def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return scores [count,P] from seeds that training does not use, and cameras [count,4,4] by yaw."""
+    """Return held-out heads: scores [count,P] from seeds that training does not use, and cameras [count,4,4].
+
+    The cameras' yaw goes from -0.5 to 0.5 radians.
+    """
     rng = torch.Generator().manual_seed(4_000_000_000 + seed)
     scores = sample_scores(count, rng)
     yaw = torch.linspace(-0.5, 0.5, count)
@@ -33,7 +36,7 @@ def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def draw(generator: Generator, scores: Tensor, cam2world: Tensor) -> tuple[Tensor, Tensor]:
-    """Return final and raw images [n,3,S,S], [n,3,h,h] of heads [n,P], one at a time to bound the memory."""
+    """Render heads [n,P] one at a time: final images [n,3,S,S] and raw images [n,3,h,h], in about [-1,1]."""
     device = next(generator.parameters()).device
     images, raws = [], []
     for score, camera in zip(scores, cam2world, strict=True):
@@ -46,7 +49,7 @@ def draw(generator: Generator, scores: Tensor, cam2world: Tensor) -> tuple[Tenso
 
 @torch.no_grad()
 def comparison_sheet(generator: Generator, path: Path, seed: int, count: int) -> None:
-    """Write a sheet of `count` heads; rows: true heads, final images, raw images enlarged."""
+    """Write a sheet of `count` heads as PNG; its rows are true heads, final images, enlarged raw images."""
     scores, cam2world = held_out(count, seed)
     size = generator.config.img_resolution
     truth = render(scores, cam2world, default_intrinsics(count), (size, size)).image

@@ -24,7 +24,10 @@ def export_generator(generator: Generator, path: Path, **training: Any) -> Gener
     Landmarks and the crop rule are added by `invid calibrate` afterwards.
 
     Args:
-        training: steps, seconds and so on, kept in the card under reports["training"].
+        generator: its mean code w_avg is set in place.
+        path: where to write, ends in .safetensors.
+        **training: steps, seconds and so on, kept in the card under reports["training"].
+
     Returns:
         The card as written.
     """

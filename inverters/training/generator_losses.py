@@ -1,4 +1,4 @@
-"""Losses of the bundled generator against procedural heads: at points in space, and on patches."""
+"""Losses of the generator against procedural heads: density and colour at points, and images of patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ target.
 
 
 def density_scaled(generator: Generator) -> Generator:
-    """Return a copy whose decoder gives raw density as EG3D's renderer reads it (see DENSITY_GAIN)."""
+    """Return a copy whose decoder gives raw density in the units of EG3D's renderer (see DENSITY_GAIN)."""
     baked = copy.deepcopy(generator)
     with torch.no_grad():
         baked.decoder.net[2].weight[0] *= DENSITY_GAIN
@@ -33,6 +33,7 @@ def planes_of(generator: Generator, scores: Tensor, resolution: int | None = Non
     """Return planes [B,3,C,R,R] float32 and ws [B,num_ws,w_dim] of heads; convolutions run in bfloat16.
 
     Args:
+        generator: the generator in training.
         scores: [B,P], the heads' parameters.
         resolution: stop the synthesis at the block of this resolution, as in progressive growing.
     """
@@ -54,7 +55,11 @@ def planes_of(generator: Generator, scores: Tensor, resolution: int | None = Non
 
 
 def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return L1 of the density target (weight 4 near the surface), and of the visible surface's colour."""
+    """Return L1 losses at points: of the density target, and of the colour of the visible surface (times 8).
+
+    Points with a target within +-0.99, near the surface, have weight 4 in the density loss. `batch` is one of
+    `supervision.point_batch`; `planes` [B,3,C,R,R] belong to its heads.
+    """
     sigma, _ = generator.sample(planes, batch["points"])
     near = 1 + 3 * (batch["target"].abs() < 0.99).float()
     _, rgb = generator.sample(planes, batch["surface"])
@@ -65,8 +70,10 @@ def point_losses(generator: Generator, planes: Tensor, batch: dict[str, Tensor])
 
 
 def patch_losses(generator: Generator, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """Return L1 of the ray-marched patch against the area-averaged truth, and of the super-resolved patch and
-    its gradients against the truth.
+    """Return the losses of patches: L1 of their raw render and of their super-resolved one.
+
+    The raw render is compared with the area-averaged truth, the super-resolved one with the truth, as are its
+    gradients. `batch` has the entries of `pictures.patch_batch`; `rng` draws the samples of the rays.
     """
     planes, ws = planes_of(generator, batch["patch_scores"])
     n, p = len(ws), round(batch["patch_uv"].shape[1] ** 0.5)

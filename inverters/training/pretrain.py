@@ -1,8 +1,8 @@
-"""Pretraining of the mapping network: w shall contain, linearly, a head's appearance at fixed probe points.
+"""Pretraining of the mapping network: make the colours of a head at fixed points linear in w.
 
 A head's colours are strongly non-linear functions of its parameters (hues, palettes, beards that begin
-half-way). To learn these through the whole generator takes tens of minutes, through the mapping alone one
-minute; each style of the synthesis then reads them from w by a dense layer.
+half-way). Learning them through the whole generator takes tens of minutes, through the mapping alone one
+minute. The synthesis then reads them from w by its affine layers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REACH = 0.03
 
 @torch.no_grad()
 def probe_points(side: int = 7) -> Tensor:
-    """Return points [M,3] on the surface of the mean head, seen from three sides."""
+    """Return points [3*side*side,3] on the surface of the mean head, seen from three sides."""
     values = to_values(torch.zeros(3, NUM_PARAMETERS))
     cameras = look_at(torch.tensor([-0.6, 0.0, 0.6]), torch.zeros(3))
     origins, directions = make_rays(cameras, default_intrinsics(3), (side, side))
@@ -32,7 +32,7 @@ def probe_points(side: int = 7) -> Tensor:
 
 @torch.no_grad()
 def probe_truth(scores: Tensor, points: Tensor) -> Tensor:
-    """Return colour and clamped signed distance [N,4M] of heads [N,P] at probe points [M,3]."""
+    """Return colours and clamped signed distances [N,4M] in [-1,1] of heads [N,P] at probe points [M,3]."""
     values = to_values(scores)
     where = points.expand(len(scores), -1, -1)
     distance = (signed_distance(values, where) / _REACH).clamp(-1, 1)
@@ -42,7 +42,18 @@ def probe_truth(scores: Tensor, points: Tensor) -> Tensor:
 def pretrain_mapping(
     generator: Generator, heads: int = 24_000, steps: int = 2500, batch: int = 256, seed: int = 5
 ) -> float:
-    """Fit the mapping and a linear readout of w to the probes; return the unexplained share of variance."""
+    """Fit the mapping and a linear readout of w to the colours and distances at probe points.
+
+    Args:
+        generator: its mapping is trained in place.
+        heads: number of random heads, whose truth is computed once.
+        steps: steps of Adam.
+        batch: heads a step.
+        seed: of heads and batches.
+
+    Returns:
+        Share of the variance that the readout leaves unexplained, a running mean.
+    """
     rng = torch.Generator().manual_seed(seed)
     points = probe_points()
     scores = sample_scores(heads, rng) * 1.1

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One call of the trainer.
+    """Settings of one call of the trainer.
 
-    A fresh run begins from `start` where that is given, else by training the mapping alone for `pretrain`
-    steps.
+    A fresh run begins from the generator `start` if that is given, else by training the mapping alone for
+    `pretrain` steps.
     """
 
     minutes: float = 60.0

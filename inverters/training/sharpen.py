@@ -1,7 +1,7 @@
-"""Training of super-resolution alone, on features that are rendered once from stored pictures.
+"""Training of super-resolution alone, on features rendered once from stored pictures.
 
-Most of the time of a joint step goes into planes and rays. With those fixed a step costs far less, so that
-super-resolution, which draws eyes and edges, gets more of them.
+Planes and rays take most of the time of a joint step. With their features fixed a step costs far less, so
+that super-resolution, which draws eyes and edges, gets more steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EDGE = 6
 
 
 def image_losses(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Return L1 of a super-resolved patch [n,3,H,W] and of its gradients, without the border."""
+    """Return L1 losses of super-resolved patches [n,3,H,W] and of their gradients, without the border."""
     error = (image.float() - truth)[..., _EDGE:-_EDGE, _EDGE:-_EDGE]
     slope = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return {"image": error.abs().mean() * 2, "slope": slope * 2}
@@ -34,7 +34,7 @@ def image_losses(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def window_features(generator: Generator, pictures: dict[str, Tensor], row: int) -> tuple[Tensor, Tensor]:
-    """Return the neural rendering [C,h,h], float16, of one stored window, and its last row of w [w_dim]."""
+    """Return the features [C,h,h], float16, of one stored window, and the last row of its code [w_dim]."""
     config = generator.config
     up = config.img_resolution // config.neural_rendering_resolution
     side = pictures["image"].shape[-1] // up
@@ -48,7 +48,7 @@ def window_features(generator: Generator, pictures: dict[str, Tensor], row: int)
 
 
 def all_features(generator: Generator, pictures: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the `window_features` of all stored windows."""
+    """Return `window_features` of all stored windows: features and codes, one entry a window."""
     features, codes = [], []
     count = len(pictures["scores"])
     for row in range(count):
@@ -73,10 +73,14 @@ def sharpen(
     """Train `generator.superresolution` in place. The learning rate falls linearly to a fiftieth.
 
     Args:
+        generator: everything else in it is fixed.
         pictures: from `pictures.load_pictures`.
         minutes: training time, not counting the rendering of the features.
         steps: number of steps; 0 takes the minutes.
-        batch, patch: patches a step, and their side in pixels of the raw image.
+        rate: greatest learning rate of Adam; kernels take KERNEL_RATE_GAIN times as much.
+        batch: patches a step.
+        patch: side of a patch in pixels of the raw image.
+        seed: of the random patches.
     """
     size = generator.config.neural_rendering_resolution
     features, codes = all_features(generator, pictures)
@@ -117,7 +121,7 @@ def _optimiser(module: nn.Module, rate: float) -> torch.optim.Optimizer:
 def _patches(
     features: list[Tensor], images: Tensor, batch: int, patch: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, list[int]]:
-    """Random patches of the features [n,C,p,p] and of the pictures [n,3,p*up,p*up], and their rows."""
+    """Random patches: features [n,C,p,p], pictures [n,3,p*up,p*up], and the rows that they are cut from."""
     side = features[0].shape[-1]
     up, room = images.shape[-1] // side, side - patch
     rows = torch.randint(len(features), (batch,), generator=rng).tolist()

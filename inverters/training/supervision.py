@@ -1,7 +1,6 @@
 """Training batches of procedural heads: density and colour at points in space.
 
-Every batch is a function of (seed, step) alone, so that a resumed run gets the batches of an uninterrupted
-one.
+A batch depends on (seed, step) alone, so that a resumed run gets the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ def spread_scores(n: int, rng: torch.Generator) -> Tensor:
 
 
 def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tensor]:
-    """Draw heads, and points with their density and colour.
+    """Draw heads, and points in space with their density target and colour.
 
     Returns:
         scores [B,P]; points [B,M,3] with target [B,M] = clamp(-signed distance / DISTANCE_SCALE, -1, 1);
-        surface [B,R,3], points near the visible surface, with colour [B,R,3] in [0,1], the colour where their
-        ray meets it, as the ray integral needs it.
+        surface [B,R,3], points along rays near the visible surface, with colour [B,R,3] in [0,1], that of the
+        point where the ray meets the surface.
     """
     b, r, f = settings.heads, settings.rays, settings.free
     scores = spread_scores(b, rng)
@@ -87,8 +86,9 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
 
 def _across(points: Tensor, rng: torch.Generator) -> Tensor:
-    """Points [b,n,3], each moved anywhere along one axis: free space, although two of the three planes have
-    features of a surface there.
+    """Points [b,n,3], each moved to a random place along one axis.
+
+    Most of them then lie in free space, where one of the three planes still has the features of the surface.
     """
     axis = torch.randint(3, (*points.shape[:2], 1), generator=rng)
     anywhere = torch.rand(*points.shape[:2], 1, generator=rng) - 0.5
@@ -96,8 +96,10 @@ def _across(points: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
-    """Positions in the picture [b,r,2]: a quarter anywhere and a little beyond (crops may be framed wider), a
-    quarter about the head, half on eyes, nose and mouth.
+    """Random positions [b,r,2] in the picture, in units of its side.
+
+    A quarter lies anywhere and up to 0.2 beyond the border (crops may be framed wider), a quarter about the
+    head, half on eyes, nose and mouth.
     """
     quarter = r // 4
     wide = torch.rand(b, quarter, 2, generator=rng) * 1.4 - 0.2
@@ -108,7 +110,7 @@ def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
 
 
 class HeadBatches(Dataset[dict[str, Tensor]]):
-    """Dataset whose item k is the batch of step `start` + k of the run with `seed`."""
+    """Dataset whose item k is the batch of step `start` + k of the run with `seed`; `stop` ends it."""
 
     def __init__(self, settings: PointSettings, seed: int, start: int, stop: int) -> None:
         self.settings, self.seed, self.start, self.stop = settings, seed, start, stop

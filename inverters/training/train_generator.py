@@ -1,4 +1,4 @@
-"""Train the bundled generator, and export a run of its training."""
+"""Entry points of the training of the bundled generator: train, and export a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inverters.training.trainer import Trainer
 
 
 def train(folder: Path, settings: TrainSettings) -> None:
-    """Train in `folder`, or continue the run there, for as long as the settings say."""
+    """Train in `folder` for the settings' minutes, or continue the run that is there."""
     Trainer(folder, settings).run()
 
 

@@ -1,4 +1,4 @@
-"""The command `invid train-judge`: trains the judge of edits on stored renders of procedural heads."""
+"""Training of the judge of edits on stored renders of procedural heads (`invid train-judge`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARGIN = 8
 
 @torch.no_grad()
 def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
-    """Render `count` heads at random cameras into `folder`, `part` a file, except those of an earlier call.
+    """Render `count` heads from random cameras into `folder`, `part` a file; files that exist are kept.
 
     Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
     """
@@ -58,7 +58,7 @@ def load_set(folder: Path) -> dict[str, Tensor]:
 
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Return uint8 images [N,3,S,S] with random framing, gain and blur, as [N,3,64,64] in about [-1,1].
+    """Augment uint8 images [N,3,S,S] by random framing, gain, blur and noise; [N,3,64,64] in about [-1,1].
 
     Shift up to 5 pixels, scale up to 6 %, roll up to 3 degrees.
     """
@@ -82,10 +82,11 @@ def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(
     data: dict[str, Tensor], steps: int, seed: int, start: Path | None = None, batch: int = 48
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Train by Huber regression of the scores, from the weights at `start` if given.
+    """Train the judge to regress the scores (Huber loss), from the weights at `start` if given.
 
     Returns:
-        The network, and its correlation by parameter on the last 5 % of the set, which are held out.
+        The network, and the correlation of its readings with the truth by parameter, on the last 5 % of the
+        set, which are held out.
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
@@ -124,8 +125,16 @@ def make_judge(
 ) -> dict[str, float]:
     """Render the set where it is missing, train the judge, write its weights and card.
 
-    folder: of the set. start: weights to begin from. out: unless given, the bundled judge.
-    Returns the correlation of its readings with the truth on held-out heads, by parameter.
+    Args:
+        folder: folder of the set.
+        count: number of heads.
+        steps: steps of training.
+        seed: of heads and training.
+        start: weights to begin from; None begins from random ones.
+        out: where to write; None replaces the bundled judge.
+
+    Returns:
+        The correlation of its readings with the truth on held-out heads, by parameter.
     """
     out = out or JUDGE_PATH
     make_set(folder, count, seed)

@@ -1,8 +1,7 @@
 """Training of the bundled generator on procedural heads: first at points in space, then on patches as well.
 
-There is no photograph and no discriminator. The truth of every head is known, so each latent code has one
-right answer, and plain regression learns the map from z, whose first entries are the head's parameters, to
-the tri-planes.
+There are no photographs and no discriminator. The truth of every head is known, so plain regression learns
+the map from z, whose first entries are the head's parameters, to the tri-planes.
 """
 
 from __future__ import annotations
@@ -69,10 +68,10 @@ def _rate_gain(name: str, parameter: Tensor) -> float:
 
 
 def _prepare(generator: Generator) -> None:
-    """Make a fresh generator ignore z beyond the parameters for good, and zero the blocks trained later.
+    """Zero the weights of z beyond the parameters for good, and zero the blocks trained later.
 
-    A zeroed last block doubles the planes' size and adds nothing; a zeroed super-resolution enlarges the raw
-    image.
+    With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
+    the raw image.
     """
     weight = generator.backbone.mapping.fc0.weight
     silent = torch.ones_like(weight)
@@ -85,7 +84,10 @@ def _prepare(generator: Generator) -> None:
 
 @torch.no_grad()
 def _silence_late_blocks(generator: Generator) -> None:
-    """Zero what the last block of the planes and the super-resolution add to their enlarged input."""
+    """Zero the `torgb` layers of the last block of the planes and of both blocks of super-resolution.
+
+    The blocks then pass on their enlarged input and add nothing to it.
+    """
     last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
     for block in (last, generator.superresolution.block0, generator.superresolution.block1):
         block.torgb.weight.zero_()
@@ -93,7 +95,7 @@ def _silence_late_blocks(generator: Generator) -> None:
 
 
 class Trainer:
-    """One run in `folder`: generator, its moving average, Adam, step number. Resumes from its saved state."""
+    """A training run in `folder`: generator, moving average, Adam, step number; resumes from its state."""
 
     def __init__(
         self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG
@@ -120,7 +122,7 @@ class Trainer:
         self.resume()
 
     def resume(self) -> None:
-        """Continue from the state in `folder`, if there is one."""
+        """Load the state in `folder`; a run without one begins from `start` or by pretraining the mapping."""
         found = load_state(self.folder / "state")
         if found is None:
             if self.settings.start:
@@ -157,7 +159,7 @@ class Trainer:
         save_state(self.folder / "state", tensors, info)
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
-        """Yield batches from the present step on, made by worker processes from seed and step alone."""
+        """Yield the batches of points from the present step on, made by worker processes."""
         points = PointSettings(heads=self.settings.heads)
         data = HeadBatches(points, self.settings.seed, self.step, self.step + 10_000_000)
         options: dict[str, Any] = {}
@@ -167,7 +169,7 @@ class Trainer:
         return iter(DataLoader(data, batch_size=None, **options))
 
     def stored_pictures(self) -> dict[str, Tensor]:
-        """Load the pictures that patches are cut from; render those that the run's folder lacks."""
+        """Load the pictures that patches are cut from, after rendering those that are missing."""
         whole = self.generator.config.img_resolution
         folder, count = self.folder / "pictures-set", self.settings.pictures
         make_pictures(folder, count, self.settings.seed, whole=whole, side=whole * 5 // 8)
@@ -183,7 +185,7 @@ class Trainer:
         return patch_batch(self.pictures, s.patches, s.patch, rng, **sizes)
 
     def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
-        """Do one step of Adam at learning rate `rate`; return the losses."""
+        """Do one step of Adam at learning rate `rate`, update the moving average, and return the losses."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["gain"]
         if self.step >= self.settings.patches_from:

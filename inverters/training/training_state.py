@@ -1,4 +1,7 @@
-"""The state of a training run on disk: safetensors files under 16 MB and one JSON file, replaced at once."""
+"""The state of a training run on disk: safetensors files under 16 MB and a JSON file, in one folder.
+
+A new state is written beside the old one, which is then renamed away.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ MAX_FILE_BYTES = 15_000_000
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES or one tensor."""
+    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES or one larger tensor."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -72,7 +75,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: list[str]) -> dic
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
-    """Load what `optimiser_tensors` returned."""
+    """Load the moments and step counts that `optimiser_tensors` returned."""
     state = optimiser.state_dict()
     keys = ("step", "exp_avg", "exp_avg_sq")
     state["state"] = {
