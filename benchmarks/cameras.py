@@ -166,8 +166,7 @@ def main() -> None:
         found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, args.fps)
         seconds += time.perf_counter() - begin
         truth = script.cam2world.numpy().astype(np.float64)
-        angles = rotation_error_deg(torch.from_numpy(found.cam2world), torch.from_numpy(truth))
-        errors.append(angles.numpy())
+        errors.append(rotation_error_deg(*map(torch.from_numpy, (found.cam2world, truth))).numpy())
         axes.append(signed(found, truth))
         if args.progress:
             print(

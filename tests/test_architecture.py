@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -44,6 +45,8 @@ MAY_IMPORT = {
 
 A folder may import itself. `inverters` and `pipeline` stand for the files that lie loose in them.
 """
+LOADS = {"inverters": {"torch", "numpy", "safetensors"}, "storage": {"numpy"}}
+"""Packages that the modules of a folder import when they are loaded; others they import in functions."""
 SOURCES = (".py", ".cpp", ".cu", ".h", ".cuh")
 
 
@@ -55,17 +58,32 @@ def modules() -> dict[str, Path]:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """Syntax tree of a Python file."""
+    return ast.parse(path.read_text())
+
+
+def imported(node: ast.AST) -> set[str]:
+    """Modules that one statement imports: `a.b` and `a.b.c` for `from a.b import c`."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
+
+
+@cache
 def imports(name: str) -> frozenset[str]:
-    """Modules of ours that a module imports anywhere: in functions and under TYPE_CHECKING, too."""
+    """Modules of ours that a module imports anywhere: in functions and under TYPE_CHECKING, too.
+
+    `from a.b import c` counts as a use of `a.b.c` where that is a module, else of `a.b`.
+    """
     found = set()
-    for node in ast.walk(ast.parse(modules()[name].read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{name}: relative import"
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {module if module in modules() else str(node.module) for module in inner}
-    return frozenset(found & set(modules()) - {name})
+    for node in ast.walk(tree(modules()[name])):
+        ours = imported(node) & set(modules())
+        inner = {module for module in ours if isinstance(node, ast.ImportFrom) and module != node.module}
+        found |= inner or ours
+    return frozenset(found - {name})
 
 
 def room(name: str) -> str:
@@ -73,8 +91,7 @@ def room(name: str) -> str:
     parts = name.split(".")
     if name in MAY_IMPORT or len(parts) == 1:
         return name
-    is_folder = (ROOT / parts[0] / parts[1]).is_dir() and len(parts) > 1
-    return ".".join(parts[:2]) if is_folder else parts[0]
+    return ".".join(parts[:2]) if (ROOT / parts[0] / parts[1]).is_dir() else parts[0]
 
 
 def reachable(start: str) -> set[str]:
@@ -119,6 +136,31 @@ def test_imports_follow_the_arrows(name):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("top", LOADS)
+def test_few_packages_are_loaded(top):
+    known = LOADS[top] | set(OURS) | sys.stdlib_module_names
+    wrong = [
+        f"{name}: {module}"
+        for name, path in modules().items()
+        if name.split(".")[0] == top
+        for node in tree(path).body
+        for module in imported(node)
+        if module.split(".")[0] not in known
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_flows_import_prefect():
+    wrong = [
+        name
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if not name.startswith("flows")
+        and any(module.split(".")[0] == "prefect" for module in imported(node))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize(("folder", "most"), [("inverters", 6), ("pipeline", 5)])
 def test_few_files_lie_loose(folder, most):
     loose = sorted(path.name for path in (ROOT / folder).glob("*.py"))
@@ -136,7 +178,7 @@ def test_functions_are_short():
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}"
         for path in sources((".py",))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (length := node.end_lineno - node.lineno + 1) > 60
     ]
@@ -147,4 +189,4 @@ def test_functions_are_short():
 def test_each_package_says_what_lives_there(package):
     init = ROOT / package / "__init__.py"
     assert init.is_file(), f"{package} is not a package"
-    assert ast.get_docstring(ast.parse(init.read_text())), f"{init} has no docstring"
+    assert ast.get_docstring(tree(init)), f"{init} has no docstring"

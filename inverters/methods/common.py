@@ -1,6 +1,7 @@
 """What several methods share: the base of their settings, and numbers that more than one of them uses.
 
-`draft` (two CPU cores, short clips) and `fast` (a small GPU, or a CPU and patience) are our own numbers.
+The numbers of `draft` (two CPU cores, short clips) and `fast` (a small GPU, or long runs on a CPU) are our
+own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from inverters.fitting.weights import WeightSettings
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings:
-    """Base of every method's settings. They are frozen, and JSON by `dataclasses.asdict`."""
+    """Base of every method's settings: frozen dataclasses, JSON by `dataclasses.asdict`."""
 
     name: str
     """The preset's name, followed by what is left out of it: `draft/no-entropy`."""

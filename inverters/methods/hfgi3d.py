@@ -105,8 +105,8 @@ PRESETS = {
 
 
 class MultiViewFit(GeneratorFit):
-    """Fits the weights to the frames, and to one pseudo view a step with the same weight; a stage for
-    `fitting.Run`.
+    """Fits the weights to the frames, and with equal weight to one pseudo view a step; a stage for
+    `loop.Run`.
     """
 
     name = "views"
@@ -125,7 +125,9 @@ class MultiViewFit(GeneratorFit):
         self.views = views
 
     def beside(self) -> dict[str, Tensor]:
-        """Gradients of both losses of a pseudo view drawn at random (the release's calc_loss)."""
+        """Add the gradients of both losses of a pseudo view drawn at random (the release's calc_loss); return
+        them.
+        """
         p = self.settings
         chosen = int(torch.randint(len(self.views), (1,), generator=self.rng))
         wanted, row, camera = self.views.view(chosen)
@@ -244,7 +246,7 @@ def _fitted_views(
     counts: tuple[int, int, int],
     seed: int,
 ) -> MultiViewFit:
-    """Run both tunings, or what the checkpoint leaves of them."""
+    """Run both tunings, or the part that the checkpoint does not hold; return the second."""
     begun = generator
     if run.is_past(GeneratorFit.name):
         images = run.results(GeneratorFit.name)["views"]

@@ -153,9 +153,9 @@ PRESETS = {
 
 
 def rows_of_person(cam2world: Tensor, count: int) -> Tensor:
-    """Rows [min(count, K)] to learn a person from, of cameras [K,4,4]: evenly spaced in order of their yaw.
+    """Return rows [min(count, K)] to learn a person from, of cameras [K,4,4]: evenly spaced in order of yaw.
 
-    The release leaves the choice to the user, who is to find different views.
+    The release leaves the choice to the user, who shall find different views.
     """
     order = angles(cam2world.cpu())[0].argsort(stable=True)
     places = torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()
@@ -165,10 +165,12 @@ def rows_of_person(cam2world: Tensor, count: int) -> Tensor:
 def stage_steps(
     settings: PersonSettings, few: int, frames: int, steps: int | None = None
 ) -> tuple[int, int, tuple[int, int]]:
-    """Steps of the person's codes and of the weights, from `few` frames, and of the first frame and each
-    later one of `frames`.
+    """Return the steps of the person's codes, of the weights, and of the first and each later frame.
 
-    About `steps` in all where given, split as the settings splits, but at least one a stage and a frame.
+    Args:
+        few: number of frames that the person is learnt from.
+        steps: about their sum, split as the settings split it, with at least one a stage and frame; None
+            takes the settings'.
     """
     codes, tuning = settings.codes.steps_for(few), settings.tuning.steps_for(few)
     first, later = settings.sequence.first, settings.sequence.later
@@ -243,7 +245,7 @@ def invert(
 def _person(
     run: Run, generator: Any, few: InversionProblem, settings: PersonSettings, steps: int, seed: int
 ) -> tuple[dict[str, Tensor], str]:
-    """The person's code and the offsets, codes and cameras of a few frames; the perceptual loss's name."""
+    """Codes, offsets and cameras of the few frames, and the person's code; the perceptual loss's name."""
     device = few.cam2world.device
     targets = Targets(few, generator.config.neural_rendering_resolution, device)
     fit = CodeFit(generator, targets, settings.codes, steps, seed)
@@ -283,7 +285,7 @@ def _weights(
 
 
 def _steps_done(run: Run, stage: str) -> int:
-    """Steps that a stage took, early ends counted."""
+    """Number of steps that a stage took; it may have stopped early."""
     return max(len(values) for name, values in run.history.items() if name.startswith(f"{stage}/"))
 
 

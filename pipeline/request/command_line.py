@@ -38,7 +38,7 @@ def call(command: Command, words: Sequence[str], prog: str, about: str = "") -> 
     """
     fields = fields_of(command)
     given = _read(app_of(command, prog, about, _wants_help(words)), with_bare_values(words, fields))
-    return _bound(command, fields, given)
+    return _bound(command, fields, _values(fields, given))
 
 
 def call_one(commands: Commands, words: Sequence[str], prog: str, about: str) -> Any:
@@ -120,21 +120,17 @@ def _paragraphs(text: str) -> str:
 
 
 def _parameter(field: Field, headings: Sequence[str], describe: bool) -> inspect.Parameter:
+    """The field as cyclopts takes it: text, which `_values` reads, or a flag."""
     from cyclopts import Group, Parameter
-
-    def convert(type_: Any, tokens: Sequence[Any]) -> Any:
-        read = [field.read(token.value) for token in tokens]
-        if field.words > 1:
-            read = [tuple(read[k : k + field.words]) for k in range(0, len(read), field.words)]
-        return tuple(read) if field.many and not field.variadic else read[-1]
 
     one: Any = Path if describe and (field.type is Path or field.mark.path is not None) else str
     hint: Any = tuple.__class_getitem__((one,) * field.words) if field.words > 1 else one
-    how: dict[str, Any] = {"converter": convert}
+    how: dict[str, Any] = {}
+    default: Any = ""  # what is not given is left to the command; cyclopts wants a default of the hint's type
     if field.type is bool:
-        hint, how = bool, {}
+        hint, default = bool, False
     elif field.many and not field.variadic:
-        hint, how = tuple[hint, ...], {**how, "n_tokens": field.words}
+        hint, default = tuple[hint, ...], ()
     if not field.many:
         how["allow_repeating"] = True  # the last one counts
     if describe:
@@ -147,7 +143,7 @@ def _parameter(field: Field, headings: Sequence[str], describe: bool) -> inspect
     return inspect.Parameter(
         field.key,
         _kind(field),
-        default=REQUIRED if field.variadic else field.default,
+        default=REQUIRED if field.variadic or field.default is REQUIRED else default,
         annotation=Annotated[hint, Parameter(negative=(), json_list=False, json_dict=False, **how)],
     )
 
@@ -221,6 +217,25 @@ def _read(app: App, words: Sequence[str]) -> dict[str, Any]:
     if command is not app.default_command:
         show_help(app)
     return dict(bound.arguments)
+
+
+def _values(fields: Sequence[Field], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts that were given as values of their fields. Raises UserError."""
+
+    def read(field: Field, text: Any) -> Any:
+        if field.words > 1:
+            return tuple(field.read(str(one)) for one in text)
+        return field.read(str(text))
+
+    found = {}
+    for field in fields:
+        if field.key not in given:
+            continue
+        value = given[field.key]
+        if field.type is not bool:
+            value = tuple(read(field, one) for one in value) if field.many else read(field, value)
+        found[field.key] = value
+    return found
 
 
 def _said(error: Exception, prog: str, words: Sequence[str]) -> str:

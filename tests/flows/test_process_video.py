@@ -92,6 +92,12 @@ def test_the_flow_gives_what_the_command_line_gives(
     again = run_job(clip, tmp_path / "line", tmp_path / "cache", settings)
     assert dict(fakes.calls) == calls, "the command line computed again what the flow had cached"
     assert again["arrays"] == found["arrays"]
+    chosen = {"edit": ["smile=1.5"], "crops": True}
+    mapped = process_video(clip, tmp_path / "mapped", str(tmp_path / "cache"), settings=chosen)
+    mapped = mapped if isinstance(mapped, dict) else mapped.data
+    assert mapped["request"] == found["request"] and dict(fakes.calls) == calls
+    wrong = process_video(clip, tmp_path / "wrong", settings={"edits": []}, return_state=True)
+    assert wrong.is_failed() and "unknown option 'edits'; did you mean 'edit'?" in wrong.message
 
 
 @pytest.mark.slow

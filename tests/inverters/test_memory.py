@@ -1,4 +1,4 @@
-"""Less memory, the same work: frames a few at a time, gradients added up."""
+"""Smaller batches give the same gradients; out-of-memory errors; freed memory that the process keeps."""
 
 from __future__ import annotations
 

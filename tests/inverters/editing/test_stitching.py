@@ -1,4 +1,4 @@
-"""Stitching: the border comes to meet the source, the inside stays edited, the generator is not changed."""
+"""Stitching: the border approaches the source, the inside stays edited, the generator is not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HFGI3D: frames seen from elsewhere, what is hidden filled by the render, and weights that fit both."""
+"""HFGI3D: pseudo views, hidden parts filled by the render, and weights that fit frames and views."""
 
 from __future__ import annotations
 

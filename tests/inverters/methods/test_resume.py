@@ -1,4 +1,4 @@
-"""A run killed anywhere goes on bit for bit."""
+"""A killed run continues to the same bits."""
 
 from __future__ import annotations
 

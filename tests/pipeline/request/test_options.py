@@ -239,6 +239,17 @@ def test_help_is_printed_and_ends_it(words: list[str], capsys: pytest.CaptureFix
     assert "--remove-occluder" in capsys.readouterr().out
 
 
+def test_words_are_read_where_pydantic_is_loaded_too() -> None:
+    """Prefect loads it, and cyclopts then validates what it is given, defaults included."""
+    code = (
+        "import pydantic\nfrom pathlib import Path\nfrom pipeline.request.options import parse, to_mapping\n"
+        "words = ['a.mp4', '--edit', 'x=1', '--steps', '3', '--cache', 'c', '--stitch', '--threads=2']\n"
+        "request = parse(words)\n"
+        "assert request.video == Path('a.mp4') and len(to_mapping(request)) == 5, request\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_importing_requests_is_light() -> None:
     code = (
         "import sys, pipeline.request, pipeline.request.options, pipeline.request.paths\n"
