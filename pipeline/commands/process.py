@@ -57,10 +57,10 @@ def _work(request: Request) -> int:
 
     settings, cache = request.settings, request.cache or default_cache()
     stream = sys.stderr if request.json else sys.stdout
+    check_writable(request.out)  # before torch is loaded
     with Progress() if request.quiet else TextProgress(stream) as progress:
         progress.start("checking")
         progress.say(f"{request.video} -> {request.out}")
-        check_writable(request.out)  # not writable: say so before torch is loaded
         check_request(request.video, request.out, settings)
         progress.start("loading")
         from pipeline.job.walker import Job
