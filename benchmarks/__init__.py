@@ -1,4 +1,4 @@
-"""Scripts that measure: each prints JSON with hardware and date, and writes it to `benchmarks/results`.
+"""Benchmarks: each prints JSON with hardware and date, and writes it with `--out` (`benchmarks/results`).
 
-`figures.py` makes the tables of README and docs from these results. Nothing of Invid imports a benchmark.
+`figures.py` makes the figures of README and docs from these results. Nothing in Invid imports a benchmark.
 """

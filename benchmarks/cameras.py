@@ -1,10 +1,10 @@
-"""How well cameras are estimated: procedural clips whose cameras are known, through track, align and camera.
+"""Accuracy of estimated cameras: procedural clips with known cameras, through track, align and camera.
 
     python -m benchmarks.cameras [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
 
-Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), what part of
-them is the same all through a clip (a person's bias), per axis; the settings, hardware and date.
-`--generator heads` measures the landmarks on procedural heads instead of reading those in a card.
+Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), by axis, and
+the part of them that is constant through a clip (the person's bias); settings, hardware and date.
+`--generator heads` measures the landmarks on procedural heads instead of reading those of a card.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How well a generator trained on procedural heads knows them, on heads it never saw.
+"""Quality of a generator trained on procedural heads, on held-out heads.
 
     python -m benchmarks.generator --heads 500 --out benchmarks/results/generator.json
 
-Each held-out head is drawn at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the
-heads; `--all-yaws` draws every head at all five) and compared with the true render of 256 x 256: PSNR over
-the whole picture, LPIPS where its weights are given. MediaPipe is run on the generator's pictures.
-Then each direction moves heads from -0.75 to +0.75 standard deviations of its parameter and the judge, which
-learnt from true renders only, reads all parameters before and after.
+Each head is rendered at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the heads;
+`--all-yaws` renders every head at all five) and compared with the true render of 256 x 256: PSNR over the
+whole picture, and LPIPS if its weights are given. MediaPipe is run on the generator's pictures. Then each
+direction moves heads from -0.75 to +0.75 standard deviations of its parameter, and the judge, trained on true
+renders only, reads all parameters before and after.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The CUDA renderer on a real GPU: builds it, checks it against the reference, times both.
+"""The CUDA renderer on a GPU: build it, check it against the reference, time both.
 
     python benchmarks/gpu_check.py --out results
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory samples/hand.mp4 --seconds 180 --fps 30 --out benchmarks/results/memory.json
 
-The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture takes the bundled
-one's place, with its card: memory outside the inversion is that of frames and crops, and rendering every
-frame would take hours. `peak` is the high-water mark of the process's resident memory in each stage, in GB.
+The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture replaces the
+bundled one, with its card: memory outside the inversion is that of frames and crops, and rendering every
+frame would take hours. `peak` is the peak resident memory of the process in each stage, in GB.
 """
 
 from __future__ import annotations

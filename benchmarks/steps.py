@@ -1,10 +1,10 @@
-"""One step of each stage of In-N-Out with the reference renderer and with the compiled one.
+"""Time of one step of each stage of In-N-Out, with the reference renderer and with the compiled one.
 
     python -m benchmarks.steps [--preset draft] [--out benchmarks/results/steps.json]
 
-A clip of eight 256 x 256 frames that the bundled generator renders itself, in memory; no video is read. Both
-renderers take turns in one process; medians. The renderer's share is the time of the step's own call to it,
-forward and backward, done again alone, over the time of the step.
+The clip is eight frames of 256 x 256, rendered by the bundled generator in memory; no video is read. Both
+renderers take turns in one process; times are medians. The renderer's share is the time of the step's call to
+it, forward and backward, repeated alone, over the time of the step.
 """
 
 from __future__ import annotations

@@ -82,12 +82,15 @@ class Plan:
         return [stage for stage in self.stages if stage.kind == kind]
 
     def with_stage(self, stage: Stage[Any]) -> Plan:
-        """The same plan with one more stage before the report.
+        """The same plan with one more stage: after the others of its kind, else before the report.
 
         Example:
             run_job(video, out, cache, settings, plan=plan_of(settings).with_stage(mine))
         """
-        return Plan((*self.stages[:-1], stage, self.stages[-1]))
+        place = len(self.stages) - 1
+        if stage.kind in self.kinds:
+            place = self.stages.index(self.of_kind(stage.kind)[-1]) + 1
+        return Plan((*self.stages[:place], stage, *self.stages[place:]))
 
 
 def plan_of(settings: Settings) -> Plan:

@@ -189,4 +189,12 @@ def test_a_plan_with_a_stage_twice_or_before_its_needs_is_refused() -> None:
         plan.with_stage(plan["track"])
     with pytest.raises(ValueError, match="needs nowhere"):
         plan.with_stage(Stage("toy", 1, lambda run: None, needs=("nowhere",)))
-    assert isinstance(plan.with_stage(Stage("toy", 1, lambda run: None, needs=("invert",))), Plan)
+    more = plan.with_stage(Stage("toy", 1, lambda run: None, needs=("invert",)))
+    assert isinstance(more, Plan) and [stage.name for stage in more][-2:] == ["toy", "report"]
+    with pytest.raises(ValueError, match=r"needs encode/edited\.mp4"):
+        plan.with_stage(Stage("track/toy", 1, lambda run: None, needs=("encode/edited.mp4",)))
+    kin = plan.with_stage(Stage("track/toy", 1, lambda run: None, needs=("track",)))
+    assert kin.kinds == plan.kinds and [stage.name for stage in kin.of_kind("track")] == [
+        "track",
+        "track/toy",
+    ]
