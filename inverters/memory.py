@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 LEVELS = 4
-"""Number of ways to do the same work, each with less memory and slower: whole batches, quarter batches,
-batches of one, and batches of one whose activations are kept in the host's memory.
+"""Number of levels of memory use, each slower and with less memory than the one before: whole batches (0),
+quarter batches (1), batches of one (2), batches of one whose activations are kept in the host's memory (3).
 """
 
 _level: ContextVar[int] = ContextVar("level", default=0)
 
 
 @contextlib.contextmanager
-def thrift(level: int) -> Iterator[None]:
-    """Run the block at a level from 0, the fastest, to LEVELS - 1, which needs the least memory."""
+def reduced_memory(level: int) -> Iterator[None]:
+    """Run the block at a level of memory use from 0, the fastest, to LEVELS - 1, which needs the least."""
     token = _level.set(level)
     try:
         yield

@@ -38,7 +38,7 @@ class TrainSettings:
     sharpen: float = 10.0
     """Minutes of training super-resolution alone, at the end."""
     pretrain: int = 2500
-    """Steps of training the mapping alone, at the begin of a fresh run."""
+    """Steps of training the mapping alone, at the beginning of a fresh run."""
     start: str = ""
     """Exported generator that a fresh run begins from."""
     save_every: float = 300.0

@@ -44,7 +44,7 @@ print(faults() - before)
 
 @given(st.integers(1, 40), st.integers(0, memory.LEVELS - 1))
 def test_parts_cover_every_frame_once(count: int, level: int) -> None:
-    with memory.thrift(level):
+    with memory.reduced_memory(level):
         found = memory.parts(count)
         assert len(found) == 1 or level > 0
         assert all(part.stop - part.start <= memory.batch(count) for part in found)
@@ -71,7 +71,7 @@ def test_gradients_of_parts_are_those_of_the_whole(count: int, level: int, seed:
         return losses, [shared.grad, frame.grad]
 
     losses, gradients = run()
-    with memory.thrift(level):
+    with memory.reduced_memory(level):
         fewer, others = run()
     for name, value in losses.items():
         torch.testing.assert_close(fewer[name], value)
@@ -90,12 +90,12 @@ def test_every_stage_does_the_same_with_a_frame_at_a_time() -> None:
         return tuned.history, tuned.ws
 
     history, ws = run()
-    with memory.thrift(2):
-        thrifty, codes = run()
-    assert thrifty.keys() == history.keys()
+    with memory.reduced_memory(2):
+        reduced, codes = run()
+    assert reduced.keys() == history.keys()
     torch.testing.assert_close(codes, ws, atol=2e-3, rtol=0)
     for name, values in history.items():
-        assert thrifty[name] == pytest.approx(values, rel=0.02, abs=1e-4), name
+        assert reduced[name] == pytest.approx(values, rel=0.02, abs=1e-4), name
 
 
 def test_shortage_of_memory_is_told_from_other_errors() -> None:
@@ -121,7 +121,7 @@ def test_activations_in_the_hosts_memory_change_no_bit() -> None:
         return first, torch.cuda.max_memory_allocated()
 
     gradient, most = run()
-    with memory.thrift(memory.LEVELS - 1):
+    with memory.reduced_memory(memory.LEVELS - 1):
         same, least = run()
     assert torch.equal(gradient, same) and least < most
 

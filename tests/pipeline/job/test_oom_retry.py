@@ -100,13 +100,13 @@ def test_real_shortages_are_met(tmp_path: Path) -> None:
     gigabytes = lambda n: torch.zeros(n, 2**30, dtype=torch.uint8)
     for make in (gigabytes, lambda n: np.zeros((n, 2**30), np.uint8)):
         said, made = [], []
-        thrifty = OomRetry("cpu", said.append)
-        while not thrifty.runs(lambda: made.append(make(batch(8)).shape[0])):
+        retry = OomRetry("cpu", said.append)
+        while not retry.runs(lambda: made.append(make(batch(8)).shape[0])):
             pass
         print(made, said)
     try:
-        thrifty = OomRetry("cpu", print)
-        while not thrifty.runs(lambda: torch.zeros(9 * 2**30, dtype=torch.uint8)):
+        retry = OomRetry("cpu", print)
+        while not retry.runs(lambda: torch.zeros(9 * 2**30, dtype=torch.uint8)):
             pass
     except OutOfMemoryError as error:
         print(error)
