@@ -101,7 +101,7 @@ def test_the_flow_gives_what_the_command_line_gives(
 
 
 def steps_without_end(*_: object) -> None:
-    """As an optimisation: short calls, between which Prefect's exception arrives. One long C call would not end."""
+    """Short calls, as an optimisation makes: Prefect's exception arrives between them, not in one long C call."""
     for _step in range(5000):
         time.sleep(0.1)
 
