@@ -3,3 +3,5 @@
 Nothing is computed here, and nothing else in Invid imports Prefect.
 A flow file is short; what it needs of the pipeline belongs in `pipeline`.
 """
+
+import pipeline  # noqa: F401 - sets how OpenMP's threads wait, before any import of torch

@@ -88,7 +88,8 @@ def process_video(
         if not request.preset_chosen:
             chosen = with_default_preset(chosen)
         progress = LoggedProgress(log)
-        job = Job(video, out, cache or request.cache or default_cache(), chosen, progress)
+        place = cache or request.cache or default_cache()
+        job = Job(video, out, place, chosen, progress, threads=request.threads)
         with tags(video.name):
             for kind in job.plan.kinds:
                 stage.with_options(name=kind, timeout_seconds=limits.get(kind))(quote(job), kind)

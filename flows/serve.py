@@ -27,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from inverters import threads
 from pipeline.errors import InvidError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,10 +111,11 @@ class Service:
             self._add("server", _prefect(words))
         self._await_server()
         self._set_up()
+        cores = threads.shared(len(workers))
         for number, extra in enumerate(workers):
             name = f"{socket.gethostname()}-{extra.get('CUDA_VISIBLE_DEVICES', f'cpu{number}')}"
             words = ["worker", "start", "--pool", POOL, "--limit", "1", "--name", name]
-            self._add(f"worker-{name}", _prefect(words), extra)
+            self._add(f"worker-{name}", _prefect(words), cores | extra)
         words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{socket.gethostname()}-watch"]
         self._add("worker-watch", _prefect(words))
 

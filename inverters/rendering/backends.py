@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import torch
 
+from inverters import threads
 from inverters.errors import RendererError
 
 Backend = Literal["auto", "cuda", "cpu", "reference"]
@@ -52,6 +53,7 @@ class Library:
             library.invid_use_openmp.argtypes, library.invid_use_openmp.restype = [ctypes.c_void_p] * 3, None
             if (functions := _openmp()) is not None:
                 library.invid_use_openmp(*functions)
+            threads.adapt()
 
 
 def _openmp() -> list[int | None] | None:
@@ -59,21 +61,11 @@ def _openmp() -> list[int | None] | None:
 
     None where that is not found; the renderer then starts threads of its own.
     """
-    try:
-        maps = Path("/proc/self/maps").read_text()
-    except OSError:
+    runtime = threads.openmp_runtime()
+    if runtime is None:
         return None
-    loaded = dict.fromkeys(line.split(maxsplit=5)[5] for line in maps.splitlines() if len(line.split()) > 5)
-    found = [p for p in loaded if "omp" in Path(p).name and ".so" in Path(p).name]
-    # Several packages bring one; torch's is the one to share.
-    for path in sorted(found, key=lambda p: f"{os.sep}torch{os.sep}" not in p):
-        try:
-            runtime = ctypes.CDLL(path)
-            names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-            return [ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names]
-        except (OSError, AttributeError):
-            continue
-    return None
+    names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+    return [ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names]
 
 
 @cache

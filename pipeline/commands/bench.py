@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from inverters import threads
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.fields import Option
 
@@ -75,7 +75,7 @@ def run(
         chosen = [method.quick for method in chosen]
     made, given = benchmark_clips(None if only_clips else seed, quick, clips)
     words = ("--preset", preset, "--generator", generator, "--device", device)
-    conditions = Conditions(words, identity, lpips, _threads(jobs) if jobs > 1 else 0)
+    conditions = Conditions(words, identity, lpips, threads.share(jobs))
     _check(chosen, conditions)
     out = out or Path("out") / ("fidelity-quick" if quick else "fidelity")
     return _run(Benchmark(made, given, chosen, conditions, out, jobs), json)
@@ -88,10 +88,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
     from pipeline.fidelity.table import as_text
     from pipeline.report.output_folder import output_errors
 
-    if benchmark.conditions.threads:
-        import torch
-
-        torch.set_num_threads(benchmark.conditions.threads)  # scores share the cores with the jobs
+    threads.use(benchmark.conditions.threads)  # scores share the cores with the jobs
     with output_errors(benchmark.out):
         benchmark.out.mkdir(parents=True, exist_ok=True)
         found = run_fidelity(benchmark, lambda line: print(line, file=sys.stderr, flush=True))
@@ -108,11 +105,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
 
 def _usual_jobs(quick: bool) -> int:
     """One after the other, so that seconds are a method's own; a quick look takes all cores."""
-    return min(os.cpu_count() or 1, _MOST_QUICK_JOBS) if quick else 1
-
-
-def _threads(jobs: int) -> int:
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return min(threads.cores(), _MOST_QUICK_JOBS) if quick else 1
 
 
 def _check(chosen: Sequence[BenchMethod], conditions: Conditions) -> None:

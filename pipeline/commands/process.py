@@ -67,7 +67,7 @@ def _work(request: Request) -> int:
 
         if not request.preset_chosen:
             settings = with_default_preset(settings)
-        job = Job(request.video, request.out, cache, settings, progress)
+        job = Job(request.video, request.out, cache, settings, progress, threads=request.threads)
         try:
             manifest = job.run()
         except KeyboardInterrupt:

@@ -43,12 +43,12 @@ class FailedRunError(InvidError):
 
 @dataclass(frozen=True)
 class Conditions:
-    """Options, scoring networks and threads (0: all) common to all methods."""
+    """Options, scoring networks and threads of a job (None: not set) common to all methods."""
 
     words: tuple[str, ...]
     identity: Path | None = None
     lpips_net: str = "alex"
-    threads: int = 0
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Run:
         words = [str(self.clip.video), *self.words, "--quiet"]
         words += ["--out", str(place / "out"), "--cache", str(place / "cache")]
         environment = dict(os.environ)
-        if self.conditions.threads:
+        if self.conditions.threads is not None:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
             command = [*_MEASURED, str(place / "memory"), "pipeline.commands", "process", *words]

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from inverters import threads
 from pipeline.job.caches import open_cache
 from pipeline.job.costs import CostBook, PeakMemory
 from pipeline.job.device_lock import turn_on
@@ -46,6 +47,7 @@ def run_job(
 class Job:
     """The state of one job: `run()` runs all stages, `step(kind)` those of one kind, in the plan's order.
 
+    threads: cores that the job may use; None takes OMP_NUM_THREADS, or all. Results depend on the number.
     Raises OutputError where `out` cannot be written.
     """
 
@@ -57,8 +59,10 @@ class Job:
         settings: Settings,
         progress: Progress,
         plan: Plan | None = None,
+        threads: int | None = None,
     ) -> None:
         self.path, self.out, self.settings, self.progress = path, out, settings, progress
+        self.threads = threads
         self.plan = plan or plan_of(settings)
         check_writable(out)  # not writable: say so before any work
         self.journal = Journal()
@@ -121,6 +125,7 @@ class Job:
         self.progress.start(kind)
         began = time.monotonic()
         spent = self.journal.times[kind] = StageTime(kind, 0.0, False)
+        threads.use(self.threads)
         for stage in self.plan.of_kind(kind):
             self._values.pop(stage.name, None)
             if stage.compute is None:

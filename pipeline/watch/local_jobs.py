@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO
 
+from inverters import threads
 from pipeline.errors import InvidError
 from pipeline.report.manifest import MANIFEST
 from pipeline.watch.folder import Ready, fingerprint
@@ -117,6 +119,7 @@ class LocalJobs:
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
+            env=os.environ | threads.shared(self._most),
             pass_fds=[lock.descriptor],
             start_new_session=True,
         )

@@ -101,7 +101,7 @@ def test_the_flow_gives_what_the_command_line_gives(
 
 
 def steps_without_end(*_: object) -> None:
-    """Short calls, as an optimisation makes: Prefect's exception arrives between them, not in one long C call."""
+    """Short calls, as an optimisation makes: Prefect's exception arrives between them."""
     for _step in range(5000):
         time.sleep(0.1)
 
