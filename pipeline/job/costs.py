@@ -49,23 +49,36 @@ class Estimate:
 
 
 class PeakMemory:
-    """The most resident memory of this process since this value was made."""
+    """Resident memory of this process since this value was made, at its highest.
+
+    Exact where it passed all that was held before; else the highest of the samples. The kernel's high-water
+    mark is not set back, since `/usr/bin/time` and others read it.
+    """
 
     def __init__(self) -> None:
-        # Linux sets its high-water mark back for the writer of 5 (man proc_pid_clear_refs).
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        self._before, self._sampled = _resident("VmHWM"), 0.0
+        self.sample()
+
+    def sample(self) -> None:
+        """Take note of what is held now."""
+        self._sampled = max(self._sampled, _resident("VmRSS"))
 
     @property
     def mib(self) -> float:
         """In MiB; without Linux's /proc the most since the process began."""
-        try:
-            status = Path("/proc/self/status").read_text()
-            return int(status.split("VmHWM:")[1].split()[0]) / 1024
-        except (OSError, IndexError, ValueError):
-            import resource
+        self.sample()
+        now = _resident("VmHWM")
+        return now if now > self._before else self._sampled
 
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def _resident(name: str) -> float:
+    """MiB by a line of /proc/self/status: VmRSS (now) or VmHWM (the most so far)."""
+    try:
+        return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) / 1024
+    except (OSError, IndexError, ValueError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class CostBook:

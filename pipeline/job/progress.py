@@ -115,7 +115,7 @@ class TextProgress(Progress):
                 self._bar.update(done, total, self._detail)
             elif now - self._last_line >= _LINE_EVERY:
                 self._last_line = now
-                self._line(f"{self._stage:<10} {self._detail}")
+                self._line(f"{self._column(self._stage)} {self._detail}")
 
     def finish(self, stage: str, seconds: float, cached: bool) -> None:
         """Print one line for the finished stage."""
@@ -123,7 +123,7 @@ class TextProgress(Progress):
         with self._lock:
             last = f"   {self._detail.partition('  ')[0]}" if self._detail and not cached else ""
             self._stage = self._detail = ""
-            self._line(f"{self._name(stage):<10} {how}{last}")
+            self._line(f"{self._column(self._name(stage))} {how}{last}")
             if self._bar is not None:
                 self._bar.begin("")
 
@@ -147,6 +147,10 @@ class TextProgress(Progress):
             return stage
         width = len(str(len(self._stages)))
         return f"{self._stages.index(stage) + 1:>{width}}/{len(self._stages)} {stage}"
+
+    def _column(self, name: str) -> str:
+        """A name of `_name`, padded to the widest of the plan, so that lines align."""
+        return name.ljust(max([10, *(len(self._name(stage)) for stage in self._stages)]))
 
     def _line(self, text: str) -> None:
         with self._lock:

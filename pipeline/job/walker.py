@@ -75,7 +75,7 @@ class Job:
         self._values: dict[str, Any] = {}
         self._hits: list[bool] = []
         self._held: list[Any] = []
-        self._costs = CostBook(self.cache.root)
+        self._costs, self._peak = CostBook(self.cache.root), PeakMemory()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -140,13 +140,17 @@ class Job:
 
     def _loaded(self, stage: Stage[Any]) -> None:
         """Run a stage of which nothing is cached."""
-        began, peak = time.monotonic(), PeakMemory()
+        began, self._peak = time.monotonic(), PeakMemory()
         self.value(stage.name)
-        self._note_cost(stage, time.monotonic() - began, peak)
+        self._note_cost(stage, time.monotonic() - began)
 
-    def _note_cost(self, stage: Stage[Any], seconds: float, peak: PeakMemory) -> None:
+    def _note_cost(self, stage: Stage[Any], seconds: float) -> None:
         frames = len(self.value("decode"))
-        self._costs.add(stage, self.settings, self.models.device, frames, seconds, peak.mib)
+        self._costs.add(stage, self.settings, self.models.device, frames, seconds, self._peak.mib)
+
+    def _progress(self, done: int, total: int | None, losses: dict[str, float] | None, unit: str) -> None:
+        self._peak.sample()
+        self.progress.update(done, total, losses, unit)
 
     def _cached(self, stage: Stage[Any], compute: Callable[[StageRun], None]) -> StageResult:
         """The stage's result, from the cache or computed now."""
@@ -168,11 +172,11 @@ class Job:
     ) -> StageResult | None:
         """The published result; None where memory did not suffice and the stage is to run again with less."""
         run = self._run_of(stage, writer=writer)
-        began, peak = time.monotonic(), PeakMemory()
+        began, self._peak = time.monotonic(), PeakMemory()
         if not self._oom_retry.runs(lambda: compute(run)):
             return None
         result = writer.publish()
-        self._note_cost(stage, time.monotonic() - began, peak)
+        self._note_cost(stage, time.monotonic() - began)
         return result
 
     def _run_of(
@@ -181,7 +185,7 @@ class Job:
         hooks = Hooks(
             value=self.value,
             result=self.journal.results.__getitem__,
-            progress=self.progress.update,
+            progress=self._progress,
             note=self.progress.note,
             share_checkpoint=lambda: self.cache.share_checkpoint(self.keys[stage.name]),
             hold=lambda path: self._held.append(self.cache.hold(path)),

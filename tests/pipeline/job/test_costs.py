@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.job.costs import Cost, CostBook, PeakMemory, estimate, like, units_of
+from pipeline.job.costs import Cost, CostBook, estimate, like, units_of
 from pipeline.request.settings import InvertSettings, Settings
 from pipeline.stages.plan import plan_of
 
@@ -74,8 +76,29 @@ def test_steps_are_what_an_inversion_grows_with() -> None:
     assert like(invert, other, "cpu") != like(invert, Settings(), "cpu")
 
 
-def test_peak_memory_is_that_of_now() -> None:
-    peak = PeakMemory()
-    block = bytearray(64 << 20)
+MEMORY = """
+from pipeline.job.costs import PeakMemory
+
+def held(mib):
+    block = bytearray(mib << 20)
     block[::4096] = b"x" * len(block[::4096])
-    assert peak.mib > 64
+    return block
+
+large = held(400)
+peak = PeakMemory()
+assert peak.mib > 400
+del large
+later = PeakMemory()
+assert later.mib < peak.mib - 300, "what was held before does not count"
+small = held(100)
+later.sample()
+del small
+assert 100 < later.mib < peak.mib - 200
+before = PeakMemory()
+held(700)
+assert before.mib > 700, "a new high-water mark is seen without a sample"
+"""
+
+
+def test_peak_memory_is_of_its_own_time() -> None:
+    subprocess.run([sys.executable, "-c", MEMORY], check=True)

@@ -138,7 +138,7 @@ def test_a_planned_stage_is_one_of_so_many() -> None:
     shown.finish("loading", 0.2, False)
     shown.start("stage3")
     shown.finish("stage3", 0.2, False)
-    assert out.getvalue() == "loading    0.2 s\n 4/12 stage3 0.2 s\n"
+    assert out.getvalue() == "loading       0.2 s\n 4/12 stage3  0.2 s\n"  # `stage10` is the widest
 
 
 def test_each_part_of_a_stage_has_its_own_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
