@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from importlib.util import find_spec
 from json import dumps
 from typing import Annotated, Any
 
+from inverters import threads
 from pipeline.request.fields import Option
 
 _PACKAGES = (
@@ -59,10 +59,11 @@ def examine(generator: str = "bundled") -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": threads.cores(),
         "gpus": gpus,
         "packages": packages,
         "renderer": describe(),
+        "threads": threads.describe(),
         "ffmpeg": _ffmpeg(),
         "generator": card,
         "lpips_weights": _lpips(),
