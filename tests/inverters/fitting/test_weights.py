@@ -33,7 +33,7 @@ def test_it_stops_by_lpips_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     fit = GeneratorFit(generator, targets, ws, preset, 40, 0)
     assert fit.perceptual_name == "lpips-squeeze"
     first = float(fit.step(0)["perceptual"])
-    fit.preset = replace(preset, stop=0.8 * first)
+    fit.settings = replace(preset, stop=0.8 * first)
     for i in range(1, 40):
         if fit.finished():
             break
