@@ -1,4 +1,4 @@
-// Gradients of rays: each is followed anew, so that nothing of a sample is kept between the two directions.
+// Backward pass. Recomputes each ray instead of storing activations of the forward pass.
 #pragma once
 
 #include "walk.h"
@@ -17,7 +17,7 @@ class Backward {
   static constexpr int W = Walk::kWidth, kVectors = Walk::kVectors;
   typedef typename Walk::Texels Texels;
 
-  // Sums of one field's gradients. The first thread adds to the caller's arrays, the others to their own.
+  // Gradient buffers of one field and thread. Thread 0 writes into the caller's arrays, the others into scratch.
   struct Sums {
     T *planes = nullptr, *w1 = nullptr, *b1 = nullptr, *w2 = nullptr, *b2 = nullptr;
   };
@@ -25,14 +25,14 @@ class Backward {
     int64_t planes = 0, w1 = 0, b1 = 0, w2 = 0, b2 = 0;
   };
 
-  // Most memory for the threads' own sums of gradients; with large planes, fewer threads work.
+  // Upper bound in bytes for the gradient buffers of all threads; with large planes fewer threads run.
   static constexpr int64_t kMostSums = int64_t(1) << 30;
 
   Walk walk_;
   const invid_call &call_;
   Extent extent_[2];  // of one frame
   int threads_;
-  bool trained_[2], wanted_[2];  // the decoder's gradients; any of the field's
+  bool trained_[2], wanted_[2];  // decoder gradients wanted; any gradient of the field wanted
   bool rays_;
   char *blocks_ = nullptr;
   int64_t block_bytes_ = 0;
@@ -77,7 +77,7 @@ class Backward {
     }
   }
 
-  // What the caller gets of a field's gradients for this frame.
+  // The caller's gradient arrays of a field for this frame.
   Sums given(int f, int frame) const {
     const invid_field &field = call_.field[f];
     const int64_t planes = field.frame ? frame * field.v_frame : 0;
@@ -89,7 +89,7 @@ class Backward {
   void work(int thread, Barrier &barrier) {
     Work w;
     Sums own[2];
-    // The sums of the first thread lie with the caller; its share of the block is not touched.
+    // Thread 0 writes into the caller's arrays; its part of the block stays unused.
     Arena arena(blocks_ + thread * block_bytes_);
     lay_out(arena, w, own);
     memset(blocks_ + thread * block_bytes_, 0, thread == 0 ? work_bytes() : block_bytes_);
@@ -115,8 +115,8 @@ class Backward {
     return counted.used();
   }
 
-  // The threads' sums of a frame into the caller's, in the order of the threads; each thread does its part of the
-  // arrays. What all frames share waits for the last one.
+  // Adds the threads' buffers of a frame to the caller's arrays, in order of threads; each thread adds a slice of
+  // the arrays. Gradients shared by all frames are added after the last frame.
   void add_up(int thread, int frame, Barrier &barrier) {
     const bool last = frame == call_.frames - 1;
     bool any = false;
@@ -143,7 +143,7 @@ class Backward {
     barrier.wait();
   }
 
-  // to += from, and from = 0, for this thread's part.
+  // to += from, then from = 0, for this thread's slice.
   void add(T *to, T *from, int64_t count, int thread) const {
     const int64_t share = (count + threads_ - 1) / threads_;
     const int64_t end = share * (thread + 1) < count ? share * (thread + 1) : count;
@@ -178,7 +178,7 @@ class Backward {
       const int count = decoder_backward<kAlone>(w.field[f], f, into[f], v_features, v_alone);
       if (extent_[f].planes) scatter(w, w.field[f], field, count, origin, direction, into[f].planes);
       for (int row = 0; rays_ && row < count; row++) {
-        const T depth = w.evaluated[w.field[f].sample[row]];  // is held
+        const T depth = w.evaluated[w.field[f].sample[row]];  // no gradient through it
         const T point[3] = {origin[0] + depth * direction[0], origin[1] + depth * direction[1],
                             origin[2] + depth * direction[2]};
         T v_point[3] = {};
@@ -194,7 +194,7 @@ class Backward {
       }
   }
 
-  // Gradients of the features of the first `count` samples in `work.sample` to the planes.
+  // Scatters the feature gradients of the first `count` samples in `work.sample` to the planes.
   void scatter(Work &w, FieldWork &work, const invid_field &field, int count, const T *origin, const T *direction,
                T *planes) const {
     for (int row = 0; row < count; row++) w.cdf[row] = w.evaluated[work.sample[row]];
@@ -208,10 +208,10 @@ class Backward {
     }
   }
 
-  // Whether light that reaches interval k can be changed there: what it weighs is at most this product.
+  // Whether interval k can change the pixel: its weight is at most this product.
   static bool matters(const T *passed, const T *optical, int k) { return passed[k] * optical[k] > negligible<T>(); }
 
-  // Colours of the samples that matter, and their products with the gradient of the features.
+  // Colours of the samples above the weight threshold, and their dot products with the feature gradient.
   template <bool kAlone>
   void recall_colours(Work &w, int f, const T *v_features, const T *v_alone) {
     FieldWork &field = w.field[f];
@@ -250,7 +250,7 @@ class Backward {
     }
   }
 
-  // From the gradients of a ray's outputs to those of optical depths and blends of intervals.
+  // Gradients of optical depths and blends of intervals from those of the ray's outputs.
   template <bool kAlone>
   void weights_backward(Work &w, int64_t at, T v_opacity) {
     const int intervals = walk_.samples - 1;
@@ -292,7 +292,7 @@ class Backward {
 
   static T middle_dot(const T *dot, const int *order, int k) { return (dot[order[k]] + dot[order[k + 1]]) / 2; }
 
-  // Gradients of a field's raw densities and blends at samples.
+  // Gradients of a field's densities and blends at samples, before their activations.
   void scalars_backward(Work &w, int f, int64_t at) {
     FieldWork &field = w.field[f];
     const int samples = walk_.samples;
@@ -308,8 +308,8 @@ class Backward {
     }
   }
 
-  // From colours, densities and blends to features [rows,C] of the samples in `field.sample`, and the decoder's
-  // gradients on the way. Returns the number of rows.
+  // Gradients of the features [rows,C] of the samples in `field.sample` from those of colours, densities and
+  // blends; adds the decoder's gradients. Returns the number of rows.
   template <bool kAlone>
   int decoder_backward(FieldWork &field, int f, const Sums &into, const T *v_features, const T *v_alone) {
     const auto &weights = walk_.packed[f];
@@ -322,7 +322,7 @@ class Backward {
         const V share = (S::load(field.color + int64_t(row) * KP + v * W) + T(0.001)) / T(1.002);
         S::store(field.v_color + int64_t(row) * KP + v * W, v_colour * (T(1.002) * share * (1 - share)));
       }
-    // The rows past the coloured ones have no part in colours.
+    // Rows after the coloured ones have no colour gradient.
     const auto scalars = [&](int row, int column) __attribute__((always_inline)) {
       const int s = field.sample[row];
       V start = S::load(weights.density + column) * field.v_sigma[s];
@@ -345,7 +345,7 @@ class Backward {
     return count;
   }
 
-  // Adds to the list of coloured samples those whose blend has a gradient all the same; returns their number.
+  // Appends samples without a colour gradient whose blend has one to the list; returns the new length.
   static int with_blends(FieldWork &field, int coloured, int samples) {
     T most = 0;
     for (int s = 0; s < samples; s++) {
@@ -360,7 +360,7 @@ class Backward {
     return count;
   }
 
-  // Gradients of a decoder's weights and biases.
+  // Gradients of the decoder's weights and biases.
   static void weights_of(FieldWork &field, bool blends, const Sums &into, int coloured, int count) {
     const auto added = [](T *to) {
       return [to](int row, int column, V x, int width) __attribute__((always_inline)) {

@@ -1,4 +1,4 @@
-// Outputs of rays.
+// Forward pass: outputs of rays.
 #pragma once
 
 #include "walk.h"

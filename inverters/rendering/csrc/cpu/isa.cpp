@@ -1,5 +1,5 @@
-// The renderer for one instruction set: compiled once for each, with INVID_ISA its name and INVID_WIDTH the number
-// of floats in a vector.
+// The renderer for one instruction set. Compiled once per set, with INVID_ISA as its name and INVID_WIDTH as the
+// number of floats in a vector.
 #include "backward.h"
 #include "forward.h"
 

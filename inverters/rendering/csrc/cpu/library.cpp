@@ -1,4 +1,4 @@
-// The library's C functions: chooses the instruction set when it is loaded.
+// The library's C functions. The instruction set is chosen when the library is loaded.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,7 @@ struct Choice {
   Render render;
 };
 
-// INVID_ISA in the environment may name a lesser instruction set than the processor has.
+// INVID_ISA in the environment selects an instruction set below the processor's best.
 Choice choose() {
   const char *asked = getenv("INVID_ISA");
   const auto allowed = [asked](const char *name) { return !asked || !*asked || !strcmp(asked, name); };
@@ -51,7 +51,7 @@ Choice choose() {
 
 const Choice chosen = choose();
 
-// Texels of a plane are found by offsets of 32 bits.
+// Whether 32-bit offsets reach every texel of a plane.
 bool reachable(const invid_field &field) {
   const int64_t most = INT32_MAX / 2 / field.resolution;
   return field.row <= most && field.column <= most && field.v_row <= most && field.v_column <= most;
@@ -61,7 +61,7 @@ int start(const invid_call *call, bool backward) {
   if (!call || call->abi != INVID_RENDER_ABI) return INVID_UNSUPPORTED;
   for (int f = 0; f < call->fields; f++)
     if (!reachable(call->field[f])) return INVID_UNSUPPORTED;
-  // Double precision exists once: it is for tests.
+  // Double precision is compiled once, for tests.
   return call->scalar_bytes == 8 ? plain::render(*call, backward) : chosen.render(*call, backward);
 }
 
@@ -70,7 +70,7 @@ int start(const invid_call *call, bool backward) {
 
 INVID_EXPORT int invid_abi() { return INVID_RENDER_ABI; }
 INVID_EXPORT const char *invid_isa() { return invid::chosen.name; }
-// "channels-hidden-colours" of what is compiled in, separated by spaces.
+// Compiled widths as "channels-hidden-colours", separated by spaces.
 INVID_EXPORT const char *invid_widths() { return "32-64-32 32-64-3"; }
 INVID_EXPORT void invid_use_openmp(void *parallel, void *thread_number, void *thread_count) {
   invid::use_openmp(parallel, thread_number, thread_count);

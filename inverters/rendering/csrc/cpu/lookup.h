@@ -1,10 +1,10 @@
-// A tri-plane's texels, read and added to: four around a sample on each plane, C channels side by side.
+// Bilinear lookup in a tri-plane and its gradient: four texels on each plane, C channels contiguous.
 //
-// Included where simd.h is.
+// Include after simd.h.
 #pragma once
 
-// Where W samples fall on three planes: four texels of each, as offsets into the plane, and their shares in the
-// mean of the three lookups. A texel beyond the border has none.
+// Texels of W samples on three planes: offsets into the plane, and weights in the mean of the three lookups. The
+// weight of a texel outside the plane is zero.
 template <class S, class T>
 struct Corners {
   typedef typename S::V V;
@@ -13,7 +13,7 @@ struct Corners {
   decltype(I{}[0] + 0) offset[12][W];
   T share[12][W];
 
-  // Of the samples at `depths` [W] along a ray. The arithmetic of `tap_at`.
+  // For the samples at `depths` [W] along a ray. Same arithmetic as `tap_at`.
   INVID_INLINE void find(const T *origin, const T *direction, const T *depths, double box_warp, int resolution,
                          int64_t row, int64_t column, const PlaneAxes &axes, Corners &found) {
     I low[3], high[3];
@@ -21,7 +21,7 @@ struct Corners {
     for (int x = 0; x < 3; x++) {
       const V place = origin[x] + S::load(depths) * direction[x];
       const V at = ((place * T(2 / box_warp) + 1) * T(resolution) - 1) / 2;
-      const I inside = (at > -1) & (at < T(resolution));  // also false for what is not a number
+      const I inside = (at > -1) & (at < T(resolution));  // also false for NaN
       const V held = inside ? at : V{};
       const I below = __builtin_convertvector(held + 1, I) - 1;
       const V share = held - __builtin_convertvector(below, V);
@@ -50,7 +50,7 @@ struct Lookup {
   typedef Corners<S, T> At;
   static constexpr int W = S::width;
 
-  // Asks for the texels of a lookup that is to come, of sample `lane` among the W of `at`.
+  // Prefetches the texels of sample `lane` of the W in `at`.
   template <bool kWrite>
   INVID_INLINE void prefetch(const T *planes, int64_t plane, const At &at, int lane) {
     for (int k = 0; k < 12; k++) {
@@ -59,7 +59,7 @@ struct Lookup {
     }
   }
 
-  // The mean of the three planes' bilinear lookups.
+  // Mean of the bilinear lookups in the three planes.
   INVID_INLINE void gather(const T *planes, int64_t plane, const At &at, int lane, T *out) {
     V mean[C / W] = {};
     for (int k = 0; k < 12; k++) {
@@ -69,7 +69,7 @@ struct Lookup {
     for (int v = 0; v < C / W; v++) S::store(out + v * W, mean[v]);
   }
 
-  // Adds the gradient of one sample's mean feature to the 12 texels that it was read from.
+  // Adds the gradient of one sample's mean feature to its 12 texels.
   INVID_INLINE void scatter(T *planes, int64_t plane, const At &at, int lane, const T *v_features) {
     V gradient[C / W];
     for (int v = 0; v < C / W; v++) gradient[v] = S::load(v_features + v * W);
@@ -80,10 +80,10 @@ struct Lookup {
     }
   }
 
-  // Adds the gradient of a sample's place in the world to v_point [3], given that of its mean feature.
+  // Adds the gradient of a sample's world position to v_point [3], from that of its mean feature.
   INVID_INLINE void place_backward(const invid_field &of, const T *planes, const T *point, const PlaneAxes &axes,
                                    double box_warp, const T *gradient, T *v_point) {
-    const T scale = T(of.resolution / box_warp / 3);  // texels in a world unit; the mean of three planes
+    const T scale = T(of.resolution / box_warp / 3);  // texels per world unit, over 3 for the mean of the planes
     Tap<T> taps[3];
     for (int x = 0; x < 3; x++) taps[x] = tap_at(point[x], T(2 / box_warp), of.resolution);
     for (int p = 0; p < 3; p++) {

@@ -1,10 +1,10 @@
 // Products of small dense matrices.
 //
-// Included where simd.h is.
+// Include after simd.h.
 #pragma once
 
-// Adds to sums[m][n] the sum over k of A[m][k] B[k][n]. A function apart, so that nothing that surrounds it takes
-// registers from its accumulators. A's element (m, k) lies at a[m * kRow + k * kStep].
+// sums[m][n] += sum over k of A[m][k] B[k][n], with A[m][k] at a[m * kRow + k * kStep]. Not inlined, so that the
+// caller's variables take no registers from the accumulators.
 template <class S, int kTall, int kWide, int kRow, int kStep, int kAcross, class T>
 static __attribute__((noinline)) void add_products(int depth, const T *a, const T *b, T *sums) {
   typedef typename S::V V;
@@ -23,17 +23,17 @@ static __attribute__((noinline)) void add_products(int depth, const T *a, const 
     for (int n = 0; n < kWide; n++) S::store(sums + (m * kWide + n) * S::width, held[m][n]);
 }
 
-// Rows past the last that `multiply` may read of A.
+// Rows of A that `multiply` may read past the last one.
 constexpr int kSpareRows = 3;
 
 // C[m][n] = sum over k of A[m][k] B[k][n] for `rows` rows and N columns, N a multiple of the width.
 //
-// `begin(row, column)` is what a vector of C starts from; `finish(row, column, values)` gets each of them once.
+// `begin(row, column)` returns the initial value of a vector of C; `finish(row, column, values)` takes each result.
 template <class S, int N, int kRow, int kStep, int kAcross, class T, class Begin, class Finish>
 INVID_INLINE void multiply(int rows, int depth, const T *a, const T *b, Begin begin, Finish finish) {
   constexpr int registers = S::width >= 16 ? 24 : 12;
   constexpr int vectors = N / S::width;
-  // Columns at a time: few enough for six rows of accumulators in registers.
+  // Columns of a block: six rows of accumulators must fit into registers.
   constexpr int wide = vectors <= registers / 6 ? vectors : registers / 6;
   constexpr int tall = registers / wide > 12 ? 12 : registers / wide;
   constexpr int low = tall > 4 ? 4 : 1;

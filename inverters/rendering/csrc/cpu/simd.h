@@ -1,6 +1,6 @@
-// Vectors of the width that this file is compiled for, and the few functions that the renderer needs of them.
+// SIMD vectors of the width that this file is compiled for, and elementary functions on them.
 //
-// Included once per instruction set, inside a namespace of its own: nothing here may be shared by two of them.
+// Included once per instruction set, each in its own namespace: no function may be shared between two.
 #pragma once
 
 template <class T, int W>
@@ -22,15 +22,15 @@ INVID_VECTOR(double, int64_t, 2)
 #if defined(__AVX512F__)
 #include "tables.h"
 
-// Where |x| falls in tables.h.
+// Piece of tables.h for |x|, and the position in it.
 struct Tail {
   __m512i piece;
   __m512 along;
 
   explicit inline __attribute__((always_inline)) Tail(__m512 x) {
-    // The bound is what is put in for x = infinity, just short of the last piece's end.
+    // Clamps x = infinity to just below the end of the last piece.
     const __m512 s = _mm512_min_ps(_mm512_set1_ps(14.99999f), _mm512_abs_ps(x)) * 0.2f + 1.0f;
-    piece = _mm512_srli_epi32(_mm512_castps_si512(s), 20);  // its lowest four bits count
+    piece = _mm512_srli_epi32(_mm512_castps_si512(s), 20);  // only the lowest four bits are used
     along = _mm512_reduce_ps(s, 2 << 4 | _MM_FROUND_TO_NEG_INF);
   }
 
@@ -42,7 +42,7 @@ struct Tail {
 };
 #endif
 
-// Arithmetic on W scalars of type T.
+// Arithmetic on vectors of W scalars of type T.
 template <class T, int W>
 struct Simd {
   typedef typename VectorOf<T, W>::type V;
@@ -89,7 +89,7 @@ struct Simd {
     }
 #if defined(__AVX512F__)
     else if constexpr (W == 16) {
-      // 2^(x log2 e): its whole part goes to the exponent, the rest is at most a half.
+      // 2^(x log2 e): the integer part goes to the exponent; the remainder is at most 0.5 in size.
       const V scaled = x * T(1.44269504088896341);
       const V whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT);
       const V r = scaled - whole;
@@ -104,7 +104,7 @@ struct Simd {
       const V low = splat(T(-87)), high = splat(T(88));
       x = x < low ? low : x;
       x = x > high ? high : x;
-      // Adding 1.5 * 2^23 rounds to an integer, which then stands in the lowest bits.
+      // Adding 1.5 * 2^23 rounds to an integer in the lowest bits.
       const V magic = splat(T(12582912)), rounded = x * T(1.44269504088896341) + magic, n = rounded - magic;
       const V r = (x - n * T(0.693359375)) - n * T(-2.12194440e-4);
       V y = r * T(1.9875691500e-4) + T(1.3981999507e-3);
@@ -147,14 +147,14 @@ struct Simd {
   }
   INVID_INLINE V sigmoid(V x) { return reciprocal(1 + exp(-max(splat(T(-80)), x))); }
 
-  // softplus, and its derivative.
+  // softplus and its derivative.
   INVID_INLINE V softplus(V x, V &slope) {
     const V y = exp(x > 0 ? -x : x), share = reciprocal(1 + y);
     slope = x > 0 ? share : y * share;
     return max(x, V{}) + log1p(y);
   }
 
-  // softplus for hidden units: where there is a table for it, right to 3e-7 and not to a share of itself.
+  // softplus for hidden units: from a table where there is one, with an absolute error of 3e-7.
   INVID_INLINE V activation(V x) {
 #if defined(__AVX512F__)
     if constexpr (W == 16) return max(x, V{}) + Tail(x).read(kTailOfSoftplus);

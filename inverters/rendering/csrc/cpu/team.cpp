@@ -33,8 +33,8 @@ void Barrier::wait() {
 
 namespace {
 
-// The OpenMP runtime that the host program already computes with. Its threads wait busily for the next piece of work;
-// threads of our own would share the processors with that waiting.
+// The OpenMP runtime that torch has loaded. After each parallel region its threads spin for a while; a second pool of
+// threads would compete with them for the cores.
 void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
 int (*thread_number)();
 int (*thread_count)();
@@ -51,7 +51,7 @@ bool run_openmp(Job &job) {
   parallel(
       [](void *given) {
         Job &job = *static_cast<Job *>(given);
-        // All see the same number, so either all work or none does.
+        // All threads see the same count, so all work or none does.
         if (thread_count() != job.threads) return;
         job.complete = true;
         job.work(job.argument, thread_number(), job.barrier);
@@ -61,7 +61,7 @@ bool run_openmp(Job &job) {
 }
 
 bool run_threads(Job &job) {
-  // Threads hold at the gate until all of them exist, so that nothing has run if one cannot be made.
+  // Threads wait at the gate until all exist, so that nothing has run if one cannot be created.
   std::mutex mutex;
   std::condition_variable opened;
   int gate = 0;  // 1: go, -1: give up

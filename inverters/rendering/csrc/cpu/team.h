@@ -1,9 +1,9 @@
-// Threads of one call. Compiled once, for every processor: the kernels of an instruction set only call it.
+// Thread team of one call. Compiled once; shared by the kernels of all instruction sets.
 #pragma once
 
 namespace invid {
 
-// Lets a team's threads wait for each other.
+// Barrier for the threads of a team. Waiting threads sleep.
 class Barrier {
  public:
   explicit Barrier(int threads);
@@ -17,11 +17,11 @@ class Barrier {
   State *state_;
 };
 
-// Runs work(argument, thread, barrier) on `threads` threads, this one among them. False where they cannot be had;
-// then nothing ran.
+// Runs work(argument, thread, barrier) on `threads` threads, the caller being thread 0. Returns false, without having
+// run anything, if the threads cannot be created.
 bool run_team(int threads, void (*work)(void *, int, Barrier &), void *argument);
 
-// From now on teams are those of an OpenMP runtime: its GOMP_parallel, omp_get_thread_num, omp_get_num_threads.
+// Makes later teams use an OpenMP runtime, given its GOMP_parallel, omp_get_thread_num and omp_get_num_threads.
 void use_openmp(void *parallel, void *thread_number, void *thread_count);
 
 }  // namespace invid

@@ -1,7 +1,7 @@
-// One ray through one field or two, up to its weights: what forward and backward share. A ray at a time, all of it
-// in cache.
+// Shared by forward and backward: evaluates one or two fields along a ray and composites the weights. One ray at
+// a time, so that its arrays stay in cache.
 //
-// Define INVID_ISA, the namespace of the instruction set that the file is compiled for.
+// Requires INVID_ISA, the namespace of the instruction set that the file is compiled for.
 #pragma once
 
 #if defined(__AVX512F__)
@@ -30,20 +30,20 @@ struct Count {
 #include "lookup.h"
 #include "product.h"
 
-// Rays that a thread takes at a time; thread t takes pieces t, t + threads, ...: the same ones in every run.
+// Rays of a piece of work. Thread t takes pieces t, t + threads, ..., the same in every run.
 constexpr int kPiece = 8;
 
-// A share of a ray below which a sample's colour is not looked at: 96 of them stay under half a unit in the last
-// place of a picture in [-1,1]. Double precision, which tests gradients, leaves nothing out.
+// Weight below which a sample's colour is skipped: 96 such samples change a pixel in [-1,1] by less than half a
+// unit in the last place. Zero in double precision, which is for gradcheck.
 template <class T>
 constexpr T negligible() {
   return sizeof(T) == 4 ? T(1e-9) : T(0);
 }
 
-// Samples between asking for texels and reading them.
+// Samples between prefetch and read of texels.
 constexpr int kAhead = 4;
 
-// Takes aligned arrays out of one block; without a block it only counts.
+// Allocates aligned arrays from one block; without a block it only counts bytes.
 class Arena {
  public:
   explicit Arena(char *block = nullptr) : block_(block) {}
@@ -60,18 +60,18 @@ class Arena {
   int64_t used_ = 0;
 };
 
-// Channels C, hidden units H, colours K; a second field shares them and has a blend besides.
+// C channels, H hidden units, K colours, the same in both fields; the second field also has a blend.
 template <class T, int W, int C, int H, int K>
 struct Walk {
   typedef T Scalar;
   typedef Simd<T, W> S;
   typedef typename S::V V;
   static constexpr int kWidth = W, kChannels = C, kHidden = H, kColours = K;
-  static constexpr int KP = (K + W - 1) / W * W;  // colours, filled up to whole vectors
+  static constexpr int KP = (K + W - 1) / W * W;  // colours, padded to whole vectors
   static constexpr int kVectors = KP / W;
   typedef Lookup<S, T, C> Texels;
 
-  // Decoder weights in the orders that the products need.
+  // Decoder weights in the layouts of the products.
   struct Packed {
     T w1t[C * H], w1[H * C], density[H], blend[H], w2t[H * KP], w2[K * H], b2[KP];
     T density_bias, blend_bias;
@@ -100,16 +100,16 @@ struct Walk {
   // One field at the samples of one ray, in the order of evaluation.
   struct FieldWork {
     T *features, *hidden, *slope;  // [S,C], [S,H], derivative of the activation [S,H]
-    Corners<S, T> *corners;        // of W samples each, of those looked up now
+    Corners<S, T> *corners;        // W samples each, of the current lookup
     T *sigma, *blend;              // [S]
-    // Rows that take part in a product, side by side, and which samples they are.
+    // Compacted rows of a product, and the samples they belong to.
     T *rows, *weight, *alone;  // [S,H], [S], [S]
     int *sample;
     T *color, *dot, *dot_alone;                              // [S,KP]; [S] in the order of evaluation
     T *v_color, *v_hidden, *v_features, *rows_features;      // [S,KP], [S,H], [S,C], [S,C]
     T *v_sigma, *v_blend;                                    // [S] in the order of evaluation
-    bool *coloured;                                          // likewise: among the rows with a colour
-    int count;                                               // of those rows
+    bool *coloured;                                          // same order: whether the colour is computed
+    int count;                                               // number of compacted rows
 
     void lay_out(Arena &arena, int samples, bool backward) {
       features = arena.take<T>((samples + kSpareRows) * C);
@@ -149,10 +149,10 @@ struct Walk {
     FieldWork field[2];
     Line line[2];
     T *evaluated, *cdf;     // depths in the order of evaluation; scratch
-    T *depth, *blend, *middle, *passed;  // sorted; middles of neighbours' blends; what reaches an interval
-    // The second field alone, without its blend.
+    T *depth, *blend, *middle, *passed;  // sorted; mean blend of an interval; transmittance before it
+    // Second field alone, without its blend.
     T *passed_alone, *weight_alone, *v_weight_alone;
-    T *v_blend;  // of the middles
+    T *v_blend;  // gradient of the mean blends
     int *order, *sorted;
 
     void lay_out(Arena &arena, int samples, int fields, bool backward) {
@@ -181,7 +181,7 @@ struct Walk {
     for (int f = 0; f < fields; f++) packed[f].pack(c.field[f], f == 1);
   }
 
-  // Rows of the first layer's bias and texels of a frame.
+  // Selects a frame: its row of the first layer's bias and its planes.
   const T *bias_of(int f, int frame) const {
     return static_cast<const T *>(call.field[f].b1) + frame * call.field[f].b1_frame;
   }
@@ -189,7 +189,7 @@ struct Walk {
     return static_cast<const T *>(call.field[f].planes) + frame * call.field[f].frame;
   }
 
-  // Evaluates, composites and leaves all that a ray's outputs need in `w`.
+  // Evaluates the fields and composites; the result is in `w`.
   template <bool kSlopes, bool kAlone>
   void follow(Work &w, int frame, int ray) const {
     const int64_t at = (int64_t(frame) * call.rays + ray) * 3;
@@ -213,7 +213,7 @@ struct Walk {
                    w.blend, w.passed_alone, w.weight_alone, w.weight_alone, [](T x) { return __builtin_exp(x); });
   }
 
-  // Densities and blends of all fields at samples [from, to), and the hidden layers for the colours.
+  // Densities and blends of all fields at samples [from, to), and the hidden units for their colours.
   template <bool kSlopes>
   void evaluate(Work &w, int frame, const T *origin, const T *direction, int from, int to) const {
     for (int f = 0; f < fields; f++) {
@@ -254,7 +254,7 @@ struct Walk {
         if (f == 1) work.blend[s] = S::sum(blend) + weights.blend_bias;
       }
       if (f == 1) {
-        // In place, and only these: a vector at the end may cover samples that are not evaluated yet.
+        // In place and only these samples: the last vector may cover samples that are not evaluated yet.
         T shares[W];
         for (int s = from; s < to; s += W) {
           const int count = to - s < W ? to - s : W;
@@ -283,7 +283,7 @@ struct Walk {
         const V optical = S::softplus(middle, slope) * length;
         S::store(line.optical + k, optical);
         S::store(line.clear + k, S::exp(-optical));
-        S::store(line.slope + k, slope * length);  // dL/d middle density = this times dL/d optical depth
+        S::store(line.slope + k, slope * length);  // d optical depth / d mean density
       }
     }
     if (second)
@@ -294,7 +294,7 @@ struct Walk {
                  w.middle, w.passed, w.line[0].weight, w.line[o].weight, [](T x) { return T(__builtin_exp(x)); });
   }
 
-  // Colours of the rows [rows,H] of a field: hand(row, vector, colours in about [0,1]).
+  // Colours of the rows [rows,H] of a field. Calls hand(row, vector, colours in about [0,1]).
   template <class Hand>
   INVID_INLINE void colours(const Packed &weights, const T *rows, int count, Hand hand) {
     multiply<S, KP, H, 1, KP>(
@@ -306,7 +306,7 @@ struct Walk {
   }
 };
 
-// An interval's weight belongs half to each of its ends.
+// Weight of a sample: half the weight of each adjacent interval.
 template <class T>
 INVID_INLINE T of_sample(const T *intervals, int p, int samples) {
   return ((p > 0 ? intervals[p - 1] : T(0)) + (p < samples - 1 ? intervals[p] : T(0))) / 2;

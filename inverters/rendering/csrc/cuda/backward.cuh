@@ -1,4 +1,4 @@
-// Gradients of rays: each is followed anew, so that nothing of a sample is kept between the two directions.
+// Backward pass. Recomputes each ray instead of storing activations of the forward pass.
 #pragma once
 
 #include "decoder_sums.cuh"
@@ -7,7 +7,7 @@
 namespace invid {
 namespace INVID_ISA {
 
-// Warps of a block at most: with gradients of weights a lane needs twice the registers.
+// Most warps of a block. With weight gradients a lane needs twice the registers.
 template <bool kTrained>
 constexpr int backward_warps() {
   return kTrained ? 8 : 12;
@@ -17,7 +17,7 @@ INVID_DEVICE float read(const void *array, int64_t place) {
   return array ? static_cast<const float *>(array)[place] : 0.f;
 }
 
-// Gradients of a ray's colours, a lane each, into m.v_features and m.v_alone.
+// Gradients of a ray's colours into m.v_features and m.v_alone, one colour per lane.
 template <class Kind, class M>
 INVID_DEVICE void load_colour_gradients(const invid_call &call, const Ray &ray, const M &m) {
   const int lane = lane_of();
@@ -27,8 +27,8 @@ INVID_DEVICE void load_colour_gradients(const invid_call &call, const Ray &ray, 
   __syncwarp();
 }
 
-// Whether a sample's colour is seen: whether light that reaches one of its intervals can be changed there, what it
-// weighs being at most this product.
+// Whether a sample can change the pixel: the weight of one of its intervals, bounded by this product, is above the
+// threshold.
 template <class M>
 INVID_DEVICE bool matters(const M &m, int f, int k, bool alone) {
   const float optical = interval(m, f, k).optical;
@@ -39,7 +39,7 @@ INVID_DEVICE bool coloured(const M &m, int f, int p, int samples, bool alone) {
   return (p > 0 && matters(m, f, p - 1, alone)) || (p < samples - 1 && matters(m, f, p, alone));
 }
 
-// Products of the samples' colours with the gradient of the features, 0 for those that do not matter.
+// Dot products of the samples' colours with the feature gradient; 0 below the weight threshold.
 template <class Kind, class M>
 INVID_STAGE void recall_colours(const invid_call &call, int f, const Ray &ray, const M &m) {
   const bool alone = call.v.ood_features && f == 1;
@@ -77,7 +77,7 @@ INVID_STAGE void recall_colours(const invid_call &call, int f, const Ray &ray, c
   }
 }
 
-// What the gradients of weights need of a ray's sums.
+// Sums over a ray that the weight gradients need.
 struct RayGradients {
   float opacity, blend, ood_opacity, depth, mean_depth;
 };
@@ -100,8 +100,8 @@ INVID_DEVICE RayGradients load_ray_gradients(const invid_call &call, const Ray &
           inside ? read(call.v.depth, ray.at) / opacity : 0.f, depth};
 }
 
-// From the gradients of a ray's outputs to those of the intervals' middle densities and blends: ray.h's
-// `composite_backward` by scans from far to near.
+// Gradients of the intervals' mean densities and blends from those of the ray's outputs: `composite_backward` of
+// ray.h as scans from far to near.
 template <class M>
 INVID_STAGE void intervals_backward(const invid_call &call, const Ray &ray, const M &m, const RayGradients &v) {
   const bool two = call.fields == 2, sum = two && (call.flags & INVID_SUM), alone = two_alone(call, call.v);
@@ -155,7 +155,8 @@ INVID_STAGE void intervals_backward(const invid_call &call, const Ray &ray, cons
   __syncwarp();
 }
 
-// Gradients of raw densities and blends at samples, from those of the intervals. Returns the greatest of a blend.
+// Gradients of densities and blends at samples, before activation, from those of the intervals. Returns the largest
+// blend gradient.
 template <class M>
 INVID_STAGE float samples_backward(const invid_call &call, const Ray &ray, const M &m) {
   const int samples = call.coarse + call.fine;
@@ -174,7 +175,7 @@ INVID_STAGE float samples_backward(const invid_call &call, const Ray &ray, const
   return call.fields == 2 ? warp_max(most) : 0.f;
 }
 
-// Gradients of colours before their sigmoid, into the tile m.gradient().
+// Gradients of colours before the sigmoid, into the tile m.gradient().
 template <class Kind, class M>
 INVID_DEVICE void colours_backward(const M &m, const float (&share)[4][Kind::KP / 4]) {
   float weight[4], alone[4];
@@ -195,7 +196,7 @@ INVID_DEVICE void colours_backward(const M &m, const float (&share)[4][Kind::KP 
   __syncwarp();
 }
 
-// Gradients before the first layer's activation, in the place of the hidden units.
+// Gradients before the first layer's activation; overwrites the hidden units.
 template <class Kind, class M>
 INVID_DEVICE void hidden_backward(const M &m, int f) {
   const Decoder<Kind> &decoder = decoder_of<Kind>(f);
@@ -227,7 +228,7 @@ INVID_DEVICE void hidden_backward(const M &m, int f) {
   __syncwarp();
 }
 
-// Gradients of each plane's features (a third of the mean's), into the tile m.gradient().
+// Gradients of each plane's features, a third of the mean's, into the tile m.gradient().
 template <class Kind, class M>
 INVID_DEVICE void features_backward(const M &m, int f) {
   float acc[4][Kind::C / 4] = {};
@@ -239,7 +240,7 @@ INVID_DEVICE void features_backward(const M &m, int f) {
   __syncwarp();
 }
 
-// The gradient of a ray through the places of its samples, whose depths are held: a share of it in each lane.
+// Gradient of a ray through the positions of its samples at constant depths; partial sums in each lane.
 struct PointGradients {
   float origin[3] = {}, direction[3] = {};
 
@@ -287,7 +288,7 @@ struct PointGradients {
   }
 };
 
-// From one field's colours, densities and blends to its planes, its decoder and the ray.
+// Gradients of one field's planes, of its decoder and of the ray from those of colours, densities and blends.
 template <class Kind, bool kTrained, class M>
 INVID_DEVICE void field_backward(const Job &job, int f, const Ray &ray, int index, const M &m, float most_blend,
                                  PointGradients &point, DecoderSums<Kind> &sums) {
@@ -295,7 +296,7 @@ INVID_DEVICE void field_backward(const Job &job, int f, const Ray &ray, int inde
   const bool alone = call.v.ood_features && f == 1;
   const int samples = call.coarse + call.fine;
   const float least = most_blend * kNegligible;
-  // Also samples that are not seen, where their blend has a gradient of its own.
+  // Also samples below the weight threshold whose blend has a gradient.
   const int count = choose(m, samples, [&](int p) {
     return coloured(m, f, p, samples, alone) || (f == 1 && fabsf(m.v_blends()[m.order()[p]]) > least);
   });

@@ -1,4 +1,4 @@
-// Kernels for 32 colours: a file each, so that they compile side by side.
+// Kernels for 32 colours. One file per variant, so that they compile in parallel.
 #include "launch.cuh"
 
 namespace invid {

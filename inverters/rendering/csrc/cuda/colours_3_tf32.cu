@@ -1,4 +1,4 @@
-// Kernels for 3 colours, products on tensor cores: a file each, so that they compile side by side.
+// Kernels for 3 colours with products on tensor cores. One file per variant, so that they compile in parallel.
 #include "launch.cuh"
 
 namespace invid {

@@ -1,5 +1,5 @@
-// Gradients of a decoder's weights: each warp sums its samples in registers, and a second kernel adds up the warps in a
-// fixed order, so that these gradients are the same in every run.
+// Gradients of a decoder's weights. Each warp sums its samples in registers; a second kernel adds the warps in a fixed
+// order, so that the result is the same in every run.
 #pragma once
 
 #include "walk.cuh"
@@ -10,14 +10,14 @@ namespace INVID_ISA {
 template <class Kind>
 struct DecoderSums {
   static constexpr int C = Kind::C, H = Kind::H, K = Kind::K, KP = Kind::KP;
-  // A warp's sums in the order w1 [H,C], w2 [K+2,H], b1 [H], b2 [K+2]; the blend is the last row.
+  // Layout of a warp's sums: w1 [H,C], w2 [K+2,H], b1 [H], b2 [K+2]; the last row of w2 and b2 is the blend.
   static constexpr int kW2 = H * C, kB1 = kW2 + (K + 2) * H, kB2 = kB1 + H, size = kB2 + K + 2;
 
   float w1[H / 8][C / 4] = {}, w2[H / 8][KP / 4] = {};
   float density[H / 32] = {}, blend[H / 32] = {}, b1[H / 32] = {};  // hidden unit lane + 32 i
-  float b2 = 0, density_bias = 0, blend_bias = 0;                  // colour `lane`; the lane's samples
+  float b2 = 0, density_bias = 0, blend_bias = 0;                  // of colour `lane`; of the lane's samples
 
-  // From the hidden units, and colours' gradients in the tile m.gradient().
+  // From the hidden units and the colour gradients in the tile m.gradient().
   template <class M>
   __device__ __forceinline__ void add_outputs(const M &m) {
     apply_samples<H, KP>(m.hidden(), m.gradient(), w2);
@@ -36,7 +36,7 @@ struct DecoderSums {
     }
   }
 
-  // From the features, and the gradients before the activation in the tile m.hidden().
+  // From the features and the gradients before the activation in the tile m.hidden().
   template <class M>
   __device__ __forceinline__ void add_inputs(const M &m) {
     apply_samples<H, C>(m.hidden(), m.features(), w1);
@@ -70,7 +70,7 @@ struct DecoderSums {
   }
 };
 
-// Where the caller wants the sum of place q; null where it does not. `framed`: each frame has its own.
+// Address of sum q in the caller's arrays; null if not wanted. `framed`: each frame has its own.
 template <class Kind>
 INVID_DEVICE float *decoder_place(const invid_field &field, int q, int frame, bool &framed) {
   typedef DecoderSums<Kind> Sums;
@@ -90,8 +90,8 @@ INVID_DEVICE float *decoder_place(const invid_field &field, int q, int frame, bo
 
 constexpr int kSlices = 8;
 
-// Adds `count` warps' sums of each of the launch's frames to the caller's; 32 places and 8 slices of warps a block.
-// Block row y does what belongs to frame y alone, block row 0 also what all frames share.
+// Adds the sums of `count` warps for each frame of the launch to the caller's arrays; 32 sums and 8 slices of warps per
+// block. Block row y adds the sums of frame y, block row 0 also those shared by all frames.
 template <class Kind>
 __global__ void __launch_bounds__(32 * kSlices)
     add_decoder_sums(const invid_field field, const float *partial, int count, int first_frame, int frames) {

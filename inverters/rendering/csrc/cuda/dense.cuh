@@ -1,8 +1,8 @@
 // The decoder's products for the 32 samples of a warp.
 //
-// Matrices of samples lie in shared memory as rows (a channel, a hidden unit, a colour) of 32 samples. A product's
-// result stays in registers, 4 samples x N/4 columns a lane: 64 multiply-adds for 5 reads of 16 bytes, so that
-// arithmetic and not shared memory is the limit.
+// Matrices are in shared memory as tiles: one row of 32 samples per channel, hidden unit or colour. The result of a
+// product stays in registers, 4 samples x N/4 columns per lane: 64 multiply-adds for 5 reads of 16 bytes, so the limit
+// is arithmetic, not shared memory.
 #pragma once
 
 #include "device.cuh"
@@ -10,14 +10,14 @@
 namespace invid {
 namespace INVID_ISA {
 
-// Place of (row, sample) in a tile. The exchange of columns keeps fours of samples together and spreads rows 4 apart
-// over the banks, which the gather, its transpose and the products over samples all read at once.
+// Index of (row, sample) in a tile. The swizzle keeps groups of four samples together and spreads rows 4 apart over
+// the banks; the gather, its transpose and the products over samples read those at once.
 INVID_DEVICE int at(int row, int sample) { return row * 32 + (sample ^ (row & 28)); }
 
 INVID_DEVICE float4 four(const float *place) { return *reinterpret_cast<const float4 *>(place); }
 
-// Which samples and columns a lane has. Weights stored by column (rows of a dense layer's matrix, read along its
-// inputs) and weights stored by input suit different columns; tensor cores have their own order.
+// Samples and columns of a lane. The columns depend on the layout of the weights: by output for `apply`, by input for
+// `apply_transposed`. Tensor cores have their own order.
 template <bool kTf32>
 INVID_DEVICE int sample_of(int m) {
   return kTf32 ? 8 * m + (lane_of() >> 2) : 4 * (lane_of() >> 2) + m;
@@ -31,7 +31,7 @@ INVID_DEVICE int input_of(int n) {  // of `apply_transposed`
   return kTf32 ? output_of<true>(n) : 16 * (n / 4) + 4 * (lane_of() & 3) + n % 4;
 }
 
-// A lane's four samples of one row of a tile.
+// The lane's four samples in one row of a tile.
 template <bool kTf32>
 INVID_DEVICE void put_four(float *tile, int row, float a, float b, float c, float d) {
   if (kTf32) {
@@ -62,7 +62,7 @@ INVID_DEVICE void mma_tf32(float &d0, float &d1, float &d2, float &d3, const uin
 }
 #endif
 
-// acc += A^T B on tensor cores, B's element (d, n) at b[d * by_input + n * by_output].
+// acc += A^T B on tensor cores, with B[d][n] at b[d * by_input + n * by_output].
 template <int D, int N>
 INVID_DEVICE void tensor_product(const float *a, const float *b, int by_input, int by_output, float (&acc)[4][N / 4]) {
   const int group = lane_of() >> 2, place = lane_of() & 3;
@@ -86,7 +86,7 @@ INVID_DEVICE void tensor_product(const float *a, const float *b, int by_input, i
   }
 }
 
-// acc[m][n] += sum over d of a[d][sample m] * w[output n][d]: a dense layer, w's rows `stride` apart.
+// acc[m][n] += sum over d of a[d][sample m] * w[output n][d]: a dense layer. `stride`: between rows of w.
 template <int D, int N, bool kTf32>
 INVID_DEVICE void apply(const float *a, const float *w, int stride, float (&acc)[4][N / 4]) {
   if constexpr (kTf32) {
@@ -111,7 +111,7 @@ INVID_DEVICE void apply(const float *a, const float *w, int stride, float (&acc)
   }
 }
 
-// acc[m][n] += sum over d of a[d][sample m] * w[d][input n]: a dense layer's gradient by its inputs.
+// acc[m][n] += sum over d of a[d][sample m] * w[d][input n]: gradient of a dense layer's inputs.
 template <int D, int N, bool kTf32>
 INVID_DEVICE void apply_transposed(const float *a, const float *w, int stride, float (&acc)[4][N / 4]) {
   if constexpr (kTf32) {
@@ -138,7 +138,7 @@ INVID_DEVICE void apply_transposed(const float *a, const float *w, int stride, f
   }
 }
 
-// Rows of `apply_samples`' result that a lane has: M/8 of the left matrix, N/4 of the right one.
+// Part of the result of `apply_samples` in a lane: M/8 rows of the left matrix, N/4 of the right one.
 template <int M>
 INVID_DEVICE int left_of(int i) {
   return 32 * (i / 4) + 4 * (lane_of() >> 2) + i % 4;
@@ -148,8 +148,8 @@ INVID_DEVICE int right_of(int j) {
   return N >= 16 ? 16 * (j / 4) + 4 * (lane_of() & 3) + j % 4 : (N / 4) * (lane_of() & 3) + j;
 }
 
-// acc[i][j] += sum over the samples of left[row i] * right[row j]: a dense layer's gradient by its weights. In single
-// precision also where the other products are not: these sums are long.
+// acc[i][j] += sum over samples of left[row i] * right[row j]: gradient of a dense layer's weights. Always in single
+// precision, as these sums are long.
 template <int M, int N>
 INVID_DEVICE void apply_samples(const float *left, const float *right, float (&acc)[M / 8][N / 4]) {
   INVID_LOOP

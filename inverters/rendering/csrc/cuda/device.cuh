@@ -1,4 +1,4 @@
-// What every CUDA source starts from: the language's extras by names that the emulator of the tests has too, and
+// Included by every CUDA source: names for CUDA's language extensions, which the tests' CPU emulator defines too, and
 // sums over a warp.
 #pragma once
 
@@ -11,7 +11,7 @@
 #else
 #include <cuda_runtime.h>
 #define INVID_LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
-// Read where it lies: a copy in each thread would go to local memory.
+// Kernel argument read in place; a copy per thread would go to local memory.
 #define INVID_PARAMETER const __grid_constant__
 #define INVID_SHARED(name) extern __shared__ float4 name[]
 #define INVID_UNROLL _Pragma("unroll")
@@ -24,7 +24,7 @@
 #include "../include/ray.h"
 
 #define INVID_DEVICE static __device__ __forceinline__
-// A stage of its own: what it prepares ahead must not take registers from the stages around it.
+// Not inlined, so that its temporaries take no registers from the code around it.
 #define INVID_STAGE static __device__ __noinline__
 
 namespace invid {
@@ -32,10 +32,10 @@ namespace INVID_ISA {
 
 constexpr unsigned kAll = 0xffffffffu;
 
-// A share of a ray below which a sample's colour is not looked at, as the CPU's.
+// Weight below which a sample's colour is skipped, as on the CPU.
 constexpr float kNegligible = 1e-9f;
 
-// The block's shared memory. Asked for wherever it is used, so that the compiler knows what kind of address it is.
+// The block's shared memory. Called at each use, so that the compiler knows the address space.
 INVID_DEVICE float4 *shared_memory() {
   INVID_SHARED(start);
   return start;
@@ -69,9 +69,9 @@ INVID_DEVICE float column_sum(float x) {
   return x + __shfl_xor_sync(kAll, x, 16);
 }
 
-// A value up to and including each lane, and the one before it.
+// Result of a scan over the warp.
 struct Scanned {
-  float before, all;  // of the lanes before this one; of the whole warp
+  float before, all;  // sum of the lanes before this one; of the whole warp
 };
 
 INVID_DEVICE Scanned scan_sum(float x) {
@@ -96,7 +96,7 @@ INVID_DEVICE Scanned scan_product(float x) {
   return {lane == 0 ? 1.f : before, __shfl_sync(kAll, x, 31)};
 }
 
-// R_l = add_l + factor_l * R_(l+1), with `carry` beyond the last lane. Gives R_(l+1) and makes R_0 the carry.
+// R_l = add_l + factor_l * R_(l+1), with R_32 = carry. Returns R_(l+1) and sets carry = R_0.
 INVID_DEVICE float scan_backward(float add, float factor, float &carry) {
   const int lane = lane_of();
   INVID_UNROLL
@@ -113,11 +113,11 @@ INVID_DEVICE float scan_backward(float add, float factor, float &carry) {
   return beyond;
 }
 
-// In the decoder, where thousands are summed: the error is absolute, about 1e-7.
+// For the decoder: absolute error about 1e-7.
 INVID_DEVICE float fast_softplus(float x) { return fmaxf(x, 0.f) + __logf(1.f + __expf(-fabsf(x))); }
 INVID_DEVICE float fast_sigmoid(float x) { return __fdividef(1.f, 1.f + __expf(-x)); }
 
-// Along the ray, where a density may be many orders below one.
+// For densities along the ray: small relative error, as they may be far below one.
 INVID_DEVICE float softplus(float x, float &slope) {
   const float y = expf(-fabsf(x)), share = 1.f / (1.f + y);
   slope = x > 0 ? share : y * share;

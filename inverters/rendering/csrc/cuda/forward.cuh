@@ -1,4 +1,4 @@
-// Outputs of rays.
+// Forward pass: outputs of rays.
 #pragma once
 
 #include "walk.cuh"
@@ -12,7 +12,7 @@ INVID_DEVICE void put(void *array, int64_t place, float value) {
   if (array) static_cast<float *>(array)[place] = value;
 }
 
-// Everything but the colours; returns the ray's opacity.
+// All outputs but the colours; returns the ray's opacity.
 template <class M>
 INVID_STAGE float write_sums(const invid_call &call, const Ray &ray, const M &m) {
   const invid_outputs &out = call.out;
@@ -42,7 +42,7 @@ INVID_STAGE float write_sums(const invid_call &call, const Ray &ray, const M &m)
   return opacity;
 }
 
-// Sums of the lanes' samples, a colour a lane, as the caller wants them.
+// Writes the sums of the lanes' samples, one colour per lane.
 template <class Kind>
 INVID_DEVICE void spread(void *array, const Ray &ray, const float (&sums)[Kind::KP / 4], float behind) {
   if (!array) return;

@@ -1,4 +1,4 @@
-// How a call becomes launches: what fits into a block, which gradients are made in which launch, and device memory.
+// Splits a call into launches: size of a block, gradients of each launch, and device memory.
 #pragma once
 
 #include "backward.cuh"
@@ -8,16 +8,16 @@
 namespace invid {
 namespace INVID_ISA {
 
-// Samples whose gradients are recorded at a time when the order of sums is fixed: about 50 MB of scratch.
+// Samples whose gradients are recorded at once in deterministic mode: about 50 MB of scratch.
 #if !defined(INVID_RECORDED)
 #define INVID_RECORDED (1 << 17)
 #endif
 
-// The device that a call's memory lies on, made the current one for as long as this lives.
+// Makes the device of the call's memory the current one during its lifetime.
 class OnDevice {
  public:
   explicit OnDevice(const void *memory) {
-    cudaGetLastError();  // a failure of an earlier call is not this one's
+    cudaGetLastError();  // clears the error of an earlier call
     cudaPointerAttributes attributes;
     good = cudaGetDevice(&before_) == cudaSuccess && cudaPointerGetAttributes(&attributes, memory) == cudaSuccess &&
            attributes.type != cudaMemoryTypeUnregistered && cudaSetDevice(attributes.device) == cudaSuccess &&
@@ -35,14 +35,14 @@ class OnDevice {
   int before_ = 0;
 };
 
-// Shape of a launch. `failure` says why there is none.
+// Shape of a launch, or the reason for none in `failure`.
 struct Shape {
   int failure = INVID_OK;
   int warps = 0, bytes = 0, blocks = 0, chunk = 0;
-  int most_blocks = 0;  // of a launch over fewer rays, too
+  int most_blocks = 0;  // upper bound, also for launches over fewer rays
 };
 
-// As many warps as fit, and blocks enough for every multiprocessor to have its share of the rays.
+// As many warps as fit, and enough blocks to occupy all multiprocessors.
 template <class Kind, bool kBackward, bool kTrained, class Kernel>
 Shape shape_of(const OnDevice &device, const invid_call &call, Kernel kernel, int most, int frames, int rays) {
   Shape shape;
@@ -88,7 +88,7 @@ int forward(const OnDevice &device, const invid_call &call) {
   return cudaGetLastError() == cudaSuccess ? INVID_OK : INVID_FAILED;
 }
 
-// Hands out the call's scratch; without any it only counts.
+// Allocates from the call's scratch; without scratch it only counts bytes.
 class Scratch {
  public:
   explicit Scratch(void *start) : start_(static_cast<char *>(start)) {}
@@ -104,7 +104,7 @@ class Scratch {
   char *start_;
 };
 
-// One call's gradients.
+// Backward launches of one call.
 template <class Kind>
 class Gradients {
  public:
@@ -129,11 +129,11 @@ class Gradients {
   int run() {
     const int all = (1 << call_.fields) - 1, wanted = rays_ ? all : planes_ | trained_;
     if (recording_) {
-      // A field at a time: there is room for the records of one.
+      // One field per launch: scratch holds the records of one.
       for (int f = 0; f < call_.fields; f++)
         if (wanted >> f & 1) run_pass(1 << f, planes_ & (1 << f), trained_ >> f & 1 ? f : -1, rays_, f > 0);
     } else if (wanted) {
-      // A lane has registers for the gradients of one decoder.
+      // One decoder per launch: a lane has registers for the gradients of one.
       const int first = trained_ & 1 ? 0 : trained_ ? 1 : -1;
       run_pass(wanted, planes_, first, rays_, false);
       if (trained_ == 3) run_pass(2, 0, 1, false, false);
@@ -176,7 +176,7 @@ class Gradients {
     bytes_ = scratch.used;
   }
 
-  // Gradients of `fields`' planes, of one decoder at most, and of rays.
+  // Launches the gradients of the planes of `fields`, of one decoder at most, and of rays.
   void run_pass(int fields, int planes, int trained, bool rays, bool add_rays) {
     job_.fields = fields, job_.planes = planes, job_.trained = trained;
     job_.through_rays = rays, job_.add_rays = add_rays;
@@ -241,7 +241,7 @@ class Gradients {
   char *sort_scratch_ = nullptr;
 };
 
-// What a file with the kernels of one Kind gives the library.
+// Entry points of one Kind.
 struct Entry {
   int (*forward)(const OnDevice &, const invid_call &);
   int (*backward)(const OnDevice &, const invid_call &);

@@ -1,4 +1,4 @@
-// The library's C functions: which calls it knows, and which kernels take them.
+// The library's C functions: checks a call and selects its kernels.
 #include "launch.cuh"
 
 #if defined(_WIN32)
@@ -23,7 +23,7 @@ namespace {
 
 bool aligned(const void *memory) { return reinterpret_cast<uintptr_t>(memory) % 16 == 0; }
 
-// Texels are read 16 bytes at a time, with offsets of 32 bits within a frame.
+// Whether planes can be read 16 bytes at a time with 32-bit offsets within a frame.
 bool readable(const invid_field &field, int channels) {
   const int64_t last = field.resolution - 1;
   const int64_t extent = 2 * field.plane + last * (field.row + field.column) + channels;
@@ -33,7 +33,7 @@ bool readable(const invid_field &field, int channels) {
   return aligned(field.planes) && extent < INT32_MAX;
 }
 
-// Texels of their gradient have numbers, from 0 up to all that a frame has.
+// Whether the texels of v_planes have 32-bit numbers without gaps within a frame.
 bool writable(const invid_field &field, int channels) {
   if (!field.v_planes) return true;
   const int64_t last = field.resolution - 1, all = int64_t(3) * field.resolution * field.resolution * channels;
@@ -75,13 +75,13 @@ int start(const invid_call *call, bool backward) {
 }  // namespace invid
 
 INVID_EXPORT int invid_abi() { return INVID_RENDER_ABI; }
-// Processors that there is machine code for; "ptx": newer ones compile it when they load it.
+// Architectures with machine code; "ptx": newer ones compile at load.
 INVID_EXPORT const char *invid_isa() { return INVID_SM; }
-// "channels-hidden-colours" of what is compiled in, separated by spaces.
+// Compiled widths as "channels-hidden-colours", separated by spaces.
 INVID_EXPORT const char *invid_widths() { return "32-64-32 32-64-3"; }
 INVID_EXPORT int invid_render_forward(const invid_call *call) { return invid::INVID_ISA::start(call, false); }
 INVID_EXPORT int invid_render_backward(const invid_call *call) { return invid::INVID_ISA::start(call, true); }
-// Device memory that a call needs as its scratch.
+// Bytes of device memory that a call needs as scratch.
 INVID_EXPORT int64_t invid_scratch_bytes(const invid_call *call, int backward) {
   using namespace invid::INVID_ISA;
   if (!known(call) || call->frames < 1 || call->rays < 1) return 0;

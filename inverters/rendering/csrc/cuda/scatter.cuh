@@ -1,4 +1,4 @@
-// Gradients of planes: added to the texels as they come, or recorded, sorted by texel and summed in one order.
+// Gradients of planes: added to the texels atomically, or recorded, sorted by texel and summed in a fixed order.
 #pragma once
 
 #include "walk.cuh"
@@ -6,19 +6,19 @@
 namespace invid {
 namespace INVID_ISA {
 
-constexpr int kTaps = 12;  // of a sample: 4 texels on each plane
+constexpr int kTaps = 12;  // per sample: 4 texels on each plane
 
 #if !defined(INVID_EMULATED)
 INVID_DEVICE void add_to(float *place, float4 x) {
 #if __CUDA_ARCH__ >= 900
-  atomicAdd(reinterpret_cast<float4 *>(place), x);  // one reduction of 16 bytes
+  atomicAdd(reinterpret_cast<float4 *>(place), x);  // one 16-byte reduction
 #else
   atomicAdd(place, x.x), atomicAdd(place + 1, x.y), atomicAdd(place + 2, x.z), atomicAdd(place + 3, x.w);
 #endif
 }
 #endif
 
-// Calls hand(tap, texel's place in v_planes, share) for a sample's 12 texels. Places are counted in texels.
+// Calls hand(tap, index of the texel in v_planes, weight) for a sample's 12 texels.
 template <class Hand>
 INVID_DEVICE void each_tap(const Place &place, bool fixed, const invid_field &field, Hand hand) {
   const int plane = int(field.v_plane) / 32, row = int(field.v_row) / 32, column = int(field.v_column) / 32;
@@ -31,7 +31,7 @@ INVID_DEVICE void each_tap(const Place &place, bool fixed, const invid_field &fi
   });
 }
 
-// A lane's four channels of a sample's gradient of features, from the tile.
+// The lane's four channels of a sample's feature gradient, from the tile.
 template <class M>
 INVID_DEVICE float4 gradient_of(const M &m, int row) {
   const int part = lane_of() & 7;
@@ -39,7 +39,7 @@ INVID_DEVICE float4 gradient_of(const M &m, int row) {
   return make_float4(column[0], column[32], column[64], column[96]);
 }
 
-// Sums for the four texels around a sample, for as long as samples lie between the same ones.
+// Accumulates the four texels around a sample while consecutive samples have the same four.
 struct Cell {
   int across = -1, down = 0;  // the lower texel and, 16 bits higher, the upper one
   float4 sums[4];
@@ -70,9 +70,9 @@ struct Cell {
   }
 };
 
-// Adds the first `rows` samples at hand to v_planes of the frame. Eight lanes take nine neighbours of a ray, plane
-// by plane: where it meets a plane head on, they share their texels. Nine, and not eight, as the four groups of lanes
-// then read from different banks.
+// Adds the first `rows` of the current samples to v_planes of the frame. Plane by plane, eight lanes take nine
+// neighbouring samples of a ray, which share texels where the ray is perpendicular to the plane. Nine instead of eight,
+// so that the four groups of lanes read from different banks.
 template <class M>
 INVID_DEVICE void scatter(const invid_call &call, const invid_field &field, const Ray &ray, const M &m, int rows) {
   const float warp = float(2 / call.box_warp);
@@ -82,7 +82,7 @@ INVID_DEVICE void scatter(const invid_call &call, const invid_field &field, cons
   if (field.frame) plane += ray.frame * field.v_frame;
   INVID_LOOP
   for (int p = 0; p < 3; p++, plane += field.v_plane) {
-    // Coordinates that run along the plane's rows and across them.
+    // Coordinates along the plane's rows and columns.
     const int x = p == 2 ? 2 : p == 1 && fixed ? 1 : 0, y = p == 2 ? 0 : p + 1;
     Cell cell;
     INVID_LOOP
@@ -100,7 +100,7 @@ INVID_DEVICE void scatter(const invid_call &call, const invid_field &field, cons
   }
 }
 
-// Writes them down instead. `index`: the ray among those of the launch.
+// Records the samples' gradients instead. `index`: of the ray in the launch.
 template <class M>
 INVID_DEVICE void record(const Job &job, const invid_field &field, const Ray &ray, const M &m, int rows, int index) {
   const invid_call &call = job.call;
@@ -120,14 +120,14 @@ INVID_DEVICE void record(const Job &job, const invid_field &field, const Ray &ra
   }
 }
 
-// Before a launch that records: every tap belongs to no texel, and has its own number.
+// Initialises the records: no texel, and each tap its own number.
 static __global__ void __launch_bounds__(256)
     clear_records(uint32_t *keys, uint32_t *values, uint32_t nowhere, int count) {
   const int i = blockIdx.x * 256 + threadIdx.x;
   if (i < count) keys[i] = nowhere, values[i] = i;
 }
 
-// Adds sorted records to the texels: 8 lanes for each record, of which the first of a texel adds up all of its.
+// Adds sorted records to the texels: 8 lanes per record; those of a texel's first record sum all of that texel.
 static __global__ void __launch_bounds__(256)
     add_records(const uint32_t *keys, const uint32_t *values, const float *shares, const float *records,
                 uint32_t nowhere, int count, float *planes) {

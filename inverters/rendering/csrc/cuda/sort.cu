@@ -1,4 +1,4 @@
-// In a file of its own: the library behind it takes longer to compile than all else.
+// A separate file, as CUB takes longest to compile.
 #include <cub/device/device_radix_sort.cuh>
 
 #include "sort.cuh"

@@ -1,4 +1,4 @@
-// A stable sort of pairs by their keys' lowest bits.
+// Stable sort of key-value pairs by the lowest bits of the key.
 #pragma once
 
 #include "device.cuh"

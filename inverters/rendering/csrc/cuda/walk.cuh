@@ -1,5 +1,5 @@
-// One ray through one field or two, up to its weights: what forward and backward share. A warp follows a ray, 32
-// samples at a time.
+// Shared by forward and backward: evaluates one or two fields along a ray and composites the weights. One warp per
+// ray, 32 samples at a time.
 #pragma once
 
 #include "memory.cuh"
@@ -9,10 +9,10 @@ namespace INVID_ISA {
 
 struct Ray {
   int frame;
-  int64_t at;  // among all rays of the call
+  int64_t at;  // index among all rays of the call
 };
 
-// Its origin and direction go to m.ray.
+// Loads a ray; stores its origin and direction in m.ray.
 template <class M>
 INVID_DEVICE Ray load_ray(const invid_call &call, int frame, int index, const M &m) {
   const Ray ray = {frame, int64_t(frame) * call.rays + index};
@@ -24,7 +24,7 @@ INVID_DEVICE Ray load_ray(const invid_call &call, int frame, int index, const M 
   return ray;
 }
 
-// A frame's tri-plane, with strides that fit into 32 bits.
+// Tri-plane of a frame, with 32-bit strides.
 struct Texels {
   const float *planes;
   int plane, row, column, resolution;
@@ -34,7 +34,7 @@ INVID_DEVICE Texels texels_of(const invid_field &field, int frame) {
           int(field.column), field.resolution};
 }
 
-// Where a sample lies on the three planes.
+// Taps of a sample on the three planes.
 struct Place {
   Tap<float> x, y, z;
 };
@@ -48,7 +48,7 @@ INVID_DEVICE Place place_of(const M &m, float depth, float two_over_warp, int re
   return place;
 }
 
-// Calls hand(plane, column tap, row tap) for each plane; only the second one depends on the axes.
+// Calls hand(plane, column tap, row tap) for each plane; only the second plane depends on the axes.
 template <class Hand>
 INVID_DEVICE void each_plane(const Place &place, bool fixed, Hand hand) {
   hand(0, place.x, place.y);
@@ -58,7 +58,8 @@ INVID_DEVICE void each_plane(const Place &place, bool fixed, Hand hand) {
 
 INVID_DEVICE float4 texel(const float *place) { return __ldg(reinterpret_cast<const float4 *>(place)); }
 
-// Mean features of the samples m.sample()[0..32) into the tile: 8 lanes read a texel's 128 bytes, 4 samples at a time.
+// Mean features of the samples m.sample()[0..32) into the tile: 8 lanes read the 128 bytes of a texel, for 4 samples
+// at a time.
 template <class M>
 INVID_DEVICE void gather(const invid_call &call, const Texels &from, const M &m) {
   const float warp = float(2 / call.box_warp);
@@ -85,7 +86,8 @@ INVID_DEVICE void gather(const invid_call &call, const Texels &from, const M &m)
   __syncwarp();
 }
 
-// The first dense layer of the gathered tile, with its activation: part `part` of kParts of its units, as `output_of`.
+// First dense layer of the gathered tile with its activation: part `part` of kParts of the units, in the order of
+// `output_of`.
 template <class Kind, int kParts, class M>
 INVID_DEVICE void hidden_of(const Decoder<Kind> &decoder, int part, const M &m, float (&acc)[4][Kind::H / kParts / 4]) {
   constexpr int kUnits = Kind::H / kParts;
@@ -103,8 +105,8 @@ INVID_DEVICE void hidden_of(const Decoder<Kind> &decoder, int part, const M &m, 
     for (int n = 0; n < kUnits / 4; n++) acc[s][n] = fast_softplus(acc[s][n]);
 }
 
-// Colours' shares (before EG3D's overshoot) of the samples m.sample[0..32), and their hidden units in the tile. Hidden
-// units are made in kParts, as registers allow.
+// Sigmoids of the colours (before EG3D's scaling) of the samples m.sample[0..32), with their hidden units in the tile.
+// Hidden units are computed in kParts to save registers.
 template <class Kind, int kParts, class M>
 INVID_DEVICE void colours_of(const invid_call &call, int f, const Ray &ray, const M &m, float (&acc)[4][Kind::KP / 4]) {
   static_assert(kParts == 1 || M::kFeatures != 0, "features may be written over only when all of them are read");
@@ -179,9 +181,9 @@ INVID_DEVICE void evaluate(const invid_call &call, const Ray &ray, const M &m, i
   }
 }
 
-// One field over the interval between the samples of places k and k + 1.
+// One field over the interval between sorted samples k and k + 1.
 struct Interval {
-  float optical, clear, slope;  // slope: of the optical depth by the middle density
+  float optical, clear, slope;  // slope: d optical depth / d mean density
 };
 template <class M>
 INVID_DEVICE Interval interval(const M &m, int f, int k) {
@@ -198,7 +200,7 @@ INVID_DEVICE float middle(const float *values, const M &m, int k) {
   return (values[m.order()[k]] + values[m.order()[k + 1]]) / 2;
 }
 
-// Weights of the first `count` samples in the order m.order(); where there is room, what reaches each interval too.
+// Weights of the first `count` samples in the order m.order(), and the transmittance where there is an array for it.
 template <class M>
 INVID_DEVICE void march(const invid_call &call, const M &m, int count, bool alone, bool keep) {
   const bool two = call.fields == 2, sum = two && (call.flags & INVID_SUM);
@@ -242,7 +244,7 @@ INVID_DEVICE void march(const invid_call &call, const M &m, int count, bool alon
   __syncwarp();
 }
 
-// ray.h's `importance_depths` by a warp: sums by scans, each fine depth by its own lane.
+// `importance_depths` of ray.h for a warp: scans for the sums, one lane per fine depth.
 template <class M>
 INVID_DEVICE void fine_depths(const invid_call &call, const M &m, const float *u) {
   const int bins = call.coarse - 3;
@@ -261,7 +263,7 @@ INVID_DEVICE void fine_depths(const invid_call &call, const M &m, const float *u
   for (int base = 0; base < bins; base += 32) {
     const int k = base + lane_of();
     const Scanned scanned = scan_sum(k < bins ? m.scratch()[k] / total : 0.f);
-    if (k < bins) m.scratch()[k] = sum + scanned.before;  // value at the bin's lower end
+    if (k < bins) m.scratch()[k] = sum + scanned.before;  // CDF at the lower end of the bin
     sum += scanned.all;
   }
   __syncwarp();
@@ -283,7 +285,7 @@ INVID_DEVICE void fine_depths(const invid_call &call, const M &m, const float *u
   __syncwarp();
 }
 
-// ray.h's `order_samples` by a warp: each sample counts the ones before it.
+// `order_samples` of ray.h for a warp: each sample counts those before it.
 template <class M>
 INVID_DEVICE void order_all(const invid_call &call, const M &m) {
   const int coarse = call.coarse, fine = call.fine;
@@ -309,7 +311,7 @@ INVID_DEVICE void order_all(const invid_call &call, const M &m) {
   __syncwarp();
 }
 
-// Evaluates and composites: densities, blends, the order and the weights are in `m` afterwards.
+// Evaluates the fields and composites. Writes densities, blends, order and weights to `m`.
 template <class Kind, class M>
 INVID_STAGE void follow(const invid_call &call, const Ray &ray, const M &m, int index, bool alone, bool keep) {
   const int coarse = call.coarse, samples = coarse + call.fine;
@@ -331,12 +333,12 @@ INVID_STAGE void follow(const invid_call &call, const Ray &ray, const M &m, int 
   march(call, m, samples, alone, keep);
 }
 
-// An interval's weight belongs half to each of its ends.
+// Weight of a sample: half the weight of each adjacent interval.
 INVID_DEVICE float of_sample(const float *intervals, int p, int samples) {
   return ((p > 0 ? intervals[p - 1] : 0.f) + (p < samples - 1 ? intervals[p] : 0.f)) / 2;
 }
 
-// Writes the places p < samples with wanted(p) side by side into m.list(); returns their number.
+// Compacts the indices p < samples with wanted(p) into m.list(); returns their number.
 template <class Wanted, class M>
 INVID_DEVICE int choose(const M &m, int samples, Wanted wanted) {
   int count = 0;
@@ -352,7 +354,7 @@ INVID_DEVICE int choose(const M &m, int samples, Wanted wanted) {
   return count;
 }
 
-// Makes the list's entries [base, base + 32) the rows at hand, with their weights; rows past its end weigh nothing.
+// Loads entries [base, base + 32) of the list as the current samples, with their weights; 0 past its end.
 template <class M>
 INVID_DEVICE bool take_rows(const M &m, int f, int base, int count, int samples, bool alone) {
   const int row = base + lane_of();

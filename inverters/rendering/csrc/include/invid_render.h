@@ -1,10 +1,9 @@
 // The C interface of the compiled renderer: plain pointers, strides in elements, no C++ and no torch.
 //
-// One `invid_call` describes a whole call. The same struct serves both directions: forward writes what the
-// `out` pointers ask for, backward reads gradients of those outputs from `v` and writes gradients of the inputs.
-// A null pointer is an output not asked for, or a gradient that is zero. All arrays of scalars have the type of
-// the call (4 bytes: float, 8: double, CPU only). On CUDA every pointer is a device pointer and work is queued
-// on `stream`.
+// One `invid_call` describes a call, forward or backward. Forward writes the outputs whose pointer in `out` is not
+// null. Backward reads the gradients of the outputs from `v`, null for zero, and writes the gradients of the inputs
+// whose pointer is not null. Scalars have 4 bytes (float) or 8 (double, CPU only). On CUDA all pointers are device
+// pointers, and work is queued on `stream`.
 #ifndef INVID_RENDER_H
 #define INVID_RENDER_H
 
@@ -19,14 +18,14 @@ extern "C" {
 enum { INVID_OK = 0, INVID_UNSUPPORTED = 1, INVID_NO_MEMORY = 2, INVID_FAILED = 3 };
 
 enum {
-  INVID_FIXED_AXES = 1,   // planes span xy, yz, zx; without: xy, xz, zx (EG3D's released models)
-  INVID_SUM = 2,          // transmittance exp(-sum(sO + sI)); without: the product form
-  INVID_WHITE = 4,        // white behind everything
-  INVID_DETERMINISTIC = 8,  // CUDA: gradients are summed in one fixed order (the CPU always does)
+  INVID_FIXED_AXES = 1,   // planes xy, yz, zx; unset: xy, xz, zx (EG3D's released models)
+  INVID_SUM = 2,          // transmittance exp(-sum(sO + sI)); unset: the product form
+  INVID_WHITE = 4,        // white background
+  INVID_DETERMINISTIC = 8,  // CUDA: gradients summed in a fixed order (always on the CPU)
   INVID_TF32 = 16,          // CUDA: matrix products on tensor cores in tf32
 };
 
-// A radiance field: a tri-plane, its channels side by side, and a decoder of two dense layers.
+// A radiance field: a tri-plane with contiguous channels, and a decoder of two dense layers.
 typedef struct {
   const void *planes;                          // texel (n, p, row, column) at the strides below, then C scalars
   int64_t frame, plane, row, column;           // frame 0: one tri-plane for all frames
@@ -39,7 +38,7 @@ typedef struct {
   int64_t v_frame, v_plane, v_row, v_column;   // of v_planes, a frame of which fills 3 R R C scalars without gaps
 } invid_field;
 
-// What a ray gives, N x R rays of K colours and S = coarse + fine samples.
+// Outputs of N x R rays with K colours and S = coarse + fine samples.
 typedef struct {
   void *features;      // [N,R,K] in about [-1,1]
   void *depth;         // [N,R]
@@ -49,7 +48,7 @@ typedef struct {
   void *weights;       // [N,R,S-1]
   void *depths;        // [N,R,S] sorted; no gradient
   void *sample_blend;  // [N,R,S] (two fields)
-  void *ood_features;  // [N,R,K] the second field alone (two fields)
+  void *ood_features;  // [N,R,K] of the second field alone (two fields)
 } invid_outputs;
 
 typedef struct {

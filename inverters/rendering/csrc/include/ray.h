@@ -1,6 +1,6 @@
-// What happens along one ray, for both compilers: taps, importance depths, the composite and its gradient.
+// Operations along one ray, compiled for CPU and CUDA: taps, importance depths, the composite and its gradient.
 //
-// Formulas follow inverters/rendering/marching.py line by line; `A` is anything that is indexed like an array.
+// Formulas follow inverters/rendering/marching.py line by line. `A` is any type that is indexed like an array.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -9,7 +9,7 @@
 #define INVID_FN inline
 #endif
 
-// One namespace for each instruction set that a file is compiled for, so that the linker never shares code of two.
+// One namespace per instruction set, so that the linker does not merge code of two.
 #if !defined(INVID_ISA)
 #define INVID_ISA any
 #endif
@@ -17,24 +17,24 @@
 namespace invid {
 namespace INVID_ISA {
 
-// Added to every factor of the transmittance, as the released marchers do.
+// Added to every factor of the transmittance, as in EG3D's ray marcher.
 #define INVID_EPS 1e-10
 
-// Side of a picture that divides into tiles of 16 x 8 rays, row by row in memory; 0 where rays are no such picture.
+// Side of a square image that divides into tiles of 16 x 8 rays, in row order; 0 if the rays are not one.
 INVID_FN int tiled_side(int rays) {
   int side = 16;
   while (side < 32768 && side * side < rays) side += 16;
   return side * side == rays ? side : 0;
 }
 
-// The `index`-th ray of a frame to be taken: tile by tile, as neighbours in both directions share texels.
+// The ray at position `index` of the processing order: tile by tile, as neighbours share texels.
 INVID_FN int tiled_ray(int index, int side) {
   if (!side) return index;
   const int tile = index / 128, within = index % 128, across = side / 16;
   return ((tile / across) * 8 + within / 16) * side + (tile % across) * 16 + within % 16;
 }
 
-// (column, row) coordinates of each plane.
+// Column and row coordinate of each plane.
 struct PlaneAxes {
   int column[3], row[3];
 };
@@ -42,19 +42,19 @@ INVID_FN PlaneAxes plane_axes(bool fixed) {
   return fixed ? PlaneAxes{{0, 1, 2}, {1, 2, 0}} : PlaneAxes{{0, 0, 2}, {1, 2, 0}};
 }
 
-// One coordinate's share of a bilinear lookup: two texels and their weights; zero beyond the border.
+// One axis of a bilinear lookup: two texels and their weights, zero outside the plane.
 template <class T>
 struct Tap {
-  int low, high;    // texels, within the plane
-  T at_low, at_high;  // weights; a texel outside the plane has none
-  T slope_low, slope_high;  // derivatives of the weights by the coordinate in texels
+  int low, high;    // texels, clamped to the plane
+  T at_low, at_high;  // weights; zero for a texel outside the plane
+  T slope_low, slope_high;  // derivatives of the weights with respect to the coordinate in texels
 };
 
-// Texel k's centre lies at (k + 0.5) / resolution of the cube's side (align_corners false).
+// The centre of texel k is at (k + 0.5) / resolution of the cube's side (align_corners=False).
 template <class T>
 INVID_FN Tap<T> tap_at(T coordinate, T two_over_warp, int resolution) {
   const T x = ((coordinate * two_over_warp + 1) * resolution - 1) / 2;
-  // Also false for what is not a number.
+  // Also false for NaN.
   if (!(x > -1 && x < resolution)) return {0, 0, 0, 0, 0, 0};
   const int low = int(x + 1) - 1;  // floor, as x + 1 > 0
   const T share = x - low;
@@ -64,14 +64,14 @@ INVID_FN Tap<T> tap_at(T coordinate, T two_over_warp, int resolution) {
   return tap;
 }
 
-// Fine depths by EG3D's inverse CDF. `cdf` is scratch of `coarse` numbers; weights are those of the
-// coarse samples' intervals. At least 4 coarse samples.
+// Fine depths by inverse CDF, as EG3D's sample_importance. `weights`: of the coarse samples' intervals. `cdf`:
+// scratch of `coarse` numbers. Needs 4 coarse samples or more.
 template <class T, class A, class B, class U, class D>
 INVID_FN void importance_depths(int coarse, int fine, A depths, B weights, U u, B cdf, D out) {
-  const int bins = coarse - 3;  // between the midpoints of the coarse depths, but for the last
+  const int bins = coarse - 3;  // between midpoints of the coarse depths, without the last
   T total = 0;
   for (int k = 0; k < bins; k++) {
-    // Interval k+1: the greater of it and each neighbour, averaged.
+    // Interval k+1: mean of the maxima with either neighbour.
     const T before = weights[k], here = weights[k + 1], after = weights[k + 2];
     const T left = before > here ? before : here, right = here > after ? here : after;
     total += (left + right) / 2 + T(0.01) + T(1e-5);
@@ -80,17 +80,17 @@ INVID_FN void importance_depths(int coarse, int fine, A depths, B weights, U u, 
   T sum = 0;
   for (int k = 0; k < bins; k++) {
     const T share = cdf[k] / total;
-    cdf[k] = sum;  // value at the bin's lower end
+    cdf[k] = sum;  // CDF at the lower end of the bin
     sum += share;
   }
   int k = 0;
   for (int i = 0; i < fine; i++) {
     const T where = u[i];
-    if (k > 0 && cdf[k] > where) k = 0;  // positions drawn at random are not in order
+    if (k > 0 && cdf[k] > where) k = 0;  // random positions are not sorted
     while (k + 1 < bins && cdf[k + 1] <= where) k++;
     const T low = cdf[k], high = k + 1 < bins ? T(cdf[k + 1]) : sum;
     const T near = (depths[k] + depths[k + 1]) / 2, far = (depths[k + 1] + depths[k + 2]) / 2;
-    // At or past the last bin's end EG3D's search has no bin to the right: the answer is the end itself.
+    // At or past the end of the last bin, EG3D's search returns the end itself.
     if (where >= high) {
       out[i] = far;
       continue;
@@ -100,8 +100,8 @@ INVID_FN void importance_depths(int coarse, int fine, A depths, B weights, U u, 
   }
 }
 
-// Order of depth of coarse samples (ascending) and fine ones (any order): order[p] is the p-th nearest.
-// Equal depths keep the order of evaluation. `sorted` is scratch of `fine` ints.
+// Sorts coarse samples (ascending) and fine ones (any order) by depth: order[p] is the p-th nearest. Stable.
+// `sorted`: scratch of `fine` ints.
 template <class A, class I>
 INVID_FN void order_samples(int coarse, int fine, A depths, I sorted, I order) {
   for (int i = 0; i < fine; i++) {
@@ -119,8 +119,8 @@ INVID_FN void order_samples(int coarse, int fine, A depths, I sorted, I order) {
   }
 }
 
-// The composite of one ray over `n` intervals. In: optical depths, clear shares exp(-optical) and middle blends
-// (second field: null with one field). Out: what reaches each interval, and the weights of each field.
+// Composites one ray over `n` intervals. In: optical depths, clear = exp(-optical) and mean blends; null for the
+// second field if there is one field. Out: transmittance before each interval, and the weights of each field.
 template <class T, class A, class E>
 INVID_FN void composite(int n, bool two, bool sum, A optical_ind, A clear_ind, A optical_ood, A clear_ood, A blend,
                         A passed, A weight_ind, A weight_ood, E exponential) {
@@ -140,12 +140,12 @@ INVID_FN void composite(int n, bool two, bool sum, A optical_ind, A clear_ind, A
   }
 }
 
-// Gradient of `composite`: given dL/d weight of each field (v_weight_*, overwritten with dL/d optical depth), the
-// gradient of the middle blends. R_k = dL/d(what reaches interval k) runs from far to near; nothing is divided.
+// Gradient of `composite`. In: dL/d weight of each field in v_weight_*, overwritten with dL/d optical depth. Out: the
+// gradient of the mean blends. R_k = dL/d(transmittance before interval k), from far to near, without division.
 template <class T, class A>
 INVID_FN void composite_backward(int n, bool two, bool sum, A clear_ind, A clear_ood, A blend, A passed, A v_weight_ind,
                                  A v_weight_ood, A v_blend) {
-  T v_through = 0;  // of what reaches interval k + 1
+  T v_through = 0;  // of the transmittance before interval k + 1
   for (int k = n - 1; k >= 0; k--) {
     const T b = two ? T(blend[k]) : T(0);
     const T alpha_ind = 1 - clear_ind[k], alpha_ood = two ? 1 - clear_ood[k] : T(0);
