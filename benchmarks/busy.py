@@ -7,9 +7,9 @@ stages before them come from a cache. The loads take turns, and a figure is the 
 process computes in one thread without a pause.
 
 Fair share: a scheduler gives every runnable thread the same part of the cores. Beside N busy processes a job
-of T threads gets T / (T + N) of C cores, and never more than T cores. So `fair_share_seconds` is the time
-alone times max(1, (T + N) / C); with T = C = 2 that is 1.5 times beside one process and 2 times beside two.
-`ratio` is `seconds` over `fair_share_seconds`.
+of T threads gets T / (T + N) of C cores, and never more than T. So `fair_share_seconds` is the time alone
+times max(1, (T + N) / C); with T = C = 2 that is 1.5 times beside one process and 2 times beside two. `ratio`
+is `seconds` over `fair_share_seconds`.
 
 `others` are the cores used by programs that are neither the job nor the load: near 0 on a machine that is fit
 for this benchmark.
@@ -33,7 +33,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inverters.rendering import threads
+from inverters import threads
 from pipeline.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]

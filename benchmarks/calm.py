@@ -1,8 +1,8 @@
-"""How much calmer an edit gets: `--smooth` and `--steady` on a sample whose truth is known.
+"""Flicker of an edit with and without `--smooth` and `--steady`, on a sample with known truth.
 
     python -m benchmarks.calm samples/mask.mp4 --out benchmarks/results/calm.json
 
-One inversion, rendered and put back in each way; scores are those of `invid score`.
+One inversion, rendered and composited in each way. Scores are those of `invid score`.
 """
 
 from __future__ import annotations

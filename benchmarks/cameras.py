@@ -1,10 +1,10 @@
-"""How well cameras are estimated: procedural clips whose cameras are known, through track, align and camera.
+"""Accuracy of estimated cameras: procedural clips with known cameras, through track, align and camera.
 
     python -m benchmarks.cameras [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
 
-Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), what part of
-them is the same all through a clip (a person's bias), per axis; the settings, hardware and date.
-`--generator heads` measures the landmarks on procedural heads instead of reading those in a card.
+Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), by axis, and
+the part of them that is constant through a clip (the person's bias); settings, hardware and date.
+`--generator heads` measures the landmarks on procedural heads instead of reading those of a card.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from inverters.heads.animation import talking_clip
 from inverters.heads.occluders import make_occluder
 from inverters.heads.params import sample_scores, to_values
 from inverters.heads.render import render
+from inverters.metrics import rotation_error_deg
 from pipeline.clip import Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.machine import machine
 from pipeline.request.settings import CameraSettings, TrackSettings
 from pipeline.stages.align import align
-from pipeline.stages.camera import estimate_cameras, rotation_errors
+from pipeline.stages.camera import estimate_cameras
 from pipeline.stages.track import track
 
 FIRST_SEED = 7000
@@ -165,29 +166,13 @@ def main() -> None:
         found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, args.fps)
         seconds += time.perf_counter() - begin
         truth = script.cam2world.numpy().astype(np.float64)
-        errors.append(rotation_errors(found.cam2world, truth))
+        errors.append(rotation_error_deg(*map(torch.from_numpy, (found.cam2world, truth))).numpy())
         axes.append(signed(found, truth))
         if args.progress:
             print(
                 f"clip {k + 1}/{args.clips}: {np.nanmedian(errors[-1]):.2f} deg", file=sys.stderr, flush=True
             )
-    flat, by_axis = np.concatenate(errors), np.stack(axes)
-    means = np.nanmean(by_axis, axis=1)
-    result = {
-        "rotation_error_deg": {"median": float(np.nanmedian(flat)), "p95": float(np.nanpercentile(flat, 95))},
-        "bias_of_all_clips_deg": dict(
-            zip(("pitch", "yaw", "roll"), np.nanmean(means, axis=0).round(3).tolist())
-        ),
-        "spread_of_clip_means_deg": dict(
-            zip(("pitch", "yaw", "roll"), np.nanstd(means, axis=0).round(3).tolist())
-        ),
-        "spread_within_clips_deg": dict(
-            zip(
-                ("pitch", "yaw", "roll"),
-                np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0)).round(3).tolist(),
-            )
-        ),
-        "frames_found": float(np.isfinite(flat).mean()),
+    result = summary(np.concatenate(errors), np.stack(axes)) | {
         "camera_seconds_per_clip": seconds / args.clips,
         "seconds": time.perf_counter() - started,
         "landmarks": landmarks,
@@ -195,6 +180,19 @@ def main() -> None:
         "machine": machine(),
     }
     report(result, args.out)
+
+
+def summary(flat: np.ndarray, by_axis: np.ndarray) -> dict[str, Any]:
+    """Statistics in degrees of rotation errors [N], and of signed errors [clips,T,3] by pitch, yaw, roll."""
+    means, names = np.nanmean(by_axis, axis=1), ("pitch", "yaw", "roll")
+    within = np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0))
+    return {
+        "rotation_error_deg": {"median": float(np.nanmedian(flat)), "p95": float(np.nanpercentile(flat, 95))},
+        "bias_of_all_clips_deg": dict(zip(names, np.nanmean(means, axis=0).round(3).tolist())),
+        "spread_of_clip_means_deg": dict(zip(names, np.nanstd(means, axis=0).round(3).tolist())),
+        "spread_within_clips_deg": dict(zip(names, within.round(3).tolist())),
+        "frames_found": float(np.isfinite(flat).mean()),
+    }
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""How clean directions are: what moves beside the parameter that a direction is named after.
+"""Leakage of directions: changes in parameters other than the one that a direction is named after.
 
     python -m benchmarks.directions [--heads 16] [--judged 800] [--out benchmarks/results/directions.json]
 
-Each parameter's own direction (the central difference of the mapping), InterfaceGAN's on true parameters, the
-same conditional on all other parameters, and InterfaceGAN's on what the judge sees, move held-out heads. The
-own direction makes 1.5 steps; the others as many as it takes, on other heads, until the judge sees the
-parameter rise as far. Then `leak` is the mean over the other parameters of the mean absolute change,
-`leak_ratio` that divided by the rise of the parameter itself, and `worst` the parameter that moved most. The
-judge's own noise is in all of them, so the first row is what it sees of heads whose parameter itself was
-raised, and nothing else. `cosine` is with the own direction, `length` the step's over the own one's.
+For each parameter, held-out heads are moved along its own direction (the central difference of the mapping),
+InterfaceGAN's on true parameters, the same conditional on all other parameters, and InterfaceGAN's on the
+judge's readings. The own direction makes 1.5 steps. The others make as many steps as give the same predicted
+change of the parameter, found on other heads. `leak` is the mean absolute change, averaged over the other
+parameters; `leak_ratio` is that divided by the change of the parameter itself; `worst` is the parameter that
+changed most. All include the judge's noise: the row "the parameter itself" is what it reads from heads of
+which only the parameter was raised. `cosine` is with the own direction, `length` is that of the step over the
+own one's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every inversion method on the same clips, judged against the truth: `invid bench fidelity`, as a script.
+"""Every inversion method on the same clips, compared with the truth: `invid bench fidelity` as a script.
 
 python -m benchmarks.fidelity --json > benchmarks/results/fidelity.json
 """

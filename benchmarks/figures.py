@@ -1,9 +1,9 @@
-"""Write the sections of figures of README and docs/performance.md from what the other benchmarks measured.
+"""Write the figures of README and docs from the results of the other benchmarks.
 
     python -m benchmarks.figures
 
-Reads benchmarks/results/*.json. What stands between the two marks in a page is replaced; nothing there is
-typed by hand but the words between the numbers.
+Reads `benchmarks/results/*.json` and replaces the text between the two marks of each page. Every number there
+comes from a result.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def main_job(found: dict[str, Any]) -> list[str]:
             "crop PSNR of the reconstruction",
             *(number(m["reconstruction"]["psnr"], 1, " dB") for m in methods),
         ),
-        row("mask found (blend above one half), IoU", *(number(s["mask_iou"], 2) for s in scores)),
+        row("IoU of the mask found (blend above one half)", *(number(s["mask_iou"], 2) for s in scores)),
         row(
-            "PSNR inside the mask against the true unmasked frames, mask taken off "
+            "PSNR inside the mask after its removal, against the true frames without the mask "
             f"(the input has {of_input})",
             *(number(s["psnr_removal"], 1, " dB") for s in scores),
         ),
         row(
-            "frames in which the judge sees `smile=1.5` move the smile up",
+            "fraction of frames with a positive predicted smile change, for `smile=1.5`",
             *(share(s["edit_sign_share"]) for s in scores),
         ),
         row(
@@ -55,7 +55,7 @@ def main_job(found: dict[str, Any]) -> list[str]:
         ),
         row(
             "PSNR of the edited crop against the true edited frames (*)",
-            number(scores[0]["psnr_true_edit"], 1, " dB, mask taken off"),
+            number(scores[0]["psnr_true_edit"], 1, " dB, mask removed"),
             number(scores[1]["psnr_true_edit"], 1, " dB, behind the mask"),
         ),
         row("seconds of the whole command", *(number(m["seconds"], 0) for m in methods)),
@@ -71,8 +71,8 @@ def main_job(found: dict[str, Any]) -> list[str]:
         "",
         *prose(
             f"The same job with another `--edit` took {number(again, 0)} s, "
-            f"{share(found['second_run_share'])} of the first. W+ keeps the cameras that the landmarks gave. "
-            "(*) In-N-Out is asked to take the mask off as well: the two are compared with different truths."
+            f"{share(found['second_run_share'])} of the first. W+ keeps the cameras from the landmarks. "
+            "(*) In-N-Out also removes the mask, so the two methods are compared with different truths."
         ),
     ]
 
@@ -82,8 +82,8 @@ def cameras(found: dict[str, Any]) -> list[str]:
     error, settings = found["rotation_error_deg"], found["settings"]
     words = " ".join(f"--{name} {settings[name]}" for name in ("frames", "fps", "size"))
     return prose(
-        f"On {settings['clips']} other procedural clips, cameras from landmarks alone are off by "
-        f"{number(error['median'])} degrees (median) and {number(error['p95'])} (95th percentile): "
+        f"On {settings['clips']} other procedural clips, the rotation error of cameras from landmarks alone "
+        f"is {number(error['median'])} degrees (median) and {number(error['p95'])} (95th percentile): "
         f"`python -m benchmarks.cameras {words}`."
     )
 
@@ -93,8 +93,8 @@ def memory(found: dict[str, Any]) -> list[str]:
     peak = max(value for stage, value in found["peak"].items() if stage != "invert")
     return prose(
         f"Memory: {found['frames']} frames of 1080p ({found['clip']['seconds']:.0f} s) through every stage, "
-        "with a small stand-in generator, peak at "
-        f"{number(peak)} GB outside the inversion, {number(found['peak']['invert'])} GB in it "
+        f"with a small stand-in generator, take at most {number(peak)} GB outside the inversion and "
+        f"{number(found['peak']['invert'])} GB in it "
         f"(`python -m benchmarks.memory {found['sample']} --fps {found['clip']['fps']:g}`)."
     )
 
@@ -123,23 +123,24 @@ def generator(found: dict[str, Any]) -> list[str]:
     ]
     return [
         *prose(
-            f"The generator on heads it never saw (`python -m benchmarks.generator --heads {found['heads']} "
-            f"--edit-heads {found['edit_heads']} --card`, with AlexNet's features for LPIPS; the same "
-            "stands in its card):"
+            f"The generator on held-out heads (`python -m benchmarks.generator --heads {found['heads']} "
+            f"--edit-heads {found['edit_heads']} --card`, with AlexNet's features for LPIPS; its card has "
+            "the same figures):"
         ),
         "",
-        *table(["yaw", "pictures", "PSNR", "LPIPS (alex)", "MediaPipe finds a face"], heads),
+        *table(["yaw", "pictures", "PSNR", "LPIPS (alex)", "face found by MediaPipe"], heads),
         "",
         *prose(
-            f"Directions moved from -0.75 to +0.75 standard deviations on {found['edit_heads']} heads, read "
-            "by a judge that never saw the generator; it is weak where its correlation with the truth is low:"
+            f"Each direction moved from -0.75 to +0.75 standard deviations on {found['edit_heads']} heads, "
+            "with the changes that a judge network predicts. The judge was trained without the generator; "
+            "where its correlation with the truth is low, its predictions are unreliable:"
         ),
         "",
         *table(
             [
                 "direction",
-                "sign right",
-                "mean rise",
+                "right sign",
+                "mean change of its parameter",
                 "mean change of the other parameters",
                 "judge's correlation",
             ],
@@ -161,11 +162,12 @@ def renderer(found: dict[str, Any]) -> list[str]:
         ]
         for row in found["rows"]
     ]
-    head = ["case", "renderer", "forward", "and backward", "memory", "forward", "and backward", "memory"]
+    head = ["case", "renderer", "forward", "forward and backward", "memory"]
+    head += ["ratio, forward", "ratio, forward and backward", "ratio, memory"]
     return [
         *prose(
             f"The operator alone (`python -m benchmarks.renderer --json`), renderer `{found['renderer']}`; "
-            "ratios are the reference's figure over this one's:"
+            "a ratio is the reference's value over this renderer's:"
         ),
         "",
         *table(head, rows),
@@ -189,7 +191,7 @@ def steps(found: dict[str, Any]) -> list[str]:
             )
     return [
         *prose(
-            "One step of each stage of In-N-Out, and the renderer's share of it "
+            "Time of one step of each stage of In-N-Out, and the renderer's share of it "
             "(`python -m benchmarks.steps`):"
         ),
         "",
@@ -231,7 +233,7 @@ def presets(found: dict[str, Any]) -> list[str]:
                 share(scores["edit_sign_share"]),
             ]
         )
-    head = ["preset", "whole command", "reconstruction", "mask IoU", "removal", "true edit", "sign right"]
+    head = ["preset", "whole command", "reconstruction", "mask IoU", "removal", "true edit", "right sign"]
     return [
         *prose(
             f"Presets on the first {found['frames']} frames of `{found['video']}` "
@@ -247,10 +249,9 @@ def cache(found: dict[str, Any]) -> list[str]:
     rate = found["megabytes_per_second"]
     return prose(
         f"The stage cache, {found['frames']} frames of {found['size']} x {found['size']}, one chunk each "
-        f"(`python -m benchmarks.cache`): written and on the disk at {number(rate['write'], 0)} MB of pixels "
-        f"a second, read in order at {number(rate['read in order'], 0)}, at random at "
-        f"{number(rate['read at random'], 0)}, and read and hashed, as `invid cache verify` does, at "
-        f"{number(rate['verify'], 0)}."
+        f"(`python -m benchmarks.cache`), in MB of pixels a second: {number(rate['write'], 0)} written to "
+        f"disk, {number(rate['read in order'], 0)} read in order, {number(rate['read at random'], 0)} read "
+        f"at random, {number(rate['verify'], 0)} read and hashed as `invid cache verify` does."
     )
 
 

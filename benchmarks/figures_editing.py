@@ -1,4 +1,4 @@
-"""What docs/editing.md shows of results/directions.json and results/calm.json."""
+"""The figures of docs/editing.md, from results/directions.json and results/calm.json."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ METHODS = {
     "own": "the card's own",
     "interfacegan, conditional on all others": "InterfaceGAN on true parameters, conditional on all others",
     "interfacegan": "InterfaceGAN on true parameters",
-    "interfacegan, labelled by the judge": "InterfaceGAN on what the judge sees of {judged} faces",
-    "the parameter itself": "the parameter itself raised in z, nothing else",
+    "interfacegan, labelled by the judge": "InterfaceGAN on the judge's readings of {judged} faces",
+    "the parameter itself": "the parameter itself raised in z, and nothing else",
 }
 
 
@@ -20,9 +20,9 @@ def editing(results: dict[str, Any]) -> list[str]:
     found = results["directions"]
     text = (
         f"{len(found['directions'])} parameters of the bundled generator on {found['heads']} held-out heads, "
-        "each direction scaled until the judge sees its parameter rise as far (`python -m "
-        "benchmarks.directions`). The movement of all other parameters in the judge's eyes, divided by that "
-        "of its own, mean over them:"
+        "each direction scaled to the same predicted change of its parameter (`python -m "
+        "benchmarks.directions`). The table has the predicted change of all other parameters, divided by "
+        "that of the direction's own, averaged over the parameters:"
     )
     rows = [
         [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
@@ -39,10 +39,11 @@ def editing(results: dict[str, Any]) -> list[str]:
 
 
 def calm(found: dict[str, Any]) -> list[str]:
-    """Flicker with and without smoothing and steadying."""
+    """Flicker with and without `--smooth` and `--steady`."""
     text = (
-        f"`--smooth` and `--steady` on `{found['video']}`, `smile=1.5` with the occluder taken off, preset "
-        f"`{found['preset']}` (`python -m benchmarks.calm {found['video']}`; higher `flicker` is calmer):"
+        f"`--smooth` and `--steady` on `{found['video']}`, `smile=1.5` with the occluder removed, preset "
+        f"`{found['preset']}` (`python -m benchmarks.calm {found['video']}`; a higher `flicker_edit` is less "
+        "flicker):"
     )
     names = ("flicker_edit", "psnr_true_edit", "psnr_removal", "psnr_reconstruction")
     rows = [
@@ -50,5 +51,5 @@ def calm(found: dict[str, Any]) -> list[str]:
         for way, scores in found.items()
         if isinstance(scores, dict) and "flicker_edit" in scores
     ]
-    heads = ["`flicker_edit`", "true edit", "occluder off", "reconstruction"]
+    heads = ["`flicker_edit`", "true edit", "removal", "reconstruction"]
     return [*prose(text), "", *table(["", *heads], rows)]

@@ -1,4 +1,4 @@
-"""What docs/fidelity.md shows of results/fidelity.json."""
+"""The figures of docs/fidelity.md, from results/fidelity.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import measured_on, number, prose, table
-from pipeline.fidelity.rivals import RIVALS
+from pipeline.fidelity.methods import BENCH_METHODS
 
 OURS = "in-n-out"
 ABLATIONS = ("in-n-out no-entropy", "in-n-out no-latent-reg")
@@ -19,7 +19,7 @@ COLUMNS = {
     "psnr_removal": ("occluder off, dB", 2),
     "psnr_true_view": ("from the side, dB", 2),
     "camera_median_deg": ("camera, degrees", 2),
-    "edit_sign_share": ("sign right", 2),
+    "edit_sign_share": ("right sign", 2),
     "edit_leakage": ("leakage", 3),
     "identity_edit": ("identity, edited", 3),
     "flicker_reconstruction": ("flicker, dB", 2),
@@ -38,7 +38,7 @@ BESIDE = ("psnr_reconstruction", "psnr_true_edit", "psnr_removal")
 
 
 def paired(rows: Sequence[Mapping[str, Any]], one: str, other: str, name: str) -> list[float]:
-    """By how much method `one` has more than `other`, on every clip where both have a value."""
+    """Differences of method `one` to `other`, one for each clip where both have a value."""
     values = {(row["method"], row["clip"]): row[name] for row in rows}
     clips = dict.fromkeys(row["clip"] for row in rows)
     both = [(values.get((one, clip)), values.get((other, clip))) for clip in clips]
@@ -69,7 +69,7 @@ def by_occluder(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, dict[
 
 
 def _occluder_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """In-N-Out and the best method without a second field, score by score."""
+    """Rows of In-N-Out beside the best method without a second field, score by score."""
     found = {name: by_occluder(rows, name) for name in (*BESIDE, "mask_iou")}
     lines = []
     for occluder in found[BESIDE[0]]:
@@ -89,7 +89,7 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
     rows, clips = found["rows"], found["clips"]
-    notes = {rival.name: rival.note for rival in RIVALS}
+    notes = {method.name: method.note for method in BENCH_METHODS}
     shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
     frames = sorted({row["frames"] for row in clips})
     given = clips[0]
@@ -125,20 +125,20 @@ def fidelity(results: dict[str, Any]) -> list[str]:
         "",
         *table(["method", *(COLUMNS[name][0] for name in shown)], body),
         "",
-        *prose(f"Inside the occluder the input itself has {number(of_input, 2, ' dB')}."),
+        *prose(f"The input itself has {number(of_input, 2, ' dB')} inside the occluder."),
         "",
         *[f"- `{row['method']}`: {notes[row['method']]}." for row in rows if row["method"] in notes],
         "",
         *prose(
-            "In pairs, clip by clip: mean difference, and on how many clips the first has the higher value."
+            "Paired differences: the mean over clips, and the number of clips on which the first method has "
+            "the higher value."
         ),
         "",
         *table(["", *heads], versus + ablated),
         "",
         *prose(
-            f"By occluder: `{OURS}`, then the best of the methods without a second field (whichever that is "
-            "for this occluder and this score), and how well the second field's share of the pixels agrees "
-            "with the true mask (IoU)."
+            f"By occluder: `{OURS}`, then the best method without a second field (for this occluder and this "
+            "score), and the IoU of the second field's share of the pixels with the true mask."
         ),
         "",
         *table(["occluder", *beside, "IoU"], _occluder_rows(clips)),

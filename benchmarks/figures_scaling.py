@@ -1,4 +1,4 @@
-"""What docs/scaling.md shows of results/stages.json, overhead.json and scaling.json."""
+"""The figures of docs/scaling.md, from results/stages.json, overhead.json and scaling.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scaling(results: dict[str, Any]) -> list[str]:
 
 
 def costs(found: dict[str, Any]) -> list[str]:
-    """What a job costs, by its stages and its length."""
+    """Costs of a job by its stages and its length."""
     minute, rows = 60 * 24, []
     lines = found["line"] | {
         "whole job": {key: sum(line[key] for line in found["line"].values()) for key in ("job", "frame")}
@@ -34,25 +34,25 @@ def costs(found: dict[str, Any]) -> list[str]:
     lengths = ", ".join(str(frames) for frames in found["frames"])
     return [
         *prose(
-            f"Whole jobs on clips of {lengths} frames, preset `draft`, one edit and the occluder taken off "
-            "(`python -m benchmarks.scaling measure`); the last column follows from the two before it, for "
-            "24 frames a second:"
+            f"Whole jobs on clips of {lengths} frames, preset `draft`, one edit and the occluder removed "
+            "(`python -m benchmarks.scaling measure`). A line through the lengths gives the seconds for each "
+            "job and for each frame; the last column follows from them, for 24 frames a second:"
         ),
         "",
-        *table(["stage", "a job", "a frame", "a minute of video"], rows),
+        *table(["stage", "each job", "each frame", "a minute of video"], rows),
     ]
 
 
 def overhead(found: dict[str, Any]) -> list[str]:
-    """What Prefect adds."""
+    """The overhead of Prefect."""
     seconds, queue = found["seconds"], found["queue"]
     return prose(
-        "What Prefect adds (`python -m benchmarks.overhead`), measured with a job whose heavy stages are in "
-        f"the cache: the command takes {number(seconds['command'], 1)} s, the same as a run "
-        f"{number(seconds['run'], 1)} s from its pick-up to its end; {number(1000 * seconds['a_stage'], 0)} "
-        f"ms of it for each stage. With {queue['runs']:,} runs in the queue a worker's question for work "
-        f"takes {number(queue['ask_ms'], 0)} ms, and {number(queue['submitted_a_second'], 0)} runs a second "
-        "can be submitted (SQLite, one client)."
+        "Overhead of Prefect (`python -m benchmarks.overhead`), measured with a job whose heavy stages are "
+        f"in the cache: the command takes {number(seconds['command'], 1)} s, the same job as a run "
+        f"{number(seconds['run'], 1)} s from pick-up to end, of which "
+        f"{number(1000 * seconds['a_stage'], 0)} ms for each stage. With {queue['runs']:,} runs in the queue "
+        f"a worker's poll takes {number(queue['ask_ms'], 0)} ms, and "
+        f"{number(queue['submitted_a_second'], 0)} runs a second can be submitted (SQLite, one client)."
     )
 
 
@@ -74,20 +74,20 @@ def scenes(found: dict[str, Any]) -> list[str]:
         for name, one in found["scenes"].items()
     ]
     head = [
-        "what goes wrong",
+        "failures",
         "takes",
         "workers busy",
         "runs that died",
-        "work lost, each",
+        "work lost in each",
         "work lost",
         "done",
     ]
-    head += ["refused", "given up", "of those, good ones"]
+    head += ["refused", "given up", "of those, valid"]
     workers = found["machines"] * found["workers_a_machine"]
     return [
         *prose(
             f"{found['clips']:,} clips on {workers} workers on {found['machines']} machines, simulated "
-            "(`python -m benchmarks.scaling simulate`; the middle of three):"
+            "(`python -m benchmarks.scaling simulate`; the median of three):"
         ),
         "",
         *table(head, rows),

@@ -1,12 +1,12 @@
-"""How well a generator trained on procedural heads knows them, on heads it never saw.
+"""Quality of a generator trained on procedural heads, on held-out heads.
 
     python -m benchmarks.generator --heads 500 --out benchmarks/results/generator.json
 
-Each held-out head is drawn at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the
-heads; `--all-yaws` draws every head at all five) and compared with the true render of 256 x 256: PSNR over
-the whole picture, LPIPS where its weights are given. MediaPipe is run on the generator's pictures.
-Then each direction moves heads from -0.75 to +0.75 standard deviations of its parameter and the judge, which
-learnt from true renders only, reads all parameters before and after.
+Each head is rendered at one of the yaws 0, +-0.3, +-0.5 (in turn, so each yaw gets a fifth of the heads;
+`--all-yaws` renders every head at all five) and compared with the true render of 256 x 256: PSNR over the
+whole picture, and LPIPS if its weights are given. MediaPipe is run on the generator's pictures. Then each
+direction moves heads from -0.75 to +0.75 standard deviations of its parameter, and the judge, trained on true
+renders only, reads all parameters before and after.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.training.contact import draw
 from pipeline.machine import machine
 from pipeline.scoring.judge import Judge
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 YAWS = (0.0, 0.3, -0.3, 0.5, -0.5)
 DIRECTIONS = ("smile", "glasses", "age", "beard", "hair_color", "mouth_open", "blink")
@@ -100,8 +100,10 @@ def fidelity(generator: Generator, heads: int, all_yaws: bool, lpips_network: An
 
 @torch.no_grad()
 def directions(generator: Generator, heads: int, judge: Judge) -> dict[str, dict[str, float]]:
-    """By direction: share of heads whose judged parameter rises, its mean rise, and the mean absolute
-    change of the others."""
+    """Judged effect of each direction, by name.
+
+    Share of heads whose parameter rises, its mean rise, and the mean absolute change of the others.
+    """
     found: dict[str, dict[str, float]] = {}
     for name in DIRECTIONS:
         scores = held_out_scores(heads)

@@ -1,4 +1,4 @@
-"""The CUDA renderer on a real GPU: builds it, checks it against the reference, times both.
+"""The CUDA renderer on a GPU: build it, check it against the reference, time both.
 
     python benchmarks/gpu_check.py --out results
 
@@ -140,6 +140,7 @@ def build() -> str | None:
 
 
 def print_tables(result: dict[str, Any]) -> None:
+    """Print checks and measurements as lines."""
     for row in result["checks"]:
         verdict = "ok" if not row["failures"] else f"FAILED {row['failures']}"
         print(
@@ -155,6 +156,7 @@ def print_tables(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
+    """Check, measure and write; 1 where a check failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

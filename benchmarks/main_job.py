@@ -1,12 +1,11 @@
-"""The main job on a sample whose truth is known, through the console command: In-N-Out beside W+, and again.
+"""The main job on a sample with known truth, through the console command: In-N-Out, W+, and a second run.
 
     python -m benchmarks.main_job samples/mask.mp4 --out benchmarks/results/mask.json
 
-Each job has a fresh cache; In-N-Out runs with the compiled renderer and once more with the reference.
-`seconds` is the wall time of the whole command, `stages` what it says of its stages; the second run of
-In-N-Out changes only --edit. Scores are those of `invid score`; `psnr_hidden` and `psnr_hidden_edited`
-compare the crops inside the true occluder with the source before and after the edit, which is to leave it
-alone.
+Each job has a fresh cache. In-N-Out runs with the compiled renderer and with the reference. `seconds` is the
+wall time of the whole command, `stages` are the times in its manifest. The second run of In-N-Out changes
+only `--edit`. Scores are those of `invid score`. `psnr_hidden` and `psnr_hidden_edited` compare the crops
+inside the true occluder with the source, before and after the edit, which should not change it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from benchmarks.report import report
 from pipeline.machine import machine
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, load_truth
-from pipeline.scoring.frames import psnr_of
+from pipeline.scoring.frame_metrics import psnr_of
 from pipeline.scoring.score import score
 from pipeline.video.warp import warp_crop
 

@@ -1,4 +1,4 @@
-"""Markdown from numbers."""
+"""Format numbers, paragraphs and tables as Markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def prose(text: str) -> list[str]:
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown."""
+    """A Markdown table, as lines."""
     return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory samples/hand.mp4 --seconds 180 --fps 30 --out benchmarks/results/memory.json
 
-The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture takes the bundled
-one's place, with its card: memory outside the inversion is that of frames and crops, and rendering every
-frame would take hours. `peak` is the high-water mark of the process's resident memory in each stage, in GB.
+The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture replaces the
+bundled one, with its card: memory outside the inversion is that of frames and crops, and rendering every
+frame would take hours. `peak` is the peak resident memory of the process in each stage, in GB.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from benchmarks.report import report
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
-from pipeline.job.walker import STAGES
 from pipeline.machine import machine
 
 EDITS = ["--edit", "smile=1.5@1-20s", "--remove-occluder"]
 FEW_STEPS = ["--steps", "20", "--finetune-steps", "2"]
-FINISHED = re.compile(r"(\w+) +(\d+(\.\d)? s|\d+(:\d\d)+)( |$)")
+FINISHED = re.compile(r" *\d+/\d+ (\w+) +(\d+(\.\d)? s|\d+(:\d\d)+)( |$)")
 """A line that says that a stage is done, and how long it took."""
 
 
@@ -86,7 +85,7 @@ def measure(sample: Path, seconds: float, fps: float) -> dict[str, Any]:
             assert job.stderr is not None
             for line in job.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
-                if (done := FINISHED.match(line)) and done[1] in STAGES[:-1]:
+                if (done := FINISHED.match(line)) and done[1] != "report":
                     peak[done[1]] = round(high_water(job.pid), 2)
             if job.wait():
                 raise SystemExit(job.returncode)

@@ -1,13 +1,12 @@
-"""What Prefect adds to a job: the same job by the command and through `invid serve`, and a long queue.
+"""Overhead of Prefect: the same job by the command and through `invid serve`, and a long queue.
 
     python -m benchmarks.overhead [--runs 5] [--queued 1000] [--out FILE]
 
-The job is the mask sample's first two frames with every stage but the last ones in the cache, so that little
-but overhead is left. `command` is the wall time of `process-video`; `run` is from a worker's pick-up (state
-Pending) to the end of the run. What a stage costs is the time from its task's begin to the next one's, less
-the time that the manifest gives for it. Then `--queued` runs are submitted at once, to a pool
-without workers, and the server is asked for work as a worker asks; PREFECT_API_DATABASE_CONNECTION_URL
-chooses its database.
+The job is the mask sample's first two frames with all but the last stages cached, so that little but overhead
+is left. `command` is the wall time of `process-video`; `run` is from a worker's pick-up (state Pending) to
+the end of the run. The overhead of a stage is the time from its task's start to the next one's, minus the
+stage's time in the manifest. Then `--queued` runs are submitted at once to a pool without workers, and the
+server is polled as a worker polls it. PREFECT_API_DATABASE_CONNECTION_URL chooses its database.
 """
 
 from __future__ import annotations

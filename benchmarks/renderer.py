@@ -1,12 +1,12 @@
-"""The compiled renderer beside the reference: time forward, time forward and backward, and memory.
+"""The compiled renderer against the reference: time forward, time forward and backward, and memory.
 
     python -m benchmarks.renderer --json [--device cpu|cuda] [--out FILE]
 
-Both sides run in turn in one process, and the medians are compared. Memory is what a process of its own
-needs at its peak for one forward and backward pass beyond its inputs (CUDA: what torch allocates). Every
-sample counts: planes and decoders are random, so that nothing is empty and nothing is hidden; `head` is a
-face of the bundled generator, of whose samples most lie in empty space. As in In-N-Out the first decoder is
-frozen, and all of the second field learns. On CUDA `tf32` and the deterministic mode have rows of their own.
+Both sides run in turn in one process; medians are compared. Memory is the peak of a separate process for one
+forward and backward pass, beyond its inputs (CUDA: what torch allocates). Planes and decoders are random, so
+no sample is empty or hidden and all are computed; `head` is a face of the bundled generator, whose samples
+lie mostly in empty space. As in In-N-Out the first decoder is frozen and all of the second field is trained.
+On CUDA `tf32` and the deterministic mode have rows of their own.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Many clips on many machines: what a job costs, measured, and 10,000 of them, simulated.
+"""Many clips on many machines: measured costs of a job, and a simulation of 10,000 jobs.
 
     python -m benchmarks.scaling measure [--out FILE]     stage times of three clips of 1, 2 and 4 seconds
     python -m benchmarks.scaling simulate [--out FILE]    from those, and from results/overhead.json
 
 `measure` runs whole jobs (preset draft, the mask sample forwards and backwards), each twice with one cache. A
-line through the three lengths gives each stage's seconds a job and seconds a frame; what the second run
-takes is what a stage costs that is found in the cache.
+line through the three lengths gives the seconds of each stage for each job and for each frame. The second run
+gives the cost of a cached stage.
 
-`simulate` is a simulation of events. Its clips have those stage times and random lengths; its workers poll,
-start, keep checkpoints and die as ours do (the numbers of `Rules`, each measured or set in this project), and
-a dead one's clip is taken up as the automations do. Nothing in it knows how long a clip will take.
+`simulate` is a discrete-event simulation. Its clips have those stage times and random lengths. Its workers
+poll, start, keep checkpoints and die as ours do (the numbers of `Rules`, each measured or set in this
+project), and the clip of a dead worker is taken up as by the automations. The scheduler does not know how
+long a clip takes.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ class Clip:
 
     @property
     def work(self) -> float:
+        """Seconds of the whole job."""
         return self.ends[-1]
 
     def keep(self, position: float, checkpoint: float) -> float:

@@ -1,5 +1,4 @@
-"""Content hashes of what jobs make, to hold two commits against each other: every cached array, every decoded
-frame of every output.
+"""Compare the results of two commits: hashes of every cached array and every decoded frame of every output.
 
     python -m benchmarks.snapshot write --command "process-video" --out before.json
     python -m benchmarks.snapshot compare before.json after.json

@@ -1,10 +1,10 @@
-"""One step of each stage of In-N-Out with the reference renderer and with the compiled one.
+"""Time of one step of each stage of In-N-Out, with the reference renderer and with the compiled one.
 
     python -m benchmarks.steps [--preset draft] [--out benchmarks/results/steps.json]
 
-A clip of eight 256 x 256 frames that the bundled generator renders itself, in memory; no video is read. Both
-renderers take turns in one process; medians. The renderer's share is the time of the step's own call to it,
-forward and backward, done again alone, over the time of the step.
+The clip is eight frames of 256 x 256, rendered by the bundled generator in memory; no video is read. Both
+renderers take turns in one process; times are medians. The renderer's share is the time of the step's call to
+it, forward and backward, repeated alone, over the time of the step.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import report
-from inverters.allocator import keep_freed_memory
 from inverters.base import Inversion, InversionProblem
 from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting import code_losses, joint
+from inverters.fitting.codes import CodeFit
+from inverters.fitting.joint import JointFit
 from inverters.fitting.superresolution import SuperresolutionFit
 from inverters.fitting.targets import Targets
 from inverters.generators.load import load_generator
-from inverters.methods import in_n_out
-from inverters.methods import w_plus as w_space
-from inverters.methods.in_n_out import JointFit
-from inverters.methods.presets import get_preset
-from inverters.methods.w_plus import CodeFit
+from inverters.memory import keep_freed_memory
+from inverters.methods.in_n_out import PRESETS
 from inverters.rendering import backends
 from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.fields import Decoder, Field
@@ -49,7 +48,7 @@ class Stages:
 
     def __init__(self, preset_name: str, device: str) -> None:
         generator = load_generator("bundled", device).requires_grad_(False)
-        preset = get_preset(preset_name)
+        preset = PRESETS[preset_name]
         rng = torch.Generator().manual_seed(0)
         cameras = (
             look_at(torch.linspace(-0.25, 0.25, FRAMES), torch.zeros(FRAMES)),
@@ -79,7 +78,7 @@ class Stages:
             "codes": CodeFit(generator, targets, preset.codes, LATE, 0),
             "joint": JointFit(generator, targets, codes, preset.joint, LATE, 0),
             "super-resolution": SuperresolutionFit(
-                generator, InversionRenderer(generator, inversion), targets, preset.tune, LATE, 0
+                InversionRenderer(generator, inversion), targets, preset.tune, LATE, 0
             ),
         }
 
@@ -102,6 +101,7 @@ class Recorder:
         self.call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __call__(self, *words: Any, **named: Any) -> Any:
+        """Keep the arguments, and render."""
         self.call = words, named
         return render_rays(*words, **named)
 
@@ -141,8 +141,8 @@ def measure(preset: str, device: str, repeats: int) -> dict[str, dict[str, dict[
                 recorder = Recorder()
                 with (
                     backends.using(backend),
-                    mock.patch.object(w_space, "render_rays", recorder),
-                    mock.patch.object(in_n_out, "render_rays", recorder),
+                    mock.patch.object(code_losses, "render_rays", recorder),
+                    mock.patch.object(joint, "render_rays", recorder),
                 ):
                     step = timed(lambda s=stage, n=number + repeat: s.step(n))  # type: ignore[misc]
                     rendering = timed(recorder.replay)

@@ -20,10 +20,11 @@ from prefect.artifacts import (
 
 from pipeline.job.progress import Progress, clock
 from pipeline.job.walker import Job
-from pipeline.stages.videos import images_of
 
 EVERY = 5.0
 """Seconds between two reports on a stage; one that is shorter has none."""
+SHOWN = ("stitch/edited", "edit/edited", "edit/removal", "edit/view", "smooth", "finetune")
+"""Stages whose pictures are shown beside the source; the first that ran."""
 SIDE = 192
 """Pixels of a thumbnail, which lies in Prefect's database."""
 
@@ -71,15 +72,16 @@ class LoggedProgress(Progress):
 def show_results(job: Job) -> None:
     """Before and after, the table of figures, the path of the report."""
     manifest = job.manifest
-    rows = len(job.usable)
-    names = [name for name in ("edited", "removal_edited", "removal", "view") if name in job.variants]
-    if rows and names:
-        row = rows // 2
-        before = np.asarray(job.results["align"].arrays["crops"][row])
-        after = np.asarray(images_of(job, names[0])[row])
-        picture = data_uri(np.concatenate([before, after], 1))
+    results = job.journal.results
+    shown = [name for name in SHOWN if name in results]
+    crops = results["align"].arrays["crops"]
+    if len(crops):
+        row = len(crops) // 2
+        array = "images" if "images" in results[shown[0]].arrays else "reconstruction"
+        after = np.asarray(results[shown[0]].arrays[array][row])
+        picture = data_uri(np.concatenate([np.asarray(crops[row]), after], 1))
         create_markdown_artifact(
-            f"![before and after]({picture})", description=f"{job.path.name}: {names[0]}"
+            f"![before and after]({picture})", description=f"{job.path.name}: {shown[0]}"
         )
     figures = [
         {"figure": name, "mean": "" if value is None else round(value, 4)}

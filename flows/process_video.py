@@ -3,6 +3,7 @@
 Nothing is computed here. The cache decides what can be skipped, so the tasks keep nothing of their own:
 Prefect's result cache would hold every array in memory, and returns a damaged one without a word.
 
+    prefect deployment run process-video/default -p video=/clips/a.mp4 -p 'settings={"edit": ["smile=1.5"]}'
     prefect deployment run process-video/default -p video=/clips/a.mp4 -p 'options=["--edit", "smile=1.5"]'
 """
 
@@ -24,9 +25,10 @@ from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
-from pipeline.job.walker import STAGES, Job
+from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import HelpShown, from_mapping, parse
+from pipeline.stages.plan import plan_of
 
 MOST_RUNS = 3
 """Times that a run which dies with its machine is taken up, its first time counted."""
@@ -35,13 +37,13 @@ MOST_RUNS = 3
 def run_name() -> str:
     """Of a run that was made without a name."""
     asked = flow_run.parameters
-    return name_of(Path(str(asked["video"])), asked.get("options") or [])
+    return name_of(Path(str(asked["video"])), asked.get("options") or [], asked.get("settings"))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def stage(job: Job, name: str) -> None:
-    """One stage of a job."""
-    job.step(name)
+def stage(job: Job, kind: str) -> None:
+    """The stages of one kind of a job's plan."""
+    job.step(kind)
 
 
 @flow(name="process-video", flow_run_name=run_name, persist_result=False)
@@ -51,43 +53,51 @@ def process_video(
     cache: str | None = None,
     options: list[str] | None = None,
     timeouts: dict[str, float] | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> State[Any]:
-    """Edit the face in a video; `options` are those of the command `process-video`.
+    """Edit the face in a video.
 
     Args:
+        video: the clip.
+        out: folder for the results; counts more than that of the options.
+        cache: folder or URL of the cache; counts more than that of the options.
+        options: words of the command `process-video`.
+        settings: options as a mapping, such as {"edit": ["smile=1.5"], "preset": "fast"}; they count more.
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
+
     Returns:
         Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
         died with its process three times. A stage that takes too long fails its run.
     """
     log, limits = get_run_logger(), timeouts or {}
-    if unknown := limits.keys() - set(STAGES):
-        return Failed(
-            message=f"timeouts: no stage is called {sorted(unknown)[0]}; known: {', '.join(STAGES)}"
-        )
     if (flow_run.run_count or 1) > MOST_RUNS:
         return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
-        args = process_arguments().parse_args([str(video), *(options or [])])
-        settings = settings_from(args)
-        out = out or args.out or Path("out") / video.stem
-        done = already_done(video, out, settings, args.preset)
+        request = from_mapping(settings or {}, "settings", parse([str(video.absolute()), *(options or [])]))
+        chosen = request.settings
+        kinds = plan_of(chosen).kinds
+        if unknown := limits.keys() - set(kinds):
+            listed = ", ".join(kinds)
+            return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
+        out = out or request.out
+        done = already_done(video, out, chosen, chosen.invert.preset if request.preset_chosen else None)
         if done is not None:
             log.info("%s holds the results of this very request already", out)
             return Completed(message="was done already", data=done)
-        check_request(video, out, settings)
-        if args.preset is None:
-            settings = with_default_preset(settings)
+        check_request(video, out, chosen)
+        if not request.preset_chosen:
+            chosen = with_default_preset(chosen)
         progress = LoggedProgress(log)
-        job = Job(video, out, cache or args.cache or default_cache(), settings, progress)
+        place = cache or request.cache or default_cache()
+        job = Job(video, out, place, chosen, progress, threads=request.threads)
         with tags(video.name):
-            for name in STAGES:
-                stage.with_options(name=name, timeout_seconds=limits.get(name))(quote(job), name)
+            for kind in job.plan.kinds:
+                stage.with_options(name=kind, timeout_seconds=limits.get(kind))(quote(job), kind)
     except TaskRunTimeoutError:
         return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:
         return Failed(message=" ".join(str(error).split()))
-    except SystemExit:
-        return Failed(message=f"options {options} cannot be read; the log says what is wrong with them")
+    except HelpShown:
+        return Failed(message=f"options {options} ask for help, which is in the log")
     show_results(job)
     return Completed(message=f"results are in {out}", data=job.manifest)

@@ -9,7 +9,6 @@ Everything is started as its own process, started again when it dies, and taken 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -28,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from inverters.rendering import threads
+from inverters import threads
 from pipeline.errors import InvidError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -293,9 +292,7 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def workers_of(wanted: int | None) -> list[dict[str, str]]:
-    """The environment of each worker: one for each GPU, or one for the processors; or `wanted` of the
-    latter.
-    """
+    """The environment of each worker: one worker a GPU, or one for the CPU; or `wanted` for the CPU."""
     if wanted is not None:
         return [{} for _ in range(wanted)]
     import torch
@@ -304,44 +301,11 @@ def workers_of(wanted: int | None) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": str(k)} for k in range(count)] or [{}]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid serve`."""
-    from pipeline.job.caches import default_cache
+def serve(service: Service, workers: int | None) -> int:
+    """Start the service and serve until interrupted; returns the exit code 0.
 
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = __doc__
-    parser.add_argument("--host", default="127.0.0.1", help="that the server listens on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=4200, help="that the server listens on (4200)")
-    parser.add_argument("--api", metavar="URL", help="of a server that runs elsewhere; starts workers only")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="on the processors, instead of one for each GPU"
-    )
-    parser.add_argument(
-        "--watch",
-        nargs=2,
-        type=Path,
-        action="append",
-        default=[],
-        metavar=("IN", "OUT"),
-        help="look at the folder IN for clips; may be given again",
-    )
-    parser.add_argument(
-        "--every", type=float, default=60.0, metavar="SECONDS", help="between two looks at a folder (60)"
-    )
-    home = default_cache() / "service"
-    parser.add_argument("--home", type=Path, default=home, metavar="DIR", help=f"database and logs ({home})")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted; 0."""
-    if args.every < 1:
-        raise UserError(f"--every must be 1 or more, not {args.every:g}")
-    for folder, _ in args.watch:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: there is no such folder to watch")
-    home = args.home.resolve()
-    watched = [(folder.resolve(), out.resolve()) for folder, out in args.watch]
-    service = Service(args.host, args.port, home, home / "logs", _say, args.api, watched, args.every)
+    workers: on the processors; None for one for each GPU, or one where there is none.
+    """
 
     def ended(number: int, frame: FrameType | None) -> None:
         service.stop()
@@ -349,16 +313,17 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ended)
     try:
-        service.start(workers_of(args.workers))
-        _say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
-        _say(f"  export PREFECT_API_URL={service.url}")
-        _say("  prefect deployment run 'process-video/default' -p video=/clips/a.mp4 -p out=/results/a")
+        service.start(workers_of(workers))
+        say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
+        say(f"  export PREFECT_API_URL={service.url}")
+        say("  prefect deployment run 'process-video/default' -p video=/clips/a.mp4 -p out=/results/a")
         service.watch()
     finally:
-        _say("ending: workers, then the server")
+        say("ending: workers, then the server")
         service.close()
     return 0
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line now."""
     print(line, flush=True)

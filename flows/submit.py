@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class PrefectDeployment:
 
     def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
         """The run, as its name and id. Raises UserError."""
-        return submit_request(self.name, clip, out, options, key)
+        return submit_request(self.name, clip, out, options, key=key)
 
     def outcomes(self, runs: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What became of those runs that have ended. A crashed one has not: it is taken up again."""
@@ -67,18 +67,30 @@ def _asking() -> Iterator[None]:
 
 
 def submit_request(
-    deployment: str, clip: Path, out: Path, options: Sequence[str], key: str | None = None
+    deployment: str,
+    clip: Path,
+    out: Path,
+    options: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    key: str | None = None,
 ) -> str:
-    """The run, as its name and id. Raises UserError where there is no server, or no such deployment."""
+    """Submit a clip to a deployment; returns the run's name and id.
+
+    options: words of `process-video`. settings: its options as a mapping, which count more. key: two calls
+    with one key are one run. Raises UserError where there is no server, or no such deployment.
+    """
+    parameters: dict[str, Any] = {"video": str(clip), "out": str(out)}
+    parameters |= {"options": list(options)} if options else {}
+    parameters |= {"settings": dict(settings)} if settings else {}
     with _asking():
         try:
             run: Any = run_deployment(
                 deployment,
-                parameters={"video": str(clip), "out": str(out), "options": list(options)},
+                parameters=parameters,
                 timeout=0,
                 as_subflow=False,
                 idempotency_key=key,
-                flow_run_name=name_of(clip, options),
+                flow_run_name=name_of(clip, options, settings),
                 tags=[clip.name],
             )
         except ObjectNotFound:
@@ -87,10 +99,13 @@ def submit_request(
     return f"{run.name}, run {run.id}"
 
 
-def name_of(clip: Path, options: Sequence[str]) -> str:
-    """What people recognise: the clip, and what is done to it."""
+def name_of(clip: Path, options: Sequence[str], settings: Mapping[str, Any] | None = None) -> str:
+    """A run's name: the clip, and what is done to it."""
+    asked = settings or {}
     words = [str(word) for word in options]
     edits = [word for before, word in zip(["", *words], words, strict=False) if before == "--edit"]
     edits += [word.removeprefix("--edit=") for word in words if word.startswith("--edit=")]
-    edits += ["remove-occluder"] if "--remove-occluder" in words else []
+    listed = asked.get("edit") or []
+    edits += map(str, listed if isinstance(listed, list) else [listed])
+    edits += ["remove-occluder"] if "--remove-occluder" in words or asked.get("remove_occluder") else []
     return " ".join([clip.name, *edits])

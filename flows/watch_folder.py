@@ -1,5 +1,6 @@
-"""The flow `watch-folder`: one look at a watched folder. Its deployment has a timer and a pool of its own, as
-a run that never ends would hold a worker.
+"""The flow `watch-folder`: one look at a watched folder.
+
+Its deployment has a schedule and a work pool of its own: a run that never ends would hold a worker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""3D GAN inversion: methods, what they share, generators and renderers. Runs on torch, numpy and safetensors.
+"""Inversion, rendering, edits and training of 3D GANs: everything that knows the generator.
 
-Nothing here knows videos, files of a job, or the command line.
+Runs on torch, numpy and safetensors alone. No video, no face detection, no cache, no command line.
+At most six files lie here; importing this package loads no torch.
 """
 
-from inverters.rendering import threads
+from inverters import threads
 
 threads.limit_spinning()  # read when torch loads libgomp

@@ -1,53 +1,64 @@
-"""The Inverter protocol, the Inversion it returns, and the registry of methods."""
+"""The types that inversion methods share: problem, result, and the protocol of a method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inverters.errors import FingerprintError, UnknownNameError
+from inverters.errors import FingerprintError, InverterError
 
 OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called as on_step(steps done, steps in all, {loss name: value})."""
+"""Called after each step as on_step(steps done, steps in all, {loss name: value})."""
+
+Settings = TypeVar("Settings")
+"""A method's own frozen dataclass of settings, see `methods.common.MethodSettings`."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """What a method found for one clip. Row k of `ws`, `phi` and `cameras` belongs to source frame
-    `frames[k]`.
+    """Result of a method for one clip: codes, and what else the method fitted.
 
-    ws [K,num_ws,w_dim]; ood: state of the OOD field (planes [1,3,C,R,R], decoder tensors, phi [K,32]) by
-    name, or {};
-    cameras: cam2world [K,4,4] and intrinsics [K,3,3] that the method refined, or {} where it kept the
-    problem's;
-    generator: tuned parameters of the generator, by their names in it, or {};
-    history: losses by name, each [steps logged].
+    Row k of `ws`, `phi` and `cameras` belongs to source frame `frames[k]`.
     """
 
     method: str
     preset: str
+    """Name of the settings, such as `draft` or `draft/no-entropy`."""
     fingerprint: str
+    """Of the generator that the codes belong to."""
     frames: np.ndarray
+    """[K] int64, indices in the source."""
     ws: Tensor
+    """Codes [K,num_ws,w_dim]."""
     cameras: dict[str, Tensor] = field(default_factory=dict)
+    """Refined cam2world [K,4,4] and intrinsics [K,3,3]; {} if the method keeps the problem's cameras."""
     ood: dict[str, Tensor] = field(default_factory=dict)
+    """State of the second field by name: planes [1,3,C,R,R], phi [K,32], decoder tensors; {} without one."""
     generator: dict[str, Tensor] = field(default_factory=dict)
+    """Tuned parameters of the generator by their names in it; {} if the weights are unchanged."""
     history: dict[str, list[float]] = field(default_factory=dict)
+    """Value of each loss at every step, by `stage/loss`."""
     info: dict[str, Any] = field(default_factory=dict)
 
     def check_generator(self, fingerprint: str) -> None:
-        """Raise FingerprintError unless these codes belong to the generator with this fingerprint."""
+        """Raise FingerprintError unless the codes belong to the generator with this fingerprint."""
         if fingerprint != self.fingerprint:
             raise FingerprintError(
                 f"these codes belong to generator {self.fingerprint[:12]}, "
                 f"but the generator in use is {fingerprint[:12]}"
             )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the inversion consists of: some of `codes`, `cameras`, `second field`, `weights`."""
+        found = {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}
+        return ("codes", *(name for name, tensors in found.items() if tensors))
 
 
 class CropSource(Protocol):
@@ -62,21 +73,24 @@ class CropSource(Protocol):
 
 @dataclass(frozen=True)
 class InversionProblem:
-    """Everything a method is given: crops (rows 0..K-1), their source frames, cameras, optional masks (0 =
-    occluder)."""
+    """Input of a method: crops by row (0..K-1), their source frames, cameras and optional masks."""
 
     crops: CropSource
-    frames: np.ndarray  # [K] int64, index in the source
-    cam2world: Tensor  # [K,4,4]
-    intrinsics: Tensor  # [K,3,3]
-    occluder_masks: CropSource | None = None  # uint8 [n,S,S], 0 = occluder, 255 = face
+    frames: np.ndarray
+    """[K] int64, indices in the source."""
+    cam2world: Tensor
+    """[K,4,4]."""
+    intrinsics: Tensor
+    """[K,3,3], normalised by the image size."""
+    occluder_masks: CropSource | None = None
+    """uint8 [n,S,S], 0 = occluder, 255 = face."""
 
-    def seen_by(self, cameras: dict[str, Tensor]) -> InversionProblem:
-        """The same problem with an inversion's `cameras`; itself for {}."""
+    def seen_by(self, cameras: Mapping[str, Tensor]) -> InversionProblem:
+        """Return the same problem with an inversion's `cameras`; itself for {}."""
         return replace(self, **{name: tensor.to(self.cam2world) for name, tensor in cameras.items()})
 
     def of_rows(self, rows: np.ndarray) -> InversionProblem:
-        """The problem of these rows [n] alone, in their order."""
+        """Return the problem restricted to these rows [n], in their order."""
         masks = self.occluder_masks
         return InversionProblem(
             crops=_Rows(self.crops, rows),
@@ -101,50 +115,105 @@ class _Rows:
         return self.source[self.rows[rows]]
 
 
-class Inverter(Protocol):
-    """One inversion method. Stopped anywhere, it continues bit for bit from `checkpoint_dir`."""
+class Invert(Protocol):
+    """The function of a method; its arguments are those of `Method.__call__`."""
 
     def __call__(
         self,
         generator: Any,
         problem: InversionProblem,
         *,
-        preset: str,
+        settings: Any,
+        start: Inversion | None,
+        steps: int | None,
+        seed: int,
+        checkpoint_dir: Path | None,
+        on_step: OnStep | None,
+    ) -> Inversion:
+        """Invert a clip; see `Method.__call__`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method(Generic[Settings]):
+    """An inversion method as a value: name, presets, ablations and the function that runs it.
+
+    A method from another package is found by an entry point of the group `invid.methods`, whose name is the
+    method's and whose object is a `Method` (see `methods.table`).
+    """
+
+    name: str
+    presets: Mapping[str, Settings]
+    """Settings by name; at least `draft` (a CPU, short clips), `fast` (a GPU) and `paper` (as published)."""
+    steps: Callable[[Settings, int], int]
+    """Number of optimisation steps for a clip of so many frames; 0 for an encoder."""
+    invert: Invert
+    ablations: Mapping[str, Callable[[Settings], Settings]] = field(default_factory=dict)
+    """Functions by name that leave a term out of the settings."""
+    starts_from: frozenset[str] = frozenset()
+    """The parts of an inversion (`Inversion.parts`) that the method can begin from; empty: it cannot."""
+
+    def __call__(
+        self,
+        generator: Any,
+        problem: InversionProblem,
+        *,
+        settings: Settings,
+        start: Inversion | None = None,
         steps: int | None = None,
         seed: int = 0,
         checkpoint_dir: Path | None = None,
         on_step: OnStep | None = None,
-    ) -> Inversion: ...
+    ) -> Inversion:
+        """Invert a clip. If interrupted, a second call continues from `checkpoint_dir` to the same bits.
 
+        Args:
+            generator: from `generators.load.load_generator`; its weights are not changed.
+            problem: crops, frames, cameras and masks of the clip.
+            settings: from `presets`, see `methods.table.settings_of`.
+            start: an inversion of the same frames and generator to begin from, instead of the method's own
+                beginning.
+            steps: number of steps in all, split over the stages as the settings split it; None takes theirs.
+            seed: of all random draws.
+            checkpoint_dir: folder for checkpoints; None writes none.
+            on_step: called after each step, see `OnStep`.
 
-_REGISTRY: dict[str, Inverter] = {}
+        Returns:
+            The inversion, one row for each row of the problem.
 
+        Raises:
+            InverterError: the method cannot begin from `start`.
+            FingerprintError: `start` belongs to another generator.
+        """
+        if start is not None:
+            self._check_start(start, generator.card.fingerprint, problem.frames)
+        return self.invert(
+            generator,
+            problem,
+            settings=settings,
+            start=start,
+            steps=steps,
+            seed=seed,
+            checkpoint_dir=checkpoint_dir,
+            on_step=on_step,
+        )
 
-def register(name: str) -> Callable[[Inverter], Inverter]:
-    """Decorator: make an inverter known as `name`."""
-
-    def add(inverter: Inverter) -> Inverter:
-        _REGISTRY[name] = inverter
-        return inverter
-
-    return add
-
-
-def get_inverter(name: str) -> Inverter:
-    """The inverter called `name`; raises UnknownNameError, which lists those that exist."""
-    import inverters.methods.hfgi3d
-    import inverters.methods.in_n_out
-    import inverters.methods.pose_opt
-    import inverters.methods.pti
-    import inverters.methods.vive3d
-    import inverters.methods.w
-    import inverters.methods.w_plus  # noqa: F401
-
-    if name not in _REGISTRY:
-        raise UnknownNameError(f"unknown inversion method '{name}'; known: {', '.join(sorted(_REGISTRY))}")
-    return _REGISTRY[name]
+    def _check_start(self, start: Inversion, fingerprint: str, frames: np.ndarray) -> None:
+        start.check_generator(fingerprint)
+        if not self.starts_from:
+            raise InverterError(f"{self.name} cannot begin from another inversion; run it without a start")
+        if other := [part for part in start.parts if part not in self.starts_from]:
+            raise InverterError(
+                f"{self.name} cannot begin from an inversion by {start.method}: it cannot go on with its "
+                f"{' and '.join(other)}, only with {', '.join(sorted(self.starts_from))}"
+            )
+        if not np.array_equal(start.frames, frames):
+            raise InverterError(
+                f"{self.name} cannot begin from an inversion of other frames: it has {len(start.frames)}, "
+                f"the clip {len(frames)}, and they are not the same"
+            )
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch.Generator on `device` with this seed."""
+    """Return a torch.Generator on `device` with this seed."""
     return torch.Generator(device=device).manual_seed(seed)

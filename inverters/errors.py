@@ -1,14 +1,14 @@
-"""Errors of the inverters package. Messages say what was seen and what to do."""
+"""Errors of the inverters package. A message says what happened, what was seen and what to do."""
 
 from __future__ import annotations
 
 
 class InverterError(Exception):
-    """Base of every error raised on purpose in `inverters`."""
+    """Base of all errors that `inverters` raises on purpose."""
 
 
 class CheckpointError(InverterError):
-    """A generator file is damaged, holds code, or is not a generator."""
+    """A file of a generator, directions or state is damaged, unsafe or of another kind."""
 
 
 class FingerprintError(InverterError):
@@ -16,8 +16,8 @@ class FingerprintError(InverterError):
 
 
 class UnknownNameError(InverterError):
-    """A name (method, preset, direction, parameter) that does not exist; the message lists those that do."""
+    """A method, preset, direction or other name that does not exist; the message lists those that do."""
 
 
 class RendererError(InverterError):
-    """The renderer asked for cannot render this; the message says what can."""
+    """The requested renderer cannot do this; the message says which can."""

@@ -1,7 +1,7 @@
 """Measures of reconstructions and edits. Images are [N,3,H,W] in [-1,1]; results are per image.
 
-Each measure says its range, crop, size, network and better direction: papers differ in all of these, so
-their figures are not comparable with ours, nor with each other's, by the name of the measure alone.
+Each docstring gives range, crop, size, network and better direction. Papers differ in all of these, so that
+values of the same measure from two papers are not comparable.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from inverters.fitting.losses import load_lpips
 def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB: -10 log10 of the mean squared error on [0,1]. Higher is better.
 
-    Args: images [N,3,H,W] in [-1,1], clamped; mask [N,1,H,W] or [N,H,W], true or > 0.5 where to measure.
-    Returns [N], inf for equal images, NaN where the mask is empty.
+    Args:
+        image: [N,3,H,W] in [-1,1], clamped.
+        target: as `image`.
+        mask: [N,1,H,W] or [N,H,W], true or > 0.5 where to measure.
+
+    Returns:
+        [N]; inf for equal images, NaN for an empty mask.
     """
     error = ((image.clamp(-1, 1) - target.clamp(-1, 1)) / 2).square().mean(1)
     if mask is None:
@@ -40,26 +45,42 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range
-    [0,1]. Higher is better.
+    """Structural similarity (Wang et al. 2004). Higher is better.
 
-    Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [-1,1], 1 for equal images: the
-    mean over channels and over the windows that lie wholly inside.
+    An 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, range [0,1].
+
+    Args:
+        image: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        target: as `image`.
+
+    Returns:
+        [N] in [-1,1], 1 for equal images: the mean over channels and over windows that lie wholly inside.
+
+    Raises:
+        ValueError: the images are too small.
     """
     luminance, structure = _similarity_maps(*_unit_pair(image, target))
     return (luminance * structure).flatten(1).mean(1)
 
 
 def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Multi-scale structural similarity (Wang et al. 2003, section 3, eq. 7). Higher is better.
+    """Multi-scale structural similarity (Wang et al. 2003, section 3, equation 7). Higher is better.
 
-    Contrast and structure at each scale, luminance at the coarsest, to the powers of the paper; SSIM's window
-    and constants, range [0,1]; means of 2x2 pixels between the scales (an odd last row or column is left
-    out); a scale's mean below 0 counts as 0. Five scales need sides of 176 pixels. Smaller images take the
-    scales on which the window fits, 11 pixels for each of them, their powers divided by their sum: what is
-    measured then is not comparable with five scales.
-    Args: images [N,3,H,W] in [-1,1], sides from 11 pixels. Returns [N] in [0,1], 1 for equal images: the mean
-    over channels.
+    Contrast and structure at each scale, luminance at the coarsest, to the paper's powers; SSIM's window and
+    constants, range [0,1]; means of 2x2 pixels between scales (an odd last row or column is left out); a
+    scale's mean below 0 counts as 0. Five scales need sides of 176 pixels. Smaller images use the scales on
+    which the window fits, with powers divided by their sum; such values are not comparable with those of five
+    scales.
+
+    Args:
+        image: [N,3,H,W] in [-1,1], sides from 11 pixels.
+        target: as `image`.
+
+    Returns:
+        [N] in [0,1], 1 for equal images: the mean over channels.
+
+    Raises:
+        ValueError: the images are too small.
     """
     x, y = _unit_pair(image, target)
     count = min(len(_SCALE_WEIGHTS), int(math.log2(max(min(x.shape[-2:]) / _WINDOW, 1))) + 1)
@@ -77,7 +98,7 @@ def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
 
 
 def _unit_pair(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images on [0,1]; raises ValueError where SSIM's window does not fit."""
+    """Both images on [0,1]. Raises ValueError if SSIM's window does not fit."""
     if min(image.shape[-2:]) < _WINDOW:
         raise ValueError(
             f"SSIM needs images of at least {_WINDOW} pixels a side, not {list(image.shape[-2:])}"
@@ -114,34 +135,54 @@ def _lpips_network(net: str, device: str) -> Any | None:
 def lpips(image: Tensor, target: Tensor, net: str = "alex") -> Tensor | None:
     """Learned perceptual distance (Zhang et al. 2018, v0.1). 0 for equal images; lower is better.
 
-    Distances of different networks, and of images of different sizes, are not comparable: the papers on
-    inversion use either "alex" or "vgg".
-    Args: images [N,3,H,W] in [-1,1], at the size they have; net: "alex", "vgg" or "squeeze". Returns [N], or
-    None where the weights are not in the local cache (nothing is fetched). Raises UnknownNameError.
+    Distances of different networks, and of images of different sizes, are not comparable; papers on inversion
+    use either "alex" or "vgg".
+
+    Args:
+        image: [N,3,H,W] in [-1,1], clamped, at its size.
+        target: as `image`.
+        net: "alex", "vgg" or "squeeze".
+
+    Returns:
+        [N]; None if the weights are not in the local cache (nothing is downloaded).
+
+    Raises:
+        UnknownNameError: another net.
     """
     network = _lpips_network(net, str(image.device))
     return None if network is None else network(image.clamp(-1, 1), target.clamp(-1, 1)).flatten()
 
 
 def temporal_psnr(video: Tensor, truth: Tensor) -> Tensor:
-    """Flicker in dB: PSNR of the changes from frame to frame against the truth's changes. Higher is better.
+    """Flicker in dB: PSNR of the changes between frames against the truth's changes. Higher is better.
 
-    -10 log10 of the mean square of (x_t+1 - x_t) - (y_t+1 - y_t) on [0,1], the peak 1 as of images. An error
-    that stays the same in all frames does not count.
-    Args: videos [T,3,H,W] in [-1,1], clamped, in the same crops, T from 1. Returns [T-1], inf where both
-    change alike.
+    -10 log10 of the mean square of (x_t+1 - x_t) - (y_t+1 - y_t) on [0,1], with a peak of 1. An error that is
+    the same in all frames does not count.
+
+    Args:
+        video: [T,3,H,W] in [-1,1], clamped, T from 1.
+        truth: as `video`, in the same crops.
+
+    Returns:
+        [T-1]; inf for equal changes.
     """
     error = (video.clamp(-1, 1) - truth.clamp(-1, 1)) / 2
     return -10 * torch.log10(error.diff(dim=0).square().flatten(1).mean(1))
 
 
 def temporal_lpips(video: Tensor, truth: Tensor, net: str = "alex") -> Tensor | None:
-    """Flicker as LPIPS sees it: tLP of Chu et al. 2020 (TecoGAN). Lower is better.
+    """Flicker by LPIPS: tLP of Chu et al. 2020 (TecoGAN). Lower is better.
 
-    |LPIPS(x_t, x_t+1) - LPIPS(y_t, y_t+1)|, as is (tables often print it times 100). Blind to what
-    changes as much as the truth does, but otherwise.
-    Args: videos [T,3,H,W] in [-1,1], in the same crops, T from 1; net as for `lpips`. Returns [T-1] from 0
-    up, or None without weights.
+    |LPIPS(x_t, x_t+1) - LPIPS(y_t, y_t+1)|, not times 100 as in many tables. It does not see changes that
+    differ from the truth's but are as large.
+
+    Args:
+        video: [T,3,H,W] in [-1,1], T from 1.
+        truth: as `video`, in the same crops.
+        net: as in `lpips`.
+
+    Returns:
+        [T-1] from 0 up; None without weights.
     """
     ours, theirs = lpips(video[:-1], video[1:], net), lpips(truth[:-1], truth[1:], net)
     return None if ours is None or theirs is None else (ours - theirs).abs()
@@ -150,8 +191,15 @@ def temporal_lpips(video: Tensor, truth: Tensor, net: str = "alex") -> Tensor | 
 def identity_similarity(one: Tensor, two: Tensor) -> Tensor:
     """Cosine of embeddings of faces. In [-1,1], 1 for the same; higher is better.
 
-    As plain as TriPlaneNet's code has it; its paper prints (1 + cosine) / 2. Values of different networks are
-    not comparable. Args: embeddings [N,D] of any length. Returns [N].
+    As in TriPlaneNet's code; its paper prints (1 + cosine) / 2. Values of different networks are not
+    comparable.
+
+    Args:
+        one: embeddings [N,D] of any length.
+        two: as `one`, by the same network.
+
+    Returns:
+        [N].
     """
     return F.cosine_similarity(one, two, dim=-1)
 
@@ -159,14 +207,19 @@ def identity_similarity(one: Tensor, two: Tensor) -> Tensor:
 def temporal_identity(
     edited: Tensor, source: Tensor, frames: Sequence[int] | None = None
 ) -> tuple[float | None, float | None]:
-    """TL-ID and TG-ID, how well an edited video keeps its identity in time (STIT, Tzaban et al. 2022, section
-    5): 1 where it is as steady as the source. Higher is better, and above 1 is steadier than the source.
+    """TL-ID and TG-ID: how steady the identity is in an edited video (STIT, Tzaban et al. 2022, section 5).
 
-    TL-ID: mean cosine of neighbouring frames' embeddings, divided by the same mean of the source. TG-ID: the
-    same over all pairs of frames. A ratio of means, not a mean of ratios, which one pair of the source with
-    a cosine near 0 would decide.
-    Args: embeddings [K,D] of the frames of both, `frames` [K] their indices in the clip, rising (None: all of
-    it). Returns both, None where there is no such pair or the source's mean is not above 0.
+    1 if it is as steady as the source; higher is better. TL-ID: mean cosine of neighbouring frames'
+    embeddings, divided by the source's mean. TG-ID: the same over all pairs of frames. These are ratios of
+    means; in a mean of ratios, one pair of the source with a cosine near 0 would dominate.
+
+    Args:
+        edited: embeddings [K,D] of the edited frames.
+        source: embeddings [K,D] of the same frames before the edit.
+        frames: [K], ascending indices in the clip; None: all frames of it.
+
+    Returns:
+        TL-ID and TG-ID; None if there is no pair or the source's mean is not above 0.
     """
     at = torch.arange(len(source)) if frames is None else torch.as_tensor(frames)
     following = torch.nonzero(at.diff() == 1)[:, 0]
@@ -183,21 +236,30 @@ def temporal_identity(
 
 
 def leakage(change: Tensor, asked: Sequence[int]) -> Tensor:
-    """How far an edit moves what it was not asked to: mean absolute change of the other parameters. Lower is
-    better.
+    """Mean absolute change of the parameters that an edit should not change. Lower is better.
 
-    change: [N,P], what the judge reads after the edit less before it, in standard deviations of heads, NaN
-    where it reads nothing; asked: columns that the edit is to move. Returns [N] from 0 up, NaN where nothing
-    is read.
+    Args:
+        change: [N,P], the judge's reading after the edit less that before, in standard deviations of heads;
+            NaN without a reading.
+        asked: columns that the edit should change.
+
+    Returns:
+        [N] from 0 up; NaN without a reading.
     """
     others = [k for k in range(change.shape[1]) if k not in set(asked)]
     return change[:, others].abs().nanmean(1)
 
 
 def mask_iou(predicted: Tensor, truth: Tensor, pooled: bool = False) -> Tensor:
-    """Intersection over union of masks [N,...] (true or > 0.5). In [0,1]; 1 where both are empty.
+    """Intersection over union of masks. In [0,1]; 1 if both are empty.
 
-    Returns [N], or a scalar over all pixels of all masks together when `pooled`.
+    Args:
+        predicted: [N,...], true or > 0.5.
+        truth: as `predicted`, with as many elements.
+        pooled: over all pixels of all masks together.
+
+    Returns:
+        [N], or a scalar if pooled.
     """
     a, b = predicted.to(torch.float32).gt(0.5), truth.to(torch.float32).reshape(predicted.shape).gt(0.5)
     if pooled:
@@ -209,9 +271,14 @@ def mask_iou(predicted: Tensor, truth: Tensor, pooled: bool = False) -> Tensor:
 
 
 def rotation_error_deg(rotation: Tensor, truth: Tensor) -> Tensor:
-    """Angle in degrees of the rotation that takes one to the other. In [0,180].
+    """Angle of the rotation between two rotations, in degrees in [0,180].
 
-    Args: [N,3,3] rotations or [N,4,4] poses, of which the rotation is taken. Returns [N].
+    Args:
+        rotation: rotations [N,3,3], or poses [N,4,4], of which the rotation is taken.
+        truth: as `rotation`.
+
+    Returns:
+        [N].
     """
     a, b = rotation[..., :3, :3].double(), truth[..., :3, :3].double()
     relative = a.transpose(-1, -2) @ b

@@ -1,6 +1,7 @@
-"""The way of one clip from file to edited file: request, stages, job, commands.
+"""One clip's way from a file to edited files: request, stages, the job that runs them, commands.
 
-Nothing here knows how a method inverts or a generator draws, or Prefect.
+Rooms import one way: commands -> job -> stages -> {video, faces, request}. Knows nothing of Prefect, which is
+in `flows`; what knows the generator is in `inverters`.
 """
 
 import inverters  # noqa: F401 - sets how OpenMP's threads wait, before any import of torch

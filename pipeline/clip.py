@@ -1,4 +1,4 @@
-"""What flows between the stages: frozen values, arrays with shapes and units stated."""
+"""Dataclasses passed between stages; each array's shape and unit is in its comment."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ class FaceTrack:
 
 @dataclass(frozen=True)
 class Crops:
-    """The crop of every frame: `affine [T,2,3]` maps source pixels to crop pixels; NaN where there is no
-    face."""
+    """The crop of every frame: `affine [T,2,3]` maps source to crop pixels; NaN without a face."""
 
     affine: F64
     size: int
@@ -97,31 +96,10 @@ class Crops:
 
 @dataclass(frozen=True)
 class Cameras:
-    """cam2world [T,4,4] (OpenCV axes, EG3D's world), intrinsics [T,3,3] normalised by the crop size; NaN
-    where no face."""
+    """The camera of every frame; NaN without a face.
+
+    cam2world [T,4,4] (OpenCV axes, EG3D's world); intrinsics [T,3,3] divided by the crop size.
+    """
 
     cam2world: F32
     intrinsics: F32
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Move along direction `name` by `strength` of its steps (the generator's own: one standard deviation of
-    the parameter).
-
-    `start`/`stop` in seconds bound it in time (None: the whole clip); it is eased in and out at such bounds.
-    """
-
-    name: str
-    strength: float
-    start: float | None = None
-    stop: float | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    """A novel view: offsets in radians added to each frame's camera, or a full orbit."""
-
-    yaw: float = 0.0
-    pitch: float = 0.0
-    orbit: bool = False

@@ -33,3 +33,7 @@ class OutOfMemoryError(InvidError):
 
 class UnknownNameError(UserError):
     """A method, generator, preset, edit or codec that does not exist; the message lists those that do."""
+
+
+class UndeclaredReadError(InvidError):
+    """A stage reads a setting or a result that it does not declare; a fault of the stage, not of the user."""

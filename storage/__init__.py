@@ -1,6 +1,9 @@
-"""The stage cache: results of a job's stages on disk, written whole or not at all. Knows nothing of faces."""
+"""The stage cache: results of stages on disk and in a store that machines share, whole or not at all.
 
-from storage.cache import INGEST, StageCache
+Keys, layout, locks, checksums, housekeeping. Knows arrays and JSON; nothing of faces, videos or settings.
+"""
+
+from storage.cache import INGEST, StageCache, is_published
 from storage.errors import CacheDamagedError, CacheWriteError, StorageError
 from storage.keys import canonical_json, content_hash, file_hash, folder_hash, stage_key
 from storage.result import StageResult, StoredArray
@@ -22,5 +25,6 @@ __all__ = [
     "content_hash",
     "file_hash",
     "folder_hash",
+    "is_published",
     "stage_key",
 ]

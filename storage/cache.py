@@ -1,4 +1,4 @@
-"""The stage cache: find a result, begin one, keep checkpoints; what is damaged is found and dropped."""
+"""The stage cache: look up, compute and discard results, keep checkpoints. Damaged results are dropped."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ LOCKS, CHECKPOINTS, INGEST = ".locks", "checkpoints", "ingest"
 
 
 class StageCache:
-    """Results below one folder, by key. Readers see published ones only; one process at a time computes one.
+    """Results by key below one folder. Readers see published results only; one process computes a key.
 
     Args:
-        on_damage: told, in one line, of every damaged result that is dropped, and of a shared store that
+        root: the folder, created where it is missing.
+        on_damage: called with one line for every damaged result that is dropped, and for a shared store that
             cannot be reached; work goes on without it.
-        shared: a store that other machines use too. A result that is not here is fetched from there, and
-            what is computed here is put there.
-        label: whose results these are, for `invid cache ls`.
+        shared: a store shared with other machines. Results missing here are fetched from it; results
+            computed here are put there.
+        label: name of the clip, for `invid cache ls`.
     """
 
     def __init__(
@@ -51,17 +52,17 @@ class StageCache:
             self._sweep()
 
     def get(self, key: str) -> StageResult | None:
-        """The published result of `key`, or None; a damaged one is reported, dropped and None."""
+        """The published result of `key`, or None. A damaged one is reported, dropped and None."""
         found = self._here(key)
-        if found is None and self.shared is not None and self._fetch(key):
+        if found is None and self.shared is not None and self._fetch(self.shared, key):
             found = self._here(key)
         return found
 
     def _here(self, key: str) -> StageResult | None:
+        """The result of `key` in this folder, checked and held, or None."""
         folder = self.root / check_name(key)
         try:
-            hold = Hold.take(folder / MANIFEST)
-            assert hold is not None  # it waits
+            hold = Hold.shared(folder / MANIFEST)
         except FileNotFoundError:
             if folder.is_dir():
                 self.discard(CacheDamagedError(key, "its manifest is missing"))
@@ -76,21 +77,20 @@ class StageCache:
             hold.close()
             self.discard(error)
             return None
-        with contextlib.suppress(OSError):  # a cache that may only be read is as good
+        with contextlib.suppress(OSError):  # a read-only cache keeps no time of use
             os.utime(folder / MANIFEST)
         return result
 
-    def _fetch(self, key: str) -> bool:
-        """Bring a result over from the shared store; False where it is not there or is damaged."""
-        assert self.shared is not None
+    def _fetch(self, store: SharedStore, key: str) -> bool:
+        """Fetch a result from the shared store; False where it is missing or damaged there."""
         folder = self.root / f".tmp-{uuid.uuid4().hex[:12]}.{check_name(key)}"
-        lock = FileLock(self.root / LOCKS / folder.name)  # so that the folder is not swept meanwhile
+        lock = FileLock(self.root / LOCKS / folder.name)  # keeps the folder from being swept
         with writing(self.root):
             lock.acquire(wait=True)
             try:
-                if not self.shared.fetch(key, folder):
+                if not store.fetch(key, folder):
                     return False
-                with contextlib.suppress(OSError):  # another process was quicker
+                with contextlib.suppress(OSError):  # another process published it first
                     folder.rename(self.root / key)
                 self._fetched.add(key)
                 return True
@@ -102,10 +102,10 @@ class StageCache:
                 lock.release()
 
     def begin(self, key: str, on_wait: Callable[[], None] | None = None) -> StageWriter:
-        """A writer for `key`, to be used in a `with` block.
+        """Lock `key` and return a writer for it, to be used in a `with` block.
 
-        Waits while another process computes the same key (`on_wait` is called once before), so look with
-        get() again afterwards. Raises CacheWriteError.
+        Waits while another process computes the same key (`on_wait` is called once before), so call get()
+        again afterwards. Raises CacheWriteError.
         """
         waited = on_wait or (lambda: None)
         with writing(self.root), contextlib.ExitStack() as held:
@@ -115,63 +115,62 @@ class StageCache:
                 lock.acquire(wait=True)
             held.callback(lock.release)
             if self.shared is not None:
-                with self._bearing():
+                with self._tolerating_store():
                     held.callback(self.shared.claim(key, waited).release)
-            release = held.pop_all()  # is the writer's from here on
+            release = held.pop_all()  # the writer owns the locks from here on
             try:
-                on_publish = self._share if self.shared is not None else None
-                return StageWriter(self.root, key, release.close, self.label, on_publish)
+                return StageWriter(self.root, key, release.close, self.label, self._share)
             except BaseException:
                 release.close()
                 raise
 
     def _share(self, result: StageResult) -> None:
-        assert self.shared is not None
-        with self._bearing():
-            self.shared.put(result.key, result.folder)
+        """Upload a published result, where there is a shared store."""
+        if self.shared is not None:
+            with self._tolerating_store():
+                self.shared.put(result.key, result.folder)
 
     @contextlib.contextmanager
-    def _bearing(self) -> Iterator[None]:
-        """A shared store that cannot be reached is told of, and stops nothing."""
+    def _tolerating_store(self) -> Iterator[None]:
+        """Report errors of the shared store through `on_damage` and go on."""
         try:
             yield
         except StorageError as error:
             self._on_damage(str(error))
 
     def hold(self, path: Path) -> Hold:
-        """Keep a file of the folder INGEST from being removed, as long as what is returned lives."""
+        """Keep a file of the folder INGEST from being removed while the returned object lives."""
         with writing(self.root):
-            held = Hold.take(path)
-            assert held is not None  # it waits
+            held = Hold.shared(path)
             with contextlib.suppress(OSError):
                 os.utime(path)
             return held
 
     def checkpoint_dir(self, key: str) -> Path:
-        """A folder for the checkpoints of `key`, kept until its result is published; for use in begin()."""
+        """Folder for the checkpoints of `key`, kept until its result is published; for use within begin()."""
         folder = self.root / CHECKPOINTS / check_name(key)
         with writing(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             if self.shared is not None:
-                with self._bearing():
+                with self._tolerating_store():
                     self.shared.fetch_checkpoints(key, folder)
         return folder
 
     def share_checkpoint(self, key: str) -> None:
-        """Let other machines go on from the newest checkpoint of `key`, should this one die."""
+        """Put the newest checkpoint of `key` to the shared store, for other machines to continue from."""
         if self.shared is not None:
-            with self._bearing():
+            with self._tolerating_store():
                 self.shared.put_checkpoints(key, self.root / CHECKPOINTS / check_name(key))
 
     def discard(self, damage: CacheDamagedError) -> None:
         """Report and drop a damaged result, so that it is computed again."""
         self._on_damage(str(damage))
-        if self.shared is not None and damage.key in self._fetched:  # it came so from there
+        if self.shared is not None and damage.key in self._fetched:  # the copy there is damaged
             self.shared.remove(damage.key)
         self.remove(damage.key)
 
     def remove(self, key: str) -> None:
-        """Drop a result, whoever reads it."""
+        """Remove a result, even while it is being read."""
         with writing(self.root):
             doomed = self.root / f".tmp-{uuid.uuid4().hex[:12]}.{check_name(key)}"
             try:
@@ -181,7 +180,7 @@ class StageCache:
             shutil.rmtree(doomed, ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Remove what killed writers left: a temporary folder whose key nobody holds."""
+        """Remove the temporary folders of dead writers: those whose key is not locked."""
         for folder in self.root.glob(".tmp-*"):
             key = folder.name.partition(".tmp-")[2].partition(".")[2]
             locks = [FileLock(self.root / LOCKS / name) for name in (key, folder.name)]
@@ -189,3 +188,8 @@ class StageCache:
                 shutil.rmtree(folder, ignore_errors=True)
             for lock in locks:
                 lock.release()
+
+
+def is_published(root: Path, key: str) -> bool:
+    """Whether the folder of a cache holds a result of this key; nothing is checked, touched or made."""
+    return (root / check_name(key) / MANIFEST).is_file()

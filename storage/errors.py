@@ -1,4 +1,4 @@
-"""Errors of the storage package. Messages say what was seen and what to do, in one line."""
+"""Errors of the storage package. A message is one line: what was seen and what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class StorageError(Exception):
-    """Base of every error raised on purpose in `storage`."""
+    """Base of all errors that `storage` raises."""
 
 
 class CacheWriteError(StorageError):
@@ -19,7 +19,7 @@ class CacheWriteError(StorageError):
 
 
 class CacheDamagedError(StorageError):
-    """A published result is damaged; `key` names it, so that it can be discarded and computed again."""
+    """A published result is damaged; `key` identifies it, `what` describes the damage."""
 
     def __init__(self, key: str, what: str) -> None:
         super().__init__(f"cached result {key} is damaged ({what}); it will be computed again")
@@ -28,13 +28,13 @@ class CacheDamagedError(StorageError):
 
 
 def is_full(error: OSError) -> bool:
-    """True where the operating system said: no space, quota used up, or file size limit reached."""
+    """True for: no space, quota exceeded, file size limit reached."""
     return error.errno in _FULL
 
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `root` into CacheWriteError."""
+    """Context that turns OSError into CacheWriteError for the folder `root`."""
     try:
         yield
     except OSError as error:

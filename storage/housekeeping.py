@@ -1,4 +1,4 @@
-"""Looking after a cache: what is in it, whether it is whole, and making room; never what a job is using."""
+"""Housekeeping of a cache: list, verify, remove entries, make room. Entries in use are left alone."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from storage.result import StageResult
 
 @dataclass(frozen=True)
 class Entry:
-    """A result, the checkpoints of one that is being computed, or an ingested file."""
+    """An entry of the cache: a result, the checkpoints of an unfinished one, or an ingested file."""
 
     key: str
     kind: str  # "result", "checkpoint" or "file"
     bytes: int
-    used: float  # seconds since 1970
+    used: float  # time of the last use, seconds since 1970
     label: str = ""
     made: str = ""
-    seconds: float = 0.0  # that computing it took
+    seconds: float = 0.0  # of computing it
 
     @property
     def stage(self) -> str:
-        """The name of the stage that it is of."""
+        """Name of the stage."""
         return self.key.partition("-")[0]
 
 
 def entries(cache: StageCache) -> list[Entry]:
-    """All that a cache holds, the least recently used first."""
+    """All entries of a cache, the least recently used first."""
     found = []
     for path in cache.root.glob(f"*/{MANIFEST}"):
         if not path.parent.name.startswith("."):
@@ -53,20 +53,21 @@ def entries(cache: StageCache) -> list[Entry]:
 
 
 def _result(path: Path) -> Entry:
+    """Entry of the result with this manifest."""
     used = path.stat().st_mtime
     try:
         about = json.loads(path.read_bytes())["about"]
         size, seconds = int(about["bytes"]), float(about["seconds"])
         label, made = str(about["label"]), str(about["made"])
-    except (ValueError, KeyError, TypeError):  # damaged, or of an older form: it can still be removed
+    except (ValueError, KeyError, TypeError):  # damaged, or of an older format; it can still be removed
         return Entry(path.parent.name, "result", disk_bytes(path.parent), used)
     return Entry(path.parent.name, "result", size, used, label, made, seconds)
 
 
 def matching(cache: StageCache, words: list[str]) -> list[Entry]:
-    """The entries whose key begins with one of `words`, or that are of a clip of that name.
+    """Entries whose key starts with one of `words`, or whose label equals it.
 
-    Raises StorageError for a word that fits none.
+    Raises StorageError for a word that matches none.
     """
     found = entries(cache)
     chosen = []
@@ -81,14 +82,14 @@ def matching(cache: StageCache, words: list[str]) -> list[Entry]:
 
 
 def remove(cache: StageCache, entry: Entry) -> bool:
-    """Remove an entry; False where a job reads or computes it, or it has gone already."""
+    """Remove an entry; False where a job reads or computes it, or it is gone already."""
     with writing(cache.root):
         if entry.kind == "checkpoint":
             return _remove_checkpoint(cache, entry.key)
         path = cache.root / (INGEST if entry.kind == "file" else entry.key)
         path /= entry.key if entry.kind == "file" else MANIFEST
         try:
-            hold = Hold.take(path, alone=True)
+            hold = Hold.exclusive(path)
         except FileNotFoundError:
             return False
         if hold is None:
@@ -107,6 +108,7 @@ def remove(cache: StageCache, entry: Entry) -> bool:
 
 
 def _remove_checkpoint(cache: StageCache, key: str) -> bool:
+    """Remove the checkpoints of `key`; False where a job computes it."""
     lock = FileLock(cache.root / LOCKS / key)
     if not lock.acquire(wait=False):
         return False
@@ -118,10 +120,9 @@ def _remove_checkpoint(cache: StageCache, key: str) -> bool:
 
 
 def make_room(cache: StageCache, keep: int) -> tuple[list[Entry], int]:
-    """Remove the least recently used until at most `keep` bytes are left.
+    """Remove the least recently used entries until at most `keep` bytes are left.
 
-    Returns:
-        what was removed; the bytes that are left, more than `keep` where jobs use the rest.
+    Returns the removed entries and the bytes that are left: more than `keep` where jobs use the rest.
     """
     found = entries(cache)
     left = sum(entry.bytes for entry in found)
@@ -136,21 +137,16 @@ def make_room(cache: StageCache, keep: int) -> tuple[list[Entry], int]:
 
 
 def verify(cache: StageCache, entry: Entry) -> str | None:
-    """Read every byte of a result; in words what is wrong with it, or None. What is damaged is dropped."""
+    """Check every byte of a result; removes a damaged one and returns what is wrong with it, else None."""
     if entry.kind != "result":
         return None
     path = cache.root / entry.key / MANIFEST
-    hold: Hold | None = None
     try:
-        hold = Hold.take(path)
-        assert hold is not None  # it waits
-        StageResult(path.parent, entry.key, hold).verify()
+        with contextlib.closing(Hold.shared(path)) as hold:
+            StageResult(path.parent, entry.key, hold).verify()
     except FileNotFoundError:
         return None  # removed meanwhile
     except CacheDamagedError as error:
         cache.remove(entry.key)
         return error.what
-    finally:
-        if hold is not None:
-            hold.close()
     return None

@@ -1,4 +1,4 @@
-"""Keys and hashes: what a result depends on, as a name."""
+"""Cache keys and content hashes (SHA-256)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK = 1 << 20
-
 
 def _plain(value: Any) -> Any:
-    """What json cannot write by itself: dataclasses, paths, numpy scalars."""
+    """Convert what json cannot write: dataclasses, paths, numpy scalars."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Path):
@@ -27,27 +25,24 @@ def _plain(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted names, no spaces, shortest form of floats; NaN is refused."""
+    """Canonical JSON: sorted names, no spaces, shortest floats; NaN is refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
 def stage_key(stage: str, version: int, settings: Any, inputs: Iterable[str]) -> str:
-    """`stage-<sha256>` of the stage's name and version, the settings that it reads, and its inputs' keys."""
+    """`stage-<sha256>` of a stage's name and version, the settings it reads, and the keys of its inputs."""
     text = canonical_json([stage, version, settings, list(inputs)])
     return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_hash(folder: Path) -> str:
-    """sha256 over the names and bytes of the files directly in a folder, in order of name."""
+    """SHA-256 of the names and bytes of the files directly in a folder, in order of name."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(f"{path.name}\0{file_hash(path)}\n".encode())
@@ -55,14 +50,15 @@ def folder_hash(folder: Path) -> str:
 
 
 class ArrayHash:
-    """sha256 of an array's dtype, shape and C-order bytes, fed rows at a time."""
+    """SHA-256 of an array's dtype, shape and C-order bytes, updated some rows at a time."""
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        """Start the hash of an array of this shape and type."""
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._digest = hashlib.sha256(f"{self._dtype.str}{list(shape)}".encode())
 
     def update(self, rows: npt.NDArray[Any]) -> None:
-        """Feed the next rows."""
+        """Add the next rows."""
         self._digest.update(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
 
     def hexdigest(self) -> str:
@@ -71,7 +67,7 @@ class ArrayHash:
 
 
 def content_hash(array: npt.NDArray[Any]) -> str:
-    """sha256 of an array's dtype, shape and bytes; the same for a stored array of equal content."""
+    """SHA-256 of an array's dtype, shape and bytes; equal for a stored array of the same content."""
     digest = ArrayHash(array.shape, array.dtype)
     digest.update(array)
     return digest.hexdigest()

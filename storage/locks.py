@@ -1,4 +1,4 @@
-"""Locks across processes that the kernel frees with a dead process, so that no pid has to be guessed."""
+"""Locks between processes by flock(2); the kernel releases them when the last holder dies."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from pathlib import Path
 
 
 class FileLock:
-    """An exclusive flock(2) on a small file, which is removed on release: one writer a key."""
+    """Exclusive lock on a file that is created for it and removed on release."""
 
     def __init__(self, path: Path) -> None:
+        """Name the lock file; its folder must exist."""
         self._path = path
         self._fd: int | None = None
 
     def acquire(self, *, wait: bool) -> bool:
-        """Take the lock; with `wait=False` return False at once where another holds it."""
-        self._fd = _flocked(self._path, os.O_CREAT | os.O_RDWR, fcntl.LOCK_EX, wait)
+        """Take the lock; without `wait`, return False at once where another process holds it."""
+        operation = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        try:
+            self._fd = _flocked(self._path, os.O_CREAT | os.O_RDWR, operation)
+        except BlockingIOError:
+            self._fd = None
         return self._fd is not None
 
     @property
     def descriptor(self) -> int:
-        """The file that is locked, to be handed to a child: the lock lasts as long as any of them has it."""
+        """Descriptor of the lock file, for a child process: the lock lasts until all copies are closed."""
         if self._fd is None:
             raise ValueError("the lock is not held")
         return self._fd
 
     def release(self) -> None:
-        """Give the lock back; does nothing where it is not held."""
+        """Release the lock; does nothing where it is not held."""
         if self._fd is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
@@ -35,32 +40,37 @@ class FileLock:
 
 
 class Hold:
-    """A flock(2) on a result's manifest: shared by its readers, or exclusive by who removes it.
+    """Lock on an existing file: shared by its readers, exclusive for a process that removes it.
 
-    It lasts as long as this object, or until close().
+    Lasts as long as this object, or until close().
     """
 
     def __init__(self, fd: int) -> None:
+        """Own the locked descriptor `fd`."""
         self._fd: int | None = fd
 
     @classmethod
-    def take(cls, path: Path, *, alone: bool = False) -> Hold | None:
-        """A shared hold, for which it waits; or, `alone`, an exclusive one, or None where it is held.
+    def shared(cls, path: Path) -> Hold:
+        """Wait for a shared lock. Raises OSError where the file cannot be opened."""
+        return cls(_flocked(path, os.O_RDONLY, fcntl.LOCK_SH))
 
-        Raises FileNotFoundError, and what else the system has against opening the file.
-        """
-        fd = _flocked(path, os.O_RDONLY, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, not alone)
-        return None if fd is None else cls(fd)
+    @classmethod
+    def exclusive(cls, path: Path) -> Hold | None:
+        """Take an exclusive lock; None where another holds the file. Raises OSError as `shared`."""
+        try:
+            return cls(_flocked(path, os.O_RDONLY, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            return None
 
     def read(self) -> bytes:
-        """The bytes of the file held, whatever has become of its name."""
+        """Bytes of the locked file, even where its name is gone."""
         if self._fd is None:
             raise ValueError("the hold was given up")
         size = os.fstat(self._fd).st_size
         return os.pread(self._fd, size, 0)
 
     def close(self) -> None:
-        """Give it up; does nothing the second time."""
+        """Release the lock; does nothing the second time."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -69,19 +79,16 @@ class Hold:
         self.close()
 
 
-def _flocked(path: Path, flags: int, kind: int, wait: bool) -> int | None:
-    """A descriptor of the file at `path`, locked; None where another has it and `wait` is False."""
+def _flocked(path: Path, flags: int, operation: int) -> int:
+    """Open the file at `path` and lock it. Raises BlockingIOError for LOCK_NB on a file that is held."""
     while True:
         fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(fd, kind | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(fd)
-            return None
+            fcntl.flock(fd, operation)
         except BaseException:
             os.close(fd)
             raise
-        # While we waited its holder may have removed the file, and another one may stand in its place.
+        # While we waited, the file may have been removed and another one created under its name.
         try:
             if os.fstat(fd).st_ino == path.stat().st_ino:
                 return fd

@@ -1,4 +1,4 @@
-"""Reading one published result; arrays are read when asked for, rows at a time."""
+"""Read a published result; arrays are read by rows on demand, and checked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from storage.locks import Hold
 
 
 class StoredArray:
-    """An array on disk: `array[3]`, `array[2:5]`, `array[rows]` read those rows; `read()` reads all."""
+    """Array on disk: `array[3]`, `array[2:5]`, `array[rows]` read those rows, `read()` reads all."""
 
     def __init__(self, path: Path, key: str, entry: Mapping[str, Any]) -> None:
+        """Describe the array at `path` by its entry in the manifest of result `key`."""
         self.path = path
         self.shape = tuple(int(n) for n in entry["shape"])
         self.dtype = np.dtype(entry["dtype"])
@@ -41,7 +42,7 @@ class StoredArray:
             raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error
 
     def __getitem__(self, rows: int | slice | npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
-        """Rows by index; an int drops the first axis. Raises CacheDamagedError for a bad chunk."""
+        """Rows by index; an int drops the first axis. Raises CacheDamagedError for a damaged chunk."""
         if isinstance(rows, slice):
             wanted = np.arange(*rows.indices(len(self)))
         else:
@@ -63,11 +64,13 @@ class StoredArray:
         return np.asarray(out[0]) if isinstance(rows, int | np.integer) else out
 
     def _chunk(self, number: int) -> npt.NDArray[Any]:
+        """Rows of one chunk."""
         start = number * self._chunk_rows
         return self._guarded(number, slice(start, start + self._chunk_rows))
 
     def _guarded(self, number: int, selection: Any) -> npt.NDArray[Any]:
-        # Zarr returns the fill value for a chunk that is not there, so its file is looked for first.
+        """Read a selection that lies in one chunk; raises CacheDamagedError."""
+        # Zarr returns the fill value for a missing chunk, so its file is checked first.
         if not chunk_path(self.path, number, len(self.shape)).is_file():
             raise CacheDamagedError(self._key, f"chunk {number} of array {self.path.name} is missing")
         try:
@@ -77,11 +80,11 @@ class StoredArray:
             raise CacheDamagedError(self._key, what) from error
 
     def read(self) -> npt.NDArray[Any]:
-        """The whole array."""
+        """Read the whole array."""
         return self[:] if self.shape else self._guarded(0, ...)
 
     def check(self) -> None:
-        """Raise CacheDamagedError unless the header and the number of chunks are what was published."""
+        """Raise CacheDamagedError unless the header and the number of chunks are as published."""
         try:
             header, chunks = file_hash(self.path / "zarr.json"), count_chunks(self.path)
         except OSError as error:
@@ -92,7 +95,7 @@ class StoredArray:
             raise CacheDamagedError(self._key, f"array {self.path.name} has {chunks}/{self._chunks} chunks")
 
     def verify(self) -> None:
-        """Read everything and compare it with the published hash."""
+        """Read everything; raises CacheDamagedError unless it has the published hash."""
         self.check()
         digest = ArrayHash(self.shape, self.dtype)
         if self.shape:
@@ -105,9 +108,10 @@ class StoredArray:
 
 
 class StageResult:
-    """A published result: `meta`, `arrays` by name, files by name. While it lives, nobody removes it."""
+    """A published result: `meta`, `arrays` and files by name. It is not removed while this object lives."""
 
     def __init__(self, folder: Path, key: str, hold: Hold) -> None:
+        """Read the manifest under `hold`. Raises CacheDamagedError."""
         self.key = key
         self.folder = folder
         self._hold = hold
@@ -124,16 +128,16 @@ class StageResult:
             raise CacheDamagedError(key, f"its manifest is incomplete: {error!r}") from error
 
     def close(self) -> None:
-        """Let it be removed from now on."""
+        """Release the hold: the result may be removed from now on."""
         self._hold.close()
 
     @property
     def file_names(self) -> list[str]:
-        """The files of this result."""
+        """Names of the files of this result."""
         return sorted(self._files)
 
     def file(self, name: str) -> Path:
-        """The path of a file of this result, its bytes checked; do not change it."""
+        """Path of a file, its bytes checked against the published hash; read only."""
         path = self.folder / "files" / name
         self._check_size(name)
         if file_hash(path) != self._files[name]["hash"]:
@@ -141,23 +145,24 @@ class StageResult:
         return path
 
     def file_hash(self, name: str) -> str:
-        """sha256 of a file as published."""
+        """SHA-256 of a file as published."""
         return str(self._files[name]["hash"])
 
     def _check_size(self, name: str) -> None:
+        """Raise CacheDamagedError unless a file exists with its published size."""
         path = self.folder / "files" / name
         if not path.is_file() or path.stat().st_size != self._files[name]["bytes"]:
             raise CacheDamagedError(self.key, f"file {name} is missing or has another size")
 
     def check(self) -> None:
-        """The quick look: every array's header and chunk count, every file's size."""
+        """Quick check: headers and chunk counts of arrays, sizes of files. Raises CacheDamagedError."""
         for array in self.arrays.values():
             array.check()
         for name in self._files:
             self._check_size(name)
 
     def verify(self) -> None:
-        """The long look: every byte against its hash."""
+        """Full check: every byte against its hash. Raises CacheDamagedError."""
         for array in self.arrays.values():
             array.verify()
         for name in self._files:
@@ -165,6 +170,7 @@ class StageResult:
 
 
 def _read_manifest(key: str, hold: Hold) -> dict[str, Any]:
+    """Parse and check the manifest under `hold`; raises CacheDamagedError."""
     try:
         manifest = json.loads(hold.read())
     except (OSError, ValueError) as error:

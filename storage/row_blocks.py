@@ -1,4 +1,4 @@
-"""Rows of a stage that renders frame by frame, kept aside as they come: a kill costs the last seconds."""
+"""Checkpoints of a stage that computes rows in order: a killed job loses the last seconds only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from storage.files import replacing
+
 EVERY = 20.0
-"""Seconds of work in a block, as between the checkpoints of an inversion."""
+"""Seconds of work per block, as between the checkpoints of an inversion."""
 
 Rows = dict[str, npt.NDArray[Any]]
 
 
 class RowBlocks:
-    """Blocks of consecutive rows in a folder of checkpoints, which goes when the stage's result is published.
+    """Blocks of consecutive rows in a folder of checkpoints (removed when the stage's result is published).
 
-    A block is an .npz whose name has its number and the SHA-256 of its bytes; one that is damaged, and all
-    after it, count as not there.
+    A block is an .npz file; its name has its number and the SHA-256 of its bytes. A damaged block and all
+    after it are ignored.
     """
 
     def __init__(self, folder: Path) -> None:
+        """Use this existing folder."""
         self._folder = folder
         self._number, self._since = 0, monotonic()
         self._rows: list[Rows] = []
 
     def all(self, made_from: Callable[[int], Iterable[Rows]]) -> Iterator[Rows]:
-        """Every row, some at a time: those of an earlier run, then what `made_from` makes from a row on.
+        """Yield all rows, some at a time: those of an earlier run, then those of `made_from(first row)`.
 
-        Each is a dict of arrays [n,...], with the same names every time.
+        Rows are a dict of arrays [n,...], with the same names every time.
         """
         first = 0
         for rows in self._restored():
@@ -45,6 +48,7 @@ class RowBlocks:
             self._keep(rows)
 
     def _restored(self) -> Iterator[Rows]:
+        """Yield the rows of an earlier run; removes damaged blocks and those after them."""
         found = {}
         for path in self._folder.glob("rows-*.npz"):
             named = re.fullmatch(r"rows-(\d{6})-([0-9a-f]{64})\.npz", path.name)
@@ -64,7 +68,7 @@ class RowBlocks:
         self._since = monotonic()
 
     def _keep(self, rows: Rows) -> None:
-        """Put rows aside, once enough time has passed."""
+        """Collect rows, and write a block once EVERY seconds have passed."""
         self._rows.append(rows)
         if monotonic() - self._since < EVERY:
             return
@@ -73,7 +77,6 @@ class RowBlocks:
         np.savez(stream, **whole)
         data = stream.getvalue()
         name = f"rows-{self._number:06d}-{hashlib.sha256(data).hexdigest()}.npz"
-        side = self._folder / f".{name}.part"
-        side.write_bytes(data)
-        side.replace(self._folder / name)
+        with replacing(self._folder / name) as side:
+            side.write_bytes(data)
         self._rows, self._number, self._since = [], self._number + 1, monotonic()

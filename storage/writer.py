@@ -1,4 +1,4 @@
-"""Writing one result: arrays row by row, files, a little metadata; then one rename."""
+"""Write one result to a temporary folder (arrays by rows, files, metadata), then rename it into place."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from storage.result import StageResult
 
 
 class ArrayWriter:
-    """One array being written in order of its rows; nothing but the current chunk is held."""
+    """Writer of one array in order of its rows."""
 
     def __init__(self, path: Path, root: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, chunk_rows: int):
+        """Create the array at `path` in the cache `root`. Raises CacheWriteError."""
         self.path = path
         self.shape = tuple(int(n) for n in shape)
         self.dtype = np.dtype(dtype)
@@ -65,13 +66,13 @@ class ArrayWriter:
         self.rows_written = stop
 
     def write_scalar(self, value: npt.NDArray[Any]) -> None:
-        """The value of an array without dimensions."""
+        """Set the value of an array without dimensions."""
         with writing(self._root):
             self._array[...] = value
         self._hash.update(value)
 
     def finish(self) -> dict[str, Any]:
-        """The manifest's entry; raises StorageError where rows or chunks are missing."""
+        """Return the manifest's entry; raises StorageError where rows or chunks are missing."""
         if self.shape and self.rows_written != self.shape[0]:
             seen = f"{self.rows_written} of {self.shape[0]} rows were written"
             raise StorageError(f"array {self.path.name}: {seen}")
@@ -91,7 +92,7 @@ class ArrayWriter:
 
 
 class StageWriter:
-    """A result in the making; leaving the `with` block without publish() throws it away."""
+    """Writer of one result; leaving the `with` block without publish() discards it."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class StageWriter:
         label: str = "",
         on_publish: Callable[[StageResult], None] | None = None,
     ) -> None:
+        """Begin the result of `key` below `root`; `release` is called when the writer is closed."""
         self.key = key
         self.meta: dict[str, Any] = {}
         self._label = label
@@ -118,13 +120,13 @@ class StageWriter:
     def array(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, *, chunk_rows: int = 1
     ) -> ArrayWriter:
-        """A new array to be written row by row; by default one row, that is one frame, a chunk."""
+        """Create an array to be written by rows; by default one row (one frame) per chunk."""
         path = self._folder / "arrays" / check_name(name)
         self._arrays[name] = ArrayWriter(path, self._root, shape, dtype, chunk_rows)
         return self._arrays[name]
 
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
-        """A whole array at once, in chunks of about 4 MB."""
+        """Write a whole array, in chunks of about 4 MB."""
         if array.ndim == 0:
             self.array(name, (), array.dtype).write_scalar(array)
             return
@@ -133,13 +135,13 @@ class StageWriter:
         self.array(name, array.shape, array.dtype, chunk_rows=rows).write(array)
 
     def file(self, name: str) -> Path:
-        """Where to write the file `name`; it becomes part of the result."""
+        """Path at which to write the file `name` of the result."""
         if name not in self._files:
             self._files.append(check_name(name))
         return self._folder / "files" / name
 
     def publish(self) -> StageResult:
-        """Make the result visible: check, sync, rename. Where another came first, theirs stands."""
+        """Publish the result: check, sync, rename. A result that another process published first stands."""
         with writing(self._root):
             manifest: dict[str, Any] = {
                 "format": FORMAT,
@@ -162,7 +164,7 @@ class StageWriter:
                 if not (target / MANIFEST).is_file():
                     raise
             _sync_one(self._root)
-            found = StageResult(target, self.key, _held(target))
+            found = StageResult(target, self.key, Hold.shared(target / MANIFEST))
         if self._on_publish is not None:
             self._on_publish(found)
         shutil.rmtree(self._root / "checkpoints" / self.key, ignore_errors=True)
@@ -170,7 +172,7 @@ class StageWriter:
         return found
 
     def _about(self) -> dict[str, Any]:
-        """For whoever looks at the cache; no result depends on it."""
+        """Information for `invid cache`; no key or result depends on it."""
         return {
             "label": self._label,
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -180,13 +182,14 @@ class StageWriter:
         }
 
     def _file_entry(self, name: str) -> dict[str, Any]:
+        """The manifest's entry of a file; raises StorageError where it was not written."""
         path = self._folder / "files" / name
         if not path.is_file():
             raise StorageError(f"file {name} of {self.key} was announced but never written")
         return {"bytes": path.stat().st_size, "hash": file_hash(path)}
 
     def close(self) -> None:
-        """Throw away what was not published and let others compute this key."""
+        """Remove what was not published and release the key."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._release()
 
@@ -199,16 +202,8 @@ class StageWriter:
         self.close()
 
 
-def _held(folder: Path) -> Hold:
-    hold = Hold.take(folder / MANIFEST)
-    assert hold is not None  # it waits
-    return hold
-
-
 def sync_filesystem(path: Path) -> None:
-    """Put all that was written to the file system of `path` on its disk: one call, where flushing a clip's
-    chunks one by one takes 7 ms each.
-    """
+    """Flush the file system of `path` by one syncfs(2): fsync of a clip's chunks takes 7 ms each."""
     fd = os.open(path, os.O_RDONLY)
     try:
         if not _syncfs or _syncfs(fd):

@@ -1,5 +1,4 @@
-"""Set-up of all tests: OpenMP's wait policy, before torch is loaded, and the handler of interrupts, which a
-shell may have told its children to ignore."""
+"""Set up for all tests: OpenMP's wait policy before torch loads; SIGINT even if the shell ignores it."""
 
 from __future__ import annotations
 

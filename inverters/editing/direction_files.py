@@ -1,4 +1,4 @@
-"""Files of directions: ours, which have a card, and those that other projects publish, which have none."""
+"""Files of directions: our own, which have a card, and those of other projects, which have none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z][\w.-]*")
 _UNKNOWN = "unknown: the file does not say"
 _AS_STORED = "as stored"
 _GANSPACE = (("comp", "std"), ("lat_comp", "lat_stdev"))
-"""What GANSpace's components and deviations are called, in converted files and in its own."""
+"""Keys of GANSpace's components and deviations, in converted files and in its own."""
 _MOST_BYTES = 1 << 30
 _NUMPY_DAMAGE = (
     ValueError,
@@ -48,13 +48,14 @@ _NUMPY_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What numpy raises on a damaged file; its header is parsed as an expression of Python's."""
+"""Errors of numpy on a damaged file; its header is parsed as a Python expression."""
 
 
 def save_directions(path: Path, directions: Directions) -> None:
-    """Write directions and their card to one .safetensors file, written aside and renamed.
+    """Write directions and their card to one .safetensors file, to the side and renamed.
 
-    Raises CheckpointError: another suffix, a name that cannot be used, a mapper, or a disk that fails.
+    Raises:
+        CheckpointError: another suffix, a name that cannot be used, a mapper, or a disk error.
     """
     if path.suffix != SUFFIX:
         raise CheckpointError(f"directions are written to a file that ends in {SUFFIX}, not '{path.name}'")
@@ -82,12 +83,12 @@ def save_directions(path: Path, directions: Directions) -> None:
 
 
 def load_directions(path: Path, generator: Any, allow_unmarked: bool = True) -> Directions:
-    """The directions of a file, for this generator; see `read_directions`.
+    """Return the directions of a file, for this generator; see `read_directions`.
 
     Raises:
-        FingerprintError: the file belongs to another generator, or does not say and `allow_unmarked` is
+        FingerprintError: the file belongs to another generator, or does not say which and `allow_unmarked` is
             False.
-        CheckpointError: as `read_directions`, or of a shape that does not fit the generator.
+        CheckpointError: as in `read_directions`, or a shape does not fit the generator.
     """
     found = read_directions(path)
     if found.fingerprint is None and not allow_unmarked:
@@ -100,17 +101,18 @@ def load_directions(path: Path, generator: Any, allow_unmarked: bool = True) -> 
 
 
 def read_directions(path: Path) -> Directions:
-    """The directions of a file, for whatever generator they are.
+    """Return the directions of a file, whatever generator they are for. Nothing in a file is executed.
 
-    Ours (.safetensors), and by their content, whatever their name ends in:
-    - numpy arrays and tables of them (.npy, .npz), tensors and tables of them that `torch.save` wrote:
-      (w_dim,), (1,w_dim), (num_ws,w_dim) or (1,num_ws,w_dim) is one direction, named after the file or by
-      its key; (w_dim,w_dim) or (n,1,w_dim) is a basis, whose rows are NAME.0, NAME.1 ...;
+    Our own form (.safetensors), and by content, whatever the suffix:
+    - numpy arrays and tables of them (.npy, .npz), tensors and tables of them from `torch.save`: (w_dim,),
+    (1,w_dim), (num_ws,w_dim) or (1,num_ws,w_dim) is one direction, named after the file or by its key;
+    (w_dim,w_dim) or (n,1,w_dim) is a basis, whose rows are NAME.0, NAME.1 ...;
     - GANSpace's tables (`comp`, `std`; `lat_comp`, `lat_stdev`): a basis in standard deviations;
     - StyleCLIP's mappers (`state_dict`, `opts`): one edit, named after the file.
-    Nothing in a file is ever run.
 
-    Raises CheckpointError: missing, damaged, not plain data, not directions; values that are not finite.
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds no plain data, no directions, or values that
+            are not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file of directions at '{path}'")
@@ -145,7 +147,11 @@ def _from_safetensors(path: Path) -> Directions:
 
 
 def numpy_content(path: Path) -> Any:
-    """The array of a .npy file, or the table of a .npz file. Raises CheckpointError; nothing is ever run."""
+    """Return the array of a .npy file, or the table of a .npz file. Nothing is executed.
+
+    Raises:
+        CheckpointError: the file is damaged or holds objects.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(6)
@@ -161,12 +167,12 @@ def numpy_content(path: Path) -> Any:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
     except _NUMPY_DAMAGE as error:
-        # An array of pickled objects ends here too.
+        # An array of pickled objects is refused here too.
         raise CheckpointError(f"'{path}' is not a plain numpy file: {error}") from error
 
 
 def _directions_in(path: Path, content: Any) -> dict[str, Direction]:
-    """Directions by name in what a file holds."""
+    """Directions by name in the content of a file."""
     if isinstance(content, Tensor | np.ndarray):
         return _unstacked(path, path.stem, content)
     if is_mapper(content):
@@ -224,9 +230,9 @@ def _unstacked(path: Path, name: str, array: Any) -> dict[str, Direction]:
 
 
 def _numbers(path: Path, what: str, array: Any) -> Tensor:
-    """Float32 of a numpy array, of either memory order, or of a tensor."""
+    """Float32 tensor of a numpy array of either memory order, or of a tensor."""
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused
             return torch.from_numpy(np.array(array, np.float32, order="C"))
     if isinstance(array, Tensor) and array.is_floating_point():
         return array.detach().float().contiguous()

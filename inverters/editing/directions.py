@@ -1,4 +1,4 @@
-"""Directions: ways to move codes, and what is known of each: its space, its unit, how it was found."""
+"""Directions: steps of codes, with their space, unit and the method that found them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DIFFERENCES = "mean central difference of the mapping over random heads"
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """One way to move codes.
+    """A way to move codes.
 
-    `step`: what a strength of one adds, [w_dim] (space w: the same to every layer) or [num_ws,w_dim] (space
-    w+); or a mapper, whose step depends on the code. `unit` and `method` say in words how long a step is and
+    `step` is what a strength of one adds: [w_dim] (space w: the same for every layer), [num_ws,w_dim] (space
+    w+), or a mapper, whose step depends on the code. `unit` and `method` say in words how long a step is and
     how it was found.
     """
 
@@ -33,22 +33,23 @@ class Direction:
 
     @property
     def space(self) -> Literal["w", "w+"]:
-        """The space of codes that it moves in; rows that are all equal are in w."""
+        """Space of codes of the direction; rows that are all equal are in w."""
         step = self.step
         return "w" if isinstance(step, Tensor) and (step.ndim == 1 or bool((step == step[0]).all())) else "w+"
 
     @property
     def norm(self) -> float | None:
-        """Length of a step, root mean square over the layers that move; None where it depends on the code."""
+        """Root mean square over the moving layers of a step's length; None if it depends on the code."""
         if not isinstance(self.step, Tensor):
             return None
         rows = self.step.double().reshape(-1, self.step.shape[-1]).norm(dim=1)
         return float(rows[rows > 0].square().mean().sqrt())
 
     def offset(self, ws: Tensor) -> Tensor:
-        """What a strength of one adds to ws [K,num_ws,w_dim]; a shape that can be added to it.
+        """Return what a strength of one adds to ws [K,num_ws,w_dim], in a shape that broadcasts to it.
 
-        Raises InverterError: a direction for codes of another shape.
+        Raises:
+            InverterError: the direction is for codes of another shape.
         """
         if not isinstance(self.step, Tensor):
             if self.step.width != ws.shape[-1]:
@@ -61,14 +62,18 @@ class Direction:
         return self.step.to(ws)
 
     def digest(self) -> str:
-        """SHA-256 of what it does."""
+        """Return the SHA-256 of the step."""
         if not isinstance(self.step, Tensor):
             return self.step.digest()
         data = self.step.detach().cpu().float().contiguous().numpy().tobytes()
         return hashlib.sha256(str(list(self.step.shape)).encode() + data).hexdigest()
 
     def in_layers(self, layers: range, num_ws: int) -> Direction:
-        """The same in these layers alone (GANSpace, section 3.3); a mapper is refused."""
+        """Return the direction restricted to these layers (GANSpace, section 3.3).
+
+        Raises:
+            InverterError: it is a mapper, or has no such layer.
+        """
         if not isinstance(self.step, Tensor):
             raise InverterError("a mapper has its own layers")
         if not layers or layers[0] < 0 or layers[-1] >= num_ws:
@@ -80,15 +85,19 @@ class Direction:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """Directions by name, all of one generator: its fingerprint and name, None and "" where no one said."""
+    """Directions by name, all of one generator: its fingerprint and name, or None and "" if unknown."""
 
     named: Mapping[str, Direction]
     fingerprint: str | None = None
     generator: str = ""
 
     def check_fits(self, generator: Any, source: str) -> None:
-        """Raise FingerprintError where they belong to another generator than this, CheckpointError where
-        their shapes cannot be its; `source` says where they are from."""
+        """Check that the directions belong to a generator; `source` names their file in the message.
+
+        Raises:
+            FingerprintError: they belong to another generator.
+            CheckpointError: their shapes do not fit it.
+        """
         own, rows, width = generator.card.fingerprint, generator.num_ws, generator.config.w_dim
         if self.fingerprint is not None and self.fingerprint != own:
             raise FingerprintError(
@@ -107,7 +116,7 @@ class Directions:
 
 
 def own_directions(generator: Any) -> Directions:
-    """The directions of a generator's card."""
+    """Return the directions of a generator's card."""
     card = generator.card
     named = {k: Direction(v, ONE_DEVIATION, DIFFERENCES) for k, v in card.directions.items()}
     return Directions(named, card.fingerprint, card.name)
@@ -121,15 +130,20 @@ def fit_directions(
     n: int = 512,
     generator_rng: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """One direction [w_dim] for each parameter, of one standard deviation of it.
+    """Return one direction [w_dim] for each parameter, of one standard deviation of it.
 
-    The mean over `n` random heads of (w(scores + e_k) - w(scores - e_k)) / 2: the central difference of the
-    mapping, so that what other parameters do cancels exactly, which a regression on random heads would only
-    approach.
+    The mean over `n` random heads of (w(scores + e_k) - w(scores - e_k)) / 2, the central difference of the
+    mapping, in which the effects of other parameters cancel exactly.
 
     Args:
+        generator: owner of the mapping.
         names: the parameters, in the order of a row of scores [n,len(names)], standard normal.
-        scores_to_z: scores [n,P] to z [n,z_dim].
+        scores_to_z: maps scores [n,P] to z [n,z_dim].
+        n: number of heads.
+        generator_rng: source of the scores, on the CPU; None seeds one with 0.
+
+    Returns:
+        Directions [w_dim] on the CPU, by name.
     """
     rng = generator_rng or torch.Generator().manual_seed(0)
     device = generator.backbone.mapping.w_avg.device

@@ -1,5 +1,6 @@
-"""Semantic edits: codes moved along named directions, over all of a clip or part of it (In-N-Out, section
-4.6).
+"""Semantic edits: codes moved along named directions, over all of a clip or part of it.
+
+In-N-Out, section 4.6.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ from inverters.fitting.schedules import smoothstep
 
 
 class EditLike(Protocol):
-    """One edit: `strength` units along direction `name`, between `start` and `stop` seconds where these are
-    given.
-    """
+    """An edit by `strength` units along direction `name`, between `start` and `stop` seconds if given."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the direction."""
+
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float:
+        """Strength in units of the direction."""
+
     @property
-    def start(self) -> float | None: ...
+    def start(self) -> float | None:
+        """Seconds at which the edit begins; None: from the first frame."""
+
     @property
-    def stop(self) -> float | None: ...
+    def stop(self) -> float | None:
+        """Seconds at which it ends; None: to the last frame."""
 
 
 def edit_codes(
@@ -37,19 +43,22 @@ def edit_codes(
     directions: Mapping[str, Direction],
     ease: float = 0.2,
 ) -> Tensor:
-    """Codes with all edits applied; the given ones are not changed.
+    """Return codes with all edits applied; the given ones are not changed.
 
     Args:
-        ws: [K,num_ws,w_dim]; times: [K] in seconds, in which the edits' bounds are given.
-        directions: by name. One whose step depends on the code (a mapper) takes the code that was given, so
-            the order of edits does not matter.
-        ease: seconds over which an edit comes after `start` and goes before `stop`; bounds that are None do
-            not ease.
+        ws: codes [K,num_ws,w_dim].
+        times: [K] in seconds, on the same clock as the edits' bounds.
+        edits: any number; each one adds its strength times its direction.
+        directions: by name. A direction whose step depends on the code (a mapper) is given the unedited code,
+            so that the order of edits does not matter.
+        ease: seconds of the ramp after `start` and before `stop`; there is none at a bound that is None.
+
     Returns:
         [K,num_ws,w_dim].
+
     Raises:
-        UnknownNameError: an edit without a direction; the message lists those that exist.
-        InverterError: a direction of another shape.
+        UnknownNameError: there is no direction for an edit; the message lists those that exist.
+        InverterError: a direction has another shape, or the numbers of codes and times differ.
     """
     amounts = [float(t) for t in times]
     if len(amounts) != len(ws):
@@ -71,9 +80,9 @@ def edit_codes(
 
 
 def edit_presence(edit: EditLike, time: float, ease: float) -> float:
-    """How far an edit is in force at `time` seconds, in [0,1]: smoothstep in and out inside its bounds.
+    """Return the share in [0,1] of an edit's strength at `time` seconds: smoothstep ramps inside its bounds.
 
-    Where the range is shorter than both ramps, they share it and meet in its middle.
+    If the range is shorter than both ramps, they are shortened to meet in its middle.
     """
     start, stop = edit.start, edit.stop
     if (start is not None and time < start) or (stop is not None and time > stop):

@@ -1,5 +1,6 @@
-"""GANSpace: directions as the principal components of w (Harkonen, Hertzmann, Lehtinen and Paris 2020,
-"GANSpace: Discovering Interpretable GAN Controls").
+"""GANSpace: directions as the principal components of w.
+
+Harkonen, Hertzmann, Lehtinen and Paris 2020, "GANSpace: Discovering Interpretable GAN Controls".
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from torch import Tensor
 
 
 def principal_components(codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Components [count,w_dim] of unit length and the standard deviations [count] of codes along them,
-    greatest first (section 3.1: PCA of w over random z).
+    """Return components [count,w_dim] of unit length and the standard deviations [count] of codes along them.
 
-    The sign of a component is arbitrary; here its largest number is positive, so that a seed gives the same
-    directions everywhere.
+    The greatest come first (section 3.1: PCA of w over random z). The sign of a component is arbitrary; here
+    its number of largest magnitude is positive, so that it is reproducible.
     """
     centred = codes.double() - codes.double().mean(0)
     _, values, basis = torch.linalg.svd(centred, full_matrices=False)
@@ -22,6 +22,6 @@ def principal_components(codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def upright(rows: Tensor) -> Tensor:
-    """Rows [n,D] with the sign that makes the number of largest magnitude positive."""
+    """Return rows [n,D] with the sign that makes the number of largest magnitude positive."""
     largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
     return rows * largest.sign()

@@ -1,5 +1,6 @@
-"""InterfaceGAN: directions as the normals of planes that part codes with an attribute from those without
-(Shen, Gu, Tang and Zhou 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing").
+"""InterfaceGAN: directions as normals of planes that separate codes with an attribute from those without.
+
+Shen, Gu, Tang and Zhou 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing".
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from torch import Tensor
 from inverters.errors import InverterError
 
 SHARE = 0.1
-"""Of all codes, those with the highest scores and as many with the lowest are told apart. The release takes
-0.02 of 500,000; of some thousands that would be too few to find a plane in 512 dimensions."""
+"""Share of the codes with the highest scores, and with the lowest, that the plane separates. The release
+takes 0.02 of 500,000; of some thousands that would be too few for a plane in 512 dimensions.
+"""
 TRAINED = 0.7
-"""Share of the chosen codes that the plane is fitted to, as in the release; the rest measures it."""
+"""Share of the chosen codes that the plane is fitted to, as in the release; the rest measures its accuracy.
+"""
 PENALTY = 1.0
 _STEPS = 400
 
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A plane normal . w + bias = 0: `normal` [w_dim] of unit length, to the side of high scores. `accuracy`
-    is the share of held-out codes on the right side."""
+    """A plane normal . w + bias = 0.
+
+    `normal` [w_dim] has unit length and points to high scores; `accuracy` is the share of held-out codes on
+    the right side.
+    """
 
     normal: Tensor
     bias: float
@@ -33,13 +39,21 @@ class Boundary:
 def fit_boundary(
     codes: Tensor, scores: Tensor, share: float = SHARE, rng: torch.Generator | None = None
 ) -> Boundary:
-    """The plane that parts the codes with the highest scores from those with the lowest (section 3.2; the
-    choice of samples is that of the release's train_boundary).
+    """Return the plane that separates the codes with the highest scores from those with the lowest.
+
+    Section 3.2; the samples are chosen as in the release's train_boundary.
 
     Args:
-        codes: [N,w_dim]; scores: [N], NaN where unknown; share: of the known, in (0,0.5].
+        codes: [N,w_dim].
+        scores: [N], NaN if unknown.
+        share: share of the known scores at each end, in (0,0.5].
+        rng: splits the chosen codes into fitted and held-out ones; None seeds one with 0.
+
+    Returns:
+        The plane, in the units of `codes`.
+
     Raises:
-        InverterError: too few known scores, or scores that do not differ.
+        InverterError: too few scores are known, or they do not differ.
     """
     known = scores.isfinite()
     codes, scores = codes[known], scores[known]
@@ -62,14 +76,14 @@ def fit_boundary(
 
 
 def linear_svm(codes: Tensor, sign: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
-    """Normal [D] and bias of the linear support vector machine with squared hinge loss.
+    """Return normal [D] and bias of the linear support vector machine with squared hinge loss.
 
     Minimises 1/2 |n|^2 + penalty * sum_i max(0, 1 - y_i (n . x_i + b))^2 over codes x [N,D] and signs y [N]
-    (+1 or -1), by L-BFGS in double precision; the release uses the plain hinge, which has corners.
+    (+1 or -1), by L-BFGS in float64. The release uses the plain hinge, which is not smooth.
     """
     x, y = codes.double(), sign.double()
     middle, scale = x.mean(0), x.std()
-    x = (x - middle) / scale  # so that the first steps have the right size; undone in the penalty and below
+    x = (x - middle) / scale  # scales the first steps; undone in the penalty and below
     normal, bias = x.new_zeros(x.shape[1], requires_grad=True), x.new_zeros((), requires_grad=True)
     solver = torch.optim.LBFGS(
         [normal, bias],
@@ -93,11 +107,13 @@ def linear_svm(codes: Tensor, sign: Tensor, penalty: float = PENALTY) -> tuple[T
 
 
 def conditional(direction: Tensor, conditions: Tensor) -> Tensor:
-    """A direction [D] of unit length that does not change the attributes of others [M,D], to first order.
+    """Return a direction [D] that does not change other attributes [M,D], to first order.
 
-    n - projection of n onto the plane of the others (section 3.3): for one other n1 - (n1 . n2) n2.
+    The result n - (projection of n onto the span of the others) has unit length (section 3.3). For one other
+    direction it is n1 - (n1 . n2) n2.
 
-    Raises InverterError: nothing is left of it.
+    Raises:
+        InverterError: the direction lies in the span of the others.
     """
     if not len(conditions):
         return direction / direction.norm()

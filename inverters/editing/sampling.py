@@ -14,8 +14,9 @@ BATCH = 1024
 
 @torch.no_grad()
 def sample_codes(generator: Any, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Codes w [n,w_dim] of random faces, seen from the front, and the true scores [n,P] of what the
-    generator's card has names for (P is 0 where it has none).
+    """Return codes w [n,w_dim] of random faces seen from the front, and their scores [n,P].
+
+    The scores are those of the P parameters that the generator's card names; P may be 0.
     """
     named, z_dim = len(generator.card.parameters), generator.config.z_dim
     scores = torch.randn(n, named, generator=rng)
@@ -25,8 +26,11 @@ def sample_codes(generator: Any, n: int, rng: torch.Generator) -> tuple[Tensor, 
 
 @torch.no_grad()
 def codes_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
-    """Codes w [n,w_dim] of the faces that EG3D's gen_samples.py draws for these seeds: z is numpy's
-    RandomState(seed).randn(1, z_dim), conditioned on the frontal camera, without truncation."""
+    """Return codes w [n,w_dim] of the faces that EG3D's gen_samples.py draws for these seeds.
+
+    z is numpy's RandomState(seed).randn(1, z_dim). w is conditioned on the frontal camera, without
+    truncation.
+    """
     z = [np.random.RandomState(seed).randn(generator.config.z_dim) for seed in seeds]
     return _mapped(generator, torch.from_numpy(np.stack(z)).float())
 

@@ -1,5 +1,6 @@
-"""SeFa: directions in closed form from a generator's weights (Shen and Zhou 2021, "Closed-Form Factorization
-of Latent Semantics in GANs").
+"""SeFa: directions in closed form from a generator's weights.
+
+Shen and Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs".
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from inverters.errors import InverterError
 
 
 def style_weights(generator: Any, layers: range) -> Tensor:
-    """A [sum of channels,w_dim]: weights of the affine maps from w to styles in these layers, one above the
-    other.
+    """Return A [sum of channels,w_dim]: the weights of these layers' affine maps from w to styles, stacked.
 
     Layer k is the convolution that takes row k of ws; the last layer is the last map to planes, as in the
     release.
+
+    Raises:
+        InverterError: the generator has no such layer.
     """
     synthesis = generator.backbone.synthesis
     blocks = [getattr(synthesis, name) for name in synthesis.names]
@@ -31,11 +34,15 @@ def style_weights(generator: Any, layers: range) -> Tensor:
 
 
 def factorize(weights: Tensor, count: int, unit_rows: bool = True) -> tuple[Tensor, Tensor]:
-    """Directions [count,w_dim] of unit length that change the styles most, and their eigenvalues [count].
+    """Return the directions [count,w_dim] that change the styles most, and their eigenvalues [count].
 
-    The eigenvectors of A^T A with the greatest eigenvalues (section 3.2, equations 5 to 8), for A = `weights`
-    [channels,w_dim]. `unit_rows` first scales each row of A to unit length, as the release does and the paper
-    does not say.
+    The eigenvectors of A^T A with the greatest eigenvalues (section 3.2, equations 5 to 8), of unit length.
+
+    Args:
+        weights: A [channels,w_dim], from `style_weights`.
+        count: number of directions, at most w_dim.
+        unit_rows: scale each row of A to unit length first, as the release does; the paper does not mention
+            it.
     """
     a = weights.double()
     if unit_rows:

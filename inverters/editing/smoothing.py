@@ -1,4 +1,4 @@
-"""Codes smoothed over time, so that a rendered clip is calmer than the fit of its single frames."""
+"""Temporal smoothing of codes, against flicker of a fit of single frames."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from inverters.base import Inversion
 from inverters.errors import UnknownNameError
 
 CAUSAL = {-2: 0.125, -1: 0.375, 0: 0.5}
-"""In-N-Out's release, `--smooth_out`: (0.25, 0.75, 1) / 2 for the frames t-2, t-1, t."""
+"""Weights of frames t-2, t-1, t: (0.25, 0.75, 1) / 2, as `--smooth_out` of In-N-Out's release."""
 GAUSSIAN_SIGMA = 0.75
-"""Frames; VIVE3D smooths its edited codes so."""
+"""In frames, as VIVE3D smooths its edited codes."""
 GAUSSIAN = {k: float(np.exp(-0.5 * (k / GAUSSIAN_SIGMA) ** 2)) for k in range(-3, 4)}
 KINDS = ("none", "causal", "gaussian")
 
 
 def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str) -> Tensor:
-    """Each row averaged with those of the frames about it; the given ones are not changed.
+    """Return rows averaged with those of neighbouring frames; the given ones are not changed.
 
-    `causal` is the moving average of In-N-Out's released code, which leaves the first two frames of a run as
-    they are; `gaussian` that of VIVE3D, where weights beyond the ends of a run go to the rows within it.
+    `causal` is the moving average of In-N-Out's release, which keeps the first two frames of a run.
+    `gaussian` is VIVE3D's; weights beyond the ends of a run are given to the rows within it.
 
     Args:
-        values: [K,...]; frames: [K], ascending, the source's frame of each row. Rows mix within a run of
-            frames without a gap only.
+        values: [K,...].
+        frames: [K], ascending, the source's frame of each row. Rows mix only within a run of frames without a
+            gap.
         kind: one of KINDS.
+
     Returns:
         [K,...]; `values` itself for `none`.
+
     Raises:
         UnknownNameError: another kind.
     """
@@ -47,16 +50,16 @@ def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str
         there = (other == rows + offset) & (numbers[other] - numbers == offset)
         mass += weight * there
         share = torch.from_numpy(weight * there).to(values).reshape(-1, *[1] * (values.ndim - 1))
-        # As differences, so that what does not change stays what it is to the bit.
+        # As differences, so that constant values are kept to the bit.
         added += share * (values[torch.from_numpy(other)] - values)
     scale = 1.0 / mass if kind == "gaussian" else (mass > 1 - 1e-9).astype(np.float64)
     return values + added * torch.from_numpy(scale).to(values).reshape(-1, *[1] * (values.ndim - 1))
 
 
 def smooth_inversion(inversion: Inversion, kind: str) -> Inversion:
-    """An inversion whose codes w and phi are smoothed (`smooth_in_time`); itself for `none`.
+    """Return the inversion with codes w and phi smoothed by `smooth_in_time`; itself for `none`.
 
-    Edits are added to these codes afterwards, so the bounds of an edit in time stay what they are.
+    Edits are added afterwards, so that their bounds in time are not smoothed.
     """
     if kind == "none":
         return inversion

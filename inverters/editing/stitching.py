@@ -1,12 +1,13 @@
-"""Stitching: weights or codes move, for one frame, until the border of an edited crop meets the source.
+"""Stitching: weights or codes are tuned for one frame until the border of an edited crop meets the source.
 
-`weights` is the stitching tuning of Tzaban et al. 2022, "Stitch it in Time", section 4.4 (the release is
-rotemtzaban/STIT); `codes` is the border optimisation of Fruehstueck et al. 2023, "VIVE3D" (`edit_video.py` of
-afruehstueck/VIVE3D).
+`weights` is the stitching tuning of Tzaban et al. 2022, "Stitch it in Time", section 4.4 (release:
+rotemtzaban/STIT); `codes` is the border optimisation of Fruehstueck et al. 2023, "VIVE3D" (release:
+`edit_video.py` of afruehstueck/VIVE3D).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,61 +17,63 @@ from torch import Tensor
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.loop import backward
-from inverters.fitting.losses import multiscale_loss, perceptual_loss
+from inverters.fitting.losses import multiscale_loss, norms, perceptual_loss
 from inverters.fitting.row_adam import DenseAdam
 from inverters.generators.tuned import PARTS, trainable_copy
-from inverters.methods.w_plus import norms
 
 
 @dataclass(frozen=True)
-class StitchPreset:
-    """What moves, its steps in each frame, and what they weigh."""
+class StitchSettings:
+    """What is tuned, the steps of each frame, and the weights of the losses."""
 
     steps: int
+    """Steps of a frame."""
     rate: float
+    """Learning rate."""
     parts: tuple[str, ...] = PARTS
-    """What of the generator moves, by how the names of parameters begin; with () the frame's codes move."""
+    """Prefixes of the generator's parameters that are tuned; (): the frame's codes are tuned instead."""
     first: int | None = None
-    """Steps of a frame that no stitched one comes before; None takes as many as for the others."""
+    """Steps of a frame that follows no stitched one; None takes `steps`."""
     squared: bool = True
-    """Whether pictures are compared by squared error, else by absolute."""
+    """Compare pictures by squared error; False: by absolute error."""
     lambda_border: float = 1.0
+    """Weight of the border's error against the source."""
     lambda_perceptual: float = 0.0
-    """Weight of the perceptual distance of the borders."""
+    """Weight of the border's perceptual distance."""
     lambda_content: float = 0.01
-    """Weight of the inside, which is to stay, beside the border's."""
+    """Weight of the inside's error against the edited crop."""
     lambda_previous: float = 0.0
-    """Weight of the norm of a code's correction less that of the frame before."""
+    """Weight of the norm of the difference between a code's correction and that of the frame before."""
     net: str = "alex"
-    """Network of LPIPS, where its weights are to be had."""
+    """Network of LPIPS, if its weights are available."""
     stop: float = 0.0
-    """A frame is done when its border's losses, weighed, are no more than this."""
+    """A frame is done when its border's weighted losses are at most this."""
 
 
 _SHORT = ("superresolution.",)
-_CODES = StitchPreset(
+_CODES = StitchSettings(
     # VIVE3D's release, `inset_video`
     steps=100,  # 100 of each later frame
     rate=5e-3,  # Adam 5e-3
-    parts=(),  # W+ codes; the generator rests
+    parts=(),  # W+ codes; the generator is fixed
     first=150,  # 150 of the first frame
     squared=False,  # L1
     lambda_content=3.0,  # 3 x L1 to the edited picture
     lambda_border=2.0,  # 2 x (10 x LPIPS-alex + L1) to the source
     lambda_perceptual=20.0,
-    lambda_previous=0.15,  # there of the last step, which holds no frames together
-    stop=0.2,  # --loss_threshold 0.1, of the border before it is doubled
+    lambda_previous=0.15,  # the release takes the last step's, which does not couple frames
+    stop=0.2,  # --loss_threshold 0.1 of the border, before its weight of 2
 )
 STITCHING = {
     "weights": {
-        "draft": StitchPreset(steps=12, rate=4e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
-        "fast": StitchPreset(steps=30, rate=2e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
+        "draft": StitchSettings(steps=12, rate=4e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
+        "fast": StitchSettings(steps=30, rate=2e-3, parts=_SHORT, lambda_content=1.0, stop=0.002),
         # STIT's release: num_steps 100, lr 3e-4, content_loss_lambda 0.01, border_loss_threshold 0 (off), all
         # weights
-        "paper": StitchPreset(steps=100, rate=3e-4),
+        "paper": StitchSettings(steps=100, rate=3e-4),
     },
     "codes": {
-        "draft": StitchPreset(
+        "draft": StitchSettings(
             steps=6,
             rate=2e-2,
             parts=(),
@@ -81,7 +84,7 @@ STITCHING = {
             lambda_previous=2e-3,
             stop=0.04,
         ),
-        "fast": StitchPreset(
+        "fast": StitchSettings(
             steps=20,
             rate=1e-2,
             parts=(),
@@ -95,13 +98,15 @@ STITCHING = {
         "paper": _CODES,
     },
 }
-"""By what moves, and by the name of the inversion's preset; those without a line take `paper`."""
+"""Settings by what is tuned, and by the name of the inversion's preset; presets without an entry use `paper`.
+"""
 
 
-def stitching_of(moves: str, preset: str) -> StitchPreset:
-    """The numbers that go with an inversion's preset; `moves` is `weights` or `codes`.
+def stitching_of(moves: str, preset: str) -> StitchSettings:
+    """Return the settings for an inversion's preset; `moves` is `weights` or `codes`.
 
-    Raises UnknownNameError for anything else.
+    Raises:
+        UnknownNameError: another word for `moves`.
     """
     if moves not in STITCHING:
         raise UnknownNameError(f"unknown way to stitch '{moves}'; known: {', '.join(STITCHING)}")
@@ -109,16 +114,16 @@ def stitching_of(moves: str, preset: str) -> StitchPreset:
 
 
 class Stitcher:
-    """Stitches rows of one inversion, one by one; neither its renderer nor the generator is changed.
+    """Stitches rows of one inversion one by one; its renderer and the generator are not changed.
 
-    A row that follows the one before begins at its correction, where codes move.
+    If codes are tuned, a row that follows the previous one begins at its correction.
     """
 
-    def __init__(self, renderer: InversionRenderer, preset: StitchPreset) -> None:
-        self.renderer, self.preset = renderer, preset
+    def __init__(self, renderer: InversionRenderer, settings: StitchSettings) -> None:
+        self.renderer, self.settings = renderer, settings
         self.perceptual, self.perceptual_name = multiscale_loss, "none"
-        if preset.lambda_perceptual:
-            self.perceptual, self.perceptual_name = perceptual_loss(preset.net, renderer.device)
+        if settings.lambda_perceptual:
+            self.perceptual, self.perceptual_name = perceptual_loss(settings.net, renderer.device)
         self._before: tuple[int, Tensor] | None = None
 
     def stitch(
@@ -132,16 +137,22 @@ class Stitcher:
         inside: Tensor,
         border: Tensor,
     ) -> Tensor:
-        """One row with edited codes, its border as in the source.
+        """Return one row with edited codes and its border as in the source.
 
         Args:
-            cam2world [1,4,4], intrinsics [1,3,3], ws [1,num_ws,w_dim]: of the row.
-            edited, source: [1,3,S,S] in [-1,1], how the inside and the border are to look.
-            inside, border: [1,1,S,S], 0 or 1.
+            row: the row's index in the inversion.
+            cam2world: camera of the row, [1,4,4].
+            intrinsics: [1,3,3].
+            ws: edited code of the row, [1,num_ws,w_dim].
+            edited: edited crop [1,3,S,S] in [-1,1], the target inside.
+            source: source crop [1,3,S,S] in [-1,1], the target at the border.
+            inside: mask [1,1,S,S], 0 or 1.
+            border: mask [1,1,S,S], 0 or 1.
+
         Returns:
-            [1,3,S,S] in [-1,1]; the best of its steps.
+            [1,3,S,S] in [-1,1], the best of all steps.
         """
-        p, rows, device = self.preset, np.array([row]), self.renderer.device
+        p, rows, device = self.settings, np.array([row]), self.renderer.device
         edited, source, inside, border = (t.to(device) for t in (edited, source, inside, border))
         ws = ws.to(device)
         before = self._before[1] if self._before is not None and self._before[0] == row - 1 else None
@@ -150,13 +161,11 @@ class Stitcher:
             ws = ws.clone() if before is None else ws + before
             parameters = {"ws": ws.requires_grad_(True)}
         began = ws.detach().clone()
-        # Adam works on the parameters' own memory.
-        tables = {name: DenseAdam(tensor) for name, tensor in parameters.items()}
         moving = self.renderer.with_generator(own)
         fixed = None
         if parameters and all(name.startswith("superresolution.") for name in parameters):
             fixed = moving.features(rows, cam2world, intrinsics, ws)[0]
-        seen: list[Tensor] = []
+        seen: list[Tensor] = [edited, torch.zeros_like(began)]
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             features = fixed
@@ -169,26 +178,40 @@ class Stitcher:
                 terms["previous"] = p.lambda_previous * norms(ws - began).mean()
             return terms
 
-        best, moved, least = edited, torch.zeros_like(began), torch.inf
-        for _ in range(p.steps if before is not None or p.first is None else p.first):
-            found = backward(1, device, losses_of)
+        steps = p.steps if before is not None or p.first is None else p.first
+        best, moved = self._descend(steps, parameters, losses_of, seen)
+        if not p.parts:
+            self._before = row, moved if before is None else before + moved
+        return best
+
+    def _descend(
+        self,
+        steps: int,
+        parameters: dict[str, Tensor],
+        losses_of: Callable[[slice], dict[str, Tensor]],
+        seen: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Do at most `steps` steps of Adam; return `seen` (picture, code correction) of the best one."""
+        # Adam works on the parameters' own memory.
+        tables = {name: DenseAdam(tensor) for name, tensor in parameters.items()}
+        (best, moved), least = seen, torch.inf
+        for _ in range(steps):
+            found = backward(1, self.renderer.device, losses_of)
             total = float(sum(found.values()))
             if total < least:
                 (best, moved), least = seen, total
             if self._is_near(found):
                 break
             for name, parameter in parameters.items():
-                tables[name].update(parameter, p.rate)
+                tables[name].update(parameter, self.settings.rate)
                 parameter.grad = None
-        if not p.parts:
-            self._before = row, moved if before is None else before + moved
-        return best
+        return best, moved
 
     def _terms(
         self, image: Tensor, edited: Tensor, source: Tensor, inside: Tensor, border: Tensor
     ) -> dict[str, Tensor]:
-        """Losses of a picture by name; arguments as for `stitch`."""
-        p = self.preset
+        """Losses of a picture by name; arguments as in `stitch`."""
+        p = self.settings
 
         def distance(wanted: Tensor, mask: Tensor) -> Tensor:
             error = (image - wanted) * mask
@@ -204,8 +227,8 @@ class Stitcher:
         return terms
 
     def _is_near(self, found: dict[str, Tensor]) -> bool:
-        """Whether the border is as near as it need be; what LPIPS stands for, no other loss can tell."""
+        """Whether the border's losses are low enough; never if another loss replaces LPIPS."""
         if "perceptual" not in found:
-            return float(found["border"]) <= self.preset.stop
+            return float(found["border"]) <= self.settings.stop
         is_lpips = self.perceptual_name.startswith("lpips")
-        return is_lpips and float(found["border"] + found["perceptual"]) <= self.preset.stop
+        return is_lpips and float(found["border"] + found["perceptual"]) <= self.settings.stop

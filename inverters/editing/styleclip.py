@@ -1,6 +1,4 @@
-"""StyleCLIP's latent mapper: an edit whose step depends on the code that it moves (Patashnik et al. 2021,
-section 5).
-"""
+"""StyleCLIP's latent mapper: an edit whose step depends on the code (Patashnik et al. 2021, section 5)."""
 
 from __future__ import annotations
 
@@ -16,20 +14,19 @@ from inverters.errors import CheckpointError
 from inverters.generators.layers import FullyConnected
 
 STEP = 0.04
-"""What a strength of one adds of the mapper's output: w' = w + 0.04 M(w), as In-N-Out's script does."""
+"""Factor of the mapper's output in a strength of one: w' = w + 0.04 M(w), as in In-N-Out's script."""
 LEVELS = ("course_mapping", "medium_mapping", "fine_mapping")
-"""Names of the levels as they are in released files, coarse to fine."""
+"""Names of the levels in released files, coarse to fine."""
 _BOUNDS = (0, 4, 8, None)
 _DEPTH = 4
 
 
 class LevelsMapper(nn.Module):
-    """M(w): one network of four dense layers for each of layers 0-3, 4-7 and those from 8; zero for a level
-    that is absent.
+    """M(w): a network of four dense layers for each of layers 0-3, 4-7 and from 8 on.
 
-    Each row group is first divided by its root mean square. The release takes it over the rows of a level,
-    number by number (its PixelNorm has the axis of pictures), not over the numbers of a row; weights are
-    trained with that.
+    A level that is absent gives zero. Each group of rows is first divided by its root mean square. The
+    release takes that over the rows of a level, number by number (its PixelNorm has the axis of pictures),
+    and its weights are trained with it.
     """
 
     def __init__(self, width: int, levels: tuple[str, ...] = LEVELS) -> None:
@@ -40,11 +37,11 @@ class LevelsMapper(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers of a row of w."""
+        """Length of a row of ws."""
         return next(self.parameters()).shape[-1]
 
     def forward(self, ws: Tensor) -> Tensor:
-        """ws [K,num_ws,w_dim] -> M(ws) of the same shape."""
+        """Map ws [K,num_ws,w_dim] to M(ws) of the same shape."""
         parts = []
         for name, (start, stop) in zip(LEVELS, pairwise(_BOUNDS), strict=True):
             rows = ws[:, start:stop]
@@ -53,7 +50,7 @@ class LevelsMapper(nn.Module):
         return torch.cat(parts, dim=1)
 
     def digest(self) -> str:
-        """SHA-256 of its weights."""
+        """Return the SHA-256 of the weights."""
         found = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
@@ -67,10 +64,12 @@ def is_mapper(content: Any) -> bool:
 
 
 def mapper_from(content: Mapping[str, Any]) -> LevelsMapper:
-    """The mapper of a released checkpoint {"state_dict": {"mapper.*", ...}, "opts"}; its decoder is left out.
+    """Return the mapper of a released checkpoint {"state_dict": {"mapper.*", ...}, "opts"}.
 
-    Raises CheckpointError: another kind of mapper, or weights that are missing, of a wrong shape or not
-    finite.
+    The decoder that the checkpoint also holds is ignored.
+
+    Raises:
+        CheckpointError: it is another kind of mapper, or weights are missing, of a wrong shape or not finite.
     """
     weights = {
         name.removeprefix("mapper."): tensor
@@ -83,7 +82,7 @@ def mapper_from(content: Mapping[str, Any]) -> LevelsMapper:
     first = weights.get(f"{levels[0]}.mapping.1.weight")
     if not isinstance(first, Tensor) or first.ndim != 2:
         raise CheckpointError(f"its weight '{levels[0]}.mapping.1.weight' is missing")
-    with torch.random.fork_rng(devices=[]):  # the random initial weights are not kept
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
         mapper = LevelsMapper(first.shape[1], levels).requires_grad_(False)
     wanted = {_released(name): tensor for name, tensor in mapper.state_dict().items()}
     for name in sorted(wanted | weights):
@@ -97,7 +96,10 @@ def mapper_from(content: Mapping[str, Any]) -> LevelsMapper:
 
 
 def _released(name: str) -> str:
-    """`fine_mapping.0.weight` here is `fine_mapping.mapping.1.weight` there, where layer 0 is PixelNorm."""
+    """Name of a parameter in the release.
+
+    `fine_mapping.0.weight` is `fine_mapping.mapping.1.weight`, since layer 0 of the release is PixelNorm.
+    """
     level, layer, kind = name.split(".")
     return f"{level}.mapping.{int(layer) + 1}.{kind}"
 

@@ -1,4 +1,4 @@
-"""Render an inversion: as it was found, edited, without the occluder, from other cameras."""
+"""Renders of an inversion: as it was found, edited, without the occluder, from other cameras."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
-from inverters.fields.ood import ood_field
+from inverters.fields.ood import composite_for_sr, ood_field
 from inverters.generators.tuned import with_tensors
-from inverters.methods.in_n_out import composite_for_sr
 from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import texels_last
 from inverters.rendering.rays import make_rays
@@ -21,20 +20,22 @@ from inverters.rendering.rays import make_rays
 
 @dataclass(frozen=True)
 class RenderedFrames:
-    """image [n,3,S,S] (or the raw one, where high resolution was not asked for) and image_raw [n,3,h,w] in
-    [-1,1]; depth [n,1,h,w] along the ray in world units; blend [n,1,h,w] in [0,1], the OOD field's share of
-    each pixel, or None without such a field."""
+    """Rendered rows of an inversion."""
 
     image: Tensor
+    """[n,3,S,S] in [-1,1]; the raw image without high resolution."""
     image_raw: Tensor
+    """[n,3,h,w] in [-1,1]."""
     depth: Tensor
+    """[n,1,h,w] along the ray in world units."""
     blend: Tensor | None
+    """[n,1,h,w] in [0,1], the second field's share of each pixel; None without such a field."""
 
 
 class InversionRenderer:
-    """Renders rows of one inversion with its own fields and its own tuned tensors of the generator.
+    """Renders rows of an inversion with its own fields and its own tuned tensors of the generator.
 
-    The generator given is not changed; `generator` is the one that renders.
+    The given generator is not changed; `generator` is the one that renders.
     """
 
     def __init__(self, generator: Any, inversion: Inversion) -> None:
@@ -49,7 +50,7 @@ class InversionRenderer:
         self.transmittance = inversion.info.get("transmittance", "product")
 
     def with_generator(self, generator: Any) -> InversionRenderer:
-        """The same inversion rendered with another copy of its generator."""
+        """Return a renderer of the same inversion with another copy of its generator."""
         other = copy.copy(self)
         other.generator = generator
         return other
@@ -63,7 +64,7 @@ class InversionRenderer:
         ws: Tensor | None = None,
         remove_occluder: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features [n,C,h,h] as super-resolution takes them, depth [n,1,h,h], blend [n,1,h,h] or None."""
+        """Return features [n,C,h,h] for super-resolution, depth [n,1,h,h], and blend [n,1,h,h] or None."""
         return self.features_with_gradient(rows, cam2world, intrinsics, ws, remove_occluder)
 
     def features_with_gradient(
@@ -74,14 +75,14 @@ class InversionRenderer:
         ws: Tensor | None = None,
         remove_occluder: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What `features` gives, from which gradients go back to the generator's weights and `ws`."""
+        """As `features`, differentiable in the generator's weights and in `ws`."""
         generator = self.generator
         ws = self._codes(rows, ws)
         size = generator.config.neural_rendering_resolution
         origins, directions = make_rays(
             cam2world.to(self.device, torch.float32), intrinsics.to(self.device, torch.float32), (size, size)
         )
-        # With the OOD field left out altogether, a removal is right under either form of transmittance.
+        # A removal leaves the field out: with blend 0 its density would still occlude under `sum`.
         present = bool(self.ood) and not remove_occluder
         seen = render_rays(
             generator.field(generator.planes(ws)),
@@ -108,9 +109,15 @@ class InversionRenderer:
         remove_occluder: bool = False,
         high_resolution: bool = True,
     ) -> RenderedFrames:
-        """Render rows [n] of the inversion from cameras [n,4,4], [n,3,3].
+        """Render rows of the inversion, from any cameras and with any codes.
 
-        `ws` [n,num_ws,w_dim] replaces the codes (edits); `remove_occluder` leaves the OOD field out.
+        Args:
+            rows: [n], rows of the inversion, for its codes and phi.
+            cam2world: [n,4,4].
+            intrinsics: [n,3,3], normalised by the image size.
+            ws: codes [n,num_ws,w_dim] in place of the inversion's, for edits.
+            remove_occluder: render without the second field.
+            high_resolution: False skips super-resolution; `image` is then the raw image.
         """
         features, depth, blend = self.features(rows, cam2world, intrinsics, ws, remove_occluder)
         raw = features[:, :3]

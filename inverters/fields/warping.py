@@ -1,7 +1,7 @@
-"""A picture carried to another camera by known depths, and how far it can be trusted there.
+"""Warp of a picture to another camera by known depths, and a mask of where the result is reliable.
 
 The warp is backward and depth-tested: each pixel of the other camera looks up what the first one saw. Unlike
-points that are splatted it leaves no holes between samples and has no size of points to choose.
+splatted points it leaves no holes and has no point size to choose.
 """
 
 from __future__ import annotations
@@ -16,23 +16,28 @@ Camera = tuple[Tensor, Tensor]
 """cam2world [N,4,4] and intrinsics [N,3,3]."""
 
 REFERENCE = 512
-"""Width in pixels of the pictures for which the sizes of masks are given."""
+"""Width in pixels of the pictures for which window sizes are given."""
 
 
 def warp(
     image: Tensor, depth: Tensor, camera: Camera, other_depth: Tensor, other: Camera, tolerance: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A picture as other cameras would see it.
+    """Warp a picture to other cameras. Differentiable in `image`.
 
-    A pixel of the other camera is a point of the surface that lies in its depth. The point is visible where
-    the first camera sees a surface at the same distance, to within `tolerance`; then it has the colour there.
+    A pixel of the other camera is a surface point at that camera's depth. It is visible if the first camera
+    sees a surface at the same distance, within `tolerance`, and then takes the colour there.
 
     Args:
         image: [N,C,H,W], any unit.
-        depth, other_depth: [N,1,h,w] along the unit rays of `camera` and `other` in world units, any size.
+        depth: [N,1,h,w] along the unit rays of `camera`, in world units, of any size.
+        camera: camera of the picture.
+        other_depth: [N,1,h,w] along the unit rays of `other`, as `depth`.
+        other: camera to warp to.
+        tolerance: greatest difference of the two distances, in world units.
+
     Returns:
-        The picture [N,C,H,W] from `other`, meaningless where nothing is visible; visible [N,1,H,W] and inside
-        (within the first camera's frame, seen or hidden) [N,1,H,W], both bool. Differentiable in `image`.
+        The picture [N,C,H,W] from `other`, undefined where nothing is visible; visible [N,1,H,W] and inside
+        (within the first camera's image, seen or hidden) [N,1,H,W], both bool.
     """
     n, _, h, w = image.shape
     origins, directions = make_rays(*other, (h, w))
@@ -50,15 +55,17 @@ def warp(
 
 
 def trusted(visible: Tensor, inside: Tensor, erosion: int, border: int, feather: int) -> Tensor:
-    """How much of a warped picture to take, [N,1,H,W] in [0,1]: 1 well inside of what is visible, exactly 0
-    outside of it.
+    """Return the weight of a warped picture, [N,1,H,W] in [0,1]: 1 well inside what is visible, 0 outside it.
 
-    As released with HFGI3D: what is visible, eroded; times what lies within the first camera's frame, eroded
-    far more; blurred by a Gaussian. There the blur reaches past the edge, here it ends there.
+    As in HFGI3D's release: the eroded visible mask, times the more strongly eroded mask of the first camera's
+    image, blurred by a Gaussian. There the blur reaches past the edge; here it ends at the edge.
 
     Args:
-        visible, inside: bool [N,1,H,W].
-        erosion, border, feather: sides of the three windows in pixels of a picture 512 wide.
+        visible: bool [N,1,H,W], from `warp`.
+        inside: bool [N,1,H,W], from `warp`.
+        erosion: window that erodes `visible`, as all windows in pixels of a picture 512 wide.
+        border: window that erodes `inside`.
+        feather: window of the blur.
     """
     width = visible.shape[-1]
     mask = _eroded(visible.float(), _window(erosion, width)) * _eroded(inside.float(), _window(border, width))
@@ -70,12 +77,12 @@ def _look_up(image: Tensor, grid: Tensor) -> Tensor:
 
 
 def _window(side: int, width: int) -> int:
-    """The odd side, at least 3, of a window in a picture `width` wide."""
+    """Odd side, at least 3, of a window in a picture `width` wide."""
     return max(3, 2 * round((side * width / REFERENCE - 1) / 2) + 1)
 
 
 def _eroded(mask: Tensor, side: int) -> Tensor:
-    """The least value in a square window; the picture's own edge takes nothing away."""
+    """Minimum over a square window; the picture's own edge erodes nothing."""
     return -F.max_pool2d(-mask, side, 1, side // 2)
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints of an inversion: one file, written aside and renamed, so that a reader sees a whole one or
-none; the one before it stays beside it, in case the newest turns out damaged.
+"""Checkpoints of an inversion: one safetensors file, replaced by a rename, and the one before it.
 
-The file is safetensors; its header holds a JSON text (step, history, the job it belongs to), and a SHA-256
-over that text and all tensors, since safetensors itself does not notice a flipped bit.
+A reader sees a whole file or none, and the one before is used if the newest is damaged. The header holds a
+JSON text (step, history, the job it belongs to) and a SHA-256 over that text and all tensors, since
+safetensors does not notice a flipped bit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from inverters.base import Inversion, InversionProblem
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +36,7 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The newest checkpoint of one job in one folder, and the one before. With `folder` None nothing is
-    kept.
-    """
+    """The newest checkpoint of one job in one folder, and the one before; `folder` None keeps none."""
 
     def __init__(self, folder: Path | None, job: dict[str, Any], name: str = FILE_NAME) -> None:
         self.path = None if folder is None else folder / name
@@ -44,17 +44,16 @@ class CheckpointStore:
 
     @property
     def previous(self) -> Path | None:
-        """Where the checkpoint before the newest lies."""
+        """Path of the checkpoint before the newest."""
         return None if self.path is None else self.path.with_suffix(f".previous{self.path.suffix}")
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write to the side, flush to disk, rename. The order of names in the file is fixed."""
+        """Write to the side, flush to disk, rename. Tensors are in order of name."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"job": self.job, "meta": checkpoint.meta})
-        # A view of one storage may be saved under two names, which safetensors refuses; each gets its own
-        # memory.
+        # Cloned: safetensors refuses views of one storage under two names.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in sorted(checkpoint.tensors.items())}
         side = self.path.with_suffix(".partial")
         save_file(tensors, side, {"invid": text, "sha256": _digest(text, tensors)})
@@ -65,7 +64,7 @@ class CheckpointStore:
         side.replace(self.path)
 
     def load(self) -> Checkpoint | None:
-        """The newest whole checkpoint of this job, or None. What is damaged or another job's is logged."""
+        """Return the newest undamaged checkpoint of this job, or None. Others are logged."""
         for path in (self.path, self.previous):
             if path is not None and path.exists() and (found := self._read(path)) is not None:
                 return found
@@ -78,7 +77,7 @@ class CheckpointStore:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             text = header.get("invid", "")
             if header.get("sha256") != _digest(text, tensors):
-                raise ValueError("it is not what was written")
+                raise ValueError("its checksum is wrong")
             found = json.loads(text)
         except (SafetensorError, OSError, ValueError) as error:
             log.warning("checkpoint %s is damaged (%s); it is not used", path, error)
@@ -90,7 +89,7 @@ class CheckpointStore:
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the header's text, and every tensor's name, type, shape and bytes in order of name."""
+    """SHA-256 over the header's text, and name, type, shape and bytes of every tensor in order of name."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
@@ -98,21 +97,55 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def job_of(
+    method: str,
+    generator: Any,
+    problem: InversionProblem,
+    settings: Any,
+    seed: int,
+    start: Inversion | None = None,
+) -> dict[str, Any]:
+    """Return what a checkpoint must agree on to be continued, as JSON values.
+
+    Args:
+        method: name of the method or stage.
+        generator: the job's; its fingerprint is recorded.
+        problem: the job's; frames, and whether there are masks, are recorded.
+        settings: a dataclass.
+        seed: of the job.
+        start: the inversion that the job begins from; a digest of its tensors is recorded.
+    """
+    job = {
+        "method": method,
+        "settings": asdict(settings),
+        "seed": seed,
+        "generator": generator.card.fingerprint,
+        "frames": [int(f) for f in problem.frames],
+        "masks": problem.occluder_masks is not None,
+    }
+    if start is None:
+        return job
+    tensors = {"ws": start.ws} | with_prefix("cameras", start.cameras)
+    tensors |= with_prefix("ood", start.ood) | with_prefix("generator", start.generator)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return job | {"start": _digest(f"{start.method} {start.preset}", tensors)}
+
+
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under `prefix.name`."""
+    """Return the tensors under `prefix.name`."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def under_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, without it."""
+    """Return the tensors whose names begin with `prefix.`, without it."""
     return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
 
 
 def random_state(rng: torch.Generator) -> Tensor:
-    """State of a random generator, uint8 [n]."""
+    """Return the state of a random generator, uint8 [n]."""
     return rng.get_state()
 
 
 def restore_random(rng: torch.Generator, state: Tensor) -> None:
-    """Put a random generator back into a stored state."""
+    """Set a random generator to a stored state."""
     rng.set_state(state)

@@ -1,7 +1,7 @@
-"""Coordinates of a generator's latent space in which a standard normal is the prior.
+"""Coordinates of a generator's latent space in which random faces are standard normal.
 
-Optimising w itself moves 512 numbers of very different meaning at one rate. Here a code has few coordinates
-of unit spread, so that one learning rate suits all and the distance from zero says how unlikely a face is.
+The 512 numbers of w have very different scales of effect. Here a code has few coordinates of unit spread, so
+that one learning rate suits all of them and their norm measures how unlikely a face is.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from torch import Tensor
 from inverters.heads.params import PARAMETERS
 
 SAMPLES = 4096
+"""Random z from which statistics of w and the principal axes are computed."""
 MOVING = ("expression", "light")
 """Groups of a head's parameters that change within a clip."""
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """`to_w` maps coordinates [N,dim] to w [N,w_dim]; coordinates of random faces are standard normal.
+    """Coordinates of a latent space; those of random faces are standard normal.
 
-    moving [dim]: 1 for coordinates in which frames of one person differ, 0 for what makes the person; all 1
-    where the coordinates have no names.
+    `to_w` maps coordinates [N,dim] to w [N,w_dim]. `moving` [dim] is 1 for coordinates in which frames of one
+    person differ (expression, light) and 0 for identity; all 1 if the coordinates have no names.
     """
 
     dim: int
@@ -35,15 +36,15 @@ class LatentSpace:
     w_std: Tensor
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """Coordinates [n,dim] of random faces."""
+        """Draw coordinates [n,dim] of random faces."""
         return torch.randn(n, self.dim, generator=rng).to(self.w_avg.device)
 
 
 @torch.no_grad()
 def latent_space(generator: Any, components: int = 64) -> LatentSpace:
-    """The coordinates that suit a generator.
+    """Return the coordinates for a generator.
 
-    Where the first entries of z have meaning (`card.parameters`), they are the coordinates, through the
+    If the first entries of z have a meaning (`card.parameters`), they are the coordinates, through the
     mapping. Else the first `components` principal axes of w over 4,096 random z (GANSpace, Harkonen et al.
     2020), each scaled to unit spread.
     """
@@ -63,7 +64,7 @@ def latent_space(generator: Any, components: int = 64) -> LatentSpace:
         return LatentSpace(named, through_mapping, moving, w.mean(0), w.std(0))
     w = generator.mapping(torch.randn(SAMPLES, z_dim, generator=rng).to(device))[:, 0]
     mean = w.mean(0)
-    # Axes are found in float64 on the CPU, so that they are the same on every device.
+    # In float64 on the CPU, so that the axes are the same on every device.
     _, spread, axes = torch.linalg.svd((w - mean).double().cpu(), full_matrices=False)
     count = min(components, len(spread))
     scaled = axes[:count] * (spread[:count] / (SAMPLES - 1) ** 0.5)[:, None]

@@ -1,4 +1,4 @@
-"""The loop that all optimisations share: steps, history, checkpoints, progress."""
+"""The loop that all optimisations share: steps, history of losses, checkpoints, progress."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ from inverters.fitting.row_adam import RowAdam
 from inverters.memory import activations, parts
 
 CHECKPOINT_SECONDS = 20.0
-"""Time between checkpoints: so much work at most is lost with a process. A checkpoint takes about 0.2 s."""
+"""Time between checkpoints, and the most work that a killed process loses. Writing one takes about 0.2 s."""
 
 
 def backward(
     count: int, device: torch.device, losses_of: Callable[[slice], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Gradients of the sum of all losses of `count` frames; as many frames at a time as memory allows.
+    """Accumulate the gradients of the sum of all losses of `count` frames, in parts that fit the memory.
 
-    losses_of gives the losses of a slice of the frames by name, each a mean over them. Returns their means.
+    Args:
+        count: number of frames.
+        device: where the losses are computed.
+        losses_of: gives the losses of a slice of the frames by name, each a mean over them.
+
+    Returns:
+        The losses by name, each a mean over all frames.
     """
     found: dict[str, Tensor] = {}
     for part in parts(count):
@@ -45,47 +51,51 @@ def backward(
 
 
 class Stage(Protocol):
-    """One optimisation: `step` does step number i; `state` is all it needs beside its arguments to go on."""
+    """One optimisation. `state` is all that it needs beside its arguments to continue."""
 
     name: str
     steps: int
     rng: torch.Generator
 
-    def step(self, i: int) -> dict[str, Tensor]: ...
+    def step(self, i: int) -> dict[str, Tensor]:
+        """Do step number `i`; return the losses by name."""
 
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether the remaining steps can be left out."""
 
-    def state(self) -> dict[str, Tensor]: ...
+    def state(self) -> dict[str, Tensor]:
+        """Return the state as tensors by name."""
 
-    def restore(self, state: dict[str, Tensor]) -> None: ...
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Load the state of an earlier run of the same job."""
 
 
 class TableStage:
-    """A stage whose whole state lies in tables that Adam updates."""
+    """A stage whose state is in tables that Adam updates."""
 
     def tables(self) -> Mapping[str, RowAdam]:
-        """The tables by name."""
+        """Return the tables by name."""
         raise NotImplementedError
 
     def finished(self) -> bool:
-        """Whether the rest of the steps can be left out; a function of the state alone."""
+        """Whether the remaining steps can be left out; depends on the state alone."""
         return False
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and optimiser state by name."""
+        """Return parameters and optimiser state by name."""
         found: dict[str, Tensor] = {}
         for name, table in self.tables().items():
             found |= with_prefix(name, table.state())
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
+        """Load the state of an earlier run of the same job."""
         for name, table in self.tables().items():
             table.restore(under_prefix(name, state))
 
 
 class Run:
-    """Runs the stages of one job in turn, from its checkpoint if it has one.
+    """Runs the stages of one job in turn, from its checkpoint if there is one.
 
     `before` and `total` place the job's steps within those reported to `on_step`.
     """
@@ -109,20 +119,20 @@ class Run:
             self.resumed_at = self.found.meta["before"] + self.found.meta["step"]
 
     def is_past(self, name: str) -> bool:
-        """Whether the checkpoint found lies in a stage after `name`, whose results it then holds."""
+        """Whether the checkpoint lies in a stage after `name`, whose results it then holds."""
         return self.found is not None and name in self.found.meta["past"]
 
     def results(self, name: str) -> dict[str, Tensor]:
-        """Results of a stage that the checkpoint is past."""
+        """Return the results of a stage that the checkpoint is past."""
         return under_prefix(name, under_prefix("kept", self.found.tensors if self.found else {}))
 
     def keep(self, name: str, steps: int, results: dict[str, Tensor]) -> None:
-        """A stage is done: its results go into every later checkpoint."""
+        """Finish a stage: its results go into every later checkpoint."""
         self.kept |= with_prefix(name, results)
         self.before += steps
 
     def run(self, stage: Stage) -> None:
-        """Do all steps of a stage that are not done yet, or as many as it takes to be finished."""
+        """Do the steps of a stage that are not done yet, until it is finished."""
         start = 0
         if self.found is not None and self.found.meta["stage"] == stage.name:
             stage.restore(under_prefix("stage", self.found.tensors))

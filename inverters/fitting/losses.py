@@ -1,6 +1,4 @@
-"""Losses of the inversion methods. Images are float32 [N,3,H,W] in [-1,1]; per-ray colours [..., 3] in
-[-1,1].
-"""
+"""Losses of the inversion methods. Images are float32 [N,3,H,W] and colours [...,3], both in [-1,1]."""
 
 from __future__ import annotations
 
@@ -18,32 +16,51 @@ ImageLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def latent_distance(ws: Tensor, w_avg: Tensor, squared: bool = True) -> Tensor:
-    """How far codes lie from the mean code. In-N-Out, section 4.1, eq. 1 (the release takes the root).
+    """Squared distance of codes from the mean code (In-N-Out, section 4.1, equation 1).
 
-    Args: ws [N,L,D]; w_avg [D] or [L,D]. Returns a scalar: squared norm over L and D, mean over N.
+    Args:
+        ws: [N,L,D].
+        w_avg: mean code, [D] or [L,D].
+        squared: False takes the root, as the release does.
+
+    Returns:
+        Scalar: sum over L and D, mean over N.
     """
     square = (ws - w_avg).square().sum((1, 2))
     return (square if squared else (square + 1e-12).sqrt()).mean()
 
 
 def layer_spread(ws: Tensor, squared: bool = True, skip_last: bool = False) -> Tensor:
-    """How far the layers of a W+ code lie from the first. In-N-Out, section 4.1, L_delta.
+    """Squared distance of a W+ code's layers from its first (L_delta of In-N-Out, section 4.1).
 
-    Args: ws [N,L,D]; `squared` as in the paper, else plain norms as released; `skip_last` leaves out the last
-    layer.
-    Returns a scalar: sum over layers, mean over N.
+    Args:
+        ws: [N,L,D].
+        squared: False takes plain norms, as the release does.
+        skip_last: leave out the last layer, as the release does.
+
+    Returns:
+        Scalar: sum over layers, mean over N.
     """
     stop = ws.shape[1] - 1 if skip_last else ws.shape[1]
     square = (ws[:, 1:stop] - ws[:, :1]).square().sum(-1)
     return (square if squared else (square + 1e-12).sqrt()).sum(1).mean()
 
 
-def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> Tensor:
-    """Binary entropy H(b^skew) of blend weights. In-N-Out, section 4.3, eq. 6; skew from D2NeRF.
+def norms(codes: Tensor) -> Tensor:
+    """Return the norms [n] of codes [n,L,D], smooth at zero."""
+    return (codes.square().sum((1, 2)) + 1e-12).sqrt()
 
-    Args: blend [...,K] in [0,1], K samples a ray; `reduction` over the samples: "sum" (paper) or "mean"
-    (release).
-    Returns a scalar, mean over rays.
+
+def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> Tensor:
+    """Binary entropy H(b^skew) of blend weights (In-N-Out, section 4.3, equation 6; skew from D2NeRF).
+
+    Args:
+        blend: [...,K] in [0,1], K samples a ray.
+        skew: exponent of the blend; above 1 it favours the generator's field.
+        reduction: over the samples, "sum" (paper) or "mean" (release).
+
+    Returns:
+        Scalar, mean over rays.
     """
     b = blend.clamp(1e-6, 1 - 1e-6) ** skew
     entropy = -(b * b.log() + (1 - b) * (1 - b).clamp_min(1e-12).log())
@@ -51,9 +68,7 @@ def blend_entropy(blend: Tensor, skew: float = 1.0, reduction: str = "sum") -> T
 
 
 def blend_area(blend: Tensor) -> Tensor:
-    """Mean over rays of the squared largest blend on the ray (D2NeRF; in the released In-N-Out, not in its
-    paper).
-    """
+    """Mean over rays of the squared largest blend of a ray (D2NeRF; in In-N-Out's release alone)."""
     return blend.amax(-1).square().mean()
 
 
@@ -63,15 +78,22 @@ def charbonnier(difference: Tensor, epsilon: float = 1e-3) -> Tensor:
 
 
 def robust_weights(residual: Tensor, scale: float | Tensor) -> Tensor:
-    """Geman-McClure weights in (0,1] of residual norms: 1 where they are far below `scale`, 0 far above."""
+    """Geman-McClure weights in (0,1] of residual norms: near 1 far below `scale`, near 0 far above it."""
     return (1 + (residual / scale).square()).reciprocal().square()
 
 
 def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
-    """L1 between depth and a reference known up to scale and shift in disparity. In-N-Out, eq. 7.
+    """L1 between depth and a reference known up to scale and shift in disparity (In-N-Out, equation 7).
 
-    Both [R] > 0 on the same rays; each disparity is normalised by its median and mean absolute deviation
-    (MiDaS), and the reference is brought to the scale of `depth` without gradient. Returns a scalar.
+    Each disparity is normalised by its median and mean absolute deviation (MiDaS); the reference is brought
+    to the scale of `depth` without gradient.
+
+    Args:
+        depth: [R] > 0.
+        reference: [R] > 0, on the same rays.
+
+    Returns:
+        Scalar.
     """
     with torch.no_grad():
         disparity, wanted = 1 / depth, 1 / reference
@@ -83,12 +105,19 @@ def aligned_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
 
 
 def multiscale_loss(image: Tensor, target: Tensor) -> Tensor:
-    """A perceptual stand-in that needs no weights: L1, slopes and local structure at up to four scales.
+    """Perceptual loss without network weights: L1, gradients and local structure at up to four scales.
 
-    image, target [N,3,H,W] in [-1,1], sides from 8 pixels. Returns a scalar; 0 for equal images, about 1 for
-    unrelated.
+    Args:
+        image: [N,3,H,W] in [-1,1], sides from 8 pixels.
+        target: as `image`.
+
+    Returns:
+        Scalar: 0 for equal images, about 1 for unrelated ones.
+
+    Raises:
+        ValueError: the images are too small.
     """
-    image, target = image.contiguous(), target.contiguous()  # pooling three channels, last, is far slower
+    image, target = image.contiguous(), target.contiguous()  # pooling is far slower with three channels last
     total = image.new_zeros(())
     scales = 0
     while scales < 4 and min(image.shape[-2:]) >= 8:
@@ -122,9 +151,10 @@ _BACKBONES = {
 
 
 def lpips_weights(net: str) -> Path | None:
-    """Where torchvision's weights of LPIPS's backbone lie in the local cache, or None.
+    """Return the path of LPIPS's backbone in torch's local cache, or None if it is not there.
 
-    Raises UnknownNameError for another net than "vgg", "alex" and "squeeze".
+    Raises:
+        UnknownNameError: the net is not "vgg", "alex" or "squeeze".
     """
     if net not in _BACKBONES:
         raise UnknownNameError(f"unknown LPIPS network '{net}'; known: {', '.join(_BACKBONES)}")
@@ -133,9 +163,7 @@ def lpips_weights(net: str) -> Path | None:
 
 
 def load_lpips(net: str, spatial: bool = False) -> Any | None:
-    """The LPIPS network `net` ("vgg", "alex", "squeeze"), frozen, or None where package or weights are
-    absent.
-    """
+    """Return the frozen LPIPS network "vgg", "alex" or "squeeze"; None without the package or its weights."""
     if lpips_weights(net) is None:
         return None
     try:
@@ -146,9 +174,9 @@ def load_lpips(net: str, spatial: bool = False) -> Any | None:
 
 
 def perceptual_loss(net: str = "vgg", device: torch.device | str = "cpu") -> tuple[ImageLoss, str]:
-    """The perceptual loss to use, and its name: LPIPS where its weights are cached, else `multiscale_loss`.
+    """Return the perceptual loss and its name: LPIPS if its weights are cached, else `multiscale_loss`.
 
-    Nothing is downloaded. LPIPS maps are spatial and averaged, as in the released In-N-Out.
+    Nothing is downloaded. LPIPS maps are spatial and averaged, as in In-N-Out's release.
     """
     network = load_lpips(net, spatial=True)
     if network is None:

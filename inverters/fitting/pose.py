@@ -1,8 +1,8 @@
-"""A correction of the cameras, shared by all frames of a clip or one for each, fitted beside the codes.
+"""Correction of the cameras, one for the clip or one for each frame, fitted beside the codes.
 
-Landmarks under a mask are guesses: the cameras found from them are turned, and the crop is framed too large
-or small, by about the same amount in every frame. Seven numbers put that right where the picture shows it
-(camera refinement as in Ko et al. 2023, by default shared over the clip).
+Landmarks under a mask are guesses: the cameras from them are turned, and the crop is framed too large or too
+small, by about the same amount in every frame. Seven numbers correct that (camera refinement as in Ko et al.
+2023, by default shared by all frames).
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NUMBERS = 7
+"""Numbers of a pose: rotation vector, translation, zoom."""
 LEVEL_NUMBERS = 2
+"""Numbers of a level pose: yaw, pitch."""
 _TURN, _SHIFT, _ZOOM = 0.05, 0.01, 0.05
-"""Radians, world units and natural logarithm of the focal length in one unit of a pose."""
+"""Size of one unit of a pose in radians, world units and natural logarithm of the focal length."""
 
 
 def refine_cameras(
     cam2world: Tensor, intrinsics: Tensor, pose: Tensor, pivot: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cameras [N,4,4] and intrinsics [N,3,3] corrected by pose [7], or [1 or N,7]; differentiable.
+    """Return cameras [N,4,4] and intrinsics [N,3,3] corrected by a pose; differentiable.
 
-    A pose is a rotation vector of the camera about `pivot` [3] (world axes), a translation, and a zoom; or
-    two numbers, yaw to +x and pitch upwards, as of `cameras.look_at`.
+    Args:
+        cam2world: [N,4,4].
+        intrinsics: [N,3,3].
+        pose: [7] or [1 or N,7], a rotation vector of the camera about `pivot` (world axes), a translation and
+            a zoom; or [1 or N,2], yaw to +x and pitch upwards, as in `cameras.look_at`.
+        pivot: [3] in world units.
     """
     pose = pose.reshape(-1, pose.shape[-1])
     if pose.shape[1] == LEVEL_NUMBERS:
@@ -49,7 +55,7 @@ def _rotation(vectors: Tensor) -> Tensor:
 
 def _level(cam2world: Tensor, turns: Tensor) -> Tensor:
     """Rotations [N,3,3] that turn cameras [N,4,4] by yaw and pitch [1 or N,2] in radians, without roll."""
-    # level, so that a rolled camera still rises straight up
+    # horizontal, so that a rolled camera still rises along y
     right = F.normalize(cam2world[:, :3, 0] * cam2world.new_tensor([1.0, 0.0, 1.0]), dim=1)
     yaw = turns[:, :1] * cam2world.new_tensor([0.0, 1.0, 0.0])
     return _rotation(yaw) @ _rotation(-turns[:, 1:] * right)

@@ -1,8 +1,7 @@
-"""Adam for tables of which each step touches a few rows: rows that were not seen do not move.
+"""Adam for tables of which each step uses a few rows: rows that are not used do not move.
 
-A dense Adam over a table of per-frame codes moves every frame at every step by its momentum, seen or not.
-Here moments and step counts belong to rows, and the cost of a step is that of its rows, however long the
-clip.
+A dense Adam moves every row at every step by its momentum. Here moments and step counts belong to rows, so
+that the cost of a step is that of its rows, whatever the length of the clip.
 """
 
 from __future__ import annotations
@@ -24,14 +23,12 @@ class RowAdam:
         self.betas, self.epsilon = betas, epsilon
 
     def leaf(self, rows: Tensor) -> Tensor:
-        """The rows [n] (distinct) as a new leaf [n,...] that collects a gradient."""
+        """Return the rows [n] (distinct) as a new leaf [n,...] that collects a gradient."""
         return self.values[rows].requires_grad_(True)
 
     @torch.no_grad()
     def step(self, rows: Tensor, gradient: Tensor | None, rate: float) -> None:
-        """One Adam step of these rows at learning rate `rate`; None (the rows were not used) changes
-        nothing.
-        """
+        """Do one Adam step of these rows at learning rate `rate`; without a gradient (None) do nothing."""
         if gradient is None:
             return
         beta1, beta2 = self.betas
@@ -45,17 +42,17 @@ class RowAdam:
         self.values[rows] -= rate * (first / (1 - beta1**count)) / spread
 
     def state(self) -> dict[str, Tensor]:
-        """Values and moments by name."""
+        """Return values and moments by name."""
         return {"values": self.values, "first": self.first, "second": self.second, "counts": self.counts}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of another RowAdam of the same shape."""
+        """Load the state of another RowAdam of the same shape."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 
 
 class DenseAdam(RowAdam):
-    """The same arithmetic for a whole tensor, kept as a table of one row."""
+    """The same for a whole tensor, kept as a table of one row."""
 
     def __init__(
         self, values: Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
@@ -63,16 +60,16 @@ class DenseAdam(RowAdam):
         super().__init__(values.unsqueeze(0), betas, epsilon)
 
     def whole(self) -> Tensor:
-        """The tensor as a leaf that collects a gradient; `update` changes it."""
+        """Return the tensor as a leaf that collects a gradient; `update` changes it."""
         return self.values[0].detach().requires_grad_(True)
 
     def value(self) -> Tensor:
-        """A copy of the tensor, dense in the order of its dimensions."""
+        """Return a contiguous copy of the tensor."""
         return self.values[0].clone(memory_format=torch.contiguous_format)
 
     @torch.no_grad()
     def update(self, leaf: Tensor, rate: float) -> None:
-        """One Adam step by the gradient that `leaf` (from `whole`) collected."""
+        """Do one Adam step with the gradient that `leaf` (from `whole`) collected."""
         if leaf.grad is None:
             return
         (beta1, beta2), gradient = self.betas, leaf.grad.unsqueeze(0)

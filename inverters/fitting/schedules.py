@@ -1,4 +1,4 @@
-"""Learning-rate schedules and the eased ramps of edits, as plain functions of progress."""
+"""Learning-rate schedules as functions of progress, and numbers of steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Schedule = Callable[[int, int], float]
 
 
 def constant(step: int, steps: int) -> float:
-    """No schedule, as in the joint stage of In-N-Out."""
+    """Constant learning rate, as in the joint stage of In-N-Out."""
     return 1.0
 
 
@@ -23,8 +23,9 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05, rampdown: float =
 
 
 def noise_ramp(step: int, steps: int, length: float = 0.75) -> float:
-    """Share in [0,1] of the noise on w that is left: a square that ends at `length` of the run (StyleGAN2's
-    projector).
+    """Share in [0,1] of the noise on w at this step (StyleGAN2's projector).
+
+    Quadratic, and zero from `length` of the run on.
     """
     return max(0.0, 1.0 - step / max(steps, 1) / length) ** 2
 
@@ -33,11 +34,31 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "warmup_cosine": warmup_
 
 
 def geometric(step: int, steps: int, start: float, stop: float) -> float:
-    """A value that goes from `start` to `stop` in equal ratios."""
+    """Value that changes from `start` to `stop` by equal ratios."""
     return start * (stop / start) ** (step / max(steps - 1, 1))
 
 
 def smoothstep(t: float) -> float:
-    """3t^2 - 2t^3, clamped: rises from 0 at t = 0 to 1 at t = 1 with level ends."""
+    """3t^2 - 2t^3 with t clamped to [0,1]."""
     t = min(1.0, max(0.0, t))
     return t * t * (3 - 2 * t)
+
+
+def step_count(steps: int, epochs: int, growth: float, frames: int, per_step: int) -> int:
+    """Return the number of steps for a clip of `frames` frames.
+
+    With `epochs`: so many visits of every frame, `per_step` frames a step. Else `steps`, times (frames / 30)
+    ** growth for more than 30 frames.
+    """
+    if epochs:
+        return epochs * -(-frames // min(per_step, frames))
+    return round(steps * max(1.0, frames / 30) ** growth)
+
+
+def split_steps(first: int, second: int, steps: int | None) -> tuple[int, int]:
+    """Return the steps of two stages. `steps` replaces their sum in the same proportion, at least 1 each."""
+    if steps is None:
+        return first, second
+    share = first / (first + second)
+    first = min(max(1, round(steps * share)), max(1, steps - 1))
+    return first, max(1, steps - first)

@@ -1,51 +1,108 @@
-"""Codes of a clip's frames one after the other, about a person's code that rests (Fruehstueck et al. 2023,
-"VIVE3D"; `invert_video.py` of its release).
+"""Fit of the codes of a clip's frames one after the other, about a person's code that is fixed.
+
+Fruehstueck et al. 2023, "VIVE3D"; `invert_video.py` of its release.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverters.base import seeded
+from inverters.fitting.code_losses import FACE_REACH, CodeLosses, as_images
+from inverters.fitting.code_settings import CodeSettings
+from inverters.fitting.codes import CodeFit
 from inverters.fitting.loop import backward
+from inverters.fitting.losses import norms
 from inverters.fitting.row_adam import RowAdam
 from inverters.fitting.targets import Targets
-from inverters.methods.hyperparameters import SequencePreset
-from inverters.methods.w_plus import FACE_REACH, CodeFit, norms
 from inverters.rendering.fused import render_rays
 
 
-class SequenceFit(CodeFit):
-    """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.Run`.
+@dataclass(frozen=True)
+class SequenceSettings:
+    """Fit of the codes of one frame after the other, each from those of the frame before."""
 
-    Each frame begins where the one before it ended, the first at `begin`. The person's code does not move.
+    first: int
+    """Steps of the first frame."""
+    later: int
+    """Steps of each later frame."""
+    codes: CodeSettings
+    """Rays, rates and weights. Its `steps`, `epochs` and `frames_per_step` are not used."""
+    lambda_offset: float = 0.0
+    """Weight of the norm of a frame's distance from the person's code."""
+    lambda_previous: float = 0.0
+    """Weight of the norm of a frame's distance from the frame before."""
+    stop: float = 0.0
+    """A frame is done when its losses sum to at most this; 0: after all its steps, as also if another loss
+    replaces LPIPS.
+    """
+
+
+class FrameLosses(CodeLosses):
+    """Losses of one frame: on the final image if whole frames are seen, else on rays as in CodeLosses."""
+
+    def colours(
+        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return the losses on colours, by name; arguments as in CodeLosses."""
+        p, generator, targets = self.settings, self.generator, self.targets
+        size = targets.resolution
+        if pixels.shape[1] != size * size:
+            return super().colours(i, rows, ws, pixels, pose)
+        field = generator.field(generator.planes(ws))
+        features = render_rays(field, *targets.rays(rows, pixels, pose), self.sampling).features
+        image = generator.superresolve(as_images(features, size), ws)
+        seen = targets.keep_image(rows, image.shape[-1])
+        shown, wanted = image * seen, targets.image(rows, image.shape[-1]) * seen
+        terms = {
+            "colour": p.lambda_absolute * (shown - wanted).abs().mean(),
+            "perceptual": p.lambda_perceptual * self.perceptual(shown, wanted),
+        }
+        if p.lambda_face and self.face is not None:
+            mask = targets.near(rows, self.face, FACE_REACH, image.shape[-1])
+            absolute = ((shown - wanted) * mask).abs().sum() / (mask * seen).sum().clamp_min(1) / 3
+            terms["face"] = p.lambda_face * (self.perceptual(shown * mask, wanted * mask) + absolute)
+        return terms
+
+
+class SequenceFit(CodeFit):
+    """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.loop.Run`.
+
+    Each frame begins where the one before it ended, the first at `begin`. The person's code is fixed.
     """
 
     name = "frames"
+    losses_type = FrameLosses
 
     def __init__(
         self,
         generator: Any,
         targets: Targets,
         begin: Mapping[str, Tensor],
-        preset: SequencePreset,
+        settings: SequenceSettings,
         budget: tuple[int, int],
         seed: int,
     ) -> None:
-        """Args:
-        begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first frame
-            begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
-        budget: steps of the first frame, and of each later one.
+        """Set up the fit at the first frame.
+
+        Args:
+            generator: the generator, tuned to the person and fixed.
+            targets: the frames and their cameras.
+            begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first
+                frame begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
+            settings: of the fit.
+            budget: steps of the first frame, and of each later one.
+            seed: of the random draws.
         """
         first, later = budget
-        codes = replace(preset.codes, space="w+", candidates=0, pose_frames=True, pose_level=True)
+        codes = replace(settings.codes, space="w+", candidates=0, pose_frames=True, pose_level=True)
         super().__init__(generator, targets, codes, first + later * (len(targets) - 1), seed)
-        self.sequence, self.budget = preset, budget
+        self.sequence, self.budget = settings, budget
         self.rng = seeded(seed + 4)
         count = len(targets)
         residual = torch.zeros(count, generator.num_ws, generator.config.w_dim)
@@ -58,11 +115,11 @@ class SequenceFit(CodeFit):
         self.person = self._compose(self.shared.values[0], still, self.offset.values[0], None)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, optimiser state, and the place in the clip."""
+        """Return parameters, optimiser state and the place in the clip."""
         return super().state() | {"at": self.at}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
+        """Load the state of an earlier run of the same job."""
         super().restore(state)
         self.at.copy_(state["at"])
 
@@ -71,8 +128,8 @@ class SequenceFit(CodeFit):
         return int(self.at[0]) == len(self.targets)
 
     def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frame whose turn it is; returns the losses."""
-        p = self.preset
+        """Update the frame whose turn it is by Adam; return the losses."""
+        p = self.settings
         row, done = self.at.tolist()
         rows = torch.tensor([row])
         moving = {
@@ -90,8 +147,8 @@ class SequenceFit(CodeFit):
         def losses_of(part: slice) -> dict[str, Tensor]:
             shared = self.shared.values[0]
             ws = self._compose(shared, frame, self.offset.values[0], residual)
-            terms = self._terms(done, rows, ws, pixels, pose if p.pose_rate else None)
-            terms |= self._regularisers(rows, ws, shared, frame)
+            terms = self.losses.colours(done, rows, ws, pixels, pose if p.pose_rate else None)
+            terms |= self.losses.regularisers(rows, ws, shared, frame, self.frame.values)
             if self.sequence.lambda_offset:
                 terms["offset"] = self.sequence.lambda_offset * norms(ws - self.person).mean()
             if before is not None and self.sequence.lambda_previous:
@@ -108,26 +165,3 @@ class SequenceFit(CodeFit):
         last = done + 1 == self.budget[min(row, 1)]
         self.at.copy_(torch.tensor([row + 1, 0] if near or last else [row, done + 1]))
         return found
-
-    def _terms(
-        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Losses on colours: of the final picture where whole frames are seen, else of rays."""
-        p, generator, targets = self.preset, self.generator, self.targets
-        size = targets.resolution
-        if pixels.shape[1] != size * size:
-            return super()._terms(i, rows, ws, pixels, pose)
-        field = generator.field(generator.planes(ws))
-        features = render_rays(field, *targets.rays(rows, pixels, pose), self.sampling).features
-        image = generator.superresolve(features.mT.reshape(len(rows), -1, size, size), ws)
-        seen = targets.keep_image(rows, image.shape[-1])
-        shown, wanted = image * seen, targets.image(rows, image.shape[-1]) * seen
-        terms = {
-            "colour": p.lambda_absolute * (shown - wanted).abs().mean(),
-            "perceptual": p.lambda_perceptual * self.perceptual(shown, wanted),
-        }
-        if p.lambda_face and self.face is not None:
-            mask = targets.near(rows, self.face, FACE_REACH, image.shape[-1])
-            absolute = ((shown - wanted) * mask).abs().sum() / (mask * seen).sum().clamp_min(1) / 3
-            terms["face"] = p.lambda_face * (self.perceptual(shown * mask, wanted * mask) + absolute)
-        return terms

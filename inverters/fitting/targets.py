@@ -1,4 +1,4 @@
-"""What an inversion is fitted to: crops at the generator's raw and final size, masks, and rays, by row."""
+"""Targets of an inversion, by row: crops at the generator's raw and final size, masks, and rays."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from inverters.rendering.cameras import PIVOT
 from inverters.rendering.rays import pixel_centres, project, rays_at
 
 NEAR = 0.03
-"""Deviation in image widths of pixels drawn about a landmark: an eye is about a tenth wide."""
+"""Standard deviation, in image widths, of pixels drawn about a landmark: an eye is about a tenth wide."""
 
 
 class Targets:
-    """Rows of a problem as tensors. Raw-size targets are kept once read (3 bytes a pixel); crops are read on
-    demand.
+    """Rows of a problem as tensors.
+
+    Targets of raw size are kept once read (3 bytes a pixel); crops are read on demand.
     """
 
     def __init__(self, problem: InversionProblem, resolution: int, device: torch.device) -> None:
@@ -36,35 +37,38 @@ class Targets:
         return len(self.problem.frames)
 
     def image(self, rows: Tensor, size: int | None = None) -> Tensor:
-        """Crops of these rows [n,3,S,S] in [-1,1], resampled to `size` where it is given and differs."""
+        """Return the crops of these rows [n,3,S,S] in [-1,1], resampled to `size` if that is given."""
         images = _read(self.problem.crops, rows).permute(0, 3, 1, 2).float() / 127.5 - 1
         return resized(images, size or images.shape[-1]).to(self.device)
 
     def raw(self, rows: Tensor) -> Tensor:
-        """Targets of the neural rendering [n,3,h,h] in [-1,1]."""
+        """Return the targets of the neural rendering [n,3,h,h] in [-1,1]."""
         self._fill(rows)
         return self._raw[rows].to(self.device).float() / 127.5 - 1
 
     def keep(self, rows: Tensor) -> Tensor:
-        """Where the face is seen [n,h,h] in [0,1]; 0 on the occluder, all ones without masks."""
+        """Return the masks at raw size [n,h,h]: 1 on the face, 0 on the occluder; ones without masks."""
         self._fill(rows)
         return self._keep[rows].to(self.device).float() / 255
 
     def keep_image(self, rows: Tensor, size: int) -> Tensor:
-        """Where the face is seen, as images [n,1,size,size] in [0,1], from the masks as they were given."""
+        """Return the masks at another size, resampled from the given ones: [n,1,size,size], as `keep`."""
         if self.problem.occluder_masks is None:
             return torch.ones(len(rows), 1, size, size, device=self.device)
         return (self._masks(self.problem.occluder_masks, rows, size) / 255).to(self.device)
 
     def refined(self, pose: Tensor) -> dict[str, Tensor]:
-        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, corrected by pose [7] or [1 or K,7]."""
+        """Return cam2world [K,4,4] and intrinsics [K,3,3] of all rows, corrected by pose [1 or K,7]."""
         refined = refine_cameras(self.cam2world, self.intrinsics, pose, self.pivot)
         return dict(zip(("cam2world", "intrinsics"), refined, strict=True))
 
     def rays(self, rows: Tensor, pixels: Tensor, pose: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Origins and directions [n,R,3] of pixels [n,R], counted row by row in the raw image.
+        """Return origins and unit directions [n,R,3] of pixels of the raw image.
 
-        pose [7] or [1 or n,7]: a correction of the cameras (see `pose`), about `pivot`.
+        Args:
+            rows: [n], rows of the problem.
+            pixels: [n,R], indices of pixels, counted row by row.
+            pose: a correction of the cameras [7] or [1 or n,7] (see `fitting.pose`), about `pivot`.
         """
         cameras = self.cam2world[rows], self.intrinsics[rows]
         if pose is not None:
@@ -72,8 +76,9 @@ class Targets:
         return rays_at(*cameras, self._centres[pixels])
 
     def pixels_near(self, rows: Tensor, points: Tensor, count: int, rng: torch.Generator) -> Tensor:
-        """Pixels [n,count] of the raw image drawn about world points [L,3], NEAR of its width from where the
-        problem's cameras see them.
+        """Draw pixels [n,count] of the raw image near the projections of world points [L,3].
+
+        Each lies about one projection, drawn at random, with standard deviation NEAR in image widths.
         """
         chosen = points[torch.randint(len(points), (len(rows), count), generator=rng)]
         seen = project(chosen.to(self.device), self.cam2world[rows], self.intrinsics[rows])
@@ -82,8 +87,15 @@ class Targets:
         return v * self.resolution + u
 
     def near(self, rows: Tensor, points: Tensor, reach: float, size: int) -> Tensor:
-        """Which pixels lie within `reach` image widths of where the problem's cameras see world points [L,3]:
-        [n,1,size,size], 0 or 1, as exact as the raw image.
+        """Return a mask [n,1,size,size], 0 or 1, of the pixels near the projections of world points.
+
+        The distance is measured between pixels of the raw image; the mask is enlarged to `size`.
+
+        Args:
+            rows: [n], rows of the problem.
+            points: [L,3], projected by the problem's cameras.
+            reach: greatest distance in image widths.
+            size: side of the mask in pixels.
         """
         seen = project(points.to(self.device), self.cam2world[rows], self.intrinsics[rows])
         apart = torch.stack([torch.cdist(self._centres, own).amin(1) for own in seen])
@@ -107,7 +119,7 @@ class Targets:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images [n,C,S,S] at another size: exact area means for whole factors, else antialiased bilinear."""
+    """Resample images [n,C,S,S]: by area means for whole factors, else bilinear with antialiasing."""
     have = images.shape[-1]
     if have == size:
         return images
@@ -122,10 +134,9 @@ def _read(source: CropSource, rows: Tensor) -> Tensor:
 
 
 def frames_of_step(step: int, per_step: int, count: int, seed: int) -> Tensor:
-    """Distinct rows [min(per_step, count)] that step `step` visits: shuffled epochs, so that all are seen
-    equally.
+    """Return the rows [min(per_step, count)], all distinct, that step `step` visits, in shuffled epochs.
 
-    A function of its arguments alone, so that a run that continues visits what it would have visited.
+    They depend on the arguments alone, so that a resumed run visits the same rows.
     """
     per_step = min(per_step, count)
     per_epoch = -(-count // per_step)
@@ -137,7 +148,7 @@ def frames_of_step(step: int, per_step: int, count: int, seed: int) -> Tensor:
 
 
 def random_pixels(n: int, rays: int, resolution: int, rng: torch.Generator) -> Tensor:
-    """Pixels [n,R] drawn uniformly, or all of them in order where `rays` is 0 or reaches their number."""
+    """Draw pixels [n,R] uniformly; all of them in order if `rays` is 0 or at least their number."""
     total = resolution * resolution
     if rays <= 0 or rays >= total:
         return torch.arange(total).expand(n, -1)
@@ -145,7 +156,7 @@ def random_pixels(n: int, rays: int, resolution: int, rng: torch.Generator) -> T
 
 
 def at_pixels(images: Tensor, pixels: Tensor) -> Tensor:
-    """Values [n,R,C] of images [n,C,h,w] (or [n,R] of [n,h,w]) at pixels [n,R]."""
+    """Return the values [n,R,C] of images [n,C,h,w] (or [n,R] of [n,h,w]) at pixels [n,R]."""
     if images.ndim == 3:
         return images.flatten(1).gather(1, pixels)
     flat = images.flatten(2)

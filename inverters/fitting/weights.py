@@ -1,5 +1,7 @@
-"""Tuning of a generator's weights to a clip whose codes are known (Roich et al. 2021, "Pivotal Tuning for
-Latent-based Editing of Real Images"), with cameras and codes where a preset lets them move.
+"""Tuning of a generator's weights to a clip whose codes are known.
+
+Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images". The settings may let cameras and
+codes move too.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.pose import NUMBERS
 from inverters.fitting.row_adam import DenseAdam, RowAdam
-from inverters.fitting.schedules import SCHEDULES
+from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.targets import Targets, frames_of_step, random_pixels
 from inverters.generators.tuned import PARTS, trainable_copy
 from inverters.rendering.fused import render_rays
 
 TRUNCATION = 0.5
-"""Of the random codes of the locality regulariser (danielroich/PTI, localitly_regulizer.py)."""
+"""Truncation psi of the random codes of the locality regulariser (danielroich/PTI, localitly_regulizer.py).
+"""
 
 
 @dataclass(frozen=True)
 class Locality:
-    """PTI section 3.3: the pictures of codes at distance `alpha` from a pivot, towards a random face, shall
-    stay what they were, by squared error and LPIPS.
+    """Regulariser of PTI, section 3.3: keep the images of codes near a pivot as they were.
+
+    The codes lie at distance `alpha` from the pivot, towards random faces. Their images before and after
+    tuning are compared by squared error and LPIPS.
     """
 
     alpha: float
@@ -37,49 +42,59 @@ class Locality:
 
 
 @dataclass(frozen=True)
-class PivotalPreset:
-    """The generator's weights, and what moves with them."""
+class WeightSettings:
+    """Tuning of the generator's weights, and what moves with them."""
 
     steps: int = 0
-    """Steps for a clip of 30 frames; longer clips take more, see `growth`. Unused where `epochs` is set."""
+    """Steps for a clip of 30 frames; longer clips take more, see `growth`. Not used if `epochs` is set."""
     epochs: int = 0
     """Visits of every frame."""
     growth: float = 0.7
+    """The number of steps grows with (frames / 30) to this power."""
     frames_per_step: int = 1
     coarse: int | None = None
     fine: int | None = None
     """Samples a ray; None takes the generator's."""
     rate: float = 3e-4
+    """Learning rate of the weights."""
     rate_w: float = 0.0
     """Learning rate of the codes; 0 keeps the pivots."""
     pose_rate: float = 0.0
-    """Learning rate of the cameras' correction (see `pose`); 0 keeps the cameras."""
+    """Learning rate of the cameras' correction (`fitting.pose`); 0 keeps the cameras."""
     pose_frames: bool = False
-    """A correction for each frame, not one for the clip."""
+    """One correction for each frame, not one for the clip."""
     schedule: str = "constant"
+    """Of all learning rates, see `schedules.SCHEDULES`."""
     net: str = "alex"
-    """LPIPS's network."""
+    """Network of LPIPS."""
     parts: tuple[str, ...] = PARTS
-    """What of the generator is tuned, by how the names of parameters begin."""
+    """Prefixes of the names of the parameters that are tuned."""
     lambda_absolute: float = 0.0
-    """Weight of the raw picture's mean absolute error."""
+    """Weight of the raw image's mean absolute error."""
     lambda_image: float = 1.0
+    """Weight of the final image's squared error."""
     lambda_perceptual: float = 1.0
+    """Weight of the final image's LPIPS."""
     lambda_raw: float = 0.0
-    """Weight of both losses on the raw picture, beside the final one."""
+    """Weight of both losses on the raw image, beside the final one."""
     lambda_depth: float = 0.0
-    """Weight of the squared steps of depth from pixel to pixel."""
+    """Weight of the squared differences of depth between neighbouring pixels."""
     stop: float = 0.0
-    """Done when the mean LPIPS of the frames' last visits is no more than this; 0, or another loss in LPIPS's
-    place, does all steps.
+    """Stop when the mean LPIPS of the frames' last visits is at most this; 0: do all steps, as also if
+    another loss replaces LPIPS.
     """
     locality: Locality | None = None
+    """The regulariser of section 3.3; None: none."""
+
+    def steps_for(self, frames: int) -> int:
+        """Return the number of steps for a clip of so many frames."""
+        return step_count(self.steps, self.epochs, self.growth, frames, self.frames_per_step)
 
 
 class GeneratorFit(TableStage):
-    """Fits all of a generator's weights behind its mapping to the crops; a stage for `fitting.Run`.
+    """Fits the generator's weights behind its mapping to the crops; a stage for `fitting.loop.Run`.
 
-    The generator given is not changed; `generator` is the copy that is.
+    The given generator is not changed; `generator` is the copy that is tuned.
     """
 
     name = "generator"
@@ -89,22 +104,22 @@ class GeneratorFit(TableStage):
         generator: Any,
         targets: Targets,
         ws: Tensor,
-        preset: PivotalPreset,
+        settings: WeightSettings,
         steps: int,
         seed: int,
     ) -> None:
-        self.original, self.targets, self.preset = generator, targets, preset
+        self.original, self.targets, self.settings = generator, targets, settings
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed + 3)
-        self.sampling = generator.sampling(preset.coarse, preset.fine)
-        self.generator, self.parameters = trainable_copy(generator, preset.parts)
+        self.sampling = generator.sampling(settings.coarse, settings.fine)
+        self.generator, self.parameters = trainable_copy(generator, settings.parts)
         # Adam works on the copy's own memory.
         self.weights = {name: DenseAdam(tensor) for name, tensor in self.parameters.items()}
         self.codes = RowAdam(ws.clone())
-        poses = len(targets) if preset.pose_frames else 1
+        poses = len(targets) if settings.pose_frames else 1
         self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=targets.device), betas=(0.9, 0.99))
-        self.perceptual, self.perceptual_name = losses.perceptual_loss(preset.net, targets.device)
-        self.space: Any = latent_space(generator) if preset.locality else None
+        self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
+        self.space: Any = latent_space(generator) if settings.locality else None
         self.distances = torch.full((len(targets),), torch.inf)
 
     # State
@@ -114,32 +129,32 @@ class GeneratorFit(TableStage):
         return {"codes": self.codes, "pose": self.pose} | dict(self.weights)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, optimiser state and the distances by which it stops."""
+        """Return parameters, optimiser state and the LPIPS of each frame's last visit."""
         return super().state() | {"distances": self.distances}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
+        """Load the state of an earlier run of the same job."""
         super().restore(state)
         self.distances.copy_(state["distances"])
 
     def finished(self) -> bool:
-        """Whether LPIPS is low enough."""
+        """Whether LPIPS is low enough to stop."""
         is_lpips = self.perceptual_name.startswith("lpips")
-        return is_lpips and float(self.distances.mean()) <= self.preset.stop
+        return is_lpips and float(self.distances.mean()) <= self.settings.stop
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tuned parameters, by their names in the generator."""
+        """Return the tuned parameters, by their names in the generator."""
         return {name: table.value() for name, table in self.weights.items()}
 
     def cameras(self) -> dict[str, Tensor]:
-        """cam2world [K,4,4] and intrinsics [K,3,3] of all rows, refined; {} where the preset keeps them."""
-        return self.targets.refined(self.pose.values) if self.preset.pose_rate else {}
+        """Return cam2world [K,4,4] and intrinsics [K,3,3] of all rows; {} if the cameras are kept."""
+        return self.targets.refined(self.pose.values) if self.settings.pose_rate else {}
 
     # One step
 
     def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frames of step i; returns the losses."""
-        p = self.preset
+        """Update weights, and the codes and cameras of step `i`, by Adam; return the losses."""
+        p = self.settings
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed + 3)
         seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
         ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
@@ -161,16 +176,16 @@ class GeneratorFit(TableStage):
         return found
 
     def beside(self) -> dict[str, Tensor]:
-        """Gradients of the weights from anything but the frames, once a step; returns the losses."""
+        """Add gradients of the weights from losses that are not on frames, once a step; return them."""
         return {}
 
     def compared(self, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared error and perceptual distance of pictures [n,3,H,W], each a mean over them."""
+        """Return squared error and perceptual distance of images [n,3,H,W], each a mean over them."""
         return (image - wanted).square().mean(), self.perceptual(image, wanted)
 
     def _terms(self, rows: Tensor, ws: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
         """Losses of some frames; each is a mean over them."""
-        p, targets = self.preset, self.targets
+        p, targets = self.settings, self.targets
         raw, image, depth = self._pictures(self.generator, rows, ws, pose)
         mask = targets.keep_image(rows, image.shape[-1])
         error, distance = self.compared(image * mask, targets.image(rows, image.shape[-1]) * mask)
@@ -194,7 +209,7 @@ class GeneratorFit(TableStage):
     def _pictures(
         self, generator: Any, rows: Tensor, ws: Tensor, pose: Tensor | None = None, noise: str = "const"
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw pictures [n,3,h,h], final ones [n,3,S,S] and depth [n,h,h] of codes [n,num_ws,w_dim]."""
+        """Raw images [n,3,h,h], final ones [n,3,S,S] and depth [n,h,h] of codes [n,num_ws,w_dim]."""
         size = self.targets.resolution
         pixels = random_pixels(len(rows), 0, size, self.rng).to(self.targets.device)
         field = generator.field(generator.planes(ws, noise))
@@ -203,7 +218,7 @@ class GeneratorFit(TableStage):
         return features[:, :3], generator.superresolve(features, ws), seen.depth.reshape(-1, size, size)
 
     def _locality(self, rows: Tensor, ws: Tensor, locality: Locality) -> Tensor:
-        """The regulariser (PTI, section 3.3), by one random face a frame."""
+        """Locality regulariser (PTI, section 3.3), with one random face a frame."""
         w_avg = self.space.w_avg
         faces = w_avg + TRUNCATION * (self.space.to_w(self.space.sample(len(rows), self.rng)) - w_avg)
         towards = faces[:, None] - ws

@@ -1,2 +1,5 @@
-"""EG3D's generator from our own hands: architecture, checkpoints, the bundled weights and how they are
-trained."""
+"""Generators: EG3D and its layers, cards, safe readers of checkpoints, the bundled weights.
+
+Only what every run needs.
+How the bundled weights were made is in `training`, which nothing here imports.
+"""

@@ -1,4 +1,4 @@
-"""What is known of a generator beside its weights: crop and camera rules, statistics, directions."""
+"""Card of a generator: crop and camera rules, statistics, landmarks and directions beside its weights."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class CropRule:
     """How a frame is cropped for a generator, by EG3D's rule.
 
     Five landmarks are fitted to `points3d` [5,3] by least squares; the image is scaled by rescale_factor /
-    fitted scale, a square of `target` pixels is cut about the fit's centre, and its middle `centre_crop`
-    pixels are the crop.
+    fitted scale; a square of `target` pixels is cut about the fit's centre; its middle `centre_crop` pixels
+    are the crop.
     """
 
     points3d: tuple[tuple[float, float, float], ...] = STANDARD_POINTS
@@ -41,7 +41,7 @@ class CropRule:
 
 @dataclass(frozen=True)
 class CameraRule:
-    """Where a generator's cameras stand: `kind` is one of the radius rules of `rendering.cameras`."""
+    """Where a generator's cameras are; `kind` is a radius rule of `rendering.cameras.set_radius`."""
 
     radius: float = RADIUS
     pivot: tuple[float, float, float] = PIVOT
@@ -51,30 +51,29 @@ class CameraRule:
 
 @dataclass(frozen=True, eq=False)
 class GeneratorCard:
-    """Everything about one generator that is not a weight.
-
-    `w_avg`, `w_std` [w_dim] (mean and deviation of w over z). `landmarks3d`: by layout ("68", "478") its
-    points [L,3] in the world. `directions`: by name [num_ws,w_dim] or [w_dim], one standard deviation of the
-    parameter each. `parameters`: names of the first entries of z, where they have meaning. `fingerprint`: of
-    the stored weights.
-    """
+    """What is known of a generator beside its weights."""
 
     name: str
     config: GeneratorConfig
     w_avg: Tensor
     w_std: Tensor
+    """Mean and standard deviation [w_dim] of w over z."""
     crop_rule: CropRule = field(default_factory=CropRule)
     camera_rule: CameraRule = field(default_factory=CameraRule)
     landmarks3d: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Landmarks [L,3] in the world, by layout ("68", "478")."""
     directions: Mapping[str, Tensor] = field(default_factory=dict)
+    """Steps [num_ws,w_dim] or [w_dim] of one standard deviation of a parameter, by its name."""
     parameters: tuple[str, ...] = ()
+    """Names of the first entries of z, if they have a meaning."""
     reports: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    """Of the stored weights, see `checkpoint.fingerprint`."""
     licence: str = ""
 
     @classmethod
     def default(cls, config: GeneratorConfig, name: str = "untrained") -> GeneratorCard:
-        """The card of a generator of which nothing is known but its configuration."""
+        """Return the card of a generator of which only the configuration is known."""
         rule = CameraRule(radius=config.camera_radius, pivot=config.camera_pivot, focal=config.camera_focal)
         w = torch.zeros(config.w_dim)
         return cls(name=name, config=config, w_avg=w, w_std=torch.ones(config.w_dim), camera_rule=rule)

@@ -1,4 +1,4 @@
-"""Our own form of a generator: NAME.safetensors (weights, the card's arrays) beside NAME.json (the card)."""
+"""Our own file form of a generator: NAME.safetensors (weights and the card's arrays) and NAME.json (card)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from inverters.generators.eg3d import Generator
 FORMAT = "invid-generator"
 VERSION = 1
 _ARRAYS = "card."
-"""Prefix of the arrays of the card among the tensors; the fingerprint leaves them out."""
+"""Prefix of the card's arrays among the tensors; the fingerprint leaves them out."""
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, precisions, shapes and bytes of the weights as stored, in order of name."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes of the stored weights, in order of name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -40,10 +40,19 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def save_generator(
     path: Path, generator: Generator, card: GeneratorCard | None = None, dtype: torch.dtype = torch.float16
 ) -> GeneratorCard:
-    """Write `path` (ending in .safetensors) and the card beside it (.json), each whole or not at all.
+    """Write `path` (.safetensors) and the card beside it (.json), each to the side and renamed.
 
-    The weights are rounded to `dtype` (float16 or float32), the card's arrays stay float32. Returns the card
-    as written, with the fingerprint of the rounded weights.
+    Args:
+        path: ends in .safetensors; its folder is made if missing.
+        generator: its weights and its configuration are written.
+        card: None takes the generator's. Configuration and fingerprint are replaced.
+        dtype: float16 or float32, to which the weights are rounded. The card's arrays stay float32.
+
+    Returns:
+        The card as written, with the fingerprint of the rounded weights.
+
+    Raises:
+        CheckpointError: another suffix, or a disk error.
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(
@@ -64,9 +73,10 @@ def save_generator(
 
 
 def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
-    """The card and the weights (in stored precision) of a generator in our own form.
+    """Return the card and the weights, in stored precision, of a generator in our own form.
 
-    Raises CheckpointError: a file is missing, truncated, of another kind, or the two do not belong together.
+    Raises:
+        CheckpointError: a file is missing, truncated or of another kind, or the two do not belong together.
     """
     card_path = path.with_suffix(".json")
     tensors = _read_tensors(path)
@@ -124,7 +134,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _arrays(card: GeneratorCard) -> dict[str, Tensor]:
-    """The arrays of a card by name."""
+    """Arrays of a card by name."""
     arrays = {"w_avg": card.w_avg, "w_std": card.w_std}
     arrays |= {
         f"landmarks3d.{k}": torch.from_numpy(np.asarray(v, np.float32)) for k, v in card.landmarks3d.items()

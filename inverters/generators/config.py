@@ -1,4 +1,4 @@
-"""The architecture of a generator as one frozen value, with EG3D's FFHQ 512-128 numbers as defaults."""
+"""The architecture of a generator as one frozen value; defaults are those of EG3D's FFHQ 512-128."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SuperresolutionKind = Literal["8XDC", "8X", "4X", "2X", "small4x"]
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Everything that fixes the shapes and the arithmetic of a tri-plane generator."""
+    """Everything that determines the shapes and the arithmetic of a tri-plane generator."""
 
     z_dim: int = 512
     w_dim: int = 512
     c_dim: int = 25
-    """Numbers of the camera label that conditions the mapping; 0 for none."""
+    """Length of the camera label that conditions the mapping; 0: none."""
     mapping_layers: int = 2
     mapping_features: int = 512
     """Width of the hidden layers of the mapping."""
@@ -41,7 +41,7 @@ class GeneratorConfig:
     decoder_lr_mul: float = 1.0
     superresolution: SuperresolutionKind = "8XDC"
     sr_channels: tuple[int, int] = (64, 32)
-    """Output channels of the two blocks of `small4x`; the official kinds have theirs fixed."""
+    """Output channels of the two blocks of `small4x`; fixed for the official kinds."""
     sr_antialias: bool = True
     sr_conv_clamp: float | None = 256.0
     ray_start: float = 2.25
@@ -65,7 +65,7 @@ class GeneratorConfig:
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """Channels, hidden units and colours of the field, for which a compiled renderer must be built."""
+        """Channels, hidden units and colours of the field, for which the compiled renderer must be built."""
         return self.plane_channels, self.decoder_hidden, self.feature_channels
 
     def channels(self, resolution: int) -> int:
@@ -73,12 +73,16 @@ class GeneratorConfig:
         return min(self.channel_base // resolution, self.channel_max)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
-        """The inverse of `to_dict`; raises CheckpointError on a name that is not a field."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            CheckpointError: a name is not a field.
+        """
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(unknown)}")

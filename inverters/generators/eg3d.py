@@ -1,7 +1,7 @@
 """EG3D's generator: mapping, synthesis of tri-planes, decoder, volume rendering, super-resolution.
 
-After "Efficient Geometry-aware 3D Generative Adversarial Networks" (Chan et al., 2022); the names of the
-tensors are those of the official checkpoints, and the arithmetic is theirs up to rounding.
+After "Efficient Geometry-aware 3D Generative Adversarial Networks" (Chan et al. 2022). Names of tensors are
+those of the official checkpoints; results are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inverters.rendering.sampling import Sampling
 
 
 class Mapping(nn.Module):
-    """z and camera label to w: both normalised, then dense layers with leaky ReLU."""
+    """Mapping network: z and camera label to w. Both are normalised, then dense layers with leaky ReLU."""
 
     w_avg: Tensor
 
@@ -49,7 +49,10 @@ class Mapping(nn.Module):
     def forward(
         self, z: Tensor, c: Tensor | None, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:
-        """z [N,z_dim], c [N,c_dim] -> ws [N,num_ws,w_dim]; rows below the cutoff are pulled to w_avg."""
+        """Map z [N,z_dim] and c [N,c_dim] to ws [N,num_ws,w_dim].
+
+        Rows below `truncation_cutoff` (None: all) are truncated: w_avg + psi (w - w_avg).
+        """
         x = _normalized(z)
         if self.embed is not None and c is not None:
             c = torch.zeros_like(c) if self.conditioning_zero else c * self.c_scale
@@ -81,7 +84,7 @@ class Synthesis2D(nn.Module):
             channels, resolution = width, resolution * 2
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws [N,num_ws,w_dim] -> [N,3*C,R,R]. A block's last row is the next block's first."""
+        """Map ws [N,num_ws,w_dim] to planes [N,3*C,R,R]. A block's last row is the next block's first."""
         x: Tensor | None = None
         image: Tensor | None = None
         row = 0
@@ -116,7 +119,7 @@ class PlaneDecoder(nn.Module):
         )
 
     def weights(self, colours: int | None = None) -> Decoder:
-        """Its tensors for the renderer; `colours` limits it to the first so many, None gives all."""
+        """Return the decoder's tensors for the renderer, of the first `colours` channels (None: all)."""
         first, last = self.net[0], self.net[2]
         keep = slice(None if colours is None else 1 + colours)
         return Decoder(
@@ -151,7 +154,7 @@ class Synthesis:
 
 
 class Generator(nn.Module):
-    """A tri-plane GAN. Fresh ones have the official initialisation; `load_generator` reads trained ones."""
+    """A tri-plane GAN. A new one has the official initialisation; `load_generator` reads trained ones."""
 
     card: GeneratorCard
 
@@ -162,16 +165,16 @@ class Generator(nn.Module):
         self.backbone = Backbone(config)
         self.decoder = PlaneDecoder(config)
         self.superresolution = Superresolution(config)
-        # Convolutions are faster so, and planes come out as the compiled renderer reads them.
+        # Faster convolutions, and planes in the layout of the compiled renderer.
         self.to(memory_format=torch.channels_last)
 
     @property
     def num_ws(self) -> int:
-        """Rows of w."""
+        """Number of rows of ws."""
         return self.config.num_ws
 
     def frontal_label(self, n: int = 1) -> Tensor:
-        """The label [n,25] of the frontal camera, with which samples are conditioned."""
+        """Return the label [n,25] of the frontal camera, which conditions samples."""
         config, like = self.config, self.backbone.mapping.w_avg
         pose = look_at(0.0, 0.0, config.camera_radius, config.camera_pivot)
         return to_label(pose, focal_intrinsics(config.camera_focal)).to(like).expand(n, -1)
@@ -183,20 +186,20 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """z [N,z_dim] and labels [N,c_dim] (None: the frontal camera) to ws [N,num_ws,w_dim]."""
+        """Map z [N,z_dim] and labels [N,c_dim] (None: the frontal camera) to ws [N,num_ws,w_dim]."""
         if c is None and self.config.c_dim:
             c = self.frontal_label(len(z))
         return self.backbone.mapping(z, c, truncation_psi, truncation_cutoff)
 
     def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """ws [N,num_ws,w_dim] to tri-planes [N,3,C,R,R]."""
+        """Map ws [N,num_ws,w_dim] to tri-planes [N,3,C,R,R]."""
         stacked = self.backbone.synthesis(ws, noise)
         return stacked.reshape(len(ws), 3, self.config.plane_channels, *stacked.shape[2:])
 
     def sampling(
         self, coarse: int | None = None, fine: int | None = None, rng: torch.Generator | None = None
     ) -> Sampling:
-        """How this generator's rays are sampled: as configured, and deterministic unless `rng` is given."""
+        """Return the sampling of this generator's rays as configured, deterministic unless `rng` is given."""
         config = self.config
         return Sampling(
             coarse=config.depth_resolution if coarse is None else coarse,
@@ -210,17 +213,17 @@ class Generator(nn.Module):
         )
 
     def sample(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw density [N,M] and colours [N,M,K] at world points [N,M,3] of planes [N or 1,3,C,R,R]."""
+        """Return raw density [N,M] and colours [N,M,K] at world points [N,M,3] of planes [N or 1,3,C,R,R]."""
         return self.decoder(mean_features(planes, points, self.config.box_warp, self.config.plane_axes))
 
     def field(self, planes: Tensor, colours: int | None = None) -> Field:
-        """The radiance field of planes [N or 1,3,C,R,R], with all colours or the first so many."""
+        """Return the radiance field of planes [N or 1,3,C,R,R], with all colours or the first so many."""
         return Field(planes, self.decoder.weights(colours))
 
     def render_rays(
         self, planes: Tensor, origins: Tensor, directions: Tensor, sampling: Sampling | None = None
     ) -> RayResult:
-        """Render any rays [N,R,3] through planes [N or 1,3,C,R,R]."""
+        """Render rays [N,R,3] through planes [N or 1,3,C,R,R]."""
         return render_rays(self.field(planes), origins, directions, sampling or self.sampling())
 
     def render(
@@ -246,7 +249,7 @@ class Generator(nn.Module):
         )
 
     def superresolve(self, features: Tensor, ws: Tensor) -> Tensor:
-        """Features [N,C,h,w] and ws [N or 1,num_ws,w_dim] to the image [N,3,S,S]."""
+        """Map features [N,C,h,w] and ws [N or 1,num_ws,w_dim] to the image [N,3,S,S]."""
         return self.superresolution(features, ws.expand(len(features), -1, -1))
 
     def synthesis(
@@ -259,7 +262,7 @@ class Generator(nn.Module):
         sampling: Sampling | None = None,
         planes: Tensor | None = None,
     ) -> Synthesis:
-        """The whole way from ws [N or 1,num_ws,w_dim] to images; given `planes` replace those of ws."""
+        """Render images of ws [N or 1,num_ws,w_dim]; given `planes` replace those of ws."""
         planes = self.planes(ws, noise) if planes is None else planes
         raw = self.render(planes, cam2world, intrinsics, resolution, sampling)
         image = self.superresolve(raw.features, ws)

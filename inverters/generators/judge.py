@@ -1,10 +1,8 @@
-"""The judge of edits: reads a head's parameters from its picture, so that an edit is measured and not
-believed.
+"""The judge of edits: a small convolutional network that predicts a head's parameters from its picture.
 
-A small convolutional network trained on true renders only (never on a generator's output), with jittered
-framing, blur and
-gain, so that it also reads crops whose alignment was estimated. How well it reads held-out true heads
-stands in its card.
+Trained on renders of procedural heads only, never on a generator's output, with jittered framing, blur and
+gain, so that it also works on crops whose alignment was estimated. Its accuracy on held-out heads is in its
+card.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ JUDGE_PATH = Path(__file__).parent / "judge.safetensors"
 
 
 class JudgeNetwork(nn.Module):
-    """[N,3,64,64] in [-1,1] -> normal scores [N,P]."""
+    """Network from [N,3,64,64] in [-1,1] to normal scores [N,P]."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -39,11 +37,12 @@ class JudgeNetwork(nn.Module):
         self.head = nn.Sequential(nn.Linear(channels * 16, 256), nn.SiLU(), nn.Linear(256, NUM_PARAMETERS))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Map images [N,3,64,64] to scores [N,P]."""
         return self.head(self.features(images).flatten(1))
 
 
 class Judge:
-    """Reads parameters from crops; `correlation[name]` is how well it does so on held-out true heads."""
+    """Predicts parameters from crops; `correlation[name]` is its correlation with held-out true heads."""
 
     def __init__(self, path: Path = JUDGE_PATH) -> None:
         card_path = path.with_suffix(".json")
@@ -62,16 +61,16 @@ class Judge:
 
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
-        """Normal scores [N,P] of crops [N,3,H,W] in [-1,1] (area-resampled to 64 x 64)."""
+        """Return normal scores [N,P] of crops [N,3,H,W] in [-1,1], area-resampled to 64 x 64."""
         return self.network(to_judge_size(images))
 
     def parameter(self, images: Tensor, name: str) -> Tensor:
-        """Normal score [N] of one parameter."""
+        """Return the normal score [N] of one parameter."""
         return self.scores(images)[:, index(name)]
 
 
 def to_judge_size(images: Tensor) -> Tensor:
-    """Area-resample crops [N,3,H,W] to the judge's 64 x 64."""
+    """Resample crops [N,3,H,W] to 64 x 64, by area for whole factors."""
     if images.shape[-1] % JUDGE_SIZE == 0:
         return F.avg_pool2d(images, images.shape[-1] // JUDGE_SIZE)
     return F.interpolate(

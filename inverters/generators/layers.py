@@ -1,8 +1,7 @@
-"""Layers of EG3D's networks (StyleGAN2's building blocks), written for shared convolutions over the batch.
+"""Layers of EG3D's networks: StyleGAN2's building blocks, with one convolution for the whole batch.
 
-Where the public formulation makes one modulated kernel per sample, a layer here scales its input by the
-style,
-runs one convolution for the whole batch, and scales the output by the demodulation: equal up to rounding.
+The public code makes one modulated kernel a sample. Here a layer scales its input by the style, runs one
+convolution, and scales the output by the demodulation: equal up to rounding.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Noise = Literal["const", "none"] | torch.Generator
-"""`const`: the stored noise maps; `none`: no noise; a torch.Generator: fresh normal noise from it."""
+"""`const`: the stored noise maps; `none`: no noise; a torch.Generator: normal noise drawn from it."""
 
 LRELU_GAIN = math.sqrt(2)
 _TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -43,8 +42,7 @@ def blur_after_transpose(x: Tensor) -> Tensor:
 def upsample2(x: Tensor) -> Tensor:
     """StyleGAN2's image upsampling by two: zero insertion, then the FIR with gain 4; zeros beyond the border.
 
-    In float32 at least, under autocast too: a CPU's depthwise transposed convolution is ten times slower in
-    bfloat16.
+    In float32 even under autocast: a CPU's depthwise transposed convolution is ten times slower in bfloat16.
     """
     channels = x.shape[1]
     x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -72,6 +70,7 @@ class FullyConnected(nn.Module):
         self.weight_gain = lr_mul / math.sqrt(in_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x [...,I] to [...,O]."""
         bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
         y = F.linear(x, self.weight * self.weight_gain, bias)
         return scaled_lrelu(y) if self.activation == "lrelu" else y
@@ -85,7 +84,12 @@ def modulated_conv(
     W'_oi = W_oi s_i; `up` is a stride-2 transposed convolution followed by the 4x4 FIR.
 
     Args:
-        x [N,I,n,n], weight [O,I,k,k], styles [N,I], bias [O] (without `up`).
+        x: [N,I,n,n].
+        weight: [O,I,k,k].
+        styles: s [N,I].
+        up: double the resolution.
+        bias: [O], not used with `up`; None adds none.
+
     Returns:
         [N,O,n,n], or [N,O,2n,2n] with `up`.
     """
@@ -101,8 +105,7 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 
 class _Activation(torch.autograd.Function):
-    """Leaky ReLU of gain * x + shift, bounded by +-clamp: in one buffer, of which backward keeps the result
-    alone.
+    """Leaky ReLU of gain * x + shift, bounded by +-clamp, in one buffer; backward needs only the result.
 
     x [N,C,n,n], gain [N,C,1,1], shift [C,1,1], [C,n,n] or [N,C,n,n].
     """
@@ -110,7 +113,7 @@ class _Activation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, clamp: float | None) -> Tensor:
         y = F.leaky_relu_(torch.addcmul(shift, x, gain), 0.2)
-        # A CPU looks first whether anything is out of bounds; asking a GPU would have to wait for it.
+        # On a CPU, clamp only if a value is out of bounds; on a GPU the test would synchronise.
         ctx.bounded = clamp is not None and (
             y.is_cuda or not all(-clamp < float(end) < clamp for end in torch.aminmax(y))
         )
@@ -131,7 +134,7 @@ class _Activation(torch.autograd.Function):
         wants_x, wants_gain, wants_shift, _ = ctx.needs_input_grad
         v_x = v_sum * gain if wants_x else None
         v_shift = v_sum.sum_to_size(ctx.shift_shape) if wants_shift else None
-        # In place, unless the gradient of the shift is that very tensor.
+        # In place, unless the gradient of the shift is the same tensor.
         v_gain = None
         if wants_gain:
             product = v_sum * x if v_shift is v_sum else v_sum.mul_(x)
@@ -164,6 +167,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise = "const") -> Tensor:
+        """Map x [N,I,n,n] and w [N,w_dim] to [N,O,n,n], or [N,O,2n,2n] with `up`."""
         styles = self.affine(w)
         x = modulated_conv(x, self.weight, styles, up=self.up)
         shift = self.bias[:, None, None]
@@ -172,7 +176,7 @@ class SynthesisLayer(nn.Module):
         elif isinstance(noise, torch.Generator):
             drawn = torch.randn(len(x), 1, *x.shape[2:], generator=noise, device=noise.device)
             shift = shift + drawn.to(x) * self.noise_strength
-        # The leaky ReLU's gain goes in with the demodulation: one pass over x instead of four.
+        # The leaky ReLU's gain is multiplied into the demodulation: one pass over x instead of four.
         gain = demodulation(self.weight, styles)[:, :, None, None] * LRELU_GAIN
         found: Tensor = _Activation.apply(x, gain.to(x), (shift * LRELU_GAIN).to(x), self.clamp)
         return found
@@ -191,6 +195,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x [N,I,n,n] and w [N,w_dim] to an image [N,C,n,n]."""
         styles = self.affine(w) * self.weight_gain
         x = modulated_conv(x, self.weight, styles, bias=self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
@@ -224,10 +229,13 @@ class SynthesisBlock(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Noise = "const"
     ) -> tuple[Tensor, Tensor]:
-        """Features and image of this resolution from those of the last.
+        """Return features and image of this resolution from those of the previous one.
 
         Args:
-            x [N,I,n,n] and image [N,C,n,n] (None before the first block), ws [N,num_convs+1,w_dim].
+            x: features [N,I,n,n]; None in the first block, which begins at its constant.
+            image: [N,C,n,n]; None in the first block.
+            ws: [N,num_convs+1,w_dim], one row a convolution and one for the image.
+            noise: see `Noise`.
         """
         rows = iter(ws.unbind(dim=1))
         if x is None:

@@ -1,4 +1,4 @@
-"""One door to every generator: the bundled one, an official snapshot, or our own form."""
+"""Loading of generators: the bundled one, an official snapshot, or our own file form."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ _SAMPLES_FOR_SPREAD = 1000
 def load_generator(
     source: str | Path, device: torch.device | str = "cpu", plane_axes: PlaneAxes | None = None
 ) -> Generator:
-    """A generator ready to use: float32, eval mode, no gradients for its weights, with its `card`.
+    """Return a generator with its `card`: float32, eval mode, no gradients for its weights.
 
     Args:
-        source: "bundled", the path of an official EG3D snapshot (.pkl), or of our own form (.safetensors,
-            card beside it).
-        plane_axes: overrides the projection of the planes; None takes the card's, and `original` for
-            snapshots, which do not tell.
+        source: "bundled", or the path of an official EG3D snapshot (.pkl) or of our own form (.safetensors,
+            with the card beside it).
+        device: where its weights are put.
+        plane_axes: projection of the planes; None takes the card's, and `original` for snapshots, which do
+            not store it.
+
     Raises:
-        CheckpointError: missing, truncated, unsafe, not a generator, or a card that does not belong to it.
+        CheckpointError: the file is missing, truncated, unsafe or not a generator, or the card does not
+            belong to it.
     """
     if plane_axes not in (None, "original", "fixed"):
         raise CheckpointError(f"plane axes '{plane_axes}' do not exist; known: original, fixed")
@@ -69,8 +72,8 @@ def _from_snapshot(path: Path, device: torch.device | str, plane_axes: PlaneAxes
 
 
 def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) -> Generator:
-    """A generator of this shape with these weights, which must fit exactly."""
-    with torch.random.fork_rng(devices=[]):  # the random initial weights are not kept
+    """A generator of this configuration with these weights, which must fit exactly."""
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
         generator = Generator(config)
     expected = {k: tuple(v.shape) for k, v in generator.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in tensors.items()}
@@ -80,16 +83,16 @@ def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) 
             f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{name}' "
             f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
         )
-    generator.load_state_dict(tensors)  # copied, so that layouts stay as the generator wants them
+    generator.load_state_dict(tensors)  # copied, so that the generator keeps its memory layouts
     generator.card = GeneratorCard.default(config)
     return generator.requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def w_statistics(generator: Generator, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [w_dim] of w over z [n,z_dim], with the frontal label.
+    """Return mean and standard deviation [w_dim] of w over z [n,z_dim], with the frontal label.
 
-    By default over 1,000 normal z drawn with seed 0; generators whose z has meaning pass their own.
+    By default over 1,000 normal z drawn with seed 0; generators whose z has a meaning pass their own.
     """
     if z is None:
         rng = torch.Generator().manual_seed(0)

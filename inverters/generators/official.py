@@ -1,4 +1,4 @@
-"""Official EG3D snapshots as a configuration and tensors under our names (which are theirs)."""
+"""Reading of official EG3D snapshots: configuration and tensors."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ _TRAINING_ONLY = ("dataset_label_std",)
 def read_official(
     path: Path, plane_axes: PlaneAxes = "original"
 ) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    """The moving-average generator of an official snapshot: its configuration and its tensors.
+    """Return configuration and tensors of the moving-average generator of an official snapshot.
 
     Args:
-        plane_axes: the projection of the planes, which the file does not tell: `original` for
+        path: the snapshot (.pkl).
+        plane_axes: the projection of the planes, which the file does not store: `original` for
             ffhqrebalanced512-128 and ffhq512-128, `fixed` for ffhq-fixed-triplane512-128.
+
     Raises:
-        CheckpointError: unreadable, unsafe, or not a generator that is known here.
+        CheckpointError: the file is unreadable, unsafe, or not a known generator.
     """
     module: Module = read_snapshot(path)["G_ema"]
     if module.class_name != "TriPlaneGenerator":
@@ -49,7 +51,7 @@ def read_official(
 def _config(
     attributes: Mapping[str, Any], tensors: Mapping[str, Tensor], plane_axes: PlaneAxes
 ) -> GeneratorConfig:
-    """Constructor arguments and rendering options that decide the arithmetic; shapes where those tell."""
+    """Configuration from constructor arguments and rendering options, and from shapes where those suffice."""
     init: Mapping[str, Any] = attributes["_init_kwargs"]
     rendering: Mapping[str, Any] = attributes.get("rendering_kwargs") or init["rendering_kwargs"]
     kind = str(rendering["superresolution_module"]).rsplit(".", 1)[-1]

@@ -1,4 +1,4 @@
-"""EG3D's super-resolution modules, and a small one of our own: two blocks driven by the last row of w."""
+"""EG3D's super-resolution modules and a smaller one of ours: two blocks, driven by the last row of ws."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _PLANS = {
 
 
 class Superresolution(nn.Module):
-    """Raw features to the final image: the first three are the raw image, refined by two skip blocks.
+    """Maps raw features to the final image; the first three are the raw image, refined by two skip blocks.
 
-    All layers are driven by the last row of w; there is no noise whatever the noise mode of the planes, as in
-    the official models. The raw image is never altered in place.
+    All layers are driven by the last row of ws; there is no noise, whatever the noise mode of the planes, as
+    in the official models. The raw image is never changed in place.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -53,11 +53,11 @@ class Superresolution(nn.Module):
         self.block1 = SynthesisBlock(first, second, config.w_dim, size, 3, clamp=clamp)
 
     def forward(self, features: Tensor, ws: Tensor) -> Tensor:
-        """Features [N,C,h,w] and ws [N,num_ws,w_dim] to the image [N,3,S,S]."""
+        """Map features [N,C,h,w] and ws [N,num_ws,w_dim] to the image [N,3,S,S]."""
         return self._refined(self._resized(features), ws)
 
     def patch(self, features: Tensor, ws: Tensor, whole: int) -> Tensor:
-        """Part of a picture whose neural rendering is `whole` wide, at the scale of the whole."""
+        """Super-resolve part of a picture whose neural rendering is `whole` wide, at the same scale."""
         if self.input_resolution != whole and not (self.only_enlarge and whole > self.input_resolution):
             factor = self.input_resolution / whole
             features = F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)

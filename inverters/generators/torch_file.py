@@ -1,8 +1,7 @@
-"""A reader of files that `torch.save` wrote (.pt, .pth, whatever their names end in) that runs nothing they
-contain.
+"""Safe reader of files that `torch.save` wrote (.pt, .pth or any name); it runs nothing that they contain.
 
-What comes out is tensors, numbers, text, and tables, lists and tuples of those. Any other name that a file
-refers to is refused.
+It returns tensors, numbers, text, and tables, lists and tuples of those. Any other name that a file refers to
+is refused.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from inverters.generators.unpickle import (
 )
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The first bytes of torch's form of before 2020: its magic number, pickled."""
+"""First bytes of torch's file form before 2020: its pickled magic number."""
 _DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, *DAMAGE)
 
 
 class _StateDict(PlainDict):
-    """Stands in for OrderedDict; versions of modules, which state dicts carry, are dropped."""
+    """Stand-in for OrderedDict; the modules' versions that state dicts carry are dropped."""
 
     def __setstate__(self, state: object) -> None:
         return
 
 
 class _Options(PlainDict):
-    """Stands in for argparse's Namespace: its attributes as a table."""
+    """Stand-in for argparse's Namespace: its attributes as a table."""
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
@@ -52,7 +51,7 @@ class _Options(PlainDict):
 
 
 def _encoded(text: object, encoding: object) -> bytes:
-    """Bytes as old protocols spell them: text of which each character is a byte."""
+    """Bytes in old pickle protocols: text of which each character is a byte."""
     if not isinstance(text, str) or encoding != "latin1":
         raise CheckpointError("the file holds bytes in an unknown spelling")
     return text.encode("latin1")
@@ -66,7 +65,7 @@ _TABLE: dict[tuple[str, str], Any] = NUMBERS | {
 
 
 class _Unpickler(pickle.Unpickler):
-    """`storage(key, dtype, numel)` gives the numbers of a storage."""
+    """Unpickler whose `storage(key, dtype, numel)` gives the numbers of a storage."""
 
     def __init__(
         self, file: BinaryIO, storage: Callable[[str, np.dtype[Any], int], npt.NDArray[Any]]
@@ -80,7 +79,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _TABLE:
             raise CheckpointError(f"it refers to '{module}.{name}', which is no plain data; it is refused")
         found = _TABLE[module, name]
-        # A fresh subclass each time: a stream can then not alter what another stream gets.
+        # A new subclass each time, so that a stream cannot alter what another stream gets.
         return type(name, (found,), {}) if isinstance(found, type) else found
 
     def persistent_load(self, pid: Any) -> npt.NDArray[Any]:
@@ -93,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def is_torch_archive(path: Path) -> bool:
-    """Whether a file is one that `torch.save` wrote, by its content."""
+    """Whether `torch.save` wrote a file, judged by its content."""
     with path.open("rb") as file:
         start = file.read(len(LEGACY_START))
     if start == LEGACY_START:
@@ -108,9 +107,11 @@ def is_torch_archive(path: Path) -> bool:
 
 
 def read_torch_file(path: Path) -> Any:
-    """The object that `torch.save` wrote to `path`, in its form of today (zip) or of before 2020.
+    """Return the object that `torch.save` wrote to `path`, in its present form (zip) or that before 2020.
 
-    Raises CheckpointError, naming what was met: unreadable, damaged, or it holds more than plain data.
+    Raises:
+        CheckpointError: the file is unreadable or damaged, or holds more than plain data; the message says
+            what.
     """
     try:
         with path.open("rb") as file:
@@ -133,7 +134,7 @@ def _from_archive(path: Path) -> Any:
         roots = [n.removesuffix("/data.pkl") for n in archive.namelist() if n.endswith("/data.pkl")]
         if len(roots) != 1:
             raise CheckpointError("it is an archive, but not one of torch's")
-        # torch compresses nothing; so no entry can be larger than the file.
+        # torch does not compress, so that no entry can be larger than the file.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise CheckpointError("it is compressed, which torch's archives never are")
         order = f"{roots[0]}/byteorder"

@@ -1,6 +1,6 @@
-"""A generator with some of its tensors replaced, or open to be tuned: always a copy, never the one given.
+"""Copies of a generator with some tensors replaced or open to gradients; the given one is never changed.
 
-One job renders several inversions with one generator; what one of them tuned must not show in another.
+One job renders several inversions with one generator: the weights tuned for one must not affect another.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from torch import Tensor
 from inverters.errors import InverterError
 
 FIXED = "backbone.mapping."
-"""Codes are given, so this part gets no gradient."""
+"""Prefix of the parameters that are never tuned: codes are given, so the mapping gets no gradient."""
 PARTS = ("backbone.", "decoder.", "superresolution.")
-"""Where names of parameters begin that can be tuned, but for FIXED."""
+"""Prefixes of the parameters that can be tuned."""
 
 
 def with_tensors(generator: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The generator with these parameters, by name, in place of its own; itself for {}.
+    """Return the generator with these parameters, by name, in place of its own; itself for {}.
 
-    All other tensors are shared with the given one. Raises InverterError for a name or a shape that it does
-    not have.
+    All other tensors are shared with the given one.
+
+    Raises:
+        InverterError: the generator has no such parameter, or it has another shape.
     """
     if not tensors:
         return generator
@@ -44,8 +46,11 @@ def with_tensors(generator: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def trainable_copy(generator: Any, parts: tuple[str, ...] = PARTS) -> tuple[Any, dict[str, Tensor]]:
-    """A copy of the generator, and those of its parameters, by name, that take part in `planes`, `field` and
-    `superresolve` and begin as `parts` say: these require gradients.
+    """Return a copy of the generator, and its parameters that require gradients, by name.
+
+    Args:
+        generator: it is not changed.
+        parts: prefixes of the names of these parameters, see PARTS.
     """
     names = [name for name, _ in generator.named_parameters() if name.startswith(parts)]
     names = [name for name in names if not name.startswith(FIXED)]
@@ -55,7 +60,7 @@ def trainable_copy(generator: Any, parts: tuple[str, ...] = PARTS) -> tuple[Any,
 
 
 def _copy(generator: Any, names: Collection[str]) -> Any:
-    """A copy that has these parameters to itself and shares everything else."""
+    """A copy with these parameters of its own; all else is shared."""
     tensors = [*generator.named_parameters(), *generator.named_buffers()]
     shared = {id(tensor): tensor for name, tensor in tensors if name not in names}
     return copy.deepcopy(generator, shared | {id(generator.card): generator.card})

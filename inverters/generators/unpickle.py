@@ -1,8 +1,8 @@
-"""A reader of the official EG3D snapshots (.pkl) that runs nothing they contain.
+"""Safe reader of official EG3D snapshots (.pkl); it runs nothing that they contain.
 
 The container is a pickle whose objects carry their own source text, which the public loader executes. Here
-every global name is looked up in a short table of inert stand-ins; any other name is refused. The stand-ins
-only keep plain data, so what comes out is tensors, numbers and text.
+every global name is looked up in a short table of inert stand-ins, and any other name is refused. Stand-ins
+only hold plain data, so that the result is tensors, numbers and text.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ DAMAGE = (
     MemoryError,
     RecursionError,
 )
-"""What the standard unpickler raises on a truncated or nonsensical stream."""
+"""Errors of the standard unpickler for a truncated or invalid stream."""
 
 
 class Module:
-    """The record of one network module: its class's name and its attributes as plain data."""
+    """Record of a network module: its class name, and its attributes as plain data."""
 
     class_name: str = ""
     attributes: Mapping[str, Any] = MappingProxyType({})
@@ -64,7 +64,7 @@ class Module:
         self.attributes = _text_dict(state, "a module's state")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers of this module and those below it, named and ordered as a state dict."""
+        """Return parameters and buffers of this module and its submodules, as a state dict does."""
         found: dict[str, Tensor] = {}
         self._collect("", found, 0)
         return found
@@ -86,14 +86,14 @@ class Module:
 
 
 class PlainDict(dict[Any, Any]):
-    """Stands in for OrderedDict and EasyDict; takes items, no state."""
+    """Stand-in for OrderedDict and EasyDict; takes items, no state."""
 
     def __setstate__(self, state: object) -> None:
         raise CheckpointError("the file sets the state of a dictionary, which snapshots never do")
 
 
 class Function:
-    """A callable name of the table. It has no state that a stream could set."""
+    """A callable of the table, without state that a stream could set."""
 
     __slots__ = ("_call",)
 
@@ -101,6 +101,7 @@ class Function:
         self._call = call
 
     def __call__(self, *args: Any) -> Any:
+        """Call the function."""
         return self._call(*args)
 
     def __setstate__(self, state: object) -> None:
@@ -108,7 +109,7 @@ class Function:
 
 
 class DtypeRecord:
-    """A numpy dtype of one of the few plain kinds."""
+    """A numpy dtype of one of the plain kinds."""
 
     def __init__(self, code: object) -> None:
         if not isinstance(code, str) or code not in _SCALAR_DTYPES:
@@ -129,7 +130,7 @@ def _text_dict(value: object, what: str) -> dict[str, Any]:
 
 
 def _persistent_object(meta: object) -> Module:
-    """An object that carries its source (`module_src`, left unread): a module record, or refused."""
+    """Return an object that carries its source (`module_src`, not read) as a module record, or refuse it."""
     meta = _text_dict(meta, "a persistent object")
     if meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
         raise CheckpointError(f"a persistent object of unknown type {meta.get('type')!r}")
@@ -140,7 +141,7 @@ def _persistent_object(meta: object) -> Module:
 
 
 def rebuild_scalar(dtype: object, payload: object) -> int | float | bool:
-    """A numpy number of one of the few plain kinds, from its bytes."""
+    """Return a numpy number of one of the plain kinds from its bytes."""
     if not isinstance(dtype, DtypeRecord) or not isinstance(payload, bytes):
         raise CheckpointError("the file holds a numpy value that is not a plain number")
     if len(payload) != dtype.dtype.itemsize:
@@ -150,7 +151,7 @@ def rebuild_scalar(dtype: object, payload: object) -> int | float | bool:
 
 
 def rebuild_tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> Tensor:
-    """A strided view of a storage, its bounds checked first."""
+    """Return a strided view of a storage, after checking its bounds."""
     if not isinstance(storage, np.ndarray) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise CheckpointError("a tensor is not built from a storage, a size and a stride")
     numbers = (offset, *size, *stride)
@@ -167,14 +168,14 @@ def rebuild_tensor(storage: object, offset: object, size: object, stride: object
 
 
 def rebuild_parameter(data: object, *_: object) -> Tensor:
-    """The tensor of a parameter."""
+    """Return the tensor of a parameter."""
     if not isinstance(data, Tensor):
         raise CheckpointError("a parameter is not a tensor")
     return data
 
 
 class _StorageUnpickler(pickle.Unpickler):
-    """The small pickles at the head of a legacy storage stream: numbers, text, and one storage reference."""
+    """Unpickler of the head of a legacy storage stream: numbers, text and one storage reference."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
@@ -190,7 +191,7 @@ class StorageName(str):
 
 
 def _storage(stream: object) -> npt.NDArray[Any]:
-    """The numbers of one storage from its legacy torch stream; its device is ignored."""
+    """Return the numbers of one storage from its legacy torch stream; its device is ignored."""
     if not isinstance(stream, bytes):
         raise CheckpointError("a tensor's storage is not bytes")
     buffer = io.BytesIO(stream)
@@ -223,7 +224,7 @@ NUMBERS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "scalar"): Function(rebuild_scalar),
     ("numpy._core.multiarray", "scalar"): Function(rebuild_scalar),
 }
-"""The names that tensors and numpy's scalars refer to, by module and name, and what stands in for them."""
+"""Stand-ins for the names that tensors and numpy's scalars refer to, by module and name."""
 
 _TABLE: dict[tuple[str, str], Any] = NUMBERS | {
     ("collections", "OrderedDict"): PlainDict,
@@ -237,7 +238,7 @@ class _SnapshotUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _TABLE:
             found = _TABLE[module, name]
-            # A fresh subclass each time: a stream can then not alter what another stream gets.
+            # A new subclass each time, so that a stream cannot alter what another stream gets.
             return type(name, (found,), {}) if isinstance(found, type) else found
         if module.startswith(_INERT_MODULES) and name.isidentifier():
             return type(name, (Module,), {})
@@ -250,10 +251,11 @@ class _SnapshotUnpickler(pickle.Unpickler):
 
 
 def read_snapshot(path: Path) -> dict[str, Any]:
-    """The top table of an official snapshot (`G_ema` is a Module), read without executing anything.
+    """Return the top table of an official snapshot (`G_ema` is a Module) without executing anything.
 
-    Raises CheckpointError, naming what was met, if the file cannot be read, is damaged, or refers to anything
-    that is not on the list of inert names.
+    Raises:
+        CheckpointError: the file is unreadable or damaged, or refers to a name that is not in the table; the
+            message says what.
     """
     try:
         with path.open("rb") as file:

@@ -23,12 +23,13 @@ MOUTH_Y = -0.122
 
 @dataclass(frozen=True)
 class Parts:
-    """Distances [N,M] in design units, and the coordinates that paint needs.
+    """Signed distances of a head's parts in design units, and coordinates for paint, [N,M] each.
 
-    x, y, z are taken after the face's width and height, ax is |x|. slit and lid are the openings of mouth
-    and eyes, negative inside; lid_top is the height over the upper lid's edge, hairline the depth behind it,
-    beard where it grows (0 to 1), mouth_u |x| in half widths of the mouth, bare_scalp the hair's thickness,
-    negative for none.
+    Distances are negative inside. `x` and `y` are divided by the face's width and height; `ax` is |x|. `slit`
+    and `lid` are distances of the openings of mouth and eyes, negative inside. `lid_top` is the height above
+    the upper lid's edge, `hairline` the depth behind the hairline, `beard` where the beard grows (0 to 1),
+    `mouth_u` |x| in half widths of the mouth, `bare_scalp` the hair's thickness, negative where there is
+    none.
     """
 
     x: Tensor
@@ -53,18 +54,18 @@ class Parts:
 
 
 def openness(values: Values) -> tuple[Tensor, Tensor]:
-    """How far the lids and the mouth are open, [N,1] each: 1 to 0, and 0 to 1."""
+    """Return how far the lids and the mouth are open, [N,1] each in [0,1]."""
     closing = smoothstep(0.70, 0.985, values["blink"])
     return 1.0 - closing, smoothstep(0.50, 1.02, values["mouth_open"])
 
 
 def eye_frame(values: Values) -> tuple[Tensor, Tensor]:
-    """Half distance between the eyes and radius of the eyeballs, [N,1] each."""
+    """Return half the distance between the eyes and the radius of an eyeball, [N,1] each, in design units."""
     return mix(0.066, 0.077, values["eye_distance"]), mix(0.0345, 0.0405, values["eye_size"])
 
 
 def parts(values: Values, points: Tensor) -> Parts:
-    """All parts at world points [N,M,3]."""
+    """Return the parts of N heads at world points [N,M,3]; `values` are the heads' parameters, [N,1] each."""
     scaled = points * (1.0 / UNITS)
     x = scaled[..., 0] / values["face_width"]
     y = scaled[..., 1] / values["face_height"]
@@ -90,7 +91,7 @@ def parts(values: Values, points: Tensor) -> Parts:
 
 
 def _flesh(values: Values, ax: Tensor, y: Tensor, z: Tensor, skull: Tensor) -> Tensor:
-    """Skull, face, jaw, chin, cheeks, brow ridge, nose and ears."""
+    """Distance of the skin: skull, face, jaw, chin, cheeks, brow ridge, nose and ears."""
     smile, drop = values["smile"], openness(values)[1] * 0.016
     jaw, chin = values["jaw"], values["chin"]
     face = ellipsoid(ax, y + 0.07, z - 0.03, 0.142 + 0.008 * values["cheeks"], 0.165, 0.138)
@@ -110,7 +111,7 @@ def _flesh(values: Values, ax: Tensor, y: Tensor, z: Tensor, skull: Tensor) -> T
 
 
 def _nose(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Bridge, tip, wings; nostrils taken away."""
+    """Distance of the nose: bridge, tip and wings, less the nostrils."""
     length, width, bridge = values["nose_length"], values["nose_width"], values["nose_bridge"]
     ty, tz = mix(-0.040, -0.060, length), mix(0.190, 0.206, length)
     by, bz = 0.045, mix(0.138, 0.150, bridge)
@@ -125,7 +126,7 @@ def _nose(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _ear(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """A tilted shell with a hollow and a lobe."""
+    """Distance of an ear: a tilted shell with a hollow, and a lobe."""
     size = mix(0.85, 1.15, values["ear_size"])
     ex, ey, ez = ax - 0.178, y - 0.0, z + 0.028
     # Turned about y so that the rim stands off the head, and about x so that its top leans back.
@@ -138,7 +139,7 @@ def _ear(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _mouth(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """Lips along a bent line, the opening between them, teeth and tongue."""
+    """Distances of lips along a bent line, the slit between them, teeth and tongue; and `Parts.mouth_u`."""
     smile, full = values["smile"], mix(0.80, 1.40, values["lips"])
     open_ = openness(values)[1]
     half = mix(0.048, 0.060, values["mouth_width"]) + 0.010 * smile - 0.007 * open_
@@ -159,7 +160,7 @@ def _mouth(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor
 def _eyes(
     values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sockets, lids and eyeballs; returns skin, eyeball, opening, and height over the upper lid's edge."""
+    """Skin with sockets and lids, eyeball, lid opening, and height above the upper lid's edge."""
     ex, radius = eye_frame(values)
     dx, dy, dz = ax - ex, y - EYE_Y, z - EYE_Z
     ball = sphere(dx, dy, dz, radius)
@@ -180,7 +181,7 @@ def _eyes(
 
 
 def _beard(values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a beard grows [N,M] in 0..1, and the skin thickened by it."""
+    """Return the skin thickened by the beard, and where the beard grows, [N,M] in [0,1]."""
     # The upper edge falls from the sideburn to the corner of the mouth and passes below the lower lip.
     sweep = (ax * ax + 0.0004).sqrt()
     cheek_line = -0.150 + 0.52 * (sweep - 0.020).clamp_min(0.0) + 5.0 * (sweep - 0.045).clamp_min(0.0) ** 2
@@ -196,7 +197,7 @@ def _beard(values: Values, ax: Tensor, y: Tensor, z: Tensor, skin: Tensor) -> tu
 def _hair(
     values: Values, x: Tensor, ax: Tensor, y: Tensor, z: Tensor, skull: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hair grown out of the skull; returns its distance, the depth behind the hairline, and its thickness."""
+    """Hair grown out of the skull: returns its distance, the depth behind the hairline, and its thickness."""
     length, part = values["hair_length"], values["hair_part"]
     long_ = smoothstep(0.25, 1.0, length)
     thickness = mix(-0.013, 0.056, values["hair_volume"])
@@ -222,7 +223,10 @@ def _hair(
 
 
 def _glasses(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Two rounded rims, a bridge and temples whose thickness grows from nothing."""
+    """Distance of glasses: two rounded rims, a bridge and temples.
+
+    The tubes' radius grows with the parameter from a negative one, which leaves no glasses.
+    """
     tube = mix(-0.010, 0.0046, smoothstep(0.42, 0.74, values["glasses"]))
     ex, _ = eye_frame(values)
     dx, dy, dz = ax - ex - 0.002, y - EYE_Y + 0.004, z - 0.183 + 1.8 * ax * ax
@@ -239,7 +243,7 @@ def _glasses(values: Values, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _cloth(ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Shoulders and a collar."""
+    """Distance of the clothes: shoulders and a collar."""
     body = ellipsoid(ax, y + 0.530, z + 0.075, 0.400, 0.190, 0.170)
     slope = ellipsoid(ax, y + 0.400, z + 0.085, 0.200, 0.085, 0.110)
     body = smooth_min(body, slope, 0.09)

@@ -1,4 +1,4 @@
-"""A talking clip as numbers: what head, camera, crop window and occluder do in every frame."""
+"""Scripts of talking clips: head parameters, camera, crop window and occluder state of every frame."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ MAX_YAW, MAX_PITCH = 0.36, 0.13
 """Half ranges in radians of a clip's cameras."""
 
 _CALM = {"glasses": -1.2, "gaze_x": 0.0, "gaze_y": 0.0, "brow_tilt": -0.2}
-"""Scores that a clip fixes, so that a sample shows the occluder and not a second one of the head's own."""
+"""Scores that replace those of a random person: no glasses, which would be a second occluder; level gaze."""
 _REST = {"smile": -0.25, "mouth_open": -0.4, "blink": -1.0}
-"""Resting scores of what moves: lips closed, eyes open, and room for a smile to be added."""
+"""Scores of the face at rest: lips closed, eyes open, a slight smile."""
 
 
 @dataclass(frozen=True)
 class ClipScript:
     """Every frame of a clip; render it with `render(scores, cam2world, intrinsics, size, occluder)`.
 
-    size (H, W) of the frames in pixels; scores [T,P]; cam2world [T,4,4]; intrinsics [T,3,3] of the whole
-    frame, divided by W and H; window [T,3]: centre x, centre y and width in pixels of the square crop that is
-    exactly an EG3D camera; speech [T] in [0, 1], how loud the head speaks; state: the occluder's parameters,
-    each [T,1].
+    Attributes:
+        seed: of the clip.
+        fps: frames a second.
+        size: (H, W) of the frames in pixels.
+        scores: [T,P], the head's parameters.
+        cam2world: [T,4,4].
+        intrinsics: [T,3,3] of the whole frame, divided by W and H.
+        window: [T,3], centre x, centre y and width in pixels of the square crop that is exactly an EG3D
+            camera.
+        speech: [T] in [0,1], how far speech opens the mouth.
+        occluder: one of OCCLUDERS, or None.
+        state: the occluder's parameters by name, [T,1] each.
     """
 
     seed: int
@@ -47,7 +55,7 @@ class ClipScript:
         return len(self.scores)
 
     def crop_affine(self, size: int) -> Tensor:
-        """The true crop of every frame as [T,2,3] float64: frame pixels to pixels of a crop of `size`."""
+        """Return the true crop of every frame, [T,2,3] float64: frame pixels to pixels of a `size` crop."""
         cx, cy, width = self.window.double().unbind(-1)
         scale = size / width
         zero = torch.zeros_like(scale)
@@ -63,16 +71,21 @@ def talking_clip(
     size: tuple[int, int] = (288, 384),
     crop: float | None = None,
 ) -> ClipScript:
-    """A head that talks, blinks, smiles and turns, the same for the same arguments.
+    """Return the script of a head that talks, blinks, smiles and turns; the same for the same arguments.
 
     Args:
-        seed: chooses the identity, the motion and the occluder's looks, each on its own: another occluder
-            leaves the head and its motion as they are.
-        frames: T, at least 1; fps in frames a second.
+        seed: of identity, motion and the occluder's looks, each drawn apart: another occluder does not change
+            the head or its motion.
+        frames: number of frames T, at least 1.
+        fps: frames a second, above 0.
         occluder: one of OCCLUDERS, or None.
-        size: (H, W) of the frames in pixels; crop: width of the EG3D crop, None for 8/9 of the shorter side.
-    Returns:
-        The script. Raises ValueError for sizes below one and UnknownNameError for an unknown occluder.
+        size: (H, W) of the frames in pixels.
+        crop: width of the EG3D crop in pixels, which a slow zoom varies by 1.5 %; None takes 8/9 of the
+            shorter side.
+
+    Raises:
+        ValueError: no frames, or a frame rate or size that is not above 0.
+        UnknownNameError: an unknown occluder.
     """
     if frames < 1 or fps <= 0 or min(size) < 1:
         raise ValueError(
@@ -103,7 +116,10 @@ def talking_clip(
 
 
 def window_intrinsics(window: Tensor, size: tuple[int, int]) -> Tensor:
-    """Intrinsics [T,3,3] of frames `size` (H, W) whose windows [T,3] are EG3D crops (a lens that shifts)."""
+    """Return the intrinsics [T,3,3] of frames `size` (H, W) whose windows [T,3] are EG3D crops.
+
+    The camera stays the same; focal length and principal point put its image into the window.
+    """
     height, width = size
     cx, cy, crop = window.double().unbind(-1)
     matrix = torch.zeros(len(window), 3, 3, dtype=torch.float64)
@@ -113,7 +129,7 @@ def window_intrinsics(window: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def wander(times: Tensor, generator: torch.Generator, slow: float = 0.25, fast: float = 0.7) -> Tensor:
-    """A smooth random path [T] of about unit size: three sines of random phase between two rates in Hz."""
+    """Return a smooth random path [T] in [-1,1]: three sines of random phase at `slow` to `fast` Hz."""
     rates = torch.linspace(slow, fast, 3, dtype=torch.float64)
     rates = rates * (1 + 0.2 * (torch.rand(3, generator=generator, dtype=torch.float64) - 0.5))
     phases = 2 * math.pi * torch.rand(3, generator=generator, dtype=torch.float64)
@@ -122,13 +138,13 @@ def wander(times: Tensor, generator: torch.Generator, slow: float = 0.25, fast: 
 
 
 def pulse(times: Tensor, centre: float | Tensor, width: float | Tensor) -> Tensor:
-    """A raised-cosine bump [T] of height 1 and full width `width` seconds."""
+    """Return a raised-cosine bump [T]: 1 at `centre`, 0 from `width` / 2 seconds on either side of it."""
     phase = ((times - centre) / width).clamp(-0.5, 0.5)
     return 0.5 + 0.5 * torch.cos(2 * math.pi * phase)
 
 
 def speech_level(times: Tensor, generator: torch.Generator) -> Tensor:
-    """How far the voice opens the mouth at these times [T], in [0, 1]: about four syllables a second."""
+    """Return how far speech opens the mouth at `times` [T], in [0,1]: about four syllables a second."""
     level = torch.zeros_like(times)
     at, end = -0.3, float(times[-1]) + 0.5
     while at < end:
@@ -140,7 +156,7 @@ def speech_level(times: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _identity(generator: torch.Generator) -> Tensor:
-    """Scores [1,P] of a person within the common range, without glasses, with expression at rest."""
+    """Scores [1,P] of a random person within 1.5 standard deviations, with hair, without glasses, at rest."""
     scores = (0.85 * sample_scores(1, generator)).clamp(-1.5, 1.5)
     for name, value in {**_CALM, **_REST}.items():
         scores[:, index(name)] = value
@@ -150,7 +166,7 @@ def _identity(generator: torch.Generator) -> Tensor:
 
 
 def _expressions(times: Tensor, speech: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Scores [T] of what moves in a face that talks."""
+    """Scores [T] by name of the parameters that move in a talking face."""
     blink = torch.zeros_like(times)
     at = float(0.3 + 0.7 * torch.rand(1, generator=generator))
     while at < float(times[-1]) + 0.3:
@@ -167,7 +183,7 @@ def _expressions(times: Tensor, speech: Tensor, generator: torch.Generator) -> d
 
 
 def _head_turn(times: Tensor, speech: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Yaw and pitch [T] in radians: slow turns, and a nod with the voice."""
+    """Yaw and pitch [T] of the camera in radians: slow turns, and a nod with speech."""
     yaw = MAX_YAW * wander(times, generator, 0.32, 0.6)
     nod = 0.18 * (speech - speech.mean())
     return yaw, MAX_PITCH * (0.75 * wander(times, generator, 0.3, 0.7) - nod).clamp(-1.0, 1.0)
@@ -176,7 +192,10 @@ def _head_turn(times: Tensor, speech: Tensor, generator: torch.Generator) -> tup
 def _window(
     times: Tensor, yaw: Tensor, speech: Tensor, size: tuple[int, int], crop: float, generator: torch.Generator
 ) -> Tensor:
-    """Centre and width [T,3] in pixels of the crop window, which follows the turning head a little."""
+    """Crop window [T,3] in pixels: centre x, centre y, width.
+
+    It drifts, and follows the turn of the head a little.
+    """
     height, width = size
     room_x, room_y = max(width - crop, 0.0) / 2, max(height - crop, 0.0) / 2
     sway = 0.55 * wander(times, generator) - 0.3 * yaw / MAX_YAW

@@ -1,4 +1,7 @@
-"""Frames of a clip, rendered only where they differ from one at hand, with four rays a pixel on edges."""
+"""Rendering of a clip's frames: trace only the pixels that differ from a frame already rendered.
+
+Pixels on edges get four rays.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,19 @@ from inverters.rendering.rays import pixel_centres, rays_at
 NEAR, FAR = 2.0, 3.7
 """Limits of the rays in world units."""
 _EDGE = 0.045
-"""Step between neighbouring pixels, of 1, from which a pixel gets four rays."""
+"""Least difference between neighbouring pixels, of a range of 1, at which a pixel gets four rays."""
 _CHUNK = 1 << 17
 _STRIDE = 4
 """Pixels between the rays of the coarse pass that finds what an edit changes."""
 _CHANGE = 1.0 / 1024
-"""Difference in colour, of 1, or in depth, of a world unit, that counts as a change."""
+"""Least difference in colour, of 1, or in depth, in world units, that counts as a change."""
 _REACH = 0.003
-"""World units by which an occluder is grown when its outline is sought; a pixel is about 0.0025 wide."""
+"""World units by which an occluder is enlarged to find its outline; a pixel is about 0.0025 wide."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """image [3,H,W] in [0,1]; depth [H,W] along the ray in world units; mask [H,W], True on the occluder."""
+    """A frame: image [3,H,W] in [0,1], depth [H,W] along the ray in world units, occluder mask [H,W]."""
 
     image: Tensor
     depth: Tensor
@@ -42,8 +45,12 @@ def render_clean(
 ) -> Frame:
     """Render frame t of a clip without its occluder.
 
-    scores [1,P] replaces the clip's own. base: the same frame already rendered, and the scores [1,P] in it;
-    then only what a coarse pass finds changed is rendered again.
+    Args:
+        script: of the clip.
+        t: index of the frame.
+        scores: [1,P] in place of the clip's own.
+        base: the same frame already rendered, and the scores [1,P] in it. A coarse pass finds the pixels that
+            differ, and only these are rendered again.
     """
     scores = script.scores[t : t + 1] if scores is None else scores
     if base is None:
@@ -55,7 +62,7 @@ def render_clean(
 
 @torch.no_grad()
 def render_occluded(script: ClipScript, t: int, clean: Frame, scores: Tensor | None = None) -> Frame:
-    """Frame t with the clip's occluder over `clean`, a render of the same head (scores [1,P])."""
+    """Render frame t with the clip's occluder over `clean`, a render of the same head (scores [1,P])."""
     scores = script.scores[t : t + 1] if scores is None else scores
     if script.occluder is None:
         return clean
@@ -73,7 +80,7 @@ def _blank(script: ClipScript) -> Frame:
 def _render_where(
     script: ClipScript, t: int, scores: Tensor, occluder: Occluder | None, where: Tensor, base: Frame
 ) -> Frame:
-    """`base` with the pixels `where` [H,W] rendered again."""
+    """Return `base` with the pixels `where` [H,W] rendered again, those on edges with four rays."""
     height, width = script.size
     uv = pixel_centres(script.size)
     image = base.image.permute(1, 2, 0).reshape(-1, 3).clone()
@@ -97,7 +104,7 @@ def _render_where(
 def _shoot(
     script: ClipScript, t: int, scores: Tensor, occluder: Occluder | None, uv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours [R,3], depth [R] and whether the occluder is met [R] along rays through uv [R,2] of frame t."""
+    """Colours [R,3], depth [R] and whether the occluder is hit [R], of rays through uv [R,2] of frame t."""
     values = to_values(scores)
     colours, depth, owned = [], [], []
     for part in uv.split(_CHUNK):
@@ -110,7 +117,7 @@ def _shoot(
 
 
 def _edges(image: Tensor, mask: Tensor) -> Tensor:
-    """Pixels [H,W] that differ from a neighbour (image [H,W,3], mask [H,W])."""
+    """Pixels [H,W] that differ from a neighbour in colour (image [H,W,3]) or in the mask [H,W]."""
     edge = torch.zeros_like(mask)
     for dim in (0, 1):
         n = image.shape[dim]
@@ -122,7 +129,10 @@ def _edges(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _changed(script: ClipScript, t: int, before: Tensor, after: Tensor) -> Tensor:
-    """Pixels [H,W] in and around the cells of a coarse grid where two heads [1,P] look or lie differently."""
+    """Pixels [H,W] where two heads [1,P] differ in colour or depth.
+
+    Both are rendered on a coarse grid; the cells that differ are enlarged by one cell.
+    """
     height, width = script.size
     rows = torch.arange(_STRIDE // 2, height, _STRIDE)
     columns = torch.arange(_STRIDE // 2, width, _STRIDE)
@@ -140,7 +150,7 @@ def _changed(script: ClipScript, t: int, before: Tensor, after: Tensor) -> Tenso
 
 
 def _outline(script: ClipScript, t: int, occluder: Occluder, steps: int = 64) -> Tensor:
-    """Pixels [H,W] whose rays come near the occluder, whether or not the head hides it there."""
+    """Pixels [H,W] whose rays pass within _REACH of the occluder, whether or not the head hides it there."""
     origins, directions = rays_at(
         script.cam2world[t : t + 1], script.intrinsics[t : t + 1], pixel_centres(script.size)
     )
@@ -155,5 +165,5 @@ def _outline(script: ClipScript, t: int, occluder: Occluder, steps: int = 64) ->
         alive = alive[(distance >= _REACH) & (depth[alive] < FAR)]
         if len(alive) == 0:
             break
-    near[alive] = True  # still creeping along something: better rendered than missed
+    near[alive] = True  # rays that have not converged are rendered too
     return near.reshape(script.size)

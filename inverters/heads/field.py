@@ -1,6 +1,6 @@
-"""The field of a procedural head: signed distance of everything solid, and its colour under soft light.
+"""The field of a procedural head: signed distance of its surface, and its shaded colour.
 
-All is pointwise torch without data-dependent control flow: differentiable, and fit for torch.compile.
+Pointwise torch without data-dependent control flow: differentiable, and usable with torch.compile.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ _NORMAL_STEP = 0.0025
 
 
 def union(p: Parts) -> Tensor:
-    """Distance [N,M] to all parts together, in world units."""
+    """Return the distance [N,M] of all parts together, in world units."""
     soft = torch.minimum(torch.minimum(p.skin, p.hair), torch.minimum(p.cloth, p.glasses))
     hard = torch.minimum(torch.minimum(p.eye, p.teeth), p.tongue)
     return torch.minimum(soft, hard) * (0.94 * UNITS)
 
 
 def head_distance(values: Values, points: Tensor) -> Tensor:
-    """As signed_distance, without the backdrop."""
+    """Return `signed_distance` without the backdrop."""
     return union(parts(values, points))
 
 
 def backdrop_distance(points: Tensor) -> Tensor:
-    """Distance [N,M] to the backdrop, which is all outside a half-cylinder about y, for z < 0."""
+    """Return the distance [N,M] of the backdrop: all outside a half-cylinder about the y axis, at z < 0."""
     x, z = points[..., 0], points[..., 2]
     return torch.maximum(BACKDROP_RADIUS - torch.sqrt(x * x + z * z + 1e-10), z)
 
 
 def signed_distance(values: Values, points: Tensor) -> Tensor:
-    """Distance [N,M] of head, hair, glasses, clothes and backdrop at points [N,M,3]; negative inside."""
+    """Return the distance [N,M] of the whole scene at points [N,M,3], negative inside.
+
+    The scene is the head with eyes, mouth, hair, glasses and clothes, and the backdrop.
+    """
     return torch.minimum(head_distance(values, points), backdrop_distance(points))
 
 
 def radiance(values: Values, points: Tensor) -> Tensor:
-    """Shaded colour [N,M,3] in [0,1] of the surface nearest to points [N,M,3]; the same from every camera."""
+    """Return the colour [N,M,3] in [0,1] of the surface nearest to points [N,M,3].
+
+    It is the same from every camera. Normals are finite differences of the distance; ambient occlusion is
+    probed at two distances along them.
+    """
     p = parts(values, points)
     base, gloss, soft = albedo(values, p)
     n, m = points.shape[:2]

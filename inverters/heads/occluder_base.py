@@ -1,4 +1,4 @@
-"""What every occluder shares: parameters, coordinates, and light that matches the head's."""
+"""Base class of occluders: parameters, coordinates, and the same light as on the head."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TETRAHEDRON = ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1))
 class Occluder(ABC):
     """Something in front of the face, as a field: `signed_distance` and `radiance` at world points [N,M,3].
 
-    Values are those of the N heads (`to_values`), so that what is worn follows the face; `state` gives the
-    occluder's own parameters, [N,1] each; one that is missing takes the middle of its range.
+    `values` are the parameters of the N heads (`to_values`), so that worn things fit the face. `state` has
+    the occluder's own parameters, [N,1] each; a missing one takes the middle of its range.
     """
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()
@@ -44,37 +44,46 @@ class Occluder(ABC):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
-        """The state at these times [T] in seconds, from the state drawn for the clip; here nothing moves."""
+        """Return the state at times [T] in seconds; constant by default.
+
+        `state` is the one drawn for the clip, [T,1] each.
+        """
         return state
 
     def row(self, n: int) -> Self:
-        """The occluder of head n alone."""
+        """Return the occluder of head n alone."""
         values = {name: value[n : n + 1] for name, value in self.values.items()}
         return type(self)(values, {name: value[n : n + 1] for name, value in self.state.items()})
 
     @abstractmethod
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Signed distance [N,M] in the head's design units at design coordinates."""
+        """Return the signed distance [N,M] in design units at design coordinates [N,M]."""
 
     def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """The distance whose slope light sees: that of the occluder, unless overridden."""
+        """Return the distance whose gradient is the shading normal; `distance`, unless overridden."""
         return self.distance(x, y, z)
 
     @abstractmethod
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour [N,M,3], gloss [N,M,1] and softness [N,M,1] at design coordinates."""
+        """Return colour [N,M,3], gloss [N,M,1] and softness [N,M,1] at design coordinates [N,M].
+
+        See `paint.shade` for gloss and softness.
+        """
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """World points [N,M,3] in the head's design units, after the face's width and height."""
+        """Return the design coordinates of world points [N,M,3].
+
+        x and y are divided by the face's width and height.
+        """
         x, y, z = (points * (1.0 / UNITS)).unbind(-1)
         return x / self.values["face_width"], y / self.values["face_height"], z
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """Signed distance [N,M] in world units (a lower bound outside), negative inside."""
+        """Return the signed distance [N,M] in world units, negative inside; outside it is a lower bound."""
         return self.distance(*self.coordinates(points)) * (0.8 * UNITS)
 
     def radiance(self, points: Tensor) -> Tensor:
-        """Shaded colour [N,M,3] in [0,1] under the head's light; the same from every camera."""
+        """Return the colour [N,M,3] in [0,1] under the head's light; the same from every camera."""
         n, m = points.shape[:2]
         corners = points.new_tensor(_TETRAHEDRON)
         taps = (points[:, :, None] + _NORMAL_STEP * corners).reshape(n, 4 * m, 3)
@@ -97,7 +106,7 @@ def segment(
     r0: float,
     r1: float,
 ) -> Tensor:
-    """Distance [N,M] to a capsule from `a` to `b` whose radius goes from r0 to r1."""
+    """Return the distance [N,M] of a capsule from `a` to `b` whose radius goes from r0 to r1."""
     px, py, pz = x - a[0], y - a[1], z - a[2]
     bx, by, bz = (b[k] - a[k] for k in range(3))
     t = ((px * bx + py * by + pz * bz) / (bx * bx + by * by + bz * bz)).clamp(0.0, 1.0)
@@ -106,7 +115,7 @@ def segment(
 
 
 def round_box(x: Tensor, y: Tensor, z: Tensor, half: tuple[float, float, float], radius: float) -> Tensor:
-    """Distance [N,M] to a box of these half sizes with rounded edges."""
+    """Return the distance [N,M] of a box with half sizes `half` and edges rounded by `radius`."""
     qx, qy, qz = (c.abs() - (h - radius) for c, h in zip((x, y, z), half, strict=True))
     ox, oy, oz = qx.clamp_min(0.0), qy.clamp_min(0.0), qz.clamp_min(0.0)
     inside = torch.maximum(torch.maximum(qx, qy), qz).clamp_max(0.0)
@@ -114,10 +123,10 @@ def round_box(x: Tensor, y: Tensor, z: Tensor, half: tuple[float, float, float],
 
 
 def blend(base: Tensor, colour: Tensor, weight: Tensor) -> Tensor:
-    """Colour [N,M,3] mixed into the base by a weight [N,M]."""
+    """Mix `colour` into `base` [N,M,3] by a weight [N,M] in [0,1]."""
     return base + (colour - base) * weight[..., None]
 
 
 def constant(like: Tensor, value: float) -> Tensor:
-    """A material value [N,M,1] everywhere the same."""
+    """Return `value` as a material property [N,M,1]."""
     return torch.full_like(like, value)[..., None]

@@ -1,4 +1,4 @@
-"""Occluders of a face by name: each with its own parameters, an exact field, and a state for every frame."""
+"""Occluders by name: make one for N heads, or draw and animate the parameters of one."""
 
 from __future__ import annotations
 
@@ -23,25 +23,30 @@ OCCLUDERS: dict[str, type[Occluder]] = {
     "microphone": Microphone,
     "hat": HatBrim,
 }
-"""Every occluder by the name that `invid sample --occluder` takes."""
+"""Occluders by the name that `invid sample --occluder` takes."""
 
 
 def make_occluder(name: str, values: Values, state: Mapping[str, Tensor] | None = None) -> Occluder:
-    """The occluder called `name` on N heads.
+    """Return the occluder called `name` on N heads.
 
     Args:
+        name: one of OCCLUDERS.
         values: the heads' parameters from `to_values`, [N,1] each.
-        state: the occluder's own parameters, [N,1] each; None or a missing one takes the middle of its range.
-    Returns:
-        A field with `signed_distance(points [N,M,3]) -> [N,M]` and `radiance(points [N,M,3]) -> [N,M,3]`.
+        state: the occluder's own parameters, [N,1] each; missing ones take the middle of their range.
+
     Raises:
-        UnknownNameError for a name not in OCCLUDERS, KeyError for a parameter it does not have.
+        UnknownNameError: the name is not in OCCLUDERS.
+        KeyError: it has no such parameter.
     """
     return _get(name)(values, state)
 
 
 def animate_occluder(name: str, times: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw an occluder's parameters, uniform in their ranges, and move them: [T,1] each at times [T] in s."""
+    """Draw an occluder's parameters, uniform in their ranges, and animate them.
+
+    Returns:
+        The parameters by name, [T,1] each, at `times` [T] in seconds.
+    """
     kind = _get(name)
     drawn = torch.rand(len(kind.parameters), generator=generator)
     state = {

@@ -1,4 +1,4 @@
-"""Colours of a procedural head: palettes, painted features, light."""
+"""Colours of a procedural head: palettes, painted features, shading."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ _HAIR = (
 )
 _IRIS = ((0.16, 0.075, 0.03), (0.38, 0.21, 0.08), (0.32, 0.40, 0.18), (0.22, 0.46, 0.56), (0.42, 0.58, 0.74))
 _EDGE = 0.0016
-"""Half-width, in design units, over which one material turns into another."""
+"""Half-width, in design units, of the transition between materials."""
 
 
 def palette(colors: tuple[tuple[float, float, float], ...], t: Tensor) -> Tensor:
-    """Piecewise linear colour [N,1,3] at t [N,1] in 0..1."""
+    """Return the piecewise linear colour [N,1,3] at t [N,1] in [0,1] between evenly spaced colours."""
     position = t * (len(colors) - 1)
     weights = torch.cat([(1.0 - (position - i).abs()).clamp_min(0.0) for i in range(len(colors))], dim=1)
     return (weights @ weights.new_tensor(colors))[:, None]
 
 
 def hue_color(hue: Tensor, lightness: Tensor, saturation: float) -> Tensor:
-    """Muted colour [N,1,3] of hue (0 red, 1/3 green, 0.8 violet) and lightness, [N,1] each."""
+    """Return a muted colour [N,1,3] from hue (0 red, 1/3 green, 0.8 violet) and lightness, [N,1] each."""
     shift = hue.new_tensor([0.0, 1.0 / 3.0, 2.0 / 3.0])
     wheel = torch.cos(2.0 * math.pi * (0.8 * hue - shift))
     return (lightness * (1.0 + saturation * wheel)).clamp(0.0, 1.0)[:, None]
 
 
 def backdrop_color(values: Values, y: Tensor) -> Tensor:
-    """Studio backdrop [N,M,3] at world heights y [N,M]: a soft vertical gradient, the same at every yaw."""
+    """Return the backdrop's colour [N,M,3] at world heights y [N,M]: a vertical gradient."""
     color = hue_color(values["background_hue"], mix(0.34, 0.78, values["background_lightness"]), 0.15)
     t = (y + 0.5).clamp(0.0, 1.0)
     glow = 0.78 + 0.34 * t - 0.10 * t * t
@@ -57,19 +57,19 @@ def _blend(base: Tensor, color: Tensor, weight: Tensor) -> Tensor:
 
 
 def _spot(d: Tensor, width: float) -> Tensor:
-    """Soft bump: 1 at d = 0, falling over `width`."""
+    """Gaussian bump exp(-(d / width)^2)."""
     return torch.exp(-(d * d) * (1.0 / (width * width)))
 
 
 def hair_tone(values: Values) -> Tensor:
-    """Colour of the hair [N,1,3], greying late in age."""
+    """Return the hair's colour [N,1,3], grey at high age."""
     color = palette(_HAIR, values["hair_color"])
     grey = 0.75 * smoothstep(0.62, 1.0, values["age"])[:, None]
     return color + (color.new_tensor([0.70, 0.69, 0.68]) - color) * grey
 
 
 def skin_color(values: Values, p: Parts) -> Tensor:
-    """Painted skin [N,M,3]: blush, lips, brows, lashes, stubble, lines of age."""
+    """Return the skin's colour [N,M,3] with blush, lips, brows, lashes, stubble and wrinkles."""
     tone = palette(_SKIN, values["skin"])
     warm = values["skin_warmth"][:, None]
     tone = tone * (tone.new_tensor([1.02, 0.965, 0.985]) + warm * tone.new_tensor([-0.01, 0.05, -0.06]))
@@ -100,7 +100,7 @@ def skin_color(values: Values, p: Parts) -> Tensor:
 
 
 def _brow(values: Values, p: Parts, ex: Tensor) -> Tensor:
-    """Weight [N,M] of the brows."""
+    """Weight [N,M] of the brows' colour in [0,1]."""
     along = p.ax - ex
     lift = 0.072 + 0.009 * values["brow_height"] + 0.10 * values["brow_tilt"] * along
     line = p.y - lift - 0.02 * along + 4.5 * along * along
@@ -110,7 +110,7 @@ def _brow(values: Values, p: Parts, ex: Tensor) -> Tensor:
 
 
 def _lines(values: Values, p: Parts, age: Tensor) -> Tensor:
-    """Darkening [N,M] by the lines of age: forehead, folds beside the nose, under the eyes."""
+    """Darkening [N,M] by wrinkles: on the forehead, beside the nose, under the eyes."""
     ex, radius = eye_frame(values)
     strength = smoothstep(0.35, 1.0, age)
     front = smoothstep(0.06, 0.12, p.z)
@@ -129,7 +129,7 @@ def _lines(values: Values, p: Parts, age: Tensor) -> Tensor:
 
 
 def eye_color(values: Values, p: Parts) -> Tensor:
-    """Sclera, iris with its ring, pupil and catch light [N,M,3]."""
+    """Return the eye's colour [N,M,3]: sclera, iris with a dark ring, pupil and highlight."""
     ex, radius = eye_frame(values)
     side = torch.tanh(p.x * 400.0)
     nx, ny, nz = (p.ax - ex) * side / radius, (p.y - EYE_Y) / radius, (p.z - EYE_Z) / radius
@@ -148,7 +148,10 @@ def eye_color(values: Values, p: Parts) -> Tensor:
 
 
 def albedo(values: Values, p: Parts) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [N,M,3], gloss [N,M,1] and softness (how much light seeps, [N,M,1]) of the nearest material."""
+    """Return colour [N,M,3], gloss [N,M,1] and softness [N,M,1] of the nearest material.
+
+    Materials are blended over _EDGE by a softmax of their distances. See `shade` for gloss and softness.
+    """
     skin = skin_color(values, p)
     inside = torch.sigmoid((-0.0005 - p.slit) * 2500.0) * smoothstep(0.157, 0.140, p.z)
     inside = inside * smoothstep(0.2, 0.9, 1.0 - 0.8 * p.mouth_u)
@@ -180,7 +183,19 @@ def albedo(values: Values, p: Parts) -> tuple[Tensor, Tensor, Tensor]:
 def shade(
     values: Values, base: Tensor, gloss: Tensor, soft: Tensor, normal: Tensor, occlusion: Tensor
 ) -> Tensor:
-    """Light on albedo [N,M,3]: wrapped key, sky and bounce, reddened where light seeps; seen from +z."""
+    """Return the shaded colour [N,M,3] of an albedo `base` [N,M,3]; the viewer is at +z for every camera.
+
+    A key light with wrapped diffuse shading, light from the sky, from below and from the front, a highlight.
+
+    Args:
+        values: the heads' parameters, of which `light_x` and `light_y` give the key light's direction.
+        base: albedo [N,M,3].
+        gloss: strength of the highlight, [N,M,1].
+        soft: share of light scattered below the surface, [N,M,1]: wraps the diffuse light and reddens
+            shadows.
+        normal: unit normals [N,M,3].
+        occlusion: ambient occlusion [N,M], 0 in the open.
+    """
     key = torch.stack([values["light_x"], values["light_y"], torch.ones_like(values["light_x"])], dim=-1)
     key = torch.nn.functional.normalize(key, dim=-1)
     cosine = (normal * key).sum(dim=-1, keepdim=True)

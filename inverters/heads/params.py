@@ -1,4 +1,4 @@
-"""The parameters of a procedural head: their names, ranges and meanings, and how they are drawn."""
+"""Parameters of a procedural head: names, ranges and meanings, and their conversion to scores and to z."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number that describes a head: `low` to `high` is its whole range, uniformly filled when sampled."""
+    """A parameter of a head, distributed uniformly from `low` to `high`."""
 
     name: str
     low: float
@@ -74,7 +74,11 @@ _INDEX = {parameter.name: i for i, parameter in enumerate(PARAMETERS)}
 
 
 def index(name: str) -> int:
-    """Position of a parameter in a row of scores; raises KeyError naming the known ones."""
+    """Return the column of a parameter in a row of scores.
+
+    Raises:
+        KeyError: an unknown name; the message lists the known ones.
+    """
     try:
         return _INDEX[name]
     except KeyError:
@@ -82,12 +86,16 @@ def index(name: str) -> int:
 
 
 def sample_scores(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw n heads; returns standard normal scores [n,P]."""
+    """Draw n heads: standard normal scores [n,P]."""
     return torch.randn(n, NUM_PARAMETERS, generator=generator)
 
 
 def to_values(scores: Tensor) -> dict[str, Tensor]:
-    """Map scores [N,P] through the normal distribution function to each range; returns [N,1] by name."""
+    """Map scores [N,P] by the normal distribution function to each parameter's range; [N,1] each, by name.
+
+    Raises:
+        ValueError: scores of another shape.
+    """
     if scores.ndim != 2 or scores.shape[1] != NUM_PARAMETERS:
         raise ValueError(f"scores must be [N,{NUM_PARAMETERS}], not {list(scores.shape)}")
     unit = 0.5 * (1.0 + torch.erf(scores / math.sqrt(2.0)))
@@ -95,7 +103,7 @@ def to_values(scores: Tensor) -> dict[str, Tensor]:
 
 
 def to_scores(values: Mapping[str, Tensor]) -> Tensor:
-    """Inverse of to_values, [N,P]; values at an end of their range give a score of about +-5."""
+    """Return the scores [N,P] of values, the inverse of `to_values`; an end of a range gives about +-5."""
     columns = []
     for p in PARAMETERS:
         unit = (values[p.name] - p.low) / (p.high - p.low)
@@ -104,7 +112,11 @@ def to_scores(values: Mapping[str, Tensor]) -> Tensor:
 
 
 def to_z(scores: Tensor, z_dim: int = 512) -> Tensor:
-    """The generator's input [N,z_dim] of heads [N,P]: the scores, then ones."""
+    """Return the generator's input [N,z_dim] for scores [N,P]: the scores, then ones.
+
+    Raises:
+        ValueError: z_dim is less than P.
+    """
     if z_dim < scores.shape[1]:
         raise ValueError(f"z_dim {z_dim} cannot hold {scores.shape[1]} parameters")
     return torch.cat([scores, scores.new_ones(scores.shape[0], z_dim - scores.shape[1])], dim=1)

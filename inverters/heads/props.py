@@ -1,4 +1,4 @@
-"""What comes in front of a face: a hand that passes, a microphone held up."""
+"""Occluders held or moved in front of a face: a passing hand, a microphone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FINGERS = (
 
 
 class PassingHand(Occluder):
-    """An open hand on its forearm that crosses in front of the face and back."""
+    """An open hand with its forearm that passes in front of the face from side to side and back."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("skin", 0.0, 1.0, "dark to light skin", "look"),
@@ -41,6 +41,7 @@ class PassingHand(Occluder):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
+        """See `Occluder.animate`."""
         phase = 2.0 * math.pi * times[:, None] / state["period"].double() + 0.25
         travel = torch.cos(phase).to(state["travel"].dtype)
         lean = state["lean"] - 0.20 * travel
@@ -48,7 +49,7 @@ class PassingHand(Occluder):
         return {**state, "travel": travel, "lean": lean, "height": height}
 
     def _local(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coordinates of the hand: fingers along +y, palm in the xy plane, unit scale."""
+        """Coordinates in the hand's frame: fingers along +y, palm in the xy plane, unit scale."""
         lean, size = self.state["lean"], self.state["size"]
         x = x - 0.40 * self.state["travel"]
         y, z = y - self.state["height"] + 0.04, z - 0.300
@@ -56,10 +57,12 @@ class PassingHand(Occluder):
         return (cos * x + sin * y) / size, (cos * y - sin * x) / size, z / size
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.coordinates`."""
         x, y, z = (points * (1.0 / UNITS)).unbind(-1)
         return x, y, z
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         x, y, z = self._local(x, y, z)
         palm = round_box(x, y, z + 0.25 * (y * y + x * x), (0.049, 0.054, 0.019), 0.0185)
         heel = segment(x, y, z, (0.0, -0.030, 0.0), (0.0, -0.12, -0.004), 0.034, 0.027)
@@ -76,10 +79,11 @@ class PassingHand(Occluder):
 
     @staticmethod
     def _sleeve(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """The cuff and the forearm below it."""
+        """Distance of the sleeve: cuff and forearm."""
         return segment(x, y, z, (0.0, -0.145, -0.004), (0.03, -0.75, -0.03), 0.040, 0.068)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         x, y, z = self._local(x, y, z)
         tone = palette(SKIN, self.state["skin"])
         rosy = tone * tone.new_tensor([1.03, 0.84, 0.80])
@@ -105,7 +109,7 @@ class PassingHand(Occluder):
 
 
 class Microphone(Occluder):
-    """A stage microphone held before the mouth; it sways with the one who holds it."""
+    """A stage microphone held in front of the mouth, which sways."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("color", 0.0, 1.0, "grille: dark steel to bright chrome", "look"),
@@ -117,13 +121,14 @@ class Microphone(Occluder):
 
     @classmethod
     def animate(cls, state: dict[str, Tensor], times: Tensor) -> dict[str, Tensor]:
+        """See `Occluder.animate`."""
         t = times[:, None]
         x = state["x"] + (0.014 * torch.sin(2.0 * math.pi * 0.6 * t)).to(state["x"].dtype)
         y = state["y"] + (0.008 * torch.sin(2.0 * math.pi * 0.9 * t + 1.0)).to(state["y"].dtype)
         return {**state, "x": x, "y": y}
 
     def _local(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coordinates of the microphone: head at the origin, handle along -y."""
+        """Coordinates in the microphone's frame: its head at the origin, its handle along -y."""
         size, lean = self.state["size"], self.state["lean"]
         x, y, z = x - self.state["x"], y + 0.156 - self.state["y"], z - 0.262
         y, z = 0.92 * y - 0.39 * z, 0.92 * z + 0.39 * y
@@ -131,10 +136,12 @@ class Microphone(Occluder):
         return (cos * x + sin * y) / size, (cos * y - sin * x) / size, z / size
 
     def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.coordinates`."""
         x, y, z = (points * (1.0 / UNITS)).unbind(-1)
         return x, y, z
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         x, y, z = self._local(x, y, z)
         head = sphere(x, 0.92 * y, z, 0.0445)
         band = round_box(
@@ -146,6 +153,7 @@ class Microphone(Occluder):
         return torch.minimum(body, band) * self.state["size"] * 0.9
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         x, y, z = self._local(x, y, z)
         around = torch.atan2(x, z)
         rise = torch.asin((y / 0.048).clamp(-0.99, 0.99))

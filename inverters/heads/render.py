@@ -1,4 +1,4 @@
-"""Sphere tracing of procedural heads: depth, hits and images, with an optional occluder in front."""
+"""Sphere tracing of procedural heads: depth, hits and images, with an optional occluder."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from inverters.heads.params import to_values
 from inverters.rendering.rays import make_rays
 
 _RELAX = 0.92
-"""Share of the distance stepped; the field overstates distance by a few percent where it bends most."""
+"""Share of the distance stepped; the field overestimates distance by a few percent where it bends most."""
 _CLOSE = 8e-4
 _COMPACT_EVERY = 4
 _HALF_CUBE = 0.5
 _NEAR, _FAR, _STEPS = 2.0, 3.7, 64
 _BATCH = 16384
-"""Points evaluated at once: more fall out of the cache, fewer pay for the calls."""
+"""Points evaluated at once: larger batches do not fit the cache, smaller ones pay more call overhead."""
 _HEAD_CENTRE, _HEAD_RADII = (0.0, 0.02, -0.03), (0.25, 0.34, 0.33)
 _BODY_TOP = -0.05
 """An ellipsoid and a height; outside the one and above the other there is only backdrop."""
 
 
 class Occluder(Protocol):
-    """Something solid in front of a head."""
+    """A solid in front of N heads."""
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """Distance [N,M] at world points [N,M,3]."""
+        """Return the distance [N,M] at world points [N,M,3], negative inside."""
         ...
 
     def radiance(self, points: Tensor) -> Tensor:
-        """Shaded colour [N,M,3] in [0,1]."""
+        """Return the shaded colour [N,M,3] in [0,1] at world points [N,M,3]."""
         ...
 
 
 class Hit(NamedTuple):
-    """Where rays end: depth [N,R] along the ray, and whether a surface was met [N,R]."""
+    """End of each ray: depth [N,R] along it in world units, and whether it met a surface, bool [N,R]."""
 
     depth: Tensor
     hit: Tensor
@@ -54,7 +54,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadRender:
-    """image [N,3,H,W] in [-1,1]; depth [N,H,W] along rays; occluder_mask [N,H,W], True where in front."""
+    """image [N,3,H,W] in [-1,1]; depth [N,H,W] along rays; occluder_mask [N,H,W], True on the occluder."""
 
     image: Tensor
     depth: Tensor
@@ -70,7 +70,7 @@ def trace(
     steps: int = 64,
     occluder: Occluder | None = None,
 ) -> Hit:
-    """March rays [N,R,3] through the field of each head to its surface; rays that leave [near, far] miss."""
+    """Trace rays [N,R,3] to the surface of each head; rays that leave the depths [near, far] miss."""
     depth = torch.full(origins.shape[:2], near, dtype=origins.dtype, device=origins.device)
     hit = torch.zeros_like(depth, dtype=torch.bool)
     for n in range(origins.shape[0]):
@@ -81,7 +81,7 @@ def trace(
 
 
 def _row_of(occluder: Occluder | None, n: int) -> Occluder | None:
-    """The occluder of head n: itself, or its n-th row where it can be indexed."""
+    """Occluder of head n: its `row(n)` if it has that method, else itself."""
     pick = getattr(occluder, "row", None)
     return pick(n) if pick is not None else occluder
 
@@ -95,7 +95,7 @@ def _march(
     steps: int,
     occluder: Occluder | None,
 ) -> tuple[Tensor, Tensor]:
-    """Trace the rays [R,3] of one head, dropping those that have ended every few steps."""
+    """Trace the rays [R,3] of one head; finished rays are dropped every _COMPACT_EVERY steps."""
     wall = _to_backdrop(origins, directions)
     depth = wall.clone()
     start = torch.full_like(depth, near)
@@ -114,12 +114,12 @@ def _march(
             if going.numel() == 0:
                 break
             alive, o, d, t, end = alive[going], o[going], d[going], t[going], end[going]
-    # A ray still creeping along a surface after all steps counts as a hit where it stands.
+    # A ray that has not converged after all steps counts as a hit at its last point.
     return depth.clamp(near, far), depth < far
 
 
 def _distance(row: Values, points: Tensor, occluder: Occluder | None) -> Tensor:
-    """Distance [R] of head and occluder at points [R,3], the backdrop left out."""
+    """Distance [R] of head and occluder at points [R,3], without the backdrop."""
     found = []
     for some in points.split(_BATCH):
         distance = head_distance(row, some[None])[0]
@@ -130,7 +130,7 @@ def _distance(row: Values, points: Tensor, occluder: Occluder | None) -> Tensor:
 
 
 def _to_backdrop(origins: Tensor, directions: Tensor) -> Tensor:
-    """Depth [R] at which rays meet the backdrop: its wall, or the plane z = 0 beside it; or infinity."""
+    """Depth [R] where rays meet the backdrop, its cylinder or the plane z = 0 beside it; or infinity."""
     (ox, _, oz), (dx, _, dz) = origins.unbind(-1), directions.unbind(-1)
     a, b = (dx * dx + dz * dz).clamp_min(1e-9), ox * dx + oz * dz
     c = ox * ox + oz * oz - BACKDROP_RADIUS**2
@@ -142,7 +142,7 @@ def _to_backdrop(origins: Tensor, directions: Tensor) -> Tensor:
 
 
 def _may_meet_head(origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """False [R] for rays that certainly pass beside head and body."""
+    """Conservative test [R]: False only for rays that pass beside head and body."""
     radii = origins.new_tensor(_HEAD_RADII)
     o, d = (origins - origins.new_tensor(_HEAD_CENTRE)) / radii, directions / radii
     closest = o - d * ((o * d).sum(-1, keepdim=True) / (d * d).sum(-1, keepdim=True))
@@ -153,9 +153,10 @@ def _may_meet_head(origins: Tensor, directions: Tensor, near: Tensor, far: Tenso
 def surface_colors(
     row: Values, points: Tensor, hit: Tensor, occluder: Occluder | None
 ) -> tuple[Tensor, Tensor]:
-    """Colours [R,3] at the ends of one head's rays [R,3], and which of them belong to the occluder [R].
+    """Return colours [R,3] in [0,1] where one head's rays end [R,3], and which rays end on the occluder [R].
 
-    Rays that end on the backdrop or outside the cube take its colour at their height, held in the cube.
+    Rays that end on the backdrop or outside the unit cube take the backdrop's colour at their height, clamped
+    to the cube.
     """
     colors = backdrop_color(row, points[None, :, 1].clamp(-_HALF_CUBE, _HALF_CUBE))[0].clone()
     x, y, z = points.unbind(-1)
@@ -186,10 +187,16 @@ def render(
     occluder: Occluder | None = None,
     antialias: bool = False,
 ) -> HeadRender:
-    """Render heads [N,P] from cameras [N,4,4], intrinsics [N,3,3] at (H,W).
+    """Render heads at the resolution `size`.
 
-    An occluder serves every head, unless it has `row(n)`, which gives that of head n. `antialias` takes four
-    rays a pixel; depth is then the nearest of the four, and the mask their majority.
+    Args:
+        scores: [N,P], standard normal.
+        cam2world: [N,4,4].
+        intrinsics: [N,3,3], normalised by the image size.
+        size: (H, W) in pixels.
+        occluder: of every head, or one with `row(n)`, which gives that of head n.
+        antialias: four rays a pixel; depth is then the nearest of the four, and the mask true where at least
+            two of them meet the occluder.
     """
     height, width = size
     scale = 2 if antialias else 1

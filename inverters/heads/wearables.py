@@ -1,4 +1,4 @@
-"""What a face wears: a surgical mask, sunglasses, paint on the skin, a cap with a brim."""
+"""Occluders worn on a face: surgical mask, sunglasses, face paint, cap."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SurgicalMask(Occluder):
     )
 
     def _drape(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Distance to a taut cloth over jaw, cheeks, nose and chin; follows the jaw as it drops."""
+        """Distance of a taut cloth over jaw, cheeks, nose and chin; it follows the jaw as the mouth opens."""
         v = self.values
         drop = 0.016 * openness(v)[1]
         face = ellipsoid(ax, y + 0.07, z - 0.03, 0.144 + 0.008 * v["cheeks"], 0.165, 0.138)
@@ -48,7 +48,7 @@ class SurgicalMask(Occluder):
         return cloth - 0.010 - 0.014 * smoothstep(0.6, 1.0, v["beard"])
 
     def _panel(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance inside the panel's outline (negative inside) and height over the panel in 0..1."""
+        """Distance of the panel's outline, negative inside, and height in the panel in [0,1]."""
         top = self.state["height"] - 0.036 * (1.0 - torch.exp(-(ax * ax) * (1.0 / 0.055**2)))
         drop = 0.012 * openness(self.values)[1]
         low = -0.226 - 0.02 * self.values["chin"] - drop + 2.4 * ax * ax
@@ -57,6 +57,7 @@ class SurgicalMask(Occluder):
         return edge, (y - low) / (top - low)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         ax = torch.sqrt(x * x + 1e-7)
         edge, height = self._panel(ax, y, z)
         fold = torch.remainder(4.0 * height + 0.5, 1.0)
@@ -71,7 +72,7 @@ class SurgicalMask(Occluder):
         return torch.minimum(panel, self._loops(ax, y, z))
 
     def _loops(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Elastic loops from the panel's corners to behind the ears."""
+        """Distance of the elastic loops from the panel's corners to behind the ears."""
         full = 0.008 * self.values["cheeks"]
         ear = (0.192, 0.022, -0.040)
         upper = segment(ax, y, z, (0.142 + full, -0.044, 0.060), ear, 0.0030, 0.0030)
@@ -79,6 +80,7 @@ class SurgicalMask(Occluder):
         return torch.minimum(upper, lower)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         edge, height = self._panel(ax, y, z)
         tone = palette(_CLOTH, self.state["color"])
@@ -108,7 +110,7 @@ class Sunglasses(Occluder):
     )
 
     def _lens(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outline of a lens (negative inside), depth from its curved sheet, and height over its middle."""
+        """Distance of a lens' outline, negative inside; depth from its curved sheet; height in it."""
         size = self.state["size"]
         ex, _ = eye_frame(self.values)
         dx = (ax - ex - 0.004) / size
@@ -120,6 +122,7 @@ class Sunglasses(Occluder):
         return outline, z - 0.190 + 1.9 * ax * ax, dy
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         ax = torch.sqrt(x * x + 1e-7)
         outline, dz, _ = self._lens(ax, y, z)
         lens = torch.maximum(outline, dz.abs() - 0.0025)
@@ -127,7 +130,7 @@ class Sunglasses(Occluder):
         return torch.minimum(smooth_min(lens, rim, 0.003), self._rest(ax, y, z)) * 0.85
 
     def _rest(self, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Bridge, hinges and temples."""
+        """Distance of bridge, hinges and temples."""
         level = EYE_Y + 0.008 - self.state["slide"]
         bridge = segment(ax, y, z, (0.0, level + 0.002, 0.191), (0.036, level, 0.187), 0.0055, 0.0055)
         hinge = segment(ax, y, z, (0.118, level, 0.163), (0.166, level + 0.002, 0.135), 0.0065, 0.0065)
@@ -137,6 +140,7 @@ class Sunglasses(Occluder):
         return torch.minimum(torch.minimum(bridge, hinge), temple)
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         outline, _, dy = self._lens(ax, y, z)
         tint = palette(_LENS, self.state["tint"])
@@ -154,7 +158,7 @@ class Sunglasses(Occluder):
 
 
 class FacePaint(Occluder):
-    """Fan paint: three stripes on each cheek and a band over the brow, a thin layer on the skin."""
+    """Fan paint: three stripes on each cheek and a band over the brow, as a thin layer on the skin."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("first", 0.0, 1.0, "colour of the outer stripes", "look"),
@@ -165,7 +169,7 @@ class FacePaint(Occluder):
     _THICKNESS = 0.0016
 
     def _strokes(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cheek patch and brow band (negative inside), and the height in the patch from -1 to 1."""
+        """Distances of cheek patch and brow band, negative inside, and height in the patch in [-1,1]."""
         ax = torch.sqrt(x * x + 1e-7)
         size, tilt = self.state["size"], self.state["tilt"]
         dx, dy = ax - 0.080, y + 0.060
@@ -179,15 +183,18 @@ class FacePaint(Occluder):
         return smooth_max(cheek, front, 0.01), smooth_max(band, front, 0.01), v / (0.030 * size)
 
     def relief(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.relief`."""
         values = self.values
         points = torch.stack([x * values["face_width"], y * values["face_height"], z], -1) * UNITS
         return parts(values, points).skin
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         cheek, band, _ = self._strokes(x, y, z)
         return torch.maximum(self.relief(x, y, z) - self._THICKNESS, torch.minimum(cheek, band))
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         cheek, band, height = self._strokes(x, y, z)
         first, second = (palette(_PAINT, self.state[name]) for name in ("first", "second"))
         white = first.new_tensor([0.93, 0.92, 0.90])
@@ -209,7 +216,7 @@ class HatBrim(Occluder):
     )
 
     def _shapes(self, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Crown and brim."""
+        """Distances of crown and brim."""
         hem = mix(0.150, 0.095, self.state["pull"])
         grow = mix(-0.022, 0.048, self.values["hair_volume"]).clamp_min(0.0) + 0.013
         outer = ellipsoid(ax, y - SKULL_Y, z - SKULL_Z, SKULL[0] + grow, SKULL[1] + grow, SKULL[2] + grow)
@@ -222,10 +229,12 @@ class HatBrim(Occluder):
         return crown, smooth_max(brim, 0.06 - z, 0.005)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Occluder.distance`."""
         crown, brim = self._shapes(torch.sqrt(x * x + 1e-7), y, z)
         return smooth_min(crown, brim, 0.008) * 0.9
 
     def material(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Occluder.material`."""
         ax = torch.sqrt(x * x + 1e-7)
         crown, brim = self._shapes(ax, y, z)
         tone = palette(_CAP, self.state["color"])

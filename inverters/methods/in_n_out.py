@@ -1,355 +1,284 @@
-"""In-N-Out: the face in the generator's latent space, what hides it in a second radiance field (Xu et al.
-2024).
+"""In-N-Out: the face in the generator's latent space, what occludes it in a second radiance field.
 
-First the codes of all frames (section 4.1), robust to what no face explains; then the out-of-distribution
-tri-plane, its decoder, per-frame phi and, where the preset says so, the codes together (4.2 to 4.4).
-Super-resolution (4.5) is `finetune`.
+Xu et al. 2024, "In-N-Out: Faithful 3D GAN Inversion with Volumetric Decomposition for Face Editing".
+
+First the codes of all frames (section 4.1), by a loss robust to what no face explains; then the second
+tri-plane, its decoder, per-frame phi and, if the settings say so, the codes together (4.2 to 4.4).
+Super-resolution (4.5) is tuned by `fitting.superresolution`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.base import Inversion, InversionProblem, OnStep, register, seeded
-from inverters.fields.ood import initial_field, ood_field
-from inverters.fitting import losses
-from inverters.fitting.checkpoints import CheckpointStore
-from inverters.fitting.latents import latent_space
-from inverters.fitting.loop import Run, TableStage, backward
-from inverters.fitting.row_adam import DenseAdam, RowAdam
-from inverters.fitting.schedules import SCHEDULES
-from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
-from inverters.memory import batch
-from inverters.methods.presets import JointPreset, Preset, code_steps, get_preset, split_steps, step_count
-from inverters.methods.w_plus import fitted_codes, job_of
-from inverters.rendering.fused import RayResult, render_rays
-
-PLANES_KEPT = 2**31
-"""Bytes of tri-planes that are kept while the codes stand still: 6 MB a frame for planes of 128."""
-
-DepthPrior = Callable[[Tensor], Tensor]
-"""Rows [n] -> relative depth [n,h,h] > 0 of the raw image, known up to scale and shift in disparity."""
-
-
-class JointFit(TableStage):
-    """Fits T^O, D^O, phi_t and maybe w_t (equation 8); a stage for `fitting.Run`."""
-
-    name = "joint"
-
-    def __init__(
-        self,
-        generator: Any,
-        targets: Targets,
-        ws: Tensor,
-        preset: JointPreset,
-        steps: int,
-        seed: int,
-        depth_prior: DepthPrior | None = None,
-    ) -> None:
-        self.generator, self.targets, self.preset = generator, targets, preset
-        self.steps, self.seed = steps, seed
-        self.rng = seeded(seed + 1)
-        self.sampling = generator.sampling(preset.coarse, preset.fine)
-        self.depth_prior = depth_prior if len(targets) == 1 else None  # section 4.3: for a single image only
-        self.w_avg = latent_space(generator).w_avg if preset.lambda_w else None
-        self.perceptual, self.perceptual_name = losses.multiscale_loss, "none"
-        if preset.lambda_perceptual:
-            self.perceptual, self.perceptual_name = losses.perceptual_loss(device=targets.device)
-        config = generator.config
-        first = initial_field(
-            preset.init, config.plane_channels, config.feature_channels, len(targets), self.rng
-        )
-        first = {name: tensor.to(targets.device) for name, tensor in first.items()}
-        self.phi = RowAdam(first.pop("phi"))
-        self.field = {name: DenseAdam(tensor, betas=(0.9, 0.99)) for name, tensor in first.items()}
-        self.codes = RowAdam(ws.clone())
-        self._planes: OrderedDict[int, Tensor] = OrderedDict()
-        self._prices: dict[int, Tensor] = {}
-
-    # State
-
-    def tables(self) -> dict[str, RowAdam]:
-        """The field's tensors, phi and the codes."""
-        return {"phi": self.phi, "codes": self.codes} | dict(self.field)
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the state of an earlier run of the same job."""
-        super().restore(state)
-        self._planes.clear()
-        self._prices.clear()
-
-    def result(self) -> dict[str, Tensor]:
-        """The field's tensors and phi, as an Inversion's `ood` holds them."""
-        field = {name: table.value() for name, table in self.field.items()}
-        return field | {"phi": self.phi.values.clone()}
-
-    # The in-distribution side
-
-    @torch.no_grad()
-    def _fixed_planes(self, rows: Tensor) -> Tensor:
-        """Planes [n,3,C,R,R] of codes that stand still, made once a frame."""
-        for row in rows.tolist():
-            if row in self._planes:
-                self._planes.move_to_end(row)
-                continue
-            # Channels last, as the backbone makes them, so that putting frames together is plain copying.
-            made = self.generator.planes(self.codes.values[row : row + 1])
-            self._planes[row] = made.flatten(1, 2).permute(0, 2, 3, 1).contiguous()
-            room = batch(PLANES_KEPT) // self._planes[row].nbytes
-            if len(self._planes) > max(room, len(rows)):
-                self._planes.popitem(last=False)
-        stacked = torch.cat([self._planes[row] for row in rows.tolist()])
-        return stacked.permute(0, 3, 1, 2).unflatten(1, (3, -1))
-
-    @torch.no_grad()
-    def _price(self, rows: Tensor) -> Tensor:
-        """Price of the OOD field's share of a pixel [n,h,h]: none where the codes alone do not explain it."""
-        for row in rows.tolist():
-            if row not in self._prices:
-                self._prices[row] = self._price_of(torch.tensor([row]))
-        return torch.cat([self._prices[row] for row in rows.tolist()])
-
-    def _price_of(self, rows: Tensor) -> Tensor:
-        scale, price = self.preset.residual_prior or (1.0, 0.0)
-        size = self.targets.resolution
-        pixels = random_pixels(1, 0, size, self.rng).to(self.targets.device)
-        rays = self.targets.rays(rows, pixels)
-        field = self.generator.field(self._fixed_planes(rows), colours=3)
-        seen = render_rays(field, *rays, self.sampling).features
-        error = (seen.mT.reshape(1, 3, size, size) - self.targets.raw(rows)).square().sum(1, keepdim=True)
-        # An occluder is a region, not a pixel: errors of a thin edge that is a little out of place do not
-        # count.
-        error = F.avg_pool2d(error, 5, 1, 2, count_include_pad=False).sqrt()[:, 0]
-        unexplained = 1 - torch.exp(-((error / (scale + error.median())) ** 2))
-        if self.targets.problem.occluder_masks is not None:
-            unexplained = 1 - self.targets.keep(rows)
-        return price * (1 - unexplained)
-
-    # One step
-
-    def step(self, i: int) -> dict[str, Tensor]:
-        """Adam on the frames of step i; returns the losses."""
-        p, targets = self.preset, self.targets
-        rows = frames_of_step(i, p.frames_per_step, len(targets), self.seed + 1)
-        field = {name: table.whole() for name, table in self.field.items()}
-        phi = self.phi.leaf(rows)
-        ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
-        pixels = random_pixels(len(rows), p.rays, targets.resolution, self.rng).to(targets.device)
-
-        def losses_of(part: slice) -> dict[str, Tensor]:
-            return self._terms(rows[part], pixels[part], ws[part], phi[part], field)
-
-        found = backward(len(rows), targets.device, losses_of)
-        self._update(i, rows, field, phi, ws)
-        return found
-
-    def _terms(
-        self,
-        rows: Tensor,
-        pixels: Tensor,
-        ws: Tensor,
-        phi: Tensor,
-        field: dict[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """Losses of some frames; each is a mean over them."""
-        p, targets = self.preset, self.targets
-        planes = self.generator.planes(ws) if p.rate_w else self._fixed_planes(rows)
-        rays = targets.rays(rows, pixels)
-        whole = pixels.shape[1] == targets.resolution**2
-        # Without the final image only colours are needed, and an eighth of each decoder's outputs.
-        slim = not (whole and (p.lambda_image or p.lambda_perceptual))
-        seen = self._render(planes, rays, field, phi, slim)
-        terms = self._colour_terms(rows, pixels, seen)
-        terms |= self._blend_terms(rows, pixels, seen)
-        if whole:
-            terms |= self._image_terms(rows, ws, seen)
-        if p.patch:
-            one = slice(0, 1)
-            terms |= self._patch_terms(rows[one], planes[one], ws[one], phi[one], field)
-        if p.rate_w:
-            terms |= self._code_terms(ws)
-        return terms
-
-    def _update(self, i: int, rows: Tensor, field: dict[str, Tensor], phi: Tensor, ws: Tensor) -> None:
-        p = self.preset
-        factor = SCHEDULES[p.schedule](i, self.steps)
-        for name, leaf in field.items():
-            rate = p.rate if name == "planes" or p.decoder_rate is None else p.decoder_rate
-            self.field[name].update(leaf, rate * factor)
-        self.phi.step(rows, phi.grad, p.rate * factor)
-        if p.rate_w:
-            self.codes.step(rows, ws.grad, p.rate_w * factor)
-
-    def _render(
-        self, planes: Tensor, rays: tuple[Tensor, Tensor], field: dict[str, Tensor], phi: Tensor, slim: bool
-    ) -> RayResult:
-        p, colours = self.preset, 3 if slim else None
-        return render_rays(
-            self.generator.field(planes, colours),
-            *rays,
-            self.sampling,
-            ood_field(field, phi, colours),
-            p.transmittance,
-            want_samples=bool(p.lambda_entropy or p.lambda_area),
-            want_ood_features=self._has_ood_term(),
-        )
-
-    def _has_ood_term(self) -> bool:
-        return bool(self.preset.lambda_ood) and self.targets.problem.occluder_masks is not None
-
-    def _colour_terms(self, rows: Tensor, pixels: Tensor, seen: RayResult) -> dict[str, Tensor]:
-        """Equation 5's colour term, and the release's for the OOD field alone inside the mask."""
-        p, targets = self.preset, self.targets
-        wanted = at_pixels(targets.raw(rows), pixels)
-        square = (seen.features[..., :3] - wanted).square()
-        # "sum" is over the frame's pixels; a subset of rays is scaled up to stand for all of them.
-        factor = 3 * targets.resolution**2 if p.reduction == "sum" else 1
-        terms = {"colour": square.mean() * factor}
-        if self._has_ood_term() and seen.ood_features is not None:
-            hidden = 1 - at_pixels(targets.keep(rows), pixels)
-            alone = (seen.ood_features[..., :3] - wanted).square().sum(-1)
-            terms["ood"] = p.lambda_ood * (alone * hidden).sum() / hidden.sum().clamp_min(1)
-        if p.lambda_depth and self.depth_prior is not None:
-            prior = at_pixels(self.depth_prior(rows).to(targets.device), pixels)
-            terms["depth"] = p.lambda_depth * losses.aligned_depth_error(
-                seen.depth.flatten(), prior.flatten()
-            )
-        return terms
-
-    def _blend_terms(self, rows: Tensor, pixels: Tensor, seen: RayResult) -> dict[str, Tensor]:
-        """Equation 6 and what keeps the field to what the face cannot explain."""
-        p = self.preset
-        terms: dict[str, Tensor] = {}
-        if p.lambda_entropy and seen.sample_blend is not None:
-            factor = self.targets.resolution**2 if p.reduction == "sum" else 1
-            entropy = losses.blend_entropy(seen.sample_blend, p.skew, p.entropy_reduction)
-            terms["entropy"] = p.lambda_entropy * factor * entropy
-        if p.lambda_area and seen.sample_blend is not None:
-            terms["area"] = p.lambda_area * losses.blend_area(seen.sample_blend)
-        if p.residual_prior is not None and seen.ood_opacity is not None:
-            terms["price"] = (at_pixels(self._price(rows), pixels) * seen.ood_opacity).mean()
-        return terms
-
-    def _image_terms(self, rows: Tensor, ws: Tensor, seen: RayResult) -> dict[str, Tensor]:
-        """Losses that need whole frames."""
-        p, targets, terms = self.preset, self.targets, {}
-        size = targets.resolution
-        if p.lambda_perceptual:
-            raw = seen.features[..., :3].mT.reshape(len(rows), 3, size, size)
-            terms["perceptual"] = p.lambda_perceptual * self.perceptual(raw, targets.raw(rows))
-        if p.lambda_image:
-            features = seen.features.mT.reshape(len(rows), -1, size, size)
-            image = self.generator.superresolve(composite_for_sr(features), ws)
-            terms["image"] = p.lambda_image * (image - targets.image(rows, image.shape[-1])).square().mean()
-        return terms
-
-    def _patch_terms(
-        self, rows: Tensor, planes: Tensor, ws: Tensor, phi: Tensor, field: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """The final image of one patch of one frame, through the frozen super-resolution."""
-        p, targets = self.preset, self.targets
-        side, size = p.patch, targets.resolution
-        corner = torch.randint(size - side + 1, (2,), generator=self.rng)
-        pixels = patch_pixels(corner, side, size).to(targets.device)
-        seen = self._render(planes, targets.rays(rows, pixels), field, phi, slim=False)
-        features = seen.features.mT.reshape(1, -1, side, side)
-        image = self.generator.superresolution.patch(composite_for_sr(features), ws, size)
-        up = image.shape[-1] // side
-        top, left = (corner * up).tolist()
-        wanted = targets.image(rows, size * up)[..., top : top + side * up, left : left + side * up]
-        edge = 2 * up  # convolutions at the cut see zeros where the whole image has pixels
-        error = (image - wanted)[..., edge:-edge, edge:-edge]
-        return {"image": p.lambda_image * error.square().mean()}
-
-    def _code_terms(self, ws: Tensor) -> dict[str, Tensor]:
-        """Equation 1 and L_delta."""
-        p, terms = self.preset, {}
-        if p.lambda_delta:
-            terms["delta"] = p.lambda_delta * losses.layer_spread(ws, p.squared)
-        if p.lambda_w and self.w_avg is not None:
-            terms["w"] = p.lambda_w * losses.latent_distance(ws, self.w_avg, p.squared)
-        return terms
+from inverters.base import Inversion, InversionProblem, Method, OnStep
+from inverters.errors import InverterError
+from inverters.fields.ood import OODInit
+from inverters.fitting.checkpoints import CheckpointStore, job_of
+from inverters.fitting.code_settings import CodeSettings
+from inverters.fitting.codes import fitted_codes
+from inverters.fitting.joint import DepthPrior, JointFit, JointSettings
+from inverters.fitting.loop import Run
+from inverters.fitting.schedules import split_steps
+from inverters.fitting.targets import Targets
+from inverters.generators.tuned import with_tensors
+from inverters.methods.common import (
+    DRAFT,
+    DRAFT_CODES,
+    FAST,
+    FAST_CODES,
+    IN_N_OUT_CODES,
+    PAPER,
+    MethodSettings,
+    loss_names,
+)
 
 
-def composite_for_sr(features: Tensor) -> Tensor:
-    """Composite features [n,C,h,w] as super-resolution takes them: the raw image clamped to [-1,1], as
-    released.
+@dataclass(frozen=True, kw_only=True)
+class InNOutSettings(MethodSettings):
+    """Settings of `in-n-out`."""
 
-    The product form's weights may add up to more than one where the blend is undecided.
-    """
-    return torch.cat([features[:, :3].clamp(-1, 1), features[:, 3:]], dim=1)
+    codes: CodeSettings
+    """The codes (section 4.1)."""
+    joint: JointSettings
+    """The second field (sections 4.2 to 4.4)."""
 
-
-def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
-    """Pixels [1,side*side] of a square whose top left pixel is `corner` (row, column) in an image of
-    `size`.
-    """
-    span = torch.arange(side)
-    return ((corner[0] + span)[:, None] * size + corner[1] + span).reshape(1, -1)
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a loss is over the masked pixels."""
+        return self.joint.lambda_ood > 0
 
 
-def _counts(preset: Preset, frames: int, steps: int | None) -> tuple[int, int]:
-    """Steps of the codes and of the joint stage; `steps` is their sum, split as the preset splits."""
-    codes, joint = preset.codes, preset.joint
-    second = step_count(joint.steps, 0, joint.growth, frames, joint.frames_per_step)
-    return split_steps(code_steps(codes, frames), second, steps)
+_DRAFT_JOINT = JointSettings(
+    steps=600,
+    growth=0.6,
+    frames_per_step=3,
+    rays=400,
+    coarse=24,
+    fine=24,
+    init=OODInit(resolution=96, plane_std=0.2, phi_std=0.1, blend_bias=-2.0, density_bias=3.0),
+    rate=2e-2,
+    decoder_rate=1e-2,
+    schedule="warmup_cosine",
+    lambda_entropy=2e-3,
+    entropy_reduction="mean",
+    residual_prior=(0.25, 0.05),
+)
+
+_PAPER = InNOutSettings(
+    **PAPER,
+    codes=IN_N_OUT_CODES,
+    joint=JointSettings(
+        steps=10_000,  # 5.1: "for 10,000 iterations"
+        rate=5e-3,  # 5.1
+        rate_w=5e-3,  # 5.1 names one rate; equation 5 optimises w_t with the rest
+        init=OODInit(resolution=256),  # 4.2: as EG3D's; T^O and phi "from a normal distribution"
+        reduction="sum",  # equation 5: sum over ij
+        lambda_perceptual=1.0,  # equation 5
+        lambda_entropy=1.0,  # 5.1: lambda_b = 1
+        entropy_reduction="sum",  # equation 6
+        lambda_delta=1e-3,  # 5.1
+        lambda_w=1.0,  # 5.1
+        lambda_depth=0.1,  # 5.1: lambda_D, single images
+        transmittance="sum",  # equation 4: exp(-sum(sigma_O + sigma_I) delta)
+    ),
+)
+
+# Twizwei/in-n-out, its two training scripts
+_RELEASED_CODES = CodeSettings(
+    epochs=500,  # examples: 500
+    rate=5e-3,  # examples: 5e-3
+    ratio=0.7,  # --weight_residual 0.7
+    schedule="warmup_cosine",  # warm-up over 5 %, cosine fall over the last 25 %
+    lambda_perceptual=1.0,
+    at_image=True,  # losses at 512
+    lambda_delta=1e-3,
+    squared=False,  # norms, not squared
+    skip_last=True,  # layers 1 to 12 of 13
+    candidates=500,
+)
+
+_MASKED_JOINT = JointSettings(
+    steps=10_000,
+    rate=5e-3,
+    rate_w=5e-5,  # lr / 100
+    init=OODInit(resolution=256),
+    reduction="mean",
+    lambda_perceptual=1.0,  # LPIPS-VGG on the raw image
+    lambda_image=1.0,  # squared error at 512 during the raw stage
+    lambda_ood=1.0,  # OOD-only masked squared error
+    lambda_entropy=1.0,
+    entropy_reduction="mean",
+    skew=2.0,  # H(b^2)
+    lambda_area=1.0,  # mean of max_k(b)^2, from D2NeRF
+    transmittance="product",
+)
+
+PRESETS = {
+    "draft": InNOutSettings(**DRAFT, codes=DRAFT_CODES, joint=_DRAFT_JOINT),
+    "fast": InNOutSettings(
+        **FAST,
+        codes=FAST_CODES,
+        joint=replace(
+            _DRAFT_JOINT,
+            steps=1100,
+            rays=1024,
+            coarse=None,
+            fine=None,
+            init=replace(_DRAFT_JOINT.init, resolution=128),
+        ),
+    ),
+    "paper": _PAPER,
+    "released-masked": InNOutSettings(
+        **PAPER | {"name": "released-masked"}, codes=_RELEASED_CODES, joint=_MASKED_JOINT
+    ),
+    "released-maskfree": InNOutSettings(
+        name="released-maskfree",
+        tune=replace(_PAPER.tune, epochs=400),  # 400 epochs in the mask-free script
+        codes=_RELEASED_CODES,
+        joint=replace(
+            _MASKED_JOINT,
+            rate_w=5e-4,  # lr_w default of the mask-free script
+            lambda_ood=0.0,
+            lambda_w=1.0,  # latent_reg, norm
+            lambda_delta=2e-3,  # delta_reg, norm
+            squared=False,
+        ),
+    ),
+}
 
 
-@register("in-n-out")
-def invert_in_n_out(
+def _no_entropy(settings: InNOutSettings) -> InNOutSettings:
+    """Leave out equation 6, and what bounds the blend beside it or in its place (area, price)."""
+    joint = replace(settings.joint, lambda_entropy=0.0, lambda_area=0.0, residual_prior=None)
+    return replace(settings, joint=joint)
+
+
+def _no_latent_reg(settings: InNOutSettings) -> InNOutSettings:
+    """Leave out equation 1 and L_delta, and in coordinates the priors."""
+    free = {"lambda_delta": 0.0, "lambda_w": 0.0}
+    return replace(
+        settings,
+        codes=replace(settings.codes, **free, prior=0.0, frame_prior=0.0),
+        joint=replace(settings.joint, **free),
+    )
+
+
+ABLATIONS = {"no-entropy": _no_entropy, "no-latent-reg": _no_latent_reg}
+"""Of section 5.5 and table 3."""
+
+
+def step_count(settings: InNOutSettings, frames: int) -> int:
+    """Return the number of steps of both stages for a clip of so many frames."""
+    return settings.codes.steps_for(frames) + settings.joint.steps_for(frames)
+
+
+def invert(
     generator: Any,
     problem: InversionProblem,
     *,
-    preset: str,
+    settings: InNOutSettings,
+    start: Inversion | None = None,
     steps: int | None = None,
     seed: int = 0,
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
     depth_prior: DepthPrior | None = None,
 ) -> Inversion:
-    """In-N-Out, sections 4.1 to 4.4.
+    """Fit the codes, then the second field with them; arguments as in `base.Method`.
 
-    Args:
-        preset: one of PRESETS; `steps` replaces the sum of both stages' steps, split as the preset splits.
-        depth_prior: relative depth for a single image (equation 7); without one the term is left out.
-    Returns:
-        Inversion with `ood` filled; `info` says which losses ran.
+    A `start` without a second field gives the codes at which the first stage begins. One with a second field
+    takes the place of the first stage, and the second stage begins at its field.
+
+    `depth_prior` is the relative depth of a single image (equation 7); without one the term is left out.
+
     Raises:
-        UnknownNameError for an unknown preset.
+        InverterError: the second field of `start` was fitted with another form of transmittance.
     """
-    chosen = get_preset(preset)
     generator.requires_grad_(False)
-    targets = Targets(problem, generator.config.neural_rendering_resolution, problem.cam2world.device)
-    first, second = _counts(chosen, len(targets), steps)
-    job = job_of("in-n-out", generator, problem, chosen, seed) | {"steps": [first, second]}
+    size, device = generator.config.neural_rendering_resolution, problem.cam2world.device
+    first, second = _counts(settings, len(problem.frames), steps, start)
+    job = job_of("in-n-out", generator, problem, settings, seed, start) | {"steps": [first, second]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
-    codes, perceptual = fitted_codes(run, generator, targets, chosen.codes, first, seed)
-    cameras = {name: tensor for name, tensor in codes.items() if name != "ws"}
-    targets = Targets(problem.seen_by(cameras), targets.resolution, targets.device)
-    joint = JointFit(generator, targets, codes["ws"], chosen.joint, second, seed, depth_prior)
+    weights = {} if start is None else start.generator
+    tuned = with_tensors(generator, weights)
+    codes, cameras, perceptual = _codes(run, tuned, problem, settings, first, seed, start)
+    targets = Targets(problem.seen_by(cameras), size, device)
+    begin = _field_of(start, settings)
+    joint = JointFit(tuned, targets, codes, settings.joint, second, seed, depth_prior, begin)
     run.run(joint)
-    names = {perceptual, joint.perceptual_name} - {"none"}
     return Inversion(
         method="in-n-out",
-        preset=preset,
+        preset=settings.name,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=joint.codes.values.clone(),
         cameras=cameras,
         ood=joint.result(),
+        generator=weights,
         history=run.history,
         info={
-            "perceptual_loss": ", ".join(sorted(names)) or "none",
+            "perceptual_loss": loss_names(perceptual, joint.perceptual_name),
             "masks": problem.occluder_masks is not None,
-            "transmittance": chosen.joint.transmittance,
+            "transmittance": settings.joint.transmittance,
             "steps": {"codes": first, "joint": second},
-            "render": {"coarse": chosen.render[0], "fine": chosen.render[1]},
+            "render": settings.render_info,
         },
     )
+
+
+def _counts(
+    settings: InNOutSettings, frames: int, steps: int | None, start: Inversion | None
+) -> tuple[int, int]:
+    """Steps of the codes and of the joint stage; `steps` is their sum, split as the settings split it."""
+    first, second = settings.codes.steps_for(frames), settings.joint.steps_for(frames)
+    if start is not None and start.ood:
+        return 0, steps or second
+    return split_steps(first, second, steps)
+
+
+def _codes(
+    run: Run,
+    generator: Any,
+    problem: InversionProblem,
+    settings: InNOutSettings,
+    steps: int,
+    seed: int,
+    start: Inversion | None,
+) -> tuple[Tensor, dict[str, Tensor], str]:
+    """Codes [K,num_ws,w_dim] and refined cameras of the first stage; the perceptual loss's name."""
+    device = problem.cam2world.device
+    if start is not None and start.ood:
+        return start.ws.to(device), start.cameras, "none"
+    cameras, begin = ({}, None) if start is None else (start.cameras, start.ws)
+    targets = Targets(problem.seen_by(cameras), generator.config.neural_rendering_resolution, device)
+    found, perceptual = fitted_codes(run, generator, targets, settings.codes, steps, seed, begin)
+    ws = found.pop("ws")
+    return ws, cameras | found, perceptual
+
+
+def _field_of(start: Inversion | None, settings: InNOutSettings) -> dict[str, Tensor] | None:
+    """The second field that the joint stage begins at; None: a new one."""
+    if start is None or not start.ood:
+        return None
+    form = start.info.get("transmittance", "product")
+    if form != settings.joint.transmittance:
+        raise InverterError(
+            f"in-n-out with preset {settings.name} cannot begin from this inversion: its second field was "
+            f"fitted with transmittance '{form}', the preset's is '{settings.joint.transmittance}'"
+        )
+    return start.ood
+
+
+METHOD = Method(
+    name="in-n-out",
+    presets=PRESETS,
+    steps=step_count,
+    invert=invert,
+    ablations=ABLATIONS,
+    starts_from=frozenset({"codes", "cameras", "second field", "weights"}),
+)

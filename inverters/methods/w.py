@@ -1,16 +1,28 @@
-"""W inversion of a whole clip: one code of w_dim a frame, the same in every layer (StyleGAN2's projector,
-Karras et al. 2020, as EG3D-projector runs it on tri-plane generators).
+"""W inversion: one code of w_dim a frame, the same in every layer.
+
+`paper` is the public projector's schedule (StyleGAN2's projector, Karras et al. 2020, as EG3D-projector runs
+it on tri-plane generators).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
-from inverters.base import Inversion, InversionProblem, register
-from inverters.methods.w_plus import invert_codes
+from inverters.base import Method
+from inverters.methods import w_plus
+from inverters.methods.w_plus import ProjectionSettings
 
+PRESETS: dict[str, ProjectionSettings] = {
+    name: replace(settings, codes=replace(settings.codes, space="w"))
+    for name, settings in w_plus.PRESETS.items()
+}
+"""Those of `w+`, with W in place of W+."""
 
-@register("w")
-def invert_w(generator: Any, problem: InversionProblem, **options: Any) -> Inversion:
-    """W over the whole clip. Arguments as for `base.Inverter`; the rows of a frame's `ws` are all equal."""
-    return invert_codes("w", "w", generator, problem, **options)
+METHOD = Method(
+    name="w",
+    presets=PRESETS,
+    steps=w_plus.step_count,
+    invert=partial(w_plus.invert_codes, "w"),
+    starts_from=w_plus.STARTS_FROM,
+)

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import torch
 
+from inverters import threads
 from inverters.errors import RendererError
-from inverters.rendering import threads
 
 Backend = Literal["auto", "cuda", "cpu", "reference"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -59,7 +59,7 @@ class Library:
 def _openmp() -> list[int | None] | None:
     """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads in torch's OpenMP runtime.
 
-    None where there is none; the renderer then starts its own threads.
+    None where that is not found; the renderer then starts threads of its own.
     """
     runtime = threads.openmp_runtime()
     if runtime is None:
@@ -100,8 +100,12 @@ def requested() -> Backend:
 
 
 def set_precision(precision: Precision) -> None:
-    """Set the precision of the CUDA renderer's matrix products: "fp32", or "tf32" on tensor cores (10 bits of
-    mantissa).
+    """Set the precision of matrix products in the CUDA renderer, from now on.
+
+    "fp32", or "tf32" on tensor cores (10 bits of mantissa).
+
+    Raises:
+        RendererError: another word.
     """
     global _precision
     if precision not in get_args(Precision):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 RADIUS = 2.7
 """Distance of EG3D's cameras from the world's origin."""
 PIVOT = (0.0, 0.0, 0.2)
-"""The point at which EG3D's cameras for faces look."""
+"""Point that EG3D's cameras for faces look at."""
 FOCAL = 4.2647
 """Focal length of EG3D's face crops, in image widths (2985.29 / 700)."""
 
@@ -28,7 +28,7 @@ _RECENTRED = (0.0, 0.0, 0.175)
 
 
 def _broadcast(first: Angle, second: Angle) -> tuple[Tensor, Tensor, torch.dtype]:
-    """Two angles as tensors [N] of one dtype to compute in, and the dtype of the result."""
+    """Two angles as tensors [N] of the dtype to compute in, and the dtype of the result."""
     tensors = [a for a in (first, second) if isinstance(a, Tensor) and a.is_floating_point()]
     if tensors:
         dtype, device = tensors[0].dtype, tensors[0].device
@@ -40,14 +40,14 @@ def _broadcast(first: Angle, second: Angle) -> tuple[Tensor, Tensor, torch.dtype
 
 
 def to_matrix(rotation: Tensor, position: Tensor) -> Tensor:
-    """Rotation [N,3,3] and position [N,3] as homogeneous matrices [N,4,4]."""
+    """Return rotation [N,3,3] and position [N,3] as homogeneous matrices [N,4,4]."""
     top = torch.cat([rotation, position[..., None]], dim=-1)
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=top.dtype, device=top.device)
     return torch.cat([top, bottom.expand(*top.shape[:-2], 1, 4)], dim=-2)
 
 
 def looking_from(origin: Tensor, target: Tensor | Sequence[float]) -> Tensor:
-    """Cameras [N,4,4] at `origin` [N,3] that look at `target` [3] or [N,3], without roll (y is up)."""
+    """Return cameras [N,4,4] at `origin` [N,3] that look at `target` [3] or [N,3], without roll (y is up)."""
     target = torch.as_tensor(target, dtype=origin.dtype, device=origin.device)
     forward = F.normalize(target - origin, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0], dtype=origin.dtype, device=origin.device).expand_as(forward)
@@ -59,12 +59,14 @@ def looking_from(origin: Tensor, target: Tensor | Sequence[float]) -> Tensor:
 def look_at(
     yaw: Angle, pitch: Angle, radius: float = RADIUS, pivot: Sequence[float] | Tensor = PIVOT
 ) -> Tensor:
-    """Cameras on a sphere about the world's origin that look at `pivot`, without roll.
+    """Return cameras on a sphere about the world's origin that look at `pivot`, without roll.
 
     Args:
-        yaw, pitch: true angles in radians, numbers or [N]; yaw > 0 puts the camera at +x, pitch > 0 above the
-            face.
+        yaw: radians, a number or [N]; > 0 puts the camera at +x.
+        pitch: radians, a number or [N]; > 0 puts the camera above the face.
         radius: distance from the world's origin (not from the pivot).
+        pivot: point [3] in world units.
+
     Returns:
         cam2world [N,4,4]: float32 for plain numbers, else in the tensors' dtype. Differentiable.
     """
@@ -82,8 +84,11 @@ def eg3d_sampler(
     horizon.
 
     Args:
-        horizontal: pi/2 + yaw in radians; vertical in [0, pi], pi/2 is the horizon, less is above; numbers or
-            [N].
+        horizontal: pi/2 + yaw in radians, a number or [N].
+        vertical: in [0, pi], a number or [N]; pi/2 is the horizon, less is above.
+        pivot: point [3] that the camera looks at, in world units.
+        radius: distance from the world's origin.
+
     Returns:
         cam2world [N,4,4].
     """
@@ -95,29 +100,29 @@ def eg3d_sampler(
 
 
 def angles(cam2world: Tensor) -> tuple[Tensor, Tensor]:
-    """Yaw and pitch [N] in radians of the positions of cameras [N,4,4] as seen from the world's origin."""
+    """Return yaw and pitch [N] in radians of the positions of cameras [N,4,4], from the world's origin."""
     x, y, z = cam2world[..., :3, 3].unbind(-1)
     return torch.atan2(x, z), torch.atan2(y, torch.hypot(x, z))
 
 
 def intrinsics(focal: float = FOCAL, n: int = 1) -> Tensor:
-    """Intrinsics [n,3,3] float32: focal length in image widths, principal point in the middle."""
+    """Return intrinsics [n,3,3] float32: focal length in image widths, principal point in the middle."""
     matrix = torch.tensor([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
     return matrix.expand(n, 3, 3).clone()
 
 
 def default_intrinsics(n: int = 1) -> Tensor:
-    """Intrinsics [n,3,3] of EG3D's face crops: focal 4.2647 widths."""
+    """Return intrinsics [n,3,3] of EG3D's face crops: focal length 4.2647 widths."""
     return intrinsics(FOCAL, n)
 
 
 def fov_intrinsics(degrees: float, n: int = 1) -> Tensor:
-    """Intrinsics [n,3,3] from a field of view by EG3D's formula (rounded pi and sqrt 2); 18.837 -> 4.2634."""
+    """Return intrinsics [n,3,3] for a field of view by EG3D's formula, with its rounded pi and sqrt 2."""
     return intrinsics(1 / (math.tan(degrees * 3.14159 / 360) * 1.414), n)
 
 
 def to_label(cam2world: Tensor, intrinsics: Tensor) -> Tensor:
-    """EG3D's label [N,25]: cam2world [N,4,4] row by row, then intrinsics ([N,3,3] or [3,3])."""
+    """Return EG3D's label [N,25]: cam2world [N,4,4] row by row, then intrinsics ([N,3,3] or [3,3])."""
     n = len(cam2world)
     return torch.cat(
         [cam2world.reshape(n, 16), intrinsics.to(cam2world).expand(n, 3, 3).reshape(n, 9)], dim=1
@@ -125,19 +130,19 @@ def to_label(cam2world: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def from_label(label: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels [N,25] or [25] as (cam2world [N,4,4], intrinsics [N,3,3])."""
+    """Return cam2world [N,4,4] and intrinsics [N,3,3] of labels [N,25] or [25]."""
     label = label.reshape(-1, 25)
     return label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
 
 
 def mirror(cam2world: Tensor) -> Tensor:
-    """Cameras [N,4,4] of mirrored images (u -> 1 - u): the world is mirrored in its plane x = 0."""
+    """Return the cameras [N,4,4] of mirrored images (u -> 1 - u): the world mirrored in its plane x = 0."""
     flip = torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=cam2world.dtype, device=cam2world.device)
     return flip[:, None] * cam2world * flip
 
 
 def deep3d_rotation(angle: Tensor) -> Tensor:
-    """Deep3DFaceRecon's rotations [N,3,3] from angles [N,3] (x, y, z; radians); points turn as p R."""
+    """Return Deep3DFaceRecon's rotations [N,3,3] of angles [N,3] (x, y, z; radians); points turn as p R."""
     (sx, sy, sz), (cx, cy, cz) = torch.sin(angle).unbind(-1), torch.cos(angle).unbind(-1)
     one, zero = torch.ones_like(cx), torch.zeros_like(cx)
 
@@ -151,12 +156,16 @@ def deep3d_rotation(angle: Tensor) -> Tensor:
 
 
 def deep3d_pose(angle: Tensor, translation: Tensor) -> Tensor:
-    """Deep3DFaceRecon's coefficients as uncalibrated cameras [N,4,4] (EG3D's preprocessing in the wild).
+    """Return Deep3DFaceRecon's coefficients as uncalibrated cameras [N,4,4].
+
+    As in EG3D's preprocessing of pictures in the wild.
 
     Args:
-        angle [N,3] in radians, translation [N,3] in the face model's units.
+        angle: [N,3] in radians.
+        translation: [N,3] in the face model's units.
+
     Returns:
-        Poses whose radius varies: `set_radius` makes them EG3D's.
+        Poses whose radius varies; `set_radius` puts them on EG3D's sphere.
     """
     rotation = deep3d_rotation(angle)
     shifted = translation - translation.new_tensor([0.0, 0.0, 10.0])

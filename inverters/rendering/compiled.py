@@ -186,10 +186,10 @@ def render(
     flags: int,
     wanted: int,
 ) -> list[Tensor]:
-    """Forward pass. Returns OUTPUTS.
+    """Render rays; returns OUTPUTS, empty [0] where not wanted.
 
-    `field`, `ood` (empty for one field): planes, w1, b1, w2, b2. `rays`: origins, directions, coarse depths,
-    fine positions, limits.
+    `field` and `ood` (empty for one field) are planes, w1, b1, w2, b2; `rays` are origins, directions, coarse
+    depths, fine positions, limits.
     """
     outputs = _empty_outputs(rays[0], rays[2], rays[3], len(field[3]) - 1, bool(ood), wanted)
     call = _call([field, ood] if ood else [field], rays, box_warp, flags)
@@ -220,9 +220,9 @@ def _empty_gradients(fields: list[list[Tensor]], origins: Tensor, needs: list[in
 
 
 def _zero_planes(planes: Tensor) -> Tensor:
-    """Zeros with the strides of the planes [.,3,R,R,C], so that autograd need not copy the gradient.
+    """Zeros in the memory layout of planes [.,3,R,R,C], so that autograd takes the gradient without a copy.
 
-    Contiguous where the planes are a view into a larger tensor.
+    Dense where the planes are part of something larger.
     """
     # The two layouts of planes: contiguous, or as the 3 C channels of one channels-last image.
     dense = planes.is_contiguous()
@@ -246,9 +246,9 @@ def render_backward(
     flags: int,
     needs: list[int],
 ) -> list[Tensor]:
-    """Backward pass. Returns the gradients of `field`, `ood`, origins and directions, empty where not needed.
+    """Return the gradients of `field`, `ood`, origins and directions, empty [0] where not needed.
 
-    `grads`: of OUTPUTS, empty where zero. `needs`: as in `_empty_gradients`.
+    `grads` are those of OUTPUTS, empty where zero; `needs` as `_empty_gradients` takes them.
     """
     fields = [field, ood] if ood else [field]
     found = _empty_gradients(fields, rays[0], needs)

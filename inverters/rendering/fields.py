@@ -1,4 +1,4 @@
-"""A radiance field: a tri-plane and its decoder, as tensors that every renderer reads alike."""
+"""Radiance fields as tensors: a tri-plane and its decoder, the input of every renderer."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Decoder:
-    """Dense, softplus, dense, with learning-rate gains multiplied in.
+    """Dense layer, softplus, dense layer; learning-rate gains are multiplied in.
 
-    The first output is the raw density, then come colours; a second field's last output is its blend.
+    The first output is the raw density, the next ones colours; the last output of a second field is its
+    blend.
     """
 
     weight1: Tensor  # [H,C]
-    bias1: Tensor  # [H], or [N,H] where a code of the frame is folded in
+    bias1: Tensor  # [H], or [N,H] with a code of the frame added
     weight2: Tensor  # [O,H]
     bias2: Tensor  # [O]
 
     def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [...,C] ([N,M,C] where the bias has frames) to raw density [...] and colours [...,O-1] in
-        (-0.001, 1.001), overshooting as EG3D's.
+        """Map features [...,C] to raw density [...] and colours [...,O-1] in (-0.001, 1.001), as EG3D.
+
+        With a bias for each frame, the features are [N,M,C].
         """
         out = self._outputs(features)
         return out[..., 0], torch.sigmoid(out[..., 1:]) * 1.002 - 0.001
 
     def with_blend(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [N,M,C] to raw density [N,M], colours [N,M,O-2], and blend [N,M] in (0,1), a plain sigmoid
-        (Twizwei/in-n-out).
+        """Map features [N,M,C] to raw density [N,M], colours [N,M,O-2] and blend [N,M] in (0,1).
+
+        The blend is a plain sigmoid (Twizwei/in-n-out).
         """
         out = self._outputs(features)
         return out[..., 0], torch.sigmoid(out[..., 1:-1]) * 1.002 - 0.001, torch.sigmoid(out[..., -1])
 
     def scaled_density(self, gain: float) -> Decoder:
-        """The same with raw densities times `gain`."""
+        """Return the decoder with raw densities times `gain`."""
         factor = self.bias2.new_ones(self.bias2.shape)
         factor[0] = gain
         return replace(self, weight2=self.weight2 * factor[:, None], bias2=self.bias2 * factor)

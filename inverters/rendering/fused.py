@@ -1,4 +1,4 @@
-"""The renderer that everything calls: checks, then hands on to the compiled code or the reference."""
+"""The renderer that others call: checks the arguments, then runs the compiled renderer or the reference."""
 
 from __future__ import annotations
 
@@ -26,22 +26,18 @@ def render_rays(
     want_ood_features: bool = False,
     backend: Backend | None = None,
 ) -> RayResult:
-    """Render rays through one field or two (EG3D section 4 of its paper; In-N-Out equations 2 to 4).
+    """Render rays through one field or two (EG3D, section 4; In-N-Out, equations 2 to 4).
 
-    Differentiable in planes, decoders and rays, not in depths of samples.
+    Differentiable in planes, decoders and rays, not in the depths of samples.
 
-    Args:
-        field: the generator's; origins, directions: [N,R,3] with unit directions.
-        ood: a second field over the same samples, whose decoder also says how much of it is seen.
-        transmittance: see `marching.composite_weights`.
-        want_samples: also give weights, depths and blends of samples.
-        want_ood_features: also render the OOD field alone.
-        backend: None takes the one asked for by `backends.request` (auto: compiled where it can be).
-    Returns:
-        RayResult.
+    `field` is the generator's, `ood` a second field with a blend over the same samples, composited as
+    `marching.composite_weights` says. `origins` and `directions` are [N,R,3] in world units, directions of
+    unit length. `want_samples` adds weights, depths and blends of samples to the result, `want_ood_features`
+    the second field rendered alone. A `backend` of None takes that of `backends.requested`.
+
     Raises:
-        ValueError for shapes that do not fit together; RendererError where the renderer asked for cannot
-        do it.
+        ValueError: the shapes do not fit together.
+        RendererError: the requested renderer cannot do it.
     """
     _check(field, ood, origins, directions)
     widths = [_widths(one, blends) for blends, one in enumerate((field, ood)) if one is not None]
@@ -75,12 +71,18 @@ def render_rays(
         compiled.SAMPLES * want_samples + compiled.OOD_FEATURES * (want_ood_features and ood is not None),
     )
     named = dict(zip(compiled.OUTPUTS, found, strict=True))
+    present = _outputs(ood is not None, want_samples, want_ood_features)
+    return RayResult(**{name: tensor for name, tensor in named.items() if name in present})
+
+
+def _outputs(ood: bool, want_samples: bool, want_ood_features: bool) -> set[str]:
+    """Names of the outputs that a call asks for."""
     present = {"features", "depth", "opacity"}
-    if ood is not None:
+    if ood:
         present |= {"blend", "ood_opacity"} | ({"ood_features"} if want_ood_features else set())
     if want_samples:
-        present |= {"weights", "depths"} | ({"sample_blend"} if ood is not None else set())
-    return RayResult(**{name: tensor for name, tensor in named.items() if name in present})
+        present |= {"weights", "depths"} | ({"sample_blend"} if ood else set())
+    return present
 
 
 def _widths(field: Field, blends: int) -> backends.Widths:
@@ -88,11 +90,11 @@ def _widths(field: Field, blends: int) -> backends.Widths:
 
 
 def _tensors(field: Field) -> list[Tensor]:
-    """Planes [.,3,R,R,C], a texel's channels side by side (free where they already lie so), and weights."""
+    """Planes [.,3,R,R,C] with contiguous channels (copied only if they are not), and weights."""
     decoder = field.decoder
     planes = _dense_last(field.planes.permute(0, 1, 3, 4, 2))
     _, _, *within, _ = planes.stride()
-    # Expanded: each frame's gradient needs a place of its own. Wide apart: offsets in a plane have 32 bits.
+    # Copied if expanded, since each frame needs its own gradient, or if offsets in a plane exceed 32 bits.
     if 0 in planes.stride() or max(within) * planes.shape[2] >= 2**30:
         planes = planes.contiguous()
     bias1 = decoder.bias1 if decoder.bias1.ndim == 2 else decoder.bias1[None]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 Transmittance = Literal["product", "sum"]
 
 _EPS = 1e-10
-"""Added to every factor of the transmittance, as the released marchers do."""
+"""Added to every factor of the transmittance, as in the released marchers."""
 
 
 def midpoints(x: Tensor) -> Tensor:
@@ -35,14 +35,18 @@ def alpha_of(optical: Tensor) -> Tensor:
 
 
 def product_transmittance(clear: Tensor) -> Tensor:
-    """T_k = product over j < k of (clear_j + 1e-10), for the clear shares [...,m] of the intervals."""
+    """T_k = product over j < k of (clear_j + 1e-10), for the transparencies [...,m] of the intervals."""
     ones = torch.ones_like(clear[..., :1])
     return torch.cumprod(torch.cat([ones, clear[..., :-1] + _EPS], dim=-1), dim=-1)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What each interval adds to its ray [...,n-1]: the InD field, the OOD field (or None), together."""
+    """Weight of each interval in its ray, [...,n-1] each.
+
+    `ind` is the share of the generator's field, `ood` that of the second field (None without one), `total`
+    their sum.
+    """
 
     ind: Tensor
     ood: Tensor | None
@@ -63,16 +67,19 @@ def composite_weights(
     depths: Tensor,
     transmittance: Transmittance = "product",
 ) -> Weights:
-    """Weights of two fields over one shared sorted depth set (In-N-Out, section 4.3, equation 4).
+    """Weights of two fields over one shared set of sorted depths (In-N-Out, section 4.3, equation 4).
 
-    The interval's weight is (b aO + (1-b) aI) T. `sum` is the paper's T = exp(-sum (sO + sI) delta), with
-    which a blend of zero still lets the OOD density shadow the face; `product`, as released, is
-    T = prod (1 - b aO)(1 - (1-b) aI), with which a blend of zero leaves the InD field alone. With `product`
-    the weights of a ray may add up to as much as 4/3 where both fields are opaque and b = 1/2; with `sum`, to
-    1.
+    The interval's weight is (b aO + (1-b) aI) T. `sum` is the paper's T = exp(-sum (sO + sI) delta): where
+    the blend is zero the second field's density still occludes the face. `product`, as released, is T = prod
+    (1 - b aO)(1 - (1-b) aI): where the blend is zero the generator's field is unchanged. The weights of a ray
+    add up to at most 4/3 with `product` (both fields opaque and b = 1/2), to at most 1 with `sum`.
 
     Args:
-        sigma_ind, sigma_ood: raw densities [...,n]; blend in [0,1] [...,n]; depths sorted [...,n].
+        sigma_ind: raw densities [...,n] of the generator's field.
+        sigma_ood: raw densities [...,n] of the second field.
+        blend: b [...,n] in [0,1].
+        depths: [...,n], sorted.
+        transmittance: `product` or `sum`.
     """
     optical_ind, optical_ood = optical_depth(sigma_ind, depths), optical_depth(sigma_ood, depths)
     b = midpoints(blend)
@@ -93,10 +100,10 @@ def to_samples(weights: Tensor) -> Tensor:
 
 
 def depth_of(weights: Tensor, depths: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Weighted depth of each ray, clamped to [low, high]; rays that meet nothing get `high`, as in EG3D.
+    """Weighted depth of each ray, clamped to [low, high]; rays without a hit get `high`, as in EG3D.
 
-    Args:
-        weights [...,n-1], depths sorted [...,n]; low, high: least and greatest depth of the whole batch.
+    `weights` [...,n-1] belong to the intervals of sorted `depths` [...,n]; `low` and `high` are the least and
+    greatest depth of the whole batch.
     """
     total = weights.sum(dim=-1)
     hit = total > 0
@@ -107,10 +114,14 @@ def depth_of(weights: Tensor, depths: Tensor, low: Tensor, high: Tensor) -> Tens
 def march(
     colors: Tensor, sigma: Tensor, depths: Tensor, white_back: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """EG3D's marcher of one field over sorted samples: the plain statement that the renderer must equal.
+    """EG3D's marcher of one field over sorted samples: the specification of the renderer.
 
     Args:
-        colors [...,n,C] in [0,1], sigma raw [...,n], depths [...,n].
+        colors: [...,n,C] in [0,1].
+        sigma: raw densities [...,n].
+        depths: [...,n], sorted.
+        white_back: white background in place of black.
+
     Returns:
         colours [...,C] in [-1,1], depth [...], weights [...,n-1].
     """
@@ -123,10 +134,13 @@ def march(
 
 @torch.no_grad()
 def importance_depths(depths: Tensor, weights: Tensor, u: Tensor) -> Tensor:
-    """Fine depths by EG3D's inverse CDF, with its half-sample offset and its last bin never sampled.
+    """Fine depths by EG3D's inverse CDF, with its half-sample offset; its last bin is never sampled.
 
     Args:
-        depths: sorted coarse depths [...,S]; weights: their interval weights [...,S-1]; u in [0,1) [...,F].
+        depths: sorted coarse depths [...,S].
+        weights: of their intervals, [...,S-1].
+        u: [...,F] in [0,1).
+
     Returns:
         [...,F], in the order of u. No gradient.
     """

@@ -1,4 +1,4 @@
-"""Looking up tri-planes: project points onto three planes, read them bilinearly, average."""
+"""Lookups in tri-planes: project points onto three planes, interpolate bilinearly, average."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ the same xz plane; `fixed` is the corrected projection of its later branch."""
 
 
 def texels_last(planes: Tensor) -> Tensor:
-    """The same planes [N,3,C,R,R] with a texel's channels side by side in memory, as the compiled renderer
-    reads them.
+    """Return planes [N,3,C,R,R] with the channels of a texel contiguous in memory.
+
+    The compiled renderer needs this layout.
     """
     return planes.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
@@ -28,15 +29,18 @@ def texels_last(planes: Tensor) -> Tensor:
 def sample_planes(
     planes: Tensor, points: Tensor, box_warp: float = 1.0, axes: PlaneAxes = "original"
 ) -> Tensor:
-    """Features of each plane at points.
+    """Return the features of each plane at points: bilinear, zeros outside (EG3D, section 4).
 
-    Bilinear, zeros outside, texel centres at (k+0.5)/R (align_corners False), as in EG3D section 4.
+    Texel centres are at (k+0.5)/R (align_corners False).
 
     Args:
-        planes [N or 1,3,C,R,R], points [N,M,3] in world units, box_warp side of the cube that the planes
-        cover.
+        planes: [N or 1,3,C,R,R].
+        points: [N,M,3] in world units.
+        box_warp: side of the cube that the planes cover, in world units.
+        axes: projection of points to the planes, `original` or `fixed`.
+
     Returns:
-        [N,3,C,M] (channels before points, as the lookup makes them).
+        [N,3,C,M].
     """
     features = torch.stack(_lookups(planes, points, box_warp, axes), dim=1)
     return features
@@ -45,7 +49,7 @@ def sample_planes(
 def mean_features(
     planes: Tensor, points: Tensor, box_warp: float = 1.0, axes: PlaneAxes = "original"
 ) -> Tensor:
-    """Mean over the three planes of their features at points [N,M,3]: [N,M,C]."""
+    """Return the mean over the three planes of their features at points [N,M,3]: [N,M,C]."""
     first, second, third = _lookups(planes, points, box_warp, axes)
     return first.add_(second).add_(third).div_(3).mT  # in place: nothing else holds the lookups
 

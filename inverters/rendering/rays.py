@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def pixel_centres(
     size: tuple[int, int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Normalised centres (u right, v down, in [0,1]) of an (h, w) image as [h*w, 2], row by row."""
+    """Return normalised centres (u right, v down, in [0,1]) of an (h, w) image as [h*w,2], row by row."""
     h, w = size
     v = (torch.arange(h, dtype=dtype, device=device) + 0.5) / h
     u = (torch.arange(w, dtype=dtype, device=device) + 0.5) / w
@@ -19,10 +19,13 @@ def pixel_centres(
 
 
 def rays_at(cam2world: Tensor, intrinsics: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays through any positions of the image plane, in world coordinates (as EG3D, skew included).
+    """Return rays through positions of the image plane in world coordinates, as EG3D, skew included.
 
     Args:
-        cam2world [N,4,4], intrinsics [N,3,3] or [3,3], uv [N,R,2] or [R,2] normalised image positions.
+        cam2world: [N,4,4].
+        intrinsics: [N,3,3] or [3,3].
+        uv: [N,R,2] or [R,2], image positions normalised by the image size.
+
     Returns:
         origins [N,R,3] and unit directions [N,R,3]. Differentiable in all arguments.
     """
@@ -37,13 +40,15 @@ def rays_at(cam2world: Tensor, intrinsics: Tensor, uv: Tensor) -> tuple[Tensor, 
 
 
 def make_rays(cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Rays through the pixel centres of an (h, w) image: origins, directions [N,h*w,3], row by row."""
+    """Return rays through the pixel centres of an (h, w) image: origins, directions [N,h*w,3], row by row."""
     return rays_at(cam2world, intrinsics, pixel_centres(size, cam2world.dtype, cam2world.device))
 
 
 def project(points: Tensor, cam2world: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where cameras [N,4,4], [N,3,3] see world points [L,3] or [N,L,3]: image positions [N,L,2], the inverse
-    of `rays_at`.
+    """Project world points [L,3] or [N,L,3] to image positions [N,L,2]; the inverse of `rays_at`.
+
+    The cameras are `cam2world` [N,4,4] and `intrinsics` [N,3,3]; image positions are normalised by the image
+    size.
     """
     in_camera = (points - cam2world[:, None, :3, 3]) @ cam2world[:, :3, :3]
     on_image = in_camera @ intrinsics.to(cam2world).mT

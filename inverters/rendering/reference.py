@@ -1,7 +1,7 @@
-"""The specification renderer in plain torch: one radiance field, or two over one shared sorted depth set.
+"""The reference renderer in plain torch: one radiance field, or two over one shared set of sorted depths.
 
-Any floating dtype, differentiable (but for the depths of the samples), any subset of rays. EG3D's two-pass
-rendering with In-N-Out's composite (section 4.3).
+EG3D's two-pass rendering with In-N-Out's composite (section 4.3), in any floating dtype, differentiable but
+for the depths of the samples.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _GPU_SAMPLES = 1 << 22
 
 @dataclass(frozen=True)
 class RayResult:
-    """What a bundle of rays met: K intervals over K+1 sorted samples; None where there is no second field, or
-    where it was not asked for.
+    """Result for a bundle of rays: K intervals over K+1 sorted samples.
+
+    None for what was not requested or needs a second field.
     """
 
     features: Tensor  # [N,R,C] in about [-1,1]
@@ -40,7 +41,7 @@ class RayResult:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Both fields at samples [N,R,S] (colours [N,R,S,C]); OOD entries None without a second field."""
+    """Both fields at samples [N,R,S] (colours [N,R,S,C]); the second field's entries are None without one."""
 
     sigma: Tensor
     color: Tensor
@@ -60,11 +61,11 @@ def render_rays(
     want_ood_features: bool = False,
     chunk: int | None = None,
 ) -> RayResult:
-    """What `fused.render_rays` must equal, with its arguments, in any floating precision.
+    """Specification of `fused.render_rays`, with its arguments, in any floating precision.
 
-    Args:
-        chunk: rays at a time; None: pieces that suit the device. The result does not depend on it, because
-            random draws are made before.
+    `chunk` is the number of rays at a time; None takes a number that suits the device. The result does not
+    depend on it, because random numbers are drawn before.
+
     Returns:
         RayResult. Depths of samples carry no gradient; colours, densities and blends of both passes do.
     """
@@ -82,7 +83,7 @@ def render_rays(
 
 
 def _ray_piece(n: int, sampling: Sampling, device: torch.device) -> int:
-    """Rays of each frame at a time: on a CPU about 65,000 samples a pass, measured as the fastest."""
+    """Rays of each frame at a time: on a CPU about 65,000 samples a pass, which was measured as fastest."""
     most = _CPU_SAMPLES if device.type == "cpu" else _GPU_SAMPLES
     return max(1, most // (max(n, 1) * max(sampling.coarse, sampling.fine)))
 
@@ -137,7 +138,7 @@ class _Job:
         return marching.composite_weights(at.sigma, at.ood_sigma, at.blend, depths, self.transmittance)
 
     def _composite(self, passes: list[_Samples], depths: Tensor, order: Tensor | None) -> RayResult:
-        """March both passes together. Only scalars are sorted; colours stay where they were evaluated."""
+        """March both passes together. Only scalars are sorted; colours keep their order of evaluation."""
         scalars = _sorted_scalars(passes, order)
         weights = self._weights(scalars, depths)
         total = weights.total
@@ -190,7 +191,7 @@ def _sorted_scalars(passes: list[_Samples], order: Tensor | None) -> _Samples:
 def _weighted_colors(weights: Tensor, colors: list[Tensor | None], order: Tensor | None) -> Tensor:
     """Sum over intervals of weight times mean colour: [N,R,K] and per pass [N,R,S,C] -> [N,R,C].
 
-    The weights are moved to the samples and back to the order of evaluation, which is cheaper than sorting
+    The weights are moved to the samples and to the order of evaluation, which is cheaper than sorting
     colours.
     """
     of_samples = marching.to_samples(weights)

@@ -1,4 +1,4 @@
-"""Where rays are sampled: EG3D's stratified depths, and positions in the inverse CDF for a second pass."""
+"""Samples along rays: EG3D's stratified depths, and positions in the inverse CDF for a second pass."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from inverters.rendering.planes import PlaneAxes
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where rays are sampled, and in what volume.
+    """Number and positions of the samples of a ray, and the volume they lie in.
 
     By default deterministic: coarse samples in the middle of their strata, u_k = (k+0.5)/fine. With `rng`
-    both are drawn from it; `jitter` [N or 1, R or 1, coarse] and `u` [N or 1, R or 1, fine] in [0,1) fix them
-    outright. At least 2 coarse samples, 4 with a second pass; ValueError otherwise.
+    both are drawn; `jitter` [N or 1, R or 1, coarse] and `u` [N or 1, R or 1, fine] in [0,1) set them. Raises
+    ValueError for fewer than 2 coarse samples, or 4 with a second pass.
     """
 
     coarse: int = 48
@@ -39,8 +39,9 @@ class Sampling:
             )
 
     def coarse_depths(self, n: int, rays: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Sorted depths [n,rays,coarse] and their limits [2]: linspace + jitter * step, up to a step past
-        `ray_end` as EG3D's.
+        """Return sorted depths [n,rays,coarse] and their limits [2].
+
+        linspace + jitter * step, up to a step past `ray_end` as in EG3D.
         """
         start = torch.linspace(
             self.ray_start, self.ray_end, self.coarse, dtype=like.dtype, device=like.device
@@ -51,7 +52,7 @@ class Sampling:
         return depths.expand(n, rays, self.coarse), limits
 
     def fine_positions(self, n: int, rays: int, like: Tensor) -> Tensor:
-        """Positions [n,rays,fine] in [0,1) at which the coarse weights' inverse CDF is read."""
+        """Return positions [n,rays,fine] in [0,1) for the inverse CDF of the coarse weights."""
         if self.u is None and self.rng is None:
             grid = (torch.arange(self.fine, dtype=like.dtype, device=like.device) + 0.5) / self.fine
             return grid.expand(n, rays, self.fine)

@@ -1,4 +1,4 @@
-"""Contact sheets: what a generator draws beside the true heads, to be looked at."""
+"""Contact sheets: a generator's renders beside the true heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 
 
 def save_sheet(rows: list[Tensor], path: Path) -> None:
-    """Write rows of images, each [n,3,H,W] in [-1,1] and of one height, as one PNG at `path`."""
+    """Write rows of images, each [n,3,H,W] in [-1,1] with the same H and total width, as one PNG."""
     from PIL import Image
 
     sheet = torch.cat([torch.cat(list(row.float().cpu()), dim=2) for row in rows], dim=1)
@@ -24,7 +24,10 @@ def save_sheet(rows: list[Tensor], path: Path) -> None:
 
 
 def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Scores [count,P] from seeds that training does not reach, and a fan of cameras [count,4,4]."""
+    """Return held-out heads: scores [count,P] from seeds that training does not use, and cameras [count,4,4].
+
+    The cameras' yaw goes from -0.5 to 0.5 radians.
+    """
     rng = torch.Generator().manual_seed(4_000_000_000 + seed)
     scores = sample_scores(count, rng)
     yaw = torch.linspace(-0.5, 0.5, count)
@@ -33,7 +36,7 @@ def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def draw(generator: Generator, scores: Tensor, cam2world: Tensor) -> tuple[Tensor, Tensor]:
-    """(image, image_raw) of these heads, one at a time to bound memory."""
+    """Render heads [n,P] one at a time: final images [n,3,S,S] and raw images [n,3,h,h], in about [-1,1]."""
     device = next(generator.parameters()).device
     images, raws = [], []
     for score, camera in zip(scores, cam2world, strict=True):
@@ -46,7 +49,7 @@ def draw(generator: Generator, scores: Tensor, cam2world: Tensor) -> tuple[Tenso
 
 @torch.no_grad()
 def comparison_sheet(generator: Generator, path: Path, seed: int, count: int) -> None:
-    """Rows: the true heads, the generator's image, its low-resolution image, enlarged."""
+    """Write a sheet of `count` heads as PNG; its rows are true heads, final images, enlarged raw images."""
     scores, cam2world = held_out(count, seed)
     size = generator.config.img_resolution
     truth = render(scores, cam2world, default_intrinsics(count), (size, size)).image

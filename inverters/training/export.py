@@ -1,5 +1,4 @@
-"""Write a trained generator as it is shipped: half precision, with its statistics and directions in the
-card."""
+"""Export of a trained generator: half precision, with statistics and directions in its card."""
 
 from __future__ import annotations
 
@@ -20,12 +19,17 @@ LICENCE = "Apache-2.0; trained on procedural heads only, no photograph of anyone
 
 @torch.no_grad()
 def export_generator(generator: Generator, path: Path, **training: Any) -> GeneratorCard:
-    """Write `path` and its card: w statistics over 10,000 heads, one direction for each of a head's
-    parameters.
+    """Write generator and card, with statistics of w over 10,000 heads and a direction for each parameter.
 
-    `training` (steps, seconds ...) is kept under reports["training"]. Landmarks and the crop rule are
-    found by
-    calibration, afterwards. Returns the card as written.
+    Landmarks and the crop rule are added by `invid calibrate` afterwards.
+
+    Args:
+        generator: its mean code w_avg is set in place.
+        path: where to write, ends in .safetensors.
+        **training: steps, seconds and so on, kept in the card under reports["training"].
+
+    Returns:
+        The card as written.
     """
     rng = torch.Generator().manual_seed(1)
     z_dim = generator.config.z_dim

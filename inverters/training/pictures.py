@@ -1,7 +1,8 @@
-"""A stored set of true pictures of procedural heads: windows of pictures, rendered once, read many times.
+"""Stored windows of pictures of procedural heads, rendered once and read many times.
 
-A crop is rarely framed as the generator's own camera would: so the pictures are framed up to a quarter wider
-and a tenth tighter, and half of the windows lie anywhere in them, the other half about the face.
+Crops estimated from a video are framed differently from the generator's own camera. The focal length
+therefore varies from 0.8 to 1.1 times EG3D's (ZOOM). Every second window lies near the face, the others
+anywhere in the picture.
 """
 
 from __future__ import annotations
@@ -21,21 +22,28 @@ ZOOM = (0.8, 1.1)
 """Range of the focal length, relative to EG3D's."""
 
 PICTURE_SEED = 2_500_000_000
-"""Where the seeds of pictures begin, away from those of the point batches."""
+"""First seed of pictures, apart from those of the point batches."""
 
 _PART = 50
-"""Pictures a file: what a stopped call loses at most."""
+"""Pictures a file, and the most that an interrupted call loses."""
 
 
 def zoomed_intrinsics(zoom: Tensor) -> Tensor:
-    """Intrinsics [N,3,3] of whole pictures whose focal length is `zoom` [N] times EG3D's."""
+    """Return intrinsics [N,3,3] of whole pictures whose focal length is `zoom` [N] times EG3D's."""
     intrinsics = default_intrinsics(len(zoom))
     intrinsics[:, :2, :2] *= zoom[:, None, None]
     return intrinsics
 
 
 def window_intrinsics(corner: Tensor, side: int, whole: int, zoom: Tensor) -> Tensor:
-    """Intrinsics [N,3,3] of a window of `side` pixels, its corner [N,2] = (x, y), in a picture of `whole`."""
+    """Return the intrinsics [N,3,3] of square windows cut from pictures.
+
+    Args:
+        corner: [N,2] = (x, y), top left corners in pixels.
+        side: side of a window in pixels.
+        whole: side of a picture in pixels.
+        zoom: [N], focal lengths of the pictures relative to EG3D's.
+    """
     intrinsics = zoomed_intrinsics(zoom)
     intrinsics[:, :2, 2] -= corner / whole
     intrinsics[:, :2] *= whole / side
@@ -46,7 +54,7 @@ def window_intrinsics(corner: Tensor, side: int, whole: int, zoom: Tensor) -> Te
 def make_pictures(
     folder: Path, count: int, seed: int, whole: int = 256, side: int = 160, step: int = 4
 ) -> None:
-    """Render `count` windows into `folder`, going on from an earlier call.
+    """Render `count` windows into `folder`; files that exist already are kept.
 
     Each file holds uint8 images [n,3,side,side], scores [n,P], cam2world [n,4,4], zoom [n], and the window's
     corner [n,2] in pixels of the whole picture, a multiple of `step`.
@@ -75,7 +83,7 @@ def make_pictures(
 
 
 def load_pictures(folder: Path) -> dict[str, Tensor]:
-    """All pictures that `make_pictures` has written to `folder`."""
+    """Read all windows that `make_pictures` has written to `folder`; {} if there are none."""
     parts = [load_file(path) for path in sorted(folder.glob("pictures-*.safetensors"))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
@@ -89,11 +97,20 @@ def patch_batch(
     whole: int = 256,
     neural_resolution: int = 64,
 ) -> dict[str, Tensor]:
-    """`count` patches of `patch` low-resolution pixels a side, from pictures drawn with `rng`.
+    """Draw patches at random from stored windows.
 
-    Returns patch_scores [n,P], patch_cam2world [n,4,4], patch_intrinsics [n,3,3] of the whole pictures,
-    patch_uv [n,p*p,2] of the low-resolution rays, and patch_image [n,3,p*up,p*up] in [-1,1] at full
-    resolution.
+    Args:
+        pictures: from `load_pictures`.
+        count: number of patches n.
+        patch: side p of a patch in pixels of the raw image.
+        rng: source of the draws.
+        whole: side of the final image in pixels.
+        neural_resolution: side of the raw image in pixels.
+
+    Returns:
+        patch_scores [n,P]; patch_cam2world [n,4,4] and patch_intrinsics [n,3,3] of the whole pictures;
+        patch_uv [n,p*p,2] of the raw pixels; patch_image [n,3,p*up,p*up] in [-1,1], final pixels, `up` of
+        them a raw pixel.
     """
     up = whole // neural_resolution
     rows = torch.randint(len(pictures["scores"]), (count,), generator=rng)
@@ -115,6 +132,11 @@ def patch_batch(
 
 
 def window_positions(corner: Tensor, side: int, whole: int) -> Tensor:
-    """Positions [N,side*side,2] in a picture of `whole` pixels of the pixels of windows with these corners
-    [N,2]."""
+    """Return where the pixels of windows lie in a picture: [N,side*side,2] in [0,1].
+
+    Args:
+        corner: top left corner of each window, [N,2] = (x, y) in pixels.
+        side: side of a window in pixels.
+        whole: side of the picture in pixels.
+    """
     return (pixel_centres((side, side)) * side + corner.unsqueeze(1)) / whole

@@ -1,7 +1,6 @@
-"""What the bundled generator learns from: batches of procedural heads with the truth at points.
+"""Training batches of procedural heads: density and colour at points in space.
 
-Every batch is a function of (seed, step) alone, so a run that resumes sees exactly the batches it would
-have seen.
+A batch depends on (seed, step) alone, so that a resumed run gets the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ MAX_YAW, MAX_PITCH = 0.65, 0.3
 DISTANCE_SCALE = 0.01
 """World units of signed distance that saturate the density target (one texel of a 128-plane is 0.0078)."""
 
-
 SEED_STRIDE = 20_000_003
 """Steps between the seeds of two runs; torch's generator reads 32 bits of a seed."""
 
@@ -38,17 +36,16 @@ class PointSettings:
 
 
 def random_cameras(n: int, rng: torch.Generator) -> Tensor:
-    """Cameras [n,4,4] over the trained range: yaw uniform in +-MAX_YAW, pitch uniform in +-MAX_PITCH."""
+    """Return cameras [n,4,4], yaw uniform in +-MAX_YAW and pitch uniform in +-MAX_PITCH."""
     yaw = (torch.rand(n, generator=rng) * 2 - 1) * MAX_YAW
     pitch = (torch.rand(n, generator=rng) * 2 - 1) * MAX_PITCH
     return look_at(yaw, pitch)
 
 
 def visible_depth(values: Values, origins: Tensor, directions: Tensor, steps: int = 32) -> Tensor:
-    """Depth [N,R] of the visible surface: sphere tracing with a fixed number of steps for the whole batch
-    at once.
+    """Return the depth [N,R] of the visible surface, by sphere tracing with a fixed number of steps.
 
-    For few rays of many heads this beats `heads.render.trace`, whose bookkeeping pays off on whole images.
+    For a few rays of many heads this is faster than `heads.render.trace`, which drops finished rays.
     """
     depth = torch.full(origins.shape[:2], 2.3)
     for _ in range(steps):
@@ -58,16 +55,17 @@ def visible_depth(values: Values, origins: Tensor, directions: Tensor, steps: in
 
 
 def spread_scores(n: int, rng: torch.Generator) -> Tensor:
-    """Scores [n,P], normal with a spread of 1.15 so that the ends of each range are learned too."""
+    """Return scores [n,P], normal with deviation 1.15, so that the ends of each range are learned too."""
     return sample_scores(n, rng) * 1.15
 
 
 def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tensor]:
-    """Truth at points of `heads` fresh heads.
+    """Draw heads, and points in space with their density target and colour.
 
-    Returns scores [B,P]; points [B,M,3] with target [B,M] = clamp(-signed distance / DISTANCE_SCALE, -1, 1);
-    surface [B,R,3] points with colour [B,R,3] in [0,1] (a point a little before or behind the visible
-    surface has the colour of the surface that its ray meets, which is what the ray integral reads).
+    Returns:
+        scores [B,P]; points [B,M,3] with target [B,M] = clamp(-signed distance / DISTANCE_SCALE, -1, 1);
+        surface [B,R,3], points along rays near the visible surface, with colour [B,R,3] in [0,1], that of the
+        point where the ray meets the surface.
     """
     b, r, f = settings.heads, settings.rays, settings.free
     scores = spread_scores(b, rng)
@@ -88,16 +86,21 @@ def point_batch(settings: PointSettings, rng: torch.Generator) -> dict[str, Tens
 
 
 def _across(points: Tensor, rng: torch.Generator) -> Tensor:
-    """Points [b,n,3] moved anywhere along one axis each: two of their three planes still say "surface" there,
-    and the generator must learn to say no."""
+    """Points [b,n,3], each moved to a random place along one axis.
+
+    Most of them then lie in free space, where one of the three planes still has the features of the surface.
+    """
     axis = torch.randint(3, (*points.shape[:2], 1), generator=rng)
     anywhere = torch.rand(*points.shape[:2], 1, generator=rng) - 0.5
     return points.scatter(2, axis, anywhere)
 
 
 def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
-    """Where rays cross the picture [b,r,2]: a quarter anywhere and a little beyond (a crop may be framed too
-    wide), a quarter about the head, half on eyes, nose and mouth."""
+    """Random positions [b,r,2] in the picture, in units of its side.
+
+    A quarter lies anywhere and up to 0.2 beyond the border (crops may be framed wider), a quarter about the
+    head, half on eyes, nose and mouth.
+    """
     quarter = r // 4
     wide = torch.rand(b, quarter, 2, generator=rng) * 1.4 - 0.2
     head = 0.5 + 0.17 * torch.randn(b, quarter, 2, generator=rng)
@@ -107,7 +110,7 @@ def _ray_positions(b: int, r: int, rng: torch.Generator) -> Tensor:
 
 
 class HeadBatches(Dataset[dict[str, Tensor]]):
-    """Batch number `step` of a run; see the module's line on determinism."""
+    """Dataset whose item k is the batch of step `start` + k of the run with `seed`; `stop` ends it."""
 
     def __init__(self, settings: PointSettings, seed: int, start: int, stop: int) -> None:
         self.settings, self.seed, self.start, self.stop = settings, seed, start, stop

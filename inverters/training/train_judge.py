@@ -1,9 +1,7 @@
-"""Train the judge of edits on a stored set of true renders, and write it with its figures on held-out
-heads."""
+"""Training of the judge of edits on stored renders of procedural heads (`invid train-judge`)."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -20,12 +18,12 @@ from inverters.rendering.rays import make_rays
 from inverters.training.supervision import random_cameras, visible_depth
 
 MARGIN = 8
-"""Extra pixels rendered on every side, so that jittered framing never shows a border."""
+"""Additional pixels on every side, so that jittered framing never shows a border."""
 
 
 @torch.no_grad()
 def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
-    """Render `count` heads at random cameras into `folder`, `part` a file, going on from an earlier call.
+    """Render `count` heads from random cameras into `folder`, `part` a file; files that exist are kept.
 
     Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
     """
@@ -54,14 +52,16 @@ def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 50
 
 
 def load_set(folder: Path) -> dict[str, Tensor]:
-    """All heads that `make_set` has written to `folder`."""
+    """Read all heads that `make_set` has written to `folder`."""
     parts = [load_file(path) for path in sorted(folder.glob("heads-*.safetensors"))]
     return {name: torch.cat([part[name] for part in parts]) for name in ("images", "scores")}
 
 
 def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Random framing (shift to 5 px, scale to 6 %, roll to 3 degrees), gain and blur of uint8 images;
-    returns [N,3,64,64]."""
+    """Augment uint8 images [N,3,S,S] by random framing, gain, blur and noise; [N,3,64,64] in about [-1,1].
+
+    Shift up to 5 pixels, scale up to 6 %, roll up to 3 degrees.
+    """
     n, size = len(images), images.shape[-1]
     shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
     zoom = JUDGE_SIZE / size * (1 + (torch.rand(n, generator=rng) * 2 - 1) * 0.06)
@@ -82,9 +82,11 @@ def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(
     data: dict[str, Tensor], steps: int, seed: int, start: Path | None = None, batch: int = 48
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Huber regression of the scores, from the weights at `start` if given.
+    """Train the judge to regress the scores (Huber loss), from the weights at `start` if given.
 
-    Returns the network and its correlation by parameter on the last 5 % of the set, which it never saw.
+    Returns:
+        The network, and the correlation of its readings with the truth by parameter, on the last 5 % of the
+        set, which are held out.
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
@@ -118,26 +120,32 @@ def train(
     return network, pairs
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`invid train-judge`: render the set where it is missing, train, write the weights beside this file."""
-    parser = argparse.ArgumentParser(prog="invid train-judge", description=main.__doc__)
-    parser.add_argument("--set", type=Path, default=Path("runs/judge/set"))
-    parser.add_argument("--count", type=int, default=7000)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--start", type=Path, default=None, help="weights to go on from")
-    parser.add_argument("--out", type=Path, default=JUDGE_PATH)
-    args = parser.parse_args(argv)
-    make_set(args.set, args.count, args.seed)
-    network, correlation = train(load_set(args.set), args.steps, args.seed, args.start)
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, args.out)
+def make_judge(
+    folder: Path, count: int, steps: int, seed: int, start: Path | None = None, out: Path | None = None
+) -> dict[str, float]:
+    """Render the set where it is missing, train the judge, write its weights and card.
+
+    Args:
+        folder: folder of the set.
+        count: number of heads.
+        steps: steps of training.
+        seed: of heads and training.
+        start: weights to begin from; None begins from random ones.
+        out: where to write; None replaces the bundled judge.
+
+    Returns:
+        The correlation of its readings with the truth on held-out heads, by parameter.
+    """
+    out = out or JUDGE_PATH
+    make_set(folder, count, seed)
+    network, correlation = train(load_set(folder), steps, seed, start)
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out)
     card = {
         "parameters": NUM_PARAMETERS,
-        "heads": args.count,
-        "steps": args.steps,
-        "start": None if args.start is None else args.start.name,
+        "heads": count,
+        "steps": steps,
+        "start": None if start is None else start.name,
         "correlation": correlation,
     }
-    args.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
-    print(json.dumps({k: round(v, 3) for k, v in correlation.items()}))
-    return 0
+    out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    return correlation

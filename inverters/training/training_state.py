@@ -1,5 +1,7 @@
-"""A training run on disk: tensors in safetensors files under 16 MB each, the rest in one JSON; replaced
-whole or not at all."""
+"""The state of a training run on disk: safetensors files under 16 MB and a JSON file, in one folder.
+
+A new state is written beside the old one, which is then renamed away.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,7 @@ MAX_FILE_BYTES = 15_000_000
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES where no single tensor is
-    larger."""
+    """Write `tensors` and `info` to `folder`, in files of at most MAX_FILE_BYTES or one larger tensor."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -45,8 +46,11 @@ def save_state(folder: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save_state` wrote; None when there is no run in `folder`. Raises CheckpointError when it
-    is damaged."""
+    """Read what `save_state` wrote; None if there is no run in `folder`.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
     if not (folder / "state.json").exists():
         old = folder.with_name(folder.name + ".old")
         if not (old / "state.json").exists():
@@ -65,13 +69,13 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    """Adam's moments and step counts by parameter name (`adam.NAME.exp_avg` ...)."""
+    """Return Adam's moments and step counts by parameter name (`adam.NAME.exp_avg` ...)."""
     state = optimiser.state_dict()["state"]
     return {f"adam.{names[k]}.{key}": value for k, entry in state.items() for key, value in entry.items()}
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimiser_tensors`."""
+    """Load the moments and step counts that `optimiser_tensors` returned."""
     state = optimiser.state_dict()
     keys = ("step", "exp_avg", "exp_avg_sq")
     state["state"] = {

@@ -1,63 +1,103 @@
 """What is in the cache, whether it is whole, and room for more.
 
-    invid cache ls                     results and checkpoints, the least recently used first
-    invid cache show KEY...            one in full: arrays, files, what it took
-    invid cache verify [KEY|CLIP...]   read every byte; what is damaged is dropped, to be computed again
-    invid cache gc --keep 50GB         remove the least recently used until so much is left
-    invid cache rm KEY|CLIP...         remove these
-
 KEY is the beginning of a key, such as `invert-3f2a`; CLIP the name of a video. What a running job uses stays.
+
+example: invid cache gc --keep 50GB
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pipeline.errors import UserError
-from pipeline.job.caches import default_cache, mirror_of
-from storage import StageCache, housekeeping
-from storage.housekeeping import Entry
+from pipeline.request.fields import Option
+
+if TYPE_CHECKING:
+    from storage import StageCache
+    from storage.housekeeping import Entry
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid cache`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = __doc__
-    parser.add_argument("action", choices=("ls", "show", "verify", "gc", "rm"))
-    parser.add_argument("which", nargs="*", metavar="KEY|CLIP")
-    parser.add_argument("--cache", metavar="DIR|URL", help="the folder, or that of a URL (~/.cache/invid)")
-    parser.add_argument("--keep", metavar="SIZE", help="with gc: so much may stay, such as 50GB or 800M")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+Which = Annotated[str, Option(metavar="KEY|CLIP")]
+Root = Annotated[str | None, Option(metavar="DIR|URL", default="~/.cache/invid")]
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do it; 1 where `verify` found damage, else 0. Raises UserError."""
-    root = mirror_of(args.cache) if "://" in str(args.cache) else Path(args.cache or default_cache())
+def ls(*which: Which, cache: Root = None, json: bool = False) -> int:
+    """List results and checkpoints, the least recently used first.
+
+    Args:
+        which: These alone; all unless given.
+        cache: The cache: a folder, or a URL whose mirror is meant.
+        json: Print JSON.
+    """
+    _, chosen = _opened(cache, which)
+    return _list(chosen, json)
+
+
+def show(*which: Which, cache: Root = None) -> int:
+    """Show results in full: arrays, files, what they took.
+
+    Args:
+        which: Beginning of a key, or name of a video.
+        cache: The cache: a folder, or a URL whose mirror is meant.
+    """
+    return _show(*_opened(cache, which, "show"))
+
+
+def verify(*which: Which, cache: Root = None, json: bool = False) -> int:
+    """Read every byte; what is damaged is dropped, to be computed again, and the exit code is 1.
+
+    Args:
+        which: These alone; all unless given.
+        cache: The cache: a folder, or a URL whose mirror is meant.
+        json: Print JSON.
+    """
+    return _verify(*_opened(cache, which), json)
+
+
+def gc(*, keep: Annotated[str, Option(metavar="SIZE")], cache: Root = None) -> int:
+    """Remove the least recently used until so much is left. What a running job uses stays.
+
+    Args:
+        keep: So much may stay, such as 50GB or 800M.
+        cache: The cache: a folder, or a URL whose mirror is meant.
+    """
+    return _make_room(_opened(cache)[0], size_of(keep))
+
+
+def rm(*which: Which, cache: Root = None) -> int:
+    """Remove these. What a running job uses stays.
+
+    Args:
+        which: Beginning of a key, or name of a video.
+        cache: The cache: a folder, or a URL whose mirror is meant.
+    """
+    return _remove(*_opened(cache, which, "rm"))
+
+
+ACTIONS = {"ls": ls, "show": show, "verify": verify, "gc": gc, "rm": rm}
+
+
+def _opened(where: str | None, which: Sequence[str] = (), needed_by: str = "") -> tuple[Any, list[Any]]:
+    """The cache and the entries that the words name, or all. Raises UserError."""
+    from pipeline.job.caches import default_cache, mirror_of
+    from storage import StageCache, housekeeping
+
+    if needed_by and not which:
+        raise UserError(f"invid cache {needed_by} needs a KEY or CLIP; `invid cache ls` shows them")
+    root = mirror_of(where) if where and "://" in where else Path(where or default_cache())
     if not root.is_dir():
         raise UserError(f"{root}: there is no cache here; name one with --cache")
     cache = StageCache(root)
-    chosen = housekeeping.matching(cache, args.which) if args.which else housekeeping.entries(cache)
-    if args.action in ("show", "rm") and not args.which:
-        raise UserError(f"invid cache {args.action} needs a KEY or CLIP; `invid cache ls` shows them")
-    if args.action == "gc":
-        return _gc(cache, args)
-    if args.action == "rm":
-        return _remove(cache, chosen)
-    if args.action == "verify":
-        return _verify(cache, chosen, args.json)
-    if args.action == "show":
-        return _show(cache, chosen)
-    return _list(chosen, args.json)
+    return cache, housekeeping.matching(cache, list(which)) if which else housekeeping.entries(cache)
 
 
 def size_of(text: str) -> int:
@@ -79,7 +119,7 @@ def shown(size: float) -> str:
 
 def _list(found: Sequence[Entry], as_json: bool) -> int:
     if as_json:
-        print(json.dumps([asdict(entry) | {"stage": entry.stage} for entry in found], indent=1))
+        print(dumps([asdict(entry) | {"stage": entry.stage} for entry in found], indent=1))
         return 0
     print(f"{'stage':<11}{'key':<26}{'size':>10}  {'last used':<17}{'took':>9}  clip")
     for entry in found:
@@ -100,11 +140,13 @@ def _show(cache: StageCache, chosen: Sequence[Entry]) -> int:
             about["files"] = result.file_names
             about["folder"] = str(result.folder)
             result.close()
-        print(json.dumps(about, indent=1))
+        print(dumps(about, indent=1))
     return 0
 
 
 def _verify(cache: StageCache, chosen: Sequence[Entry], as_json: bool) -> int:
+    from storage import housekeeping
+
     damaged = {}
     for entry in chosen:
         if (what := housekeeping.verify(cache, entry)) is not None:
@@ -112,16 +154,15 @@ def _verify(cache: StageCache, chosen: Sequence[Entry], as_json: bool) -> int:
             print(f"invid: {entry.key} is damaged ({what}); dropped, to be computed again", file=sys.stderr)
     results = sum(entry.kind == "result" for entry in chosen)
     if as_json:
-        print(json.dumps({"results": results, "damaged": damaged}, indent=1))
+        print(dumps({"results": results, "damaged": damaged}, indent=1))
     else:
         print(f"{results} results read, {len(damaged)} damaged")
     return 1 if damaged else 0
 
 
-def _gc(cache: StageCache, args: argparse.Namespace) -> int:
-    if args.keep is None or args.which:
-        raise UserError("invid cache gc needs --keep SIZE, such as --keep 50GB, and no keys")
-    keep = size_of(args.keep)
+def _make_room(cache: StageCache, keep: int) -> int:
+    from storage import housekeeping
+
     removed, left = housekeeping.make_room(cache, keep)
     print(f"removed {len(removed)} entries, {shown(sum(e.bytes for e in removed))}; {shown(left)} are left")
     if left > keep:
@@ -130,6 +171,8 @@ def _gc(cache: StageCache, args: argparse.Namespace) -> int:
 
 
 def _remove(cache: StageCache, chosen: Sequence[Entry]) -> int:
+    from storage import housekeeping
+
     removed = [entry for entry in chosen if housekeeping.remove(cache, entry)]
     print(f"removed {len(removed)} entries, {shown(sum(entry.bytes for entry in removed))}")
     for entry in chosen:

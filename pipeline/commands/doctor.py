@@ -1,14 +1,15 @@
-"""What is installed and found on this machine, as a block to paste into a bug report."""
+"""`invid doctor`: what is installed and found on this machine."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import platform
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from json import dumps
+from typing import Annotated, Any
+
+from inverters import threads
+from pipeline.request.fields import Option
 
 _PACKAGES = (
     "invid",
@@ -24,20 +25,22 @@ _PACKAGES = (
     "ffmpeg-python",
     "imageio-ffmpeg",
     "prefect",
+    "cyclopts",
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid doctor`."""
-    parser.add_argument("--generator", default="bundled", help="the generator to look at (bundled)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+def run(*, generator: Annotated[str, Option(metavar="bundled|PATH")] = "bundled", json: bool = False) -> int:
+    """Print what is installed and found on this machine, as a block to paste into a bug report.
 
+    The exit code is 1 where something that a job needs is missing.
 
-def run(args: argparse.Namespace) -> int:
-    """Print what was found; 0 if a job can run, 1 if something that it needs is missing."""
-    found = examine(args.generator)
-    if args.json:
-        print(json.dumps(found, indent=1))
+    Args:
+        generator: The generator to look at.
+        json: Print JSON.
+    """
+    found = examine(generator)
+    if json:
+        print(dumps(found, indent=1))
     else:
         for name, value in _lines(found):
             print(f"{name:<22} {value}")
@@ -56,10 +59,11 @@ def examine(generator: str = "bundled") -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": threads.cores(),
         "gpus": gpus,
         "packages": packages,
         "renderer": describe(),
+        "threads": threads.describe(),
         "ffmpeg": _ffmpeg(),
         "generator": card,
         "lpips_weights": _lpips(),

@@ -1,66 +1,62 @@
-"""Work on every clip that is put into a folder.
-
-    invid watch IN --out OUT [options of process-video]
-
-A clip is taken when it is complete: renamed into its place, or not written for --quiet seconds, open for
-writing nowhere, and whole by its own headers. Each content is worked on once with each set of options,
-whatever its name and however often this command is started again. `clip.yaml` beside `clip.mp4` holds
-options of that clip, such as `edit: [smile=1.5]`. Results are in OUT/CLIP/, what failed is told in
-OUT/failed/. The clips are never touched.
-"""
+"""`invid watch`: process every clip that is put into a folder."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Annotated, Any
 
-from pipeline.errors import UserError
+from pipeline.request.fields import Expand, Field, Option
+from pipeline.request.options import process_fields, request_of, to_words
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid watch`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = __doc__
-    parser.add_argument("folder", type=Path, metavar="IN", help="the folder to watch, with all below it")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument("--quiet", type=float, default=30.0, metavar="SECONDS", help="without a write (30)")
-    parser.add_argument("--interval", type=float, default=30.0, metavar="SECONDS", help="between looks (30)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clips worked on at once (1)")
-    parser.add_argument("--once", action="store_true", help="take what is there, and end")
-    parser.epilog = (
-        "Every other option is one of process-video, for all clips: --edit, --preset, --cache, ...; "
-        "--submit lets Prefect's workers do the work"
-    )
+_OWN_CALL = ("out", "json", "quiet", "print_settings")
+"""Options of process-video that a watcher has no use for."""
 
 
-def run(args: argparse.Namespace, options: list[str]) -> int:
-    """Watch until interrupted; 0. Raises UserError."""
-    from pipeline.request.options import process_arguments
-    from pipeline.request.submission import deployment_of, words_of
+def _clip_fields() -> list[Field]:
+    return [field for field in process_fields() if field.key not in _OWN_CALL]
+
+
+def run(
+    folder: Annotated[Path, Option(metavar="IN")],
+    /,
+    *,
+    out: Annotated[Path, Option(metavar="OUT")],
+    quiet: Annotated[float, Option(metavar="SECONDS", least=0)] = 30.0,
+    interval: Annotated[float, Option(metavar="SECONDS", least=0.1)] = 30.0,
+    jobs: Annotated[int, Option(metavar="N", least=1)] = 1,
+    once: bool = False,
+    given: Annotated[dict[str, Any], Expand(_clip_fields)],
+) -> int:
+    """Process every clip that is put into a folder; the options of process-video hold for all of them.
+
+    A clip is taken when it is complete: renamed into its place, or not written for --quiet seconds, open for
+    writing nowhere, and whole by its own headers. Each content is processed once with each set of options,
+    whatever its name and however often this command is started again. clip.yaml beside clip.mp4 holds options
+    of that clip, such as "edit: [smile=1.5]". Results are in OUT/CLIP/, reasons of failures in OUT/failed/.
+    The clips are never touched.
+
+    Args:
+        folder: The folder to watch, with all below it.
+        out: Folder for the results.
+        quiet: Time without a write after which a file is complete.
+        interval: Time between two looks at the folder.
+        jobs: Clips processed at once.
+        once: Take what is there, and end.
+        given: Options of process-video.
+    """
+    from pipeline.request.submission import deployment_of, portable
     from pipeline.watch.watcher import Watcher
-
-    for least, value, name in (
-        (0, args.quiet, "quiet"),
-        (0.1, args.interval, "interval"),
-        (1, args.jobs, "jobs"),
-    ):
-        if value < least:
-            raise UserError(f"--{name} must be {least:g} or more, not {value:g}")
-    parser = process_arguments()
-    parsed = parser.parse_args(["clip", *options])
-    if parsed.out is not None or parsed.json or parsed.input != Path("clip"):
-        raise UserError("invid watch takes one folder and one --out, and no --json")
 
     def say(line: str) -> None:
         print(line, flush=True)
 
+    request = request_of(Path("clip"), given)
+    deployment = None if request.submit is None else deployment_of(request.submit)
     # As words that mean the same in any folder, and to whoever works on the clips.
-    options = words_of(parsed, parser)
-    deployment = None if parsed.submit is None else deployment_of(parsed.submit)
-    watcher = Watcher(args.folder, args.out, options, args.quiet, args.jobs, say, deployment)
+    watcher = Watcher(folder, out, to_words(portable(request)), quiet, jobs, say, deployment)
 
     def ended(number: int, frame: FrameType | None) -> None:
         print("invid: ending; the clip at work is gone on with next time", file=sys.stderr)
@@ -68,9 +64,9 @@ def run(args: argparse.Namespace, options: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ended)
-    say(f"watching {args.folder}, results in {args.out}; Ctrl-C ends it")
-    if args.once:
+    say(f"watching {folder}, results in {out}; Ctrl-C ends it")
+    if once:
         watcher.run_once()
     else:
-        watcher.run(args.interval)
+        watcher.run(interval)
     return 0

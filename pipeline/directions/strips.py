@@ -1,25 +1,27 @@
-"""Faces drawn from codes, and strips of them: what a direction does, to be looked at."""
+"""Render faces of codes, and sheets that show what directions do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.clip import U8
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction
 
 _MARGIN, _LINE = 90, 16
-"""Pixels of the column with names, and of the line with strengths."""
+"""Width of the column of names and height of the line of strengths, in pixels."""
 
 
 def draw_codes(generator: Any, ws: Any, on_face: Callable[[int], None] | None = None) -> U8:
-    """Faces uint8 [n,S,S,3] of codes [n,w_dim] or [n,num_ws,w_dim], seen from the front."""
+    """Render faces uint8 [n,S,S,3] of codes [n,w_dim] or [n,num_ws,w_dim] by the frontal camera.
+
+    on_face is called with the number of faces done.
+    """
     import torch
 
     from inverters.rendering.cameras import intrinsics, look_at
@@ -46,7 +48,10 @@ def draw_strips(
     size: int,
     on_row: Callable[[int], None] | None = None,
 ) -> U8:
-    """A sheet uint8 [H,W,3]: a row for each direction and face (codes [n,w_dim]), a column a strength."""
+    """Draw a sheet uint8 [H,W,3]: a row per direction and face (codes [n,w_dim]), a column per strength.
+
+    size: side of a face in pixels. on_row is called with the number of rows done.
+    """
     from PIL import Image, ImageDraw
 
     rows = len(directions) * len(codes)
@@ -70,22 +75,6 @@ def draw_strips(
     return np.asarray(sheet)
 
 
-def save_png(sheet: U8, path: Path) -> None:
-    """Write a sheet uint8 [H,W,3], aside and renamed. Raises OutputError."""
-    from PIL import Image
-
-    from pipeline.errors import OutputError
-
-    side = path.with_name(f"{path.name}.part")
-    try:
-        Image.fromarray(sheet).save(side, format="PNG")
-        side.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        side.unlink(missing_ok=True)
-
-
 def _broken(name: str, width: int = 13) -> str:
-    """A name in lines that fit the margin."""
+    """Break a name into lines that fit the margin."""
     return "\n".join(name[k : k + width] for k in range(0, len(name), width))

@@ -1,4 +1,4 @@
-"""Once per generator: its face landmarks in 3D, and the crop rule that gives its own framing back."""
+"""Calibration of a generator, done once: 3D landmarks of its faces and the crop rule of its framing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from pipeline.clip import F64, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import LandmarkModel, load_landmark_model
-from pipeline.faces.landmark_stats import Landmarks3D, summarise
-from pipeline.faces.layout import MESH_POINTS
-from pipeline.faces.shape_fit import Sphere, look_at
-from pipeline.stages.align import fit_camera, five_points
+from pipeline.faces.bundle_adjustment import Sphere, look_at
+from pipeline.faces.crop_rule import fit_camera, five_points
+from pipeline.faces.detectors import load_landmark_model
+from pipeline.faces.landmark_indices import MESH_POINTS
+from pipeline.faces.landmark_model import LandmarkModel
+from pipeline.faces.landmark_statistics import Landmarks3D, summarise
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -23,14 +24,14 @@ Render = Callable[[int, F64, F64], U8]
 """render(index of the face, cam2world [4,4], intrinsics [3,3]) -> uint8 [S,S,3] RGB."""
 
 YAW, PITCH = 0.5, 0.22
-"""Faces are seen from within +-YAW and +-PITCH radians."""
+"""Cameras are placed within +-YAW and +-PITCH radians."""
 
 _FEWEST_VIEWS = 4
 _FEWEST_FACES = 3
 
 
 def spread_views(count: int, views: int, seed: int = 0) -> F64:
-    """Yaw and pitch [count,views,2] for each face: every yaw and every pitch band once, in random company."""
+    """Stratified yaw and pitch [count,views,2] in radians: per face each yaw and each pitch band once."""
     rng = np.random.default_rng(seed)
     bands = (np.arange(views) + rng.random((count, 2, views))) / views * 2 - 1
     pitch = rng.permuted(bands[:, 1], axis=1)
@@ -38,7 +39,7 @@ def spread_views(count: int, views: int, seed: int = 0) -> F64:
 
 
 def view_cameras(angles: Floats, sphere: Sphere) -> tuple[F64, F64]:
-    """cam2world [V,4,4] of level cameras at angles [V,2] (yaw, pitch in rad), and their intrinsics [3,3]."""
+    """cam2world [V,4,4] of level cameras at angles [V,2] = (yaw, pitch) in radians, and intrinsics [3,3]."""
     rotation, position = look_at(angles[:, 0], angles[:, 1], sphere)
     cam2world = np.tile(np.eye(4), (len(angles), 1, 1))
     cam2world[:, :3, :3], cam2world[:, :3, 3] = rotation, position
@@ -49,9 +50,10 @@ def view_cameras(angles: Floats, sphere: Sphere) -> tuple[F64, F64]:
 def triangulate(
     observed: Floats, cam2world: Floats, intrinsics: Floats, iterations: int = 8
 ) -> tuple[F64, F64]:
-    """World points [N,3] from their images [V,N,2] (crop widths) in V known views, and residuals [V,N].
+    """Triangulate points [N,3] from images [V,N,2] in V known views; returns them and residuals [V,N].
 
     Direct linear transform (Hartley and Zisserman, section 12.2), then Gauss-Newton with Cauchy weights.
+    Image points and residuals are in crop widths.
     """
     world_to_camera = np.linalg.inv(cam2world)[:, :3]
     matrices = intrinsics @ world_to_camera  # [V,3,4]
@@ -84,11 +86,10 @@ def calibrate(
     model: LandmarkModel | None = None,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Landmarks3D:
-    """Landmarks of `count` faces, each drawn by `render` from `views` known cameras, detected and
-    triangulated.
+    """Detect and triangulate the landmarks of `count` faces, each rendered from `views` known cameras.
 
-    Faces that are found in fewer than 4 views are left out. `model` takes the place of MediaPipe's mesh.
-    Raises UserError where fewer than 3 faces are left: the generator does not make faces that can be found.
+    Faces detected in fewer than 4 views are left out. model: replaces MediaPipe's mesh. on_face is called
+    with the number of faces done and in all. Raises UserError where fewer than 3 faces are left.
     """
     sphere = sphere or Sphere()
     cameras = np.stack([view_cameras(a, sphere)[0] for a in spread_views(count, views, seed)])
@@ -111,7 +112,7 @@ def calibrate(
 
 
 def from_observations(observed: Floats, cam2world: Floats, sphere: Sphere) -> Landmarks3D:
-    """Statistics of landmarks [F,V,478,2] (crop widths, NaN if not found) seen by cameras [F,V,4,4]."""
+    """Statistics of landmarks [F,V,478,2] (crop widths, NaN if not detected) seen by cameras [F,V,4,4]."""
     _, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
     seen = ~np.isnan(observed).any(axis=(2, 3))
     usable = np.flatnonzero(seen.sum(axis=1) >= min(_FEWEST_VIEWS, observed.shape[1]))
@@ -127,11 +128,10 @@ def from_observations(observed: Floats, cam2world: Floats, sphere: Sphere) -> La
 
 
 def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None) -> Any:
-    """`rule` (a CropRule) with the points under which EG3D's crop gives back the generator's own framing.
+    """Adapt `rule` (a CropRule) so that EG3D's crop reproduces the generator's own framing.
 
-    `landmarks3d68` [68,3] in world units. The five points are taken about the pivot, at which every camera
-    looks, then scaled and moved so that the mean face, seen by the frontal camera, is cropped to itself
-    exactly.
+    landmarks3d68 [68,3] of the mean face in world units. The rule's five points are scaled and shifted about
+    the pivot so that the crop of the mean face, seen by the frontal camera, is the identity.
     """
     sphere = sphere or Sphere()
     cam2world, intrinsics = view_cameras(np.zeros((1, 2)), sphere)
@@ -141,7 +141,7 @@ def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None
     size = rule.centre_crop
     five2d = five_points(image * size)
     five3d = five_points(points) - np.asarray(sphere.pivot)
-    # the fit is linear: points k p + d give the camera A / k and the translation t - A d / k
+    # the fit is linear in the points: k p + d gives the camera A / k and the translation t - A d / k
     camera = fit_camera(five2d, five3d)
     k = np.linalg.norm(camera[:, :3], axis=1).mean() / rule.rescale_factor
     middle = np.array([size / 2, -size / 2])
@@ -151,10 +151,10 @@ def crop_rule_for(landmarks3d68: Floats, rule: Any, sphere: Sphere | None = None
 
 
 def generator_renderer(generator: Any, n: int, seed: int = 0, psi: float = 0.7) -> Render:
-    """A `Render` of `n` random faces of a generator with `.mapping`, `.synthesis` and `.card`.
+    """Render function of `n` random faces of a generator (`.mapping`, `.planes`, `.synthesis`, `.card`).
 
-    Latents whose first entries have a meaning (`card.parameters`) are drawn as the generator knows them: the
-    rest ones.
+    Where the first entries of z are named parameters (`card.parameters`), the others are 1, as in training,
+    and psi is 1.
     """
     import torch
 
@@ -191,7 +191,7 @@ def landmarks3d(
     seed: int = 0,
     on_face: Callable[[int, int], None] | None = None,
 ) -> Landmarks3D:
-    """Landmarks of a generator's faces from `n` of them in `views` views each; see `calibrate`."""
+    """Calibrate a generator's landmarks from `n` of its faces in `views` views each; see `calibrate`."""
     rule = generator.card.camera_rule
     sphere = Sphere(rule.focal, rule.radius, tuple(rule.pivot))
     return calibrate(generator_renderer(generator, n, seed), n, views, sphere, seed, on_face=on_face)

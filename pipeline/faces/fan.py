@@ -1,4 +1,4 @@
-"""FAN (Bulat and Tzimiropoulos 2017) through face-alignment, where its weights are at hand."""
+"""Landmark model `fan`: FAN (Bulat and Tzimiropoulos 2017) of the package face-alignment."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from pipeline.clip import F32, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh
+from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh
 
 
 def weights_path() -> Path:
-    """Where face-alignment keeps the weights of its 2D network."""
+    """Path at which face-alignment caches the weights of its 2D network."""
     import torch
     from face_alignment.api import models_urls
 
@@ -22,14 +22,17 @@ def weights_path() -> Path:
 
 
 class FanLandmarks:
-    """68 landmarks of FAN in the faces that MediaPipe finds; nothing is fetched unless `download` says so."""
+    """FAN's 68 landmarks in the faces that MediaPipe detects."""
 
     name = "fan"
 
     def __init__(
         self, download: bool = False, finder: LandmarkModel | None = None, network: Any = None
     ) -> None:
-        """`finder` finds the faces, `network` replaces face-alignment's; raises UserError without weights."""
+        """Load the network; with `download` its weights may be fetched. Raises UserError without weights.
+
+        finder: detects the faces; None takes MediaPipe. network: replaces face-alignment's.
+        """
         self._network = network if network is not None else _load(download)
         if finder is None:
             from pipeline.faces.mediapipe_mesh import MediaPipeMesh
@@ -38,11 +41,11 @@ class FanLandmarks:
         self._finder = finder
 
     def close(self) -> None:
-        """Free the face finder."""
+        """Free the face detector."""
         self._finder.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
+        """Detect faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, the nearest one."""
         faces = self._finder.detect(frame, hint)
         if not faces:
             return []
@@ -51,9 +54,14 @@ class FanLandmarks:
 
     @staticmethod
     def _replace(face: FaceDetection, points: Floats) -> FaceDetection:
-        # FAN counts pixels from their centres; ours start at their corners
+        # FAN puts pixel centres at whole numbers, we put them at +0.5
         landmarks: F32 = (np.asarray(points, dtype=np.float32)[:, :2] + 0.5).astype(np.float32)
         return FaceDetection(landmarks, no_mesh(), box_of(landmarks), face.score)
+
+
+def fan_with_download() -> FanLandmarks:
+    """FAN whose weights are fetched by face-alignment where they are missing."""
+    return FanLandmarks(download=True)
 
 
 def _load(download: bool) -> Any:
@@ -66,7 +74,7 @@ def _load(download: bool) -> Any:
     import face_alignment
 
     try:
-        # `folder` is the face detector without weights; boxes come from our own finder
+        # `folder` is the face detector that needs no weights; the boxes come from our own detector
         return face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D,
             device="cpu",

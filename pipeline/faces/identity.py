@@ -1,16 +1,14 @@
-"""Who a face is, in numbers: embeddings by a network whose file the user names.
+"""Identity embeddings of faces by a network whose file the user names.
 
-Faces are aligned to 112 x 112 pixels as ArcFace (Deng et al. 2019) is trained: a similarity takes five points
-of the face to a template. What a network wants of its pixels is known from its layout, and the layout from
-the shapes of the weights in the file.
+Faces are aligned to 112 x 112 pixels as in ArcFace (Deng et al. 2019): a similarity transform takes five
+points of the face to a template. The file's architecture is recognised by the shapes of its weights, and
+determines how pixels are normalised.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,9 @@ from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
+from pipeline.faces.crop_rule import five_points
+from pipeline.faces.embedder_layouts import KNOWN, MOBILEFACENET, Layout, onnx_layout
 from pipeline.faces.mobilefacenet import MobileFaceNet
-from pipeline.faces.onnx_graph import OnnxGraph, Shape, read_graph
-from pipeline.stages.align import five_points
 from pipeline.video.warp import warp_crop
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -39,41 +37,21 @@ TEMPLATE: F64 = 0.5 + np.array(
 )
 """ArcFace's five points (eyes, nose, mouth corners; image left first), with pixel centres at +0.5."""
 _BATCH = 16
-_IR_BLOCKS = {"IR-50": (3, 4, 14, 3), "IR-100": (3, 13, 30, 3)}
-"""Residual units of ArcFace's networks at 64, 128, 256 and 512 channels."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A kind of network: its name, and (mean, deviation) by which RGB levels of 0 to 255 are scaled."""
-
-    name: str
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
-
-
-MOBILEFACENET = Layout("MobileFaceNet", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-"""foamliu/MobileFaceNet: levels / 255, less ImageNet's mean, divided by its deviation."""
-ARCFACE = Layout("ArcFace", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-"""InsightFace's exports from torch."""
-KNOWN = (
-    "MobileFaceNet as foamliu's (.onnx, or its state dict as .pt, .pth or .safetensors), "
-    "ArcFace IR-50 and IR-100 as InsightFace's (.onnx)"
-)
+_MOST_BYTES = 1 << 30
 
 
 class FaceEmbedder:
-    """A network that tells faces apart; `layout` says of which kind."""
+    """Face recognition network of a known `layout`."""
 
     def __init__(self, layout: Layout, run: Callable[[Tensor], Tensor]) -> None:
-        """`run` takes scaled faces [n,3,112,112] to embeddings [n,D]."""
+        """`run` maps normalised faces [n,3,112,112] to embeddings [n,D]."""
         self.layout, self._run = layout, run
         self._mean, self._deviation = (
             torch.tensor(v).reshape(3, 1, 1) for v in (layout.mean, layout.deviation)
         )
 
     def embed(self, images: Iterable[U8], landmarks: Iterable[Floats]) -> F32:
-        """Embeddings [K,D], not normalised, of the faces in images uint8 [H,W,3] at landmarks [68,2] px."""
+        """Embed the faces in images uint8 [H,W,3] at landmarks [68,2] (px): [K,D], not normalised."""
         faces = (align_face(image, points) for image, points in zip(images, landmarks, strict=True))
         found = []
         while batch := list(islice(faces, _BATCH)):
@@ -84,14 +62,14 @@ class FaceEmbedder:
 
 
 def align_face(image: U8, landmarks: Floats) -> U8:
-    """The face at landmarks [68,2] of an image uint8 [H,W,3] as ArcFace wants it, uint8 [112,112,3]."""
+    """Align the face at landmarks [68,2] of an image uint8 [H,W,3] to ArcFace's template: [112,112,3]."""
     return warp_crop(image, similarity(five_points(landmarks), TEMPLATE), SIZE)
 
 
 def similarity(points: Floats, target: Floats) -> F64:
-    """The rotation, scale and shift [2,3] that takes points [N,2] nearest to target [N,2], by least squares.
+    """Least-squares similarity transform [2,3] from points [N,2] to target [N,2].
 
-    Umeyama 1991 in two dimensions, where a similarity is a complex factor.
+    Umeyama 1991; in two dimensions rotation and scale are one complex factor.
     """
     p, q = (np.asarray(v, np.float64) @ np.array([1.0, 1j]) for v in (points, target))
     centred = p - p.mean()
@@ -102,9 +80,9 @@ def similarity(points: Floats, target: Floats) -> F64:
 
 
 def load_embedder(path: Path) -> FaceEmbedder:
-    """The network in a file; nothing in the file is run but, of an ONNX one, its operators.
+    """Load a face recognition network; nothing in the file is executed but the operators of an ONNX graph.
 
-    Raises UserError, which lists the known layouts where the file's is none of them.
+    Raises UserError for a damaged file or an unknown architecture, which lists the known ones.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -120,6 +98,12 @@ def _unknown(path: Path) -> UserError:
     return UserError(f"{path}: its layout cannot be told; known are {KNOWN}")
 
 
+def _missing(path: Path, package: str) -> UserError:
+    return UserError(
+        f"{path}: ONNX files need {package}; pip install 'invid[identity]', or give a state dict"
+    )
+
+
 def _load_mobilefacenet(path: Path) -> Callable[[Tensor], Tensor]:
     network = MobileFaceNet()
     try:
@@ -130,14 +114,14 @@ def _load_mobilefacenet(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a state dict, itself or under `state_dict`; raises UserError."""
+    """Read a state dict, at the top level or under `state_dict`; raises UserError."""
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         if _is_torchscript(path):
-            # TorchScript is a program, with operators that open and write files: it is not run.
+            # TorchScript is a program with operators that open and write files.
             raise UserError(
                 f"{path}: is TorchScript, a program, and is not run; give its state dict or its ONNX export"
             )
@@ -154,7 +138,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive that holds code."""
+    """True for an archive that holds code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -162,26 +146,29 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _load_onnx(path: Path) -> FaceEmbedder:
+    """Load an ONNX file whose architecture is known. Raises UserError."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise UserError(f"{path}: is larger than 1 GiB, which no known network is; known are {KNOWN}")
     data = path.read_bytes()
     try:
-        layout = layout_of(read_graph(data))
+        layout = onnx_layout(data)
     except ValueError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    except ImportError:
+        raise _missing(path, "onnx") from None
     if layout is None:
         raise _unknown(path)
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(
-            f"{path}: ONNX files need onnxruntime; pip install 'invid[identity]', or give a state dict"
-        ) from None
+        raise _missing(path, "onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     try:
-        # from bytes, so that the file cannot name others to be read
+        # from bytes, so that the model cannot refer to other files
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base but this one
+    except Exception as error:  # the exceptions of onnxruntime have no other common base
         raise UserError(f"{path}: onnxruntime cannot load it ({error})") from None
     name = session.get_inputs()[0].name
 
@@ -190,38 +177,3 @@ def _load_onnx(path: Path) -> FaceEmbedder:
         return torch.from_numpy(np.concatenate(one_by_one).reshape(len(faces), -1))
 
     return FaceEmbedder(layout, run)
-
-
-def layout_of(graph: OnnxGraph) -> Layout | None:
-    """The layout that an ONNX network has, or None; one that scales its own input has none of the known."""
-    first = graph.operators.index("Conv") if "Conv" in graph.operators else 0
-    if set(graph.operators[:first]) - {"Constant", "Identity"}:
-        return None
-    shapes = sorted(graph.convolutions)
-    if shapes == _mobilefacenet_convolutions():
-        return MOBILEFACENET
-    if any(shapes == sorted(_ir_convolutions(b)) for b in _IR_BLOCKS.values()) and any(
-        sorted(shape) == [512, 512 * 7 * 7] for shape in graph.dense
-    ):
-        return ARCFACE
-    return None
-
-
-@cache
-def _mobilefacenet_convolutions() -> list[Shape]:
-    with torch.device("meta"):
-        network = MobileFaceNet()
-    return sorted(tuple(value.shape) for value in network.state_dict().values() if value.ndim == 4)
-
-
-def _ir_convolutions(blocks: tuple[int, ...]) -> list[Shape]:
-    """Shapes of the convolutions of ArcFace's improved residual network (Deng et al. 2019, section 3.1)."""
-    shapes: list[Shape] = [(64, 3, 3, 3)]
-    inputs = 64
-    for width, count in zip((64, 128, 256, 512), blocks, strict=True):
-        for k in range(count):
-            shapes += [(width, inputs, 3, 3), (width, width, 3, 3)]
-            if k == 0:
-                shapes.append((width, inputs, 1, 1))
-            inputs = width
-    return shapes

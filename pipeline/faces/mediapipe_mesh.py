@@ -1,10 +1,9 @@
-"""MediaPipe's face mesh (478 points), its models taken from the wheel, with the search window under our
-control.
+"""MediaPipe's face mesh (478 points) with our own search for the face's region.
 
-The wheel's own `FaceMesh` looks for faces with the short-range detector, which misses those smaller than
-about a fifth of the frame, and loses a covered face for good. Here the same landmark graph is given its
-region directly: from the frame before, or from the full-range detector on the frame and the short-range one
-on tiles of it.
+MediaPipe's `FaceMesh` solution detects faces with the short-range detector, which misses faces smaller than
+about a fifth of the frame, and does not find a face again once it was covered. Here the landmark graph of
+the same wheel gets its region directly: from the previous frame, or from the full-range detector on the
+frame and the short-range detector on tiles of it.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy as np
 
 from pipeline.clip import F32, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, box_of, distinct, hint_box, square_window
-from pipeline.faces.layout import IBUG_POINTS, MESH_POINTS, mesh_to_ibug
+from pipeline.faces.landmark_indices import IBUG_POINTS, MESH_POINTS, mesh_to_ibug
+from pipeline.faces.landmark_model import FaceDetection, Floats, box_of, distinct, hint_box, square_window
 
 _GRAPH = """
 input_stream: "image"
@@ -37,21 +36,21 @@ node {
 _SCORE = "facelandmarkcpu__face_presence_score"
 
 _ROI_SCALE = 1.5
-"""MediaPipe's own enlargement of a face's box, from detections and from landmarks alike."""
+"""Side of the landmark region in sizes of the face's box, as MediaPipe's own graph enlarges it."""
 _SEARCH_SCALE = 3.0
-"""Side of the window searched around a lost face, in sizes of its last box."""
+"""Side of the search window around a lost face, in sizes of its last box."""
 _MOVED = 0.1
-"""A region that moves by more than this share of its side is run again on its new place."""
+"""Landmarks are computed again where their region has moved by more than this fraction of its side."""
 _MIN_FACE = 12.0
-"""Boxes narrower than this many pixels are no faces that landmarks could be read from."""
+"""Smallest side in pixels of a face's box."""
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what MediaPipe's native code prints on standard error while it starts up."""
+    """Suppress what MediaPipe's native code prints to standard error while it starts."""
     try:
         keep = os.dup(2)
-    except OSError:  # no standard error to hold back
+    except OSError:  # there is no standard error
         yield
         return
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -75,10 +74,11 @@ class MediaPipeMesh:
         search_confidence: float = 0.3,
         zooms: tuple[float, ...] = (0.9, 1.12),
     ) -> None:
-        """`min_confidence` of a detection anywhere, `search_confidence` of one where a face just was.
+        """Load the networks. Raises UserError where mediapipe cannot be imported.
 
-        Landmarks are the mean over the face's region and the same region enlarged by each of `zooms`, which
-        takes a third off the error of a camera's yaw for 5 ms each; none for speed.
+        min_confidence: of a detection in the whole frame; search_confidence: of one near the hint. Landmarks
+        are the mean over the face's region and the region scaled by each of `zooms`: the error of the
+        camera's yaw falls by a third, for 5 ms each.
         """
         self._zooms = zooms
         with _quiet():
@@ -101,7 +101,7 @@ class MediaPipeMesh:
             confidence = min(min_confidence, search_confidence)
             self._near: Any = Detector(model_selection=0, min_detection_confidence=confidence)
             self._far: Any = Detector(model_selection=1, min_detection_confidence=confidence)
-            # the first run loads the networks and prints; later ones are silent
+            # the first run loads the networks and prints to standard error
             blank = np.zeros((64, 64, 3), dtype=np.uint8)
             for detector in (self._near, self._far):
                 detector.process(blank)
@@ -110,12 +110,12 @@ class MediaPipeMesh:
         self._search_confidence = search_confidence
 
     def close(self) -> None:
-        """Free the graphs."""
+        """Free the MediaPipe graphs."""
         for graph in (self._mesh, self._near, self._far):
             graph.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
+        """Detect faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, the nearest one."""
         if hint is None:
             return self._all_faces(frame)
         if hint.ndim == 2:
@@ -133,7 +133,7 @@ class MediaPipeMesh:
     def _all_faces(self, frame: U8) -> list[FaceDetection]:
         faces: list[FaceDetection] = []
         for window, corner in _tiles(frame):
-            # tiles show a face at the size that the short-range detector likes
+            # faces in tiles have the size that the short-range detector was made for
             whole = window.shape == frame.shape
             detector = self._far if whole else self._near
             faces += self._faces_in(frame, detector, window, corner, self._min_confidence)
@@ -144,7 +144,7 @@ class MediaPipeMesh:
     def _faces_in(
         self, frame: U8, detector: Any, window: U8, corner: F32, confidence: float
     ) -> list[FaceDetection]:
-        """Faces that `detector` sees in a window of the frame and whose landmarks can be read."""
+        """Faces that `detector` finds in a window of the frame and that yield landmarks."""
         found = detector.process(np.ascontiguousarray(window)).detections or []
         size = np.array([window.shape[1], window.shape[0]], dtype=np.float64)
         faces = []
@@ -165,7 +165,7 @@ class MediaPipeMesh:
     def _face(
         self, frame: U8, center: Floats, side: float, angle: float, settle: bool = False
     ) -> FaceDetection | None:
-        """The face in a region, read again from its own region if that lies elsewhere (or if `settle`)."""
+        """Landmarks of the face in a region, computed again on their own region if it differs or `settle`."""
         if side < _ROI_SCALE * _MIN_FACE:
             return None
         dense, score = self._landmarks(frame, center, side, angle)
@@ -189,8 +189,8 @@ class MediaPipeMesh:
         return FaceDetection(mesh_to_ibug(mean).astype(np.float32), mean, box, score)
 
     def _landmarks(self, frame: U8, center: Floats, side: float, angle: float) -> tuple[F32 | None, float]:
-        """Mesh [478,2] in source pixels of the face in a square region turned by `angle`, and its score."""
-        # the graph treats a turned region rightly only in a square image, so it is shown a square window
+        """Mesh [478,2] in source pixels of the face in a square region rotated by `angle`, and its score."""
+        # the graph handles a rotated region correctly only in a square image
         window, corner = square_window(frame, center, side * 1.5)
         size = float(window.shape[0])
         local = (np.asarray(center, dtype=np.float64) - corner) / size
@@ -205,11 +205,11 @@ class MediaPipeMesh:
 
 
 def _roi_of_landmarks(points: Floats) -> tuple[Floats, float, float]:
-    """Centre [2], side and angle of the region in which to read a face with landmarks [478,2] or [68,2]."""
+    """Centre [2], side and angle (rad) of the landmark region of a face with points [478,2] or [68,2]."""
     left_eye, right_eye = (33, 263) if len(points) == MESH_POINTS else (36, 45)
     box = box_of(points).astype(np.float64)
     if len(points) == IBUG_POINTS:
-        # 68 points end at the brows, the mesh at the hairline
+        # the 68 points end at the brows, the mesh at the hairline
         box[1] -= 0.3 * (box[3] - box[1])
     axis = points[right_eye] - points[left_eye]
     side = _ROI_SCALE * float((box[2:] - box[:2]).max())
@@ -217,7 +217,10 @@ def _roi_of_landmarks(points: Floats) -> tuple[Floats, float, float]:
 
 
 def _tiles(frame: U8) -> Iterator[tuple[U8, F32]]:
-    """The whole frame, then overlapping squares of its short side, then, in large frames, of half of it."""
+    """Yield the frame, then overlapping squares of its short side and, from 720 pixels on, of half of it.
+
+    Each comes with its upper left corner [2] in the frame.
+    """
     height, width = frame.shape[:2]
     yield frame, np.zeros(2, dtype=np.float32)
     short = min(height, width)

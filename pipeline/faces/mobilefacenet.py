@@ -1,4 +1,4 @@
-"""MobileFaceNet (Chen et al. 2018): a face's embedding, in the public layout of foamliu/MobileFaceNet."""
+"""MobileFaceNet (Chen et al. 2018), with the parameter names of foamliu/MobileFaceNet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 12
 
 
 class _Bottleneck(nn.Module):
-    """Inverted residual of MobileNetV2, with ReLU6 and a linear end; adds its input where shapes agree."""
+    """Inverted residual of MobileNetV2 with a linear output; skip connection where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Separable(nn.Module):
 
 
 class _GlobalDepthwise(nn.Module):
-    """A learned weighted mean over all of the 7x7 positions, a channel each (section 3.2)."""
+    """Global depthwise convolution: a learned 7x7 weighted sum per channel (section 3.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _GlobalDepthwise(nn.Module):
 
 
 class MobileFaceNet(nn.Module):
-    """Aligned faces [N,3,112,112] to embeddings [N,128] that are not normalised."""
+    """Network from aligned faces [N,3,112,112] to embeddings [N,128], not normalised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class MobileFaceNet(nn.Module):
         self.bn = nn.BatchNorm2d(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        """RGB on [0,1] less ImageNet's mean, divided by its deviation, [N,3,112,112] -> [N,128]."""
+        """RGB in [0,1], normalised by ImageNet's mean and deviation, [N,3,112,112] -> [N,128]."""
         x = self.conv2(self.features(self.dw_conv(self.conv1(x))))
         return self.bn(self.conv3(self.gdconv(x))).flatten(1)  # type: ignore[no-any-return]
 

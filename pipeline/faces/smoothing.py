@@ -1,4 +1,4 @@
-"""Smoothing over time that never looks across a gap, in sub-pixels."""
+"""Temporal smoothing and gap filling of per-frame values; nothing is mixed across a gap."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ KINDS = ("box", "gaussian", "none")
 
 
 def runs(present: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Start and stop of every unbroken run of True in [T]."""
+    """Yield start and stop of every run of True in `present` [T]."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], present.astype(np.int8), [0]])))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist())
 
 
 def kernel(kind: str, window: float) -> Floats:
-    """Weights [2r+1] that sum to 1: a centred box of `window` frames or a Gaussian of sigma `window`."""
+    """Kernel weights [2r+1], sum 1: `box` of `window` frames, `gaussian` of sigma `window`, or `none`."""
     if kind == "box":
-        # fractional windows weigh the two outermost frames by what is left of them
+        # a fractional window weights its two outermost frames by the remaining fraction
         reach = max((window - 1) / 2, 0.0)
         radius = int(np.ceil(reach))
         weights = np.ones(2 * radius + 1)
@@ -42,11 +42,10 @@ def kernel(kind: str, window: float) -> Floats:
 
 
 def smooth(values: Floats, present: npt.NDArray[np.bool_], kind: str, window: float) -> Floats:
-    """Smooth `values` [T,...] along time within each run of `present` [T]; a run's ends are replicated.
+    """Smooth `values` [T,...] along time within each run of `present` [T], replicating the run's ends.
 
-    The paper's sliding window (In-N-Out section 5, a centred mean of 3 frames) is `box` with window 3.
-    Returns float64 [T,...]; rows that are not present stay as they are. Raises UserError for an unknown
-    `kind`.
+    In-N-Out's sliding window (section 5, a centred mean of 3 frames) is `box` with window 3. Returns float64
+    [T,...]; rows that are not present are unchanged. Raises UserError for an unknown `kind`.
     """
     weights = kernel(kind, window)
     radius = len(weights) // 2
@@ -66,12 +65,10 @@ def smooth(values: Floats, present: npt.NDArray[np.bool_], kind: str, window: fl
 def fill_gaps(
     values: Floats, present: npt.NDArray[np.bool_], times: Floats, max_gap: float
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Interpolate missing rows of `values` [T,...] linearly in `times` [T] (seconds) over gaps of at most
-    `max_gap`.
+    """Interpolate missing rows of `values` [T,...] linearly over gaps of at most `max_gap` seconds.
 
-    A gap's length is the time from the last frame before it to the first one after it, less one frame: how
-    long the face was away. Gaps at either end of the clip have only one side and stay. Returns the values and
-    where [T] they were made.
+    times [T] in seconds. A gap's length is the time from its first missing frame to the next present one.
+    Gaps at the ends of the clip stay. Returns the values and a mask [T] of the interpolated rows.
     """
     out = np.array(values)
     made = np.zeros(len(out), dtype=bool)

@@ -1,4 +1,7 @@
-"""3DDFA_V2 (Guo et al. 2020): 68 landmarks of a morphable face, from files that the user names."""
+"""Landmark model `3ddfa`: 3DDFA_V2 (Guo et al. 2020), 68 landmarks of a morphable face model.
+
+Its files are the user's own; the basis is licensed for research only.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
-from pipeline.faces.layout import IBUG_POINTS
+from pipeline.faces.landmark_indices import IBUG_POINTS
+from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
 
 _INPUT = 120
 _BLOCKS = (
@@ -25,7 +28,7 @@ _BLOCKS = (
     *((f"dw5_{k}", 16, 1) for k in range(1, 6)),
     *(("dw5_6", 32, 2), ("dw6", 32, 1)),
 )
-"""Name, channels / 16 and stride of MobileNet V1's blocks at half width (Howard et al. 2017)."""
+"""Name, channels / 16 and stride of the blocks of MobileNet V1 at half width (Howard et al. 2017)."""
 
 _FILES = {
     "network": "mb05_120x120.pth",
@@ -53,7 +56,7 @@ class _Separable(nn.Module):
 
 
 class MobileNetHalf(nn.Module):
-    """MobileNet V1 at half width: images [N,3,120,120] to 62 numbers (pose 12, shape 40, expression 10)."""
+    """MobileNet V1 at half width: images [N,3,120,120] to [N,62] = pose 12, shape 40, expression 10."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class MobileNetHalf(nn.Module):
         self.fc_param = nn.Linear(width, 62)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,3,120,120], RGB or BGR as trained, (value - 127.5) / 128 -> [N,62]."""
+        """BGR, (level - 127.5) / 128, [N,3,120,120] -> [N,62]."""
         x = torch.relu(self.bn1(self.conv1(x)))
         for name, _, _ in _BLOCKS:
             x = self.get_submodule(name)(x)
@@ -74,14 +77,15 @@ class MobileNetHalf(nn.Module):
 
 
 class TddfaLandmarks:
-    """68 landmarks of 3DDFA_V2 in the faces that MediaPipe finds; its basis is for research only."""
+    """3DDFA_V2's 68 landmarks in the faces that MediaPipe detects."""
 
     name = "3ddfa"
 
     def __init__(self, folder: str | Path, finder: LandmarkModel | None = None) -> None:
-        """`folder` holds the network, the scaling of its output and the 68-point rows of its basis.
+        """Load the network, the scaling of its output and the 68-point rows of its basis from `folder`.
 
-        Raises UserError for a missing, damaged or unexpected file; nothing in a file is ever executed.
+        finder: detects the faces; None takes MediaPipe. Nothing in a file is executed. Raises UserError for
+        a missing, damaged or unexpected file.
         """
         files = {key: Path(folder) / name for key, name in _FILES.items()}
         missing = [path.name for path in files.values() if not path.is_file()]
@@ -114,15 +118,15 @@ class TddfaLandmarks:
         self._finder = finder
 
     def close(self) -> None:
-        """Free the face finder."""
+        """Free the face detector."""
         self._finder.close()
 
     def detect(self, frame: U8, hint: Floats | None = None) -> list[FaceDetection]:
-        """Faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, at most the one near it."""
+        """Detect faces in `frame` (uint8 [H,W,3] RGB), the largest first; with `hint`, the nearest one."""
         out = []
         for face in self._finder.detect(frame, hint):
             points = self._landmarks(frame, *_region(face.landmarks68))
-            # the second pass looks at the region that 3DDFA_V2's own landmarks give, as its tracker does
+            # second pass on the region of 3DDFA_V2's own landmarks, as its tracker does
             points = self._landmarks(frame, *_region(points))
             out.append(FaceDetection(points, no_mesh(), box_of(points), face.score))
         return out
@@ -140,7 +144,7 @@ class TddfaLandmarks:
         pose = numbers[:12].reshape(3, 4)
         flat = self._base.ravel() + self._shape @ numbers[12:52] + self._expression @ numbers[52:62]
         points = flat.reshape(IBUG_POINTS, 3) @ pose[:, :3].T + pose[:, 3]
-        # the network counts pixels from 1 with y upwards
+        # the network's pixel coordinates start at 1 and its y points up
         image_points = np.stack([points[:, 0] - 1, _INPUT - points[:, 1]], axis=1) + 0.5
         return np.asarray(image_points * (window.shape[0] / _INPUT) + corner, dtype=np.float32)
 
@@ -163,12 +167,12 @@ def _load_network(path: Path) -> MobileNetHalf:
 
 
 class _PlainArrays(pickle.Unpickler):
-    """Unpickles numpy arrays of numbers and refuses every other name."""
+    """Unpickler of numpy arrays of numbers; refuses every other name."""
 
     _ALLOWED = ("_reconstruct", "ndarray", "dtype")
 
     def find_class(self, module: str, name: str) -> Any:
-        """The three names that a pickled array needs."""
+        """Resolve the three names that a pickled array needs."""
         root, _, rest = module.partition(".")
         if (
             root != "numpy"

@@ -1,1 +1,4 @@
-"""`invid bench fidelity`: every inversion method on the same clips, judged against the truth about them."""
+"""`invid bench fidelity`: every inversion method on the same clips, scored against their truth.
+
+Starts jobs as child processes and scores them with `pipeline.scoring`; measures nothing by itself.
+"""

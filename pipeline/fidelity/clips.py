@@ -1,4 +1,4 @@
-"""The clips of the benchmark: made up, or a user's own, each with the truth about it."""
+"""Clips of the benchmark: synthetic ones, and the user's own, each with its truth."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inverters.heads.occluders import OCCLUDERS
-from pipeline.clip import Edit, View
 from pipeline.errors import UserError
-from pipeline.samples.sample import SampleSettings, truth_folder, write_sample
+from pipeline.request.edits import Edit, View
+from pipeline.samples.sample import write_sample
+from pipeline.samples.settings import SampleSettings
 from pipeline.samples.truth import Truth, load_truth
+from pipeline.samples.truth_format import truth_folder
 
 IDENTITIES = 2
-"""Heads behind each occluder."""
+"""Number of heads behind each occluder."""
 FRAMES, QUICK_FRAMES, RATE = 24, 8, 12.0
 
 
 @dataclass(frozen=True, eq=False)
 class BenchClip:
-    """A clip, and what is asked for of it: the edit and the view that its truth knows."""
+    """A clip, and the edit and the view that jobs are asked for: those that its truth has."""
 
     name: str
     video: Path
@@ -29,7 +31,7 @@ class BenchClip:
 
     @property
     def words(self) -> list[str]:
-        """As options of `process-video`."""
+        """Options of `process-video`."""
         edit, view = self.edit, self.view
         found = [] if edit is None else ["--edit", f"{edit.name}={edit.strength:g}"]
         found += [] if view is None else ["--view", f"yaw={view.yaw:g},pitch={view.pitch:g}"]
@@ -38,7 +40,7 @@ class BenchClip:
 
 @dataclass(frozen=True)
 class MadeClip:
-    """A clip to be made up: the same seed makes the same clip."""
+    """A synthetic clip; the same seed makes the same clip."""
 
     occluder: str
     seed: int
@@ -46,12 +48,12 @@ class MadeClip:
 
     @property
     def name(self) -> str:
-        """Of its file, without the ending."""
+        """File name without suffix."""
         return f"{self.occluder}_{self.seed}"
 
     @property
     def settings(self) -> SampleSettings:
-        """As `invid sample` takes them."""
+        """Settings of the synthetic clip."""
         return SampleSettings(
             occluder=self.occluder,
             seconds=self.frames / RATE,
@@ -62,9 +64,9 @@ class MadeClip:
 
 
 def made_clips(seed: int, quick: bool) -> list[MadeClip]:
-    """Every occluder before IDENTITIES heads; `quick`: two clips, of two heads behind two occluders.
+    """Each occluder in front of IDENTITIES heads; `quick`: two clips, two heads behind two occluders.
 
-    Seed s takes heads 100 s + 1, 100 s + 2 and so on. Raises UserError for a seed out of range.
+    Seed s takes heads 100 s + 1, 100 s + 2, ... Raises UserError for a seed out of range.
     """
     if not 0 <= seed < 2**24:
         raise UserError(f"--seed must be between 0 and {2**24 - 1}, not {seed}")
@@ -78,7 +80,7 @@ def made_clips(seed: int, quick: bool) -> list[MadeClip]:
 
 
 def make(clip: MadeClip, folder: Path, on_frame: Callable[[int, int], None]) -> BenchClip:
-    """The clip in `folder`, made unless it is there already."""
+    """Render the clip into `folder`, unless an earlier run did."""
     video = folder / f"{clip.name}.mp4"
     if not _is_there(video, clip):
         write_sample(video, clip.settings, on_frame)
@@ -86,7 +88,7 @@ def make(clip: MadeClip, folder: Path, on_frame: Callable[[int, int], None]) -> 
 
 
 def _is_there(video: Path, clip: MadeClip) -> bool:
-    """Whether an earlier run has made this very clip."""
+    """True where an earlier run has made this clip."""
     try:
         truth = load_truth(video)
     except UserError:
@@ -96,7 +98,7 @@ def _is_there(video: Path, clip: MadeClip) -> bool:
 
 
 def open_clip(video: Path) -> BenchClip:
-    """A clip with its truth beside it, as `invid sample` writes them. Raises UserError."""
+    """Open a clip with its truth beside it, as `invid sample` writes them. Raises UserError."""
     if not video.is_file():
         raise UserError(f"{video}: there is no such clip")
     truth = load_truth(truth_folder(video))
@@ -106,7 +108,7 @@ def open_clip(video: Path) -> BenchClip:
 
 
 def given_clips(folders: Sequence[Path]) -> list[BenchClip]:
-    """The clips of a user's folders, or single clips. Raises UserError where truth is missing."""
+    """Open the clips in the user's folders, or single clips. Raises UserError where a truth is missing."""
     found: list[BenchClip] = []
     for folder in folders:
         if not folder.exists():

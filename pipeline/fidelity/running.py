@@ -1,4 +1,4 @@
-"""One method on one clip: a job in a process of its own, its score, and what it looks like."""
+"""Run one method on one clip in a child process; score it and draw its pictures."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from typing import IO, Any
 
 from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
+from pipeline.fidelity.methods import BenchMethod
 from pipeline.fidelity.pictures import truth_strip, write_strip
-from pipeline.fidelity.rivals import Rival
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.scoring.score import score
 from storage import canonical_json, file_hash
+from storage.files import replacing
 
 SHARED_STAGES = ("decode", "track", "align", "camera")
-"""What all methods have in common; done once a clip, and not timed."""
+"""Stages that do not depend on the method; computed once per clip, and not timed."""
 TIMED_STAGES = ("invert", "finetune", "edit")
-_COMMAND = "from pipeline.fidelity.running import run_as_child; raise SystemExit(run_as_child())"
+_MEASURED = (sys.executable, "-m", "pipeline.fidelity.peak_memory")
 _live: set[int] = set()
-"""Processes that are running now."""
+"""Ids of running child processes."""
 
 
 class FailedRunError(InvidError):
-    """A method that did not finish a clip; the message has its own last line."""
+    """A method failed on a clip; the message ends with the last line of its output."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all methods: options, scoring, threads of a job (None: not set)."""
+    """Options, scoring networks and threads of a job (None: not set) common to all methods."""
 
     words: tuple[str, ...]
     identity: Path | None = None
@@ -52,42 +53,48 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Run:
-    """A method on a clip, and the folder of the whole benchmark."""
+    """One method on one clip, in the folder of the benchmark."""
 
     clip: BenchClip
-    rival: Rival
+    method: BenchMethod
     conditions: Conditions
     folder: Path
 
     @property
     def words(self) -> list[str]:
-        """Options of the job."""
-        return [*self.conditions.words, *self.rival.words, *self.clip.words]
+        """Options of the job, as words of the command line."""
+        return [*self.conditions.words, *self.method.words, *self.clip.words]
 
     @property
     def settings(self) -> Settings:
         """The job's settings. Raises UserError."""
-        return settings_from(process_arguments().parse_args([str(self.clip.video), *self.words]))
+        return parse([str(self.clip.video), *self.words]).settings
 
     @property
     def key(self) -> str:
-        """A hash of all that decides about the row."""
+        """SHA-256 of everything that the row depends on."""
         how = self.conditions
         identity = None if how.identity is None else file_hash(how.identity)
-        rules: list[Any] = [request_of(self.clip.video, self.settings), identity, how.lpips_net, how.threads]
+        rules: list[Any] = [
+            request_digest(self.clip.video, self.settings),
+            identity,
+            how.lpips_net,
+            how.threads,
+        ]
         rules += [numbers_of(self.settings)]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
     def _file(self, kind: str, suffix: str) -> Path:
-        return self.folder / kind / self.clip.name / f"{self.rival.name.replace(' ', '_')}{suffix}"
+        """Path of this run's file of a kind."""
+        return self.folder / kind / self.clip.name / f"{self.method.name.replace(' ', '_')}{suffix}"
 
     @property
     def strip(self) -> Path:
-        """A picture of the method's results on this clip."""
+        """Path of the picture of this run's results."""
         return self._file("strips", ".png")
 
     def earlier(self) -> dict[str, Any] | None:
-        """The row of an earlier run under the same conditions, or None."""
+        """The row of an earlier run with the same key, or None."""
         try:
             found: dict[str, Any] = json.loads(self._file("rows", ".json").read_text())
         except (OSError, ValueError):
@@ -95,9 +102,9 @@ class Run:
         return found["row"] if found.get("key") == self.key and self.strip.is_file() else None
 
     def measure(self) -> dict[str, Any]:
-        """Run, score and draw the job on a prepared clip, and keep the row. Raises FailedRunError."""
+        """Run, score and draw the job on a prepared clip and store the row. Raises FailedRunError."""
         key = self.key
-        place = self.folder / "jobs" / f"{self.clip.name}-{self.rival.name.replace(' ', '_')}"
+        place = self.folder / "jobs" / f"{self.clip.name}-{self.method.name.replace(' ', '_')}"
         shutil.rmtree(place, ignore_errors=True)
         try:
             shutil.copytree(_prepared(self.clip, self.folder), place / "cache")
@@ -109,36 +116,36 @@ class Run:
             shutil.rmtree(place, ignore_errors=True)
         file = self._file("rows", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"key": key, "row": row}, indent=1, allow_nan=False) + "\n")
-        part.replace(file)
+        with replacing(file) as side:
+            side.write_text(json.dumps({"key": key, "row": row}, indent=1, allow_nan=False) + "\n")
         return row
 
     def _row(self, result: JobResult, memory: float) -> dict[str, Any]:
+        """The row of a finished job that held `memory` MiB."""
         conditions = self.conditions
         stages = {s["name"]: float(s["seconds"]) for s in result.manifest["stages"]}
         found: dict[str, Any] = {
             "clip": self.clip.name,
             "occluder": self.clip.truth.occluder,
             "frames": result.manifest["frames"]["total"],
-            "method": self.rival.name,
+            "method": self.method.name,
             "preset": self.settings.invert.recipe,
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
         found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}
-        found["seconds"] = round(sum(stages[name] for name in TIMED_STAGES), 2)
+        found["seconds"] = round(sum(stages.get(name, 0.0) for name in TIMED_STAGES), 2)
         found["memory_mb"] = round(memory)
         return found
 
     def _run_job(self, place: Path) -> float:
-        """The job, in a process of its own; returns the most memory it held, in MiB."""
+        """Run the job in a child process; returns its peak memory in MiB. Raises FailedRunError."""
         words = [str(self.clip.video), *self.words, "--quiet"]
         words += ["--out", str(place / "out"), "--cache", str(place / "cache")]
         environment = dict(os.environ)
         if self.conditions.threads is not None:
             environment["OMP_NUM_THREADS"] = str(self.conditions.threads)
         with tempfile.TemporaryFile() as told:
-            command = [sys.executable, "-c", _COMMAND, str(place / "memory"), *words]
+            command = [*_MEASURED, str(place / "memory"), "pipeline.commands", "process", *words]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
             _live.add(process.pid)
             try:
@@ -146,51 +153,27 @@ class Run:
             finally:
                 _live.discard(process.pid)
             if process.returncode:
-                raise FailedRunError(f"{self.rival.name} on {self.clip.name}: {_last_line(told, process)}")
+                raise FailedRunError(f"{self.method.name} on {self.clip.name}: {_last_line(told, process)}")
         return float((place / "memory").read_text())
 
 
 def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
+    """The last line that a failed process has printed."""
     told.seek(0)
     lines = told.read().decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("invid: ") if lines else f"it ended with code {process.returncode}"
 
 
-def run_as_child() -> int:
-    """`process-video` with the arguments after the first, a file that is told the most MiB it held."""
-    from pipeline.commands.__main__ import process_video
-
-    code = process_video(sys.argv[2:])
-    Path(sys.argv[1]).write_text(f"{peak_memory():.0f}")
-    return code
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in MiB.
-
-    The kernel's figure for the program alone: that of `getrusage` begins with what its parent held.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return float(lines["VmHWM"].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def numbers_of(settings: Settings) -> dict[str, Any]:
-    """The preset's numbers that a method reads: one that has a part of its own reads that alone."""
-    from inverters.methods.presets import get_preset
+    """Numbers of the preset that the method reads."""
+    from inverters.methods.table import find_method, settings_of
 
-    numbers = asdict(get_preset(settings.invert.recipe))
-    own = settings.invert.method.replace("-", "_")
-    parts = {own} if own in numbers else {"codes", "joint", "project"}
-    return {name: numbers[name] for name in parts | {"tune", "render"}}
+    chosen = settings.invert
+    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
 
 
 def stop_all() -> None:
-    """End every job that is running now."""
+    """Send SIGTERM to all running jobs."""
     for pid in tuple(_live):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -201,12 +184,13 @@ def _prepared(clip: BenchClip, folder: Path) -> Path:
 
 
 def prepare(clip: BenchClip, folder: Path, settings: Settings) -> None:
-    """Do what all methods have in common: the cache holds SHARED_STAGES then, and the clip's truth is drawn.
+    """Compute SHARED_STAGES of a clip into a cache that all methods copy, and draw the strip of its truth.
 
-    Raises UserError for a clip that no method can work on.
+    Raises UserError for a clip that no method can process.
     """
     with tempfile.TemporaryDirectory() as nowhere:
         job = Job(clip.video, Path(nowhere) / "out", _prepared(clip, folder), settings, Progress())
         for stage in SHARED_STAGES:
             job.step(stage)
-        truth_strip(clip, job, folder / "strips" / clip.name / "truth.png")
+        frames = job.value("track").usable
+        truth_strip(clip, job.value("align"), frames, folder / "strips" / clip.name / "truth.png")

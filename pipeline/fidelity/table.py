@@ -1,4 +1,4 @@
-"""Rows of one method on one clip become a row a method."""
+"""Average the rows of a method over clips, and print the table."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _COLUMNS = {
     "seconds": ("s", 0),
     "memory_mb": ("MiB", 0),
 }
-"""What the printed table shows, under which head and with how many digits."""
+"""Value -> heading and digits in the printed table."""
 
 
 def means(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a method: means over those of its clips that have the value, None without any."""
+    """One row per method: means over the clips that have the value, None where none has."""
     found = []
     for method in methods:
         own = [row for row in rows if row["method"] == method]
@@ -44,7 +44,7 @@ def means(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[dic
 
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for a terminal; columns in which no method has a value are left out."""
+    """The table as aligned text; columns without any value are left out."""
     shown = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
     lines = [["method", *(_COLUMNS[name][0] for name in shown)]]
     for row in rows:

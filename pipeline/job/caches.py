@@ -1,4 +1,4 @@
-"""Where stages are kept: a folder, or a store that several machines share."""
+"""Open the stage cache: a folder, or a store that several machines share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ if TYPE_CHECKING:
 
 
 def default_cache() -> Path:
-    """Where stages are kept unless --cache says otherwise (XDG base directories)."""
+    """The cache folder without `--cache` (XDG base directories)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
 
 
 def mirror_of(url: str) -> Path:
-    """The folder on this machine that stands before a shared store."""
+    """The folder on this machine that mirrors a shared store."""
     return default_cache() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def open_cache(
     where: Path | str | None, on_damage: Callable[[str], None] | None = None, label: str = ""
 ) -> StageCache:
-    """The cache in a folder, or at a URL such as s3://bucket/folder; a shared one has a mirror on this
-    machine, which is where jobs read and write.
+    """The cache in a folder, or at a URL such as s3://bucket/folder.
 
-    Raises StorageError.
+    A shared cache has a mirror on this machine, where jobs read and write. Raises StorageError.
     """
     from storage import SharedStore, StageCache
 

@@ -1,9 +1,9 @@
-"""Whether a folder already holds what is asked for: said without loading a model, or even torch."""
+"""Check whether an output folder is up to date, without importing torch."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -11,44 +11,31 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
+from pipeline.request.paths import user_paths
 from pipeline.request.settings import Settings
-from pipeline.stages import (
-    align,
-    camera,
-    edit,
-    finetune,
-    hidden,
-    inset,
-    invert,
-    renders,
-    stitch,
-    track,
-    videos,
-)
-from pipeline.video import steady
+from pipeline.stages.plan import Plan, plan_of
+from pipeline.stages.stage import read_values
 from storage import canonical_json, file_hash, folder_hash
 
 _PRESETS = ("draft", "fast")
 """Those that a device may choose for itself."""
 
 
-def request_of(path: Path, settings: Settings) -> str:
-    """A hash of all that decides about a job's outputs: the bytes of every file it reads, the settings but
-    for the device, the versions of the stages.
+def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> str:
+    """A hash of all that decides about a job's outputs.
+
+    That is, for each stage of the plan, its name, version and the settings that it reads; the bytes of every
+    file that the request names; the version of Invid, which stands for what `Stage.facts` needs torch for.
     """
-    rules = asdict(settings)
-    del rules["device"], rules["renderer"], rules["strict"]
-    named = [settings.camera.labels, settings.track.detector.partition(":")[2] or None]
-    named += [None if settings.generator == "bundled" else settings.generator, *settings.edit.directions]
-    read = [None if name is None else file_hash(Path(name)) for name in named]
-    masks = settings.invert.occluder_masks
-    read.append(None if masks is None else folder_hash(Path(masks)))
+    stages = plan or plan_of(settings)
+    rules = [[stage.name, stage.version, read_values(settings, stage.reads)] for stage in stages]
+    read = [
+        folder_hash(named.path) if named.folder else file_hash(named.path) for named in user_paths(settings)
+    ]
     if settings.generator == "bundled":
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]
-    stages = [m.VERSION for m in (track, align, camera, invert, finetune, edit, stitch, hidden, inset)]
-    stages += [videos.COMPOSITE_VERSION, videos.ENCODE_VERSION, renders.SMOOTH_VERSION, steady.VERSION]
-    text = canonical_json([file_hash(path), rules, read, stages, metadata.version("invid")])
+    text = canonical_json([file_hash(path), rules, read, metadata.version("invid")])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -62,7 +49,7 @@ def already_done(path: Path, out: Path, settings: Settings, preset: str | None) 
         if preset is None and manifest["settings"]["invert"]["preset"] in _PRESETS:
             chosen = manifest["settings"]["invert"]["preset"]
             settings = replace(settings, invert=replace(settings.invert, preset=chosen))
-        if manifest["request"] != request_of(path, settings):
+        if manifest["request"] != request_digest(path, settings):
             return None
         for name, digest in manifest["output_hashes"].items():
             if file_hash(out / Path(manifest["outputs"][name]).name) != digest:

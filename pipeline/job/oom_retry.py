@@ -1,4 +1,4 @@
-"""Work that memory does not suffice for is done again with smaller batches."""
+"""Retry a stage with smaller batches after an out-of-memory error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.errors import OutOfMemoryError
 _WAYS = ("", "a quarter of each batch at a time", "one frame at a time", "activations in the host's memory")
 
 
-class Thrifty:
-    """Runs pieces of work on `device`, each at the level of thrift that the one before it has come to.
+class OomRetry:
+    """Runs pieces of work on `device`; after an out-of-memory error all later ones use less memory.
 
-    note: told, in one line, when memory did not suffice.
+    `level` is that of `inverters.memory.reduced_memory`. `note` is called with one line when it rises.
     """
 
     def __init__(self, device: str, note: Callable[[str], None]) -> None:
@@ -21,14 +21,15 @@ class Thrifty:
         self._note = note
 
     def runs(self, work: Callable[[], None]) -> bool:
-        """Do some work; False where memory did not suffice and it should be done again, with less.
+        """Run `work`; return False after an out-of-memory error, when it is to be run again with less.
 
-        Raises OutOfMemoryError where there is no way that needs less.
+        Raises:
+            OutOfMemoryError: no level needs less memory.
         """
         from inverters import memory
 
         try:
-            with memory.thrift(self.level):
+            with memory.reduced_memory(self.level):
                 work()
             return True
         except Exception as error:

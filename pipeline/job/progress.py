@@ -1,18 +1,19 @@
-"""What a user sees while a job runs: stage, frames or steps done, losses, time left."""
+"""Progress of a job: a live bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TextIO
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_FRAME_TIME = 0.2
-_LINE_EVERY, _FIRST_LINE = 5.0, 1.0
+if TYPE_CHECKING:
+    from pipeline.job.live_bar import LiveBar
+
+_LINE_EVERY, _FIRST_LINE = 5.0, 1.0  # seconds between plain lines of a stage, and before its first one
 
 
 def clock(seconds: float) -> str:
@@ -25,7 +26,10 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Silent: takes every report and shows nothing. The base of those that show something."""
+    """Takes every report and shows nothing. The base of the classes that show something."""
+
+    def plan(self, stages: Sequence[str]) -> None:
+        """The names of all stages of the job, in order: from here on a stage is shown as one of so many."""
 
     def start(self, stage: str) -> None:
         """A stage begins."""
@@ -33,7 +37,7 @@ class Progress:
     def update(
         self, done: int, total: int | None = None, losses: Mapping[str, float] | None = None, unit: str = ""
     ) -> None:
-        """So much of the stage is done; `unit` is what is counted."""
+        """`done` of `total` units of the stage are done; `unit` names what is counted."""
 
     def finish(self, stage: str, seconds: float, cached: bool) -> None:
         """A stage is done, by computing or from the cache."""
@@ -57,34 +61,39 @@ class Progress:
 
 
 class TextProgress(Progress):
-    """On a terminal one live line that a thread keeps moving; elsewhere a plain line every few seconds."""
+    """Progress as text: on a terminal a live bar, elsewhere a plain line every few seconds.
+
+    stream: where it goes, standard output by default. live: whether it is drawn as a bar; None asks the
+    stream. A stream that cannot be written any more is left alone, without an error.
+    """
 
     def __init__(self, stream: TextIO | None = None, live: bool | None = None) -> None:
-        self._out = stream if stream is not None else sys.stdout
-        self._live = self._out.isatty() if live is None else live
+        self._out = Output(sys.stdout if stream is None else stream)
         self._lock = threading.RLock()
-        self._stage = "starting"
-        self._detail = ""
-        self._began = self._job_began = time.monotonic()
-        self._last_line = self._part_began = self._began
-        self._done = self._part_done = self._shown = 0
-        self._unit = ""
-        self._ticks = 0
-        self._stop = threading.Event()
-        self._broken = False
-        self._thread: threading.Thread | None = None
-        if self._live:
-            self._thread = threading.Thread(target=self._tick, daemon=True)
-            self._thread.start()
+        self._stages: Sequence[str] = ()
+        self._stage = self._detail = ""
+        self._began = self._last_line = time.monotonic()
+        self._part = Part("", self._began)
+        self._bar: LiveBar | None = None
+        if self._out.is_terminal() if live is None else live:
+            from pipeline.job.live_bar import LiveBar
+
+            began = self._began
+            self._bar = LiveBar(cast(IO[str], self._out), lambda: clock(time.monotonic() - began))
+
+    def plan(self, stages: Sequence[str]) -> None:
+        """The names of all stages of the job, in order."""
+        with self._lock:
+            self._stages = list(stages)
 
     def start(self, stage: str) -> None:
-        """A stage begins: say so at once."""
+        """Begin a stage: a live bar shows it at once."""
         with self._lock:
-            self._stage, self._detail, self._began = stage, "", time.monotonic()
-            self._done, self._unit = 0, ""
+            self._stage, self._detail, self._began = self._name(stage), "", time.monotonic()
+            self._part = Part("", self._began)
             self._last_line = self._began + _FIRST_LINE - _LINE_EVERY
-            if self._live:
-                self._draw()
+            if self._bar is not None:
+                self._bar.begin(self._stage)
 
     def update(
         self,
@@ -93,88 +102,132 @@ class TextProgress(Progress):
         losses: Mapping[str, float] | None = None,
         unit: str = "frames",
     ) -> None:
-        """Remember the state; print it when a plain line is due."""
+        """Show the state on a live bar; print it where a plain line is due."""
         now = time.monotonic()
         with self._lock:
-            if done < self._done or unit != self._unit:  # a new part of the stage: its time left is its own
-                self._part_began, self._part_done = (now, done) if self._unit else (self._began, 0)
-            self._done, self._unit = done, unit
-            seconds, counted = now - self._part_began, done - self._part_done
-            self._detail = _detail(done, total, losses, unit, seconds / counted if counted > 0 else 0.0)
-            if not self._live and now - self._last_line >= _LINE_EVERY:
+            if done < self._part.done or unit != self._part.unit:  # its time left is counted from here
+                first = not self._part.unit
+                self._part = Part(unit, self._began if first else now, 0 if first else done)
+            self._part.done = done
+            counted, left = self._part.text(total), self._part.time_left(total, now)
+            self._detail = "  ".join(text for text in (counted, _losses(losses), left) if text)
+            if self._bar is not None:
+                self._bar.update(done, total, self._detail)
+            elif now - self._last_line >= _LINE_EVERY:
                 self._last_line = now
-                self._print(f"{self._stage:<10} {self._detail}")
+                self._line(f"{self._column(self._stage)} {self._detail}")
 
     def finish(self, stage: str, seconds: float, cached: bool) -> None:
-        """Leave one line for each finished stage."""
+        """Print one line for the finished stage."""
         how = "from the cache" if cached else clock(seconds) if seconds >= 1 else f"{seconds:.1f} s"
         with self._lock:
             last = f"   {self._detail.partition('  ')[0]}" if self._detail and not cached else ""
-            self._stage, self._detail, self._began = "", "", time.monotonic()
-            self._print(f"{stage:<10} {how}{last}")
+            self._stage = self._detail = ""
+            self._line(f"{self._column(self._name(stage))} {how}{last}")
+            if self._bar is not None:
+                self._bar.begin("")
 
     def note(self, text: str) -> None:
-        """A line of its own."""
-        with self._lock:
-            self._print(f"note: {text}")
+        """Print a line of its own."""
+        self._line(f"note: {text}")
 
     def say(self, text: str) -> None:
-        """A line as it is."""
-        with self._lock:
-            self._print(text)
+        """Print a line as it is."""
+        self._line(text)
 
     def close(self) -> None:
-        """Stop moving and clear the live line."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=1)
-            self._thread = None
+        """Remove the live bar."""
         with self._lock:
-            self._clear()
+            if self._bar is not None:
+                self._bar.close()
 
-    def _tick(self) -> None:
-        while not self._stop.wait(_FRAME_TIME):
-            with self._lock:
-                self._ticks += 1
-                self._draw()
+    def _name(self, stage: str) -> str:
+        """`3/10 invert`, or `invert` where it is in no plan."""
+        if stage not in self._stages:
+            return stage
+        width = len(str(len(self._stages)))
+        return f"{self._stages.index(stage) + 1:>{width}}/{len(self._stages)} {stage}"
 
-    def _draw(self) -> None:
-        if self._stop.is_set():
-            return
-        spin = _SPINNER[self._ticks % len(_SPINNER)]
-        elapsed = clock(time.monotonic() - self._job_began)
-        line = f"{spin} {self._stage:<10} {self._detail}  [{elapsed}]"
-        line = line[: max(20, shutil.get_terminal_size().columns - 1)]
-        self._write("\r" + line.ljust(self._shown))
-        self._shown = len(line)
+    def _column(self, name: str) -> str:
+        """A name of `_name`, padded to the widest of the plan, so that lines align."""
+        return name.ljust(max([10, *(len(self._name(stage)) for stage in self._stages)]))
 
-    def _clear(self) -> None:
-        if self._live and self._shown:
-            self._write("\r" + " " * self._shown + "\r")
-            self._shown = 0
+    def _line(self, text: str) -> None:
+        with self._lock:
+            if self._bar is not None:
+                self._bar.line(text)
+            else:
+                self._out.write(text + "\n")
+                self._out.flush()
 
-    def _print(self, line: str) -> None:
-        self._clear()
-        self._write(line + "\n")
 
-    def _write(self, text: str) -> None:
-        """Write, unless the reader has gone: a closed pipe must not stop hours of work."""
-        if self._broken:
-            return
+class Part:
+    """A part of a stage that counts one unit from its start to its end, with a time left of its own."""
+
+    def __init__(self, unit: str, began: float, first: int = 0) -> None:
+        self.unit = unit
+        self.done = first
+        self._began, self._first = began, first
+
+    def text(self, total: int | None) -> str:
+        """`12/100 steps`."""
+        return f"{self.done}/{total} {self.unit}" if total else f"{self.done} {self.unit}"
+
+    def time_left(self, total: int | None, now: float) -> str:
+        """`about 2:05 left`; "" where that is not known yet or there is nothing left."""
+        counted = self.done - self._first
+        pace = (now - self._began) / counted if counted > 0 else 0.0
+        if not total or self.done >= total or pace * self.done <= 1:
+            return ""
+        return f"about {clock(pace * (total - self.done))} left"
+
+
+def _losses(losses: Mapping[str, float] | None) -> str:
+    """The first three losses by name."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in list((losses or {}).items())[:3])
+
+
+class Output:
+    """A text stream whose reader may go: a closed pipe or terminal must not stop hours of work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_open = True
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def is_terminal(self) -> bool:
+        """Whether a line can be drawn again on it."""
+        return self.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._ask(self._stream.isatty) is True
+
+    def fileno(self) -> int:
+        """The stream's file descriptor; raises OSError (io.UnsupportedOperation) where it has none."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write; characters that the stream's encoding lacks become question marks."""
         try:
-            self._out.write(text)
-            self._out.flush()
-        except (BrokenPipeError, ValueError):
-            self._broken = True
+            self._ask(lambda: self._stream.write(text))
         except UnicodeEncodeError:
-            self._out.write(text.encode("ascii", "replace").decode())
+            plain = text.encode(self.encoding, "replace").decode(self.encoding)
+            self._ask(lambda: self._stream.write(plain))
+        return len(text)
 
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        self._ask(self._stream.flush)
 
-def _detail(done: int, total: int | None, losses: Mapping[str, float] | None, unit: str, pace: float) -> str:
-    """`pace` in seconds each; 0 where it is not known yet."""
-    text = f"{done}/{total} {unit}" if total else f"{done} {unit}"
-    if losses:
-        text += "  " + "  ".join(f"{name} {value:.4g}" for name, value in list(losses.items())[:3])
-    if total and done < total and pace * done > 1:
-        text += f"  about {clock(pace * (total - done))} left"
-    return text
+    def _ask(self, action: Callable[[], object]) -> object:
+        """Do something with the stream unless that has failed before."""
+        if not self._is_open:
+            return None
+        try:
+            return action()
+        except UnicodeEncodeError:
+            raise
+        except (OSError, ValueError):  # ValueError: the stream was closed on our side
+            self._is_open = False
+            return None

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
+from pipeline.report.json_values import finite, plain
 from pipeline.report.output_folder import output_errors
 from pipeline.request.settings import Settings
-from pipeline.stages.invert import finite, plain
 from storage import StageCache, StageResult
 
 FORMAT = 1
@@ -28,7 +28,7 @@ _PACKAGES = ("torch", "numpy", "av", "mediapipe", "zarr", "lpips", "prefect")
 
 @dataclass
 class StageTime:
-    """One stage of a job: how long it took, and whether all of it came from the cache."""
+    """Seconds spent on one kind of stage, and whether all of it came from the cache."""
 
     name: str
     seconds: float

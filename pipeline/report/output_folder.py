@@ -1,4 +1,4 @@
-"""The --out folder: results appear in it all together, or not at all."""
+"""Publish results to the output folder: all together, or not at all."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ class OutputFolder:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._made: list[Path] = []
-        with output_errors(out):
-            self._make(out)
-            self.draft = out / f".draft-{uuid.uuid4().hex[:12]}"
-            self.draft.mkdir()
+        self.draft = out / f".draft-{uuid.uuid4().hex[:12]}"
+        try:
+            with output_errors(out):
+                self._make(out)
+                self.draft.mkdir()
+        except BaseException:
+            self.close()
+            raise
 
     def _make(self, folder: Path) -> None:
         """Make the folder and its parents, remembering which are new."""
         if not folder.is_dir():
             self._make(folder.parent)
-            folder.mkdir()
             self._made.append(folder)
+            folder.mkdir()
 
     def copy(self, source: Path, name: str) -> None:
         """Put a copy of a file into the draft."""
@@ -60,8 +64,8 @@ class OutputFolder:
     def close(self) -> None:
         """Remove the draft, and the folders that were made for it if they are empty."""
         shutil.rmtree(self.draft, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for folder in reversed(self._made):
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
                 folder.rmdir()
         self._made.clear()
 
@@ -70,6 +74,12 @@ class OutputFolder:
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
+
+
+def check_writable(out: Path) -> None:
+    """Raise OutputError where results cannot be written to `out`. Leaves no trace, also when interrupted."""
+    with OutputFolder(out):
+        pass
 
 
 @contextlib.contextmanager

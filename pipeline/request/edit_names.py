@@ -1,4 +1,4 @@
-"""What an edit can be called: the generator's own directions, and those of files (`--directions`)."""
+"""Names of edits: the generator's own directions, and those of files (`--directions`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clip import Edit
 from pipeline.errors import UserError
+from pipeline.request.edits import Edit
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def known_directions(
     generator: Any, files: Sequence[str], on_note: Callable[[str], None] | None = None
 ) -> dict[str, Direction]:
-    """Directions by the names under which an edit can use them.
+    """Directions by the names that an edit can use.
 
-    NAME, or SOURCE.NAME for a name that several sources have: the source is the generator's name, or that of
-    the file without its ending. on_note: told of files that do not say which generator they are for.
+    A name is NAME, or SOURCE.NAME where several sources have NAME; SOURCE is the generator's name, or that of
+    the file without its ending. on_note: called for each file that does not name its generator.
 
     Raises UserError for two files of one name; InverterError for a file that cannot be used.
     """
@@ -48,5 +48,5 @@ def known_directions(
 
 
 def digests_of(edits: Iterable[Edit], known: Mapping[str, Direction]) -> dict[str, str]:
-    """By an edit's name, a hash of what its direction does: what a rendered edit depends on."""
+    """Hashes of the directions of these edits, by the edit's name; a rendered edit depends on them."""
     return {edit.name: known[edit.name].digest() for edit in edits}

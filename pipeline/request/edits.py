@@ -1,24 +1,48 @@
-"""What is typed on the command line for edits and views: `smile=1.5@0.5-1.2s`, `yaw=0.3,pitch=-0.1`."""
+"""Edits and views: values, and the text for them: `smile=1.5@0.5-1.2s`, `yaw=0.3,pitch=-0.1`."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
 
-from pipeline.clip import Edit, View
 from pipeline.errors import UnknownNameError, UserError
 
 MAX_STRENGTH = 10.0
-"""Edits beyond this many standard deviations leave everything that a generator knows."""
+"""Largest strength of an edit, in standard deviations: beyond it a generator renders no face."""
 MAX_VIEW = 1.2
-"""Radians; beyond it a face generator shows the back of a mask."""
+"""Largest angle of a view, in radians: a face generator has no back of the head."""
 
 MOST_LISTED = 60
-"""Names in a message; a basis has hundreds."""
+"""Most names listed in an error message; a basis has hundreds."""
 
 _EDIT = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<strength>[^@]+)(?:@(?P<range>.+))?")
 _RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Move the codes along direction `name` by `strength` of its steps.
+
+    A step of the generator's own directions is one standard deviation of the parameter. start, stop: bounds
+    in seconds, eased in and out; None for the clip's begin and end.
+    """
+
+    name: str
+    strength: float
+    start: float | None = None
+    stop: float | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A novel view: angles in radians added to each frame's camera, or a full orbit over the clip."""
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    orbit: bool = False
 
 
 def parse_edit(text: str) -> Edit:
@@ -44,13 +68,18 @@ def parse_edit(text: str) -> Edit:
 
 
 def format_edit(edit: Edit) -> str:
-    """The text that parse_edit reads back."""
+    """The text that `parse_edit` reads back."""
     text = f"{edit.name}={edit.strength!r}"
     if edit.start is None and edit.stop is None:
         return text
     start = "" if edit.start is None else _plain(edit.start)
     stop = "" if edit.stop is None else _plain(edit.stop)
     return f"{text}@{start}-{stop}s"
+
+
+def format_view(view: View) -> str:
+    """The text that `parse_view` reads back."""
+    return "orbit" if view.orbit else f"yaw={view.yaw!r},pitch={view.pitch!r}"
 
 
 def parse_view(text: str) -> View:
@@ -93,9 +122,9 @@ def check_times(edits: Iterable[Edit], duration: float) -> None:
 
 
 def _plain(value: float) -> str:
-    """Digits without an exponent."""
-    text = f"{value:.6f}".rstrip("0").rstrip(".")
-    return text or "0"
+    """All digits of a number, without an exponent."""
+    text = format(Decimal(repr(value)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _number(text: str, where: str) -> float:

@@ -1,4 +1,4 @@
-"""A user's folder of occluder masks, one image a frame, brought into the crops (0 = occluder)."""
+"""Occluder masks of the user, a folder with one image a frame, warped into the crops (0 = occluder)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.clip import F64, I64, U8
 from pipeline.errors import UserError
+from pipeline.request.fields import shortened
+from pipeline.request.paths import is_folder
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def mask_files(folder: Path) -> list[Path]:
-    """The images of a mask folder in order of name. Raises UserError where there is no folder or no image."""
-    if not folder.is_dir():
-        raise UserError(f"--occluder-masks {folder}: there is no such folder; give one mask image a frame")
+    """The images of a mask folder, by name. Raises UserError where there is no folder, or no image in it."""
+    if not is_folder(folder):
+        raise UserError(
+            f"--occluder-masks {shortened(folder)}: there is no such folder; give one mask image a frame"
+        )
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
     if not files:
         raise UserError(
@@ -70,7 +74,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 class CropMasks:
-    """Masks of the crops by row, read when asked for: uint8 [n,S,S], 0 = occluder, 255 = face."""
+    """Masks of the crops, read on demand: `masks[rows]` is uint8 [n,S,S], 0 = occluder, 255 = face."""
 
     def __init__(self, files: list[Path], affines: F64, size: int) -> None:
         self._files = files

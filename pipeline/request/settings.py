@@ -1,127 +1,231 @@
-"""Every knob, once: typed and documented. A stage reads only its own settings, so its cache key holds only
-those."""
+"""Settings of a job, each once: a field with a type, a default and a docstring.
+
+Each group is read by one stage, so that the stage's cache key holds the settings it depends on and no others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
-from pipeline.clip import Edit, View
+from inverters.methods.table import method_names
+from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
+from pipeline.request.fields import Option, UserPath
+
+DEPLOYMENT = "process-video/default"
+"""Prefect deployment of a bare `--submit`."""
+HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
+"""Of the help text, in their order."""
+
+
+def _cache_place(text: str) -> str | Path:
+    """A URL stays text."""
+    return text if "://" in text else Path(text)
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    reader: str = "av"
-    """`av` (exact time stamps, default) or `decord`."""
-    ingest: str = ""
-    """ffmpeg filters run first, comma separated: deinterlace, tonemap, fps=25. Empty: none."""
-    max_frames: int | None = None
-    """Read no more than this many frames; None reads all."""
+    """How the clip is read."""
+
+    reader: Annotated[str, Option(choices=("av", "decord"), kind="reader")] = "av"
+    """Library that decodes; `av` has exact time stamps."""
+    ingest: Annotated[str, Option(metavar="FILTERS")] = ""
+    """ffmpeg filters to run first, separated by commas: deinterlace, tonemap, fps=25."""
+    max_frames: Annotated[int | None, Option(metavar="N", least=1)] = None
+    """Read no more than N frames."""
 
 
 @dataclass(frozen=True)
 class TrackSettings:
-    detector: str = "mediapipe"
-    """`mediapipe`, `fan` (face-alignment, where its weights can be had), or `3ddfa:PATH`."""
-    face: int = 0
-    """Which face to follow: 0 is the largest, N the N-th largest at the start."""
-    max_gap: float = 0.5
-    """Gaps up to this many seconds are interpolated; longer ones are `no face`."""
-    smoothing: str = "box"
-    """`box` (the paper's sliding window), `gaussian` or `none`."""
-    smoothing_window: float = 3.0
-    """Window of the box in frames, or sigma of the Gaussian in frames."""
+    """How the face is found and followed."""
+
+    detector: Annotated[
+        str, Option(metavar="mediapipe|fan|3ddfa:PATH", path=UserPath(prefix="3ddfa:"), kind="detector")
+    ] = "mediapipe"
+    """Landmark model: `mediapipe`, `fan` (face-alignment, needs its weights), or 3DDFA_V2's file."""
+    face: Annotated[int, Option(metavar="N", least=0)] = 0
+    """Which face to follow: 0 is the largest at the start, 1 the next."""
+    max_gap: Annotated[float, Option(metavar="SECONDS", least=0)] = 0.5
+    """Longest gap in the track that is interpolated; a longer one has no face."""
+    smoothing: Annotated[str, Option(choices=("box", "gaussian", "none"), kind="smoothing")] = "box"
+    """Filter of landmarks over time; `box` is In-N-Out's sliding window."""
+    smoothing_window: Annotated[float, Option(metavar="FRAMES", least=0)] = 3.0
+    """Width of that box, or sigma of that Gaussian, in frames."""
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    labels: str | None = None
-    """A `dataset.json` of official EG3D labels used instead of estimating."""
-    smoothing: float = 1.0
-    """Sigma in frames of the smoothing of the camera path; 0 for none."""
+    """How each frame's camera is found."""
+
+    labels: Annotated[str | None, Option("cameras", "dataset.json", path=UserPath())] = None
+    """Official EG3D camera labels, instead of estimated cameras."""
+    smoothing: Annotated[float, Option("camera-smoothing", "FRAMES", least=0)] = 1.0
+    """Sigma in frames of the Gaussian filter of the camera path; 0 for none."""
 
 
 @dataclass(frozen=True)
 class InvertSettings:
-    method: str = "in-n-out"
-    """`in-n-out`, `w`, `w+`, `pti`, `pose-opt`, `hfgi3d` or `vive3d`."""
-    preset: str = "draft"
-    """Named hyper-parameters of the method."""
-    steps: int | None = None
-    """Overrides the preset's number of steps."""
-    occluder_masks: str | None = None
-    """Folder of masks by frame index (0 = occluder)."""
-    seed: int = 0
-    without: tuple[str, ...] = ()
-    """Ablations of `in-n-out`: `no-entropy`, `no-latent-reg`."""
+    """How the clip is inverted."""
+
+    method: Annotated[str, Option("inverter", choices=method_names, kind="inversion method")] = "in-n-out"
+    """Inversion method."""
+    preset: Annotated[str, Option(metavar="NAME", default="draft; fast on CUDA")] = "draft"
+    """The method's numbers: draft, fast, paper, ..."""
+    steps: Annotated[int | None, Option(metavar="N", least=1)] = None
+    """Steps of the inversion, instead of the preset's."""
+    occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None
+    """Folder of one mask image a frame, 0 = occluder."""
+    seed: Annotated[int, Option(metavar="N")] = 0
+    """Seed of all random numbers."""
+    no_entropy: bool = False
+    """Ablation of in-n-out: without the terms that make the blend decide."""
+    no_latent_reg: bool = False
+    """Ablation of in-n-out: without the regularisers of the codes."""
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Ablations asked for, by name."""
+        asked = {"no-entropy": self.no_entropy, "no-latent-reg": self.no_latent_reg}
+        return tuple(name for name, on in asked.items() if on)
 
     @property
     def recipe(self) -> str:
-        """The preset as inverters know it: its name, and what it is without."""
+        """Name of the preset followed by those of its ablations, as inverters take it: `draft/no-entropy`."""
         return "/".join((self.preset, *self.without))
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    enabled: bool = True
-    steps: int | None = None
-    """Steps of super-resolution fine-tuning; None takes the preset's."""
+    """The last fine-tuning, of super-resolution."""
+
+    steps: Annotated[int | None, Option("finetune-steps", "N", least=0)] = None
+    """Steps of super-resolution fine-tuning, instead of the preset's; 0 leaves it out."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is any fine-tuning."""
+        return self.steps != 0
 
 
 @dataclass(frozen=True)
 class EditSettings:
-    edits: tuple[Edit, ...] = ()
+    """What is rendered."""
+
+    edits: Annotated[
+        tuple[Edit, ...], Option("edit", "NAME=VALUE[@A-Bs]", read=parse_edit, write=format_edit)
+    ] = ()
+    """Edit, over all of the clip or from second A to B; may be given several times."""
     remove_occluder: bool = False
-    view: View | None = None
+    """Take off what covers the face."""
+    view: Annotated[
+        View | None, Option(metavar="yaw=Y,pitch=P|orbit", read=parse_view, write=format_view)
+    ] = None
+    """Also show the face from another side; angles in radians."""
     inset: bool = False
-    """Put the view back into the source's frames, the head turned where it is."""
-    ease: float = 0.2
-    """Seconds over which an edit with a time range comes and goes."""
-    directions: tuple[str, ...] = ()
-    """Files whose directions edits can name, beside the generator's own."""
-    smooth: str = "none"
-    """Of codes over time before they are rendered: `causal` (In-N-Out's release), `gaussian` (VIVE3D) or
-    `none`."""
+    """Put that view back into the source's frames, the head turned where it is."""
+    ease: Annotated[float, Option(metavar="SECONDS", least=0)] = 0.2
+    """Time over which an edit with a time range fades in and out."""
+    directions: Annotated[tuple[str, ...], Option(metavar="FILE", path=UserPath())] = ()
+    """File of directions that edits can name, beside the generator's own; may be given several times."""
+    smooth: Annotated[str, Option(choices=("none", "causal", "gaussian"), kind="smoothing of codes")] = "none"
+    """Filter of the codes over time, before rendering: `causal` is In-N-Out's release, `gaussian` VIVE3D."""
 
 
 @dataclass(frozen=True)
 class CompositeSettings:
-    feather: float = 0.06
+    """How crops go back into the frames."""
+
+    feather: Annotated[float, Option(metavar="WIDTHS", least=0)] = 0.06
     """Width of the soft border of the face mask, in crop widths."""
-    grow: float = 0.04
+    grow: Annotated[float, Option(metavar="WIDTHS")] = 0.04
     """How far the mask reaches beyond the face's outline, in crop widths."""
-    stitch: str | None = None
-    """What moves, frame by frame, until the border of an edited face meets the frame: `weights` of the
-    generator (STIT) or the frame's `codes` (VIVE3D). None: nothing."""
+    stitch: Annotated[
+        str | None, Option(choices=("weights", "codes"), kind="way to stitch", bare="weights")
+    ] = None
+    """Optimise each edited frame until its border meets the source (slow): the generator's weights (STIT) or
+    the frame's codes (VIVE3D); without a value, weights."""
     steady: bool = False
-    """Hold what is changed in a frame to what was changed in the one before, along the source's motion."""
+    """Temporal stabilisation: average each frame's changes with those of the frame before, warped by optical
+    flow."""
 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    codec: str = "h264"
-    """`h264`, `hevc`, `prores` or `ffv1`."""
-    quality: int | None = None
-    """CRF for h264 and hevc; None takes the codec's default here."""
+    """How results are written."""
+
+    codec: Annotated[str, Option(choices=("h264", "hevc", "prores", "ffv1"), kind="codec")] = "h264"
+    """Video codec of the results."""
+    quality: Annotated[int | None, Option(metavar="CRF", least=0, most=51, default="16 and 18")] = None
+    """CRF of h264 and hevc; 0 is lossless."""
     crops: bool = False
-    """Also write the crops alone."""
+    """Also write the face crops alone."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A whole job."""
+    """All settings that decide what a job computes."""
 
-    generator: str = "bundled"
-    device: str = "auto"
-    renderer: str = "auto"
-    """`auto` (compiled where it was built), `cuda`, `cpu` or `reference` (plain torch). Results are the same
-    but for rounding, so no cached stage depends on it."""
-    strict: bool = False
+    generator: Annotated[
+        str, Option(metavar="bundled|PATH", path=UserPath(words=("bundled",)), group=_HOW)
+    ] = "bundled"
+    """The bundled generator, an EG3D .pkl or a .safetensors."""
+    device: Annotated[str, Option(metavar="auto|cpu|cuda[:N]", group=_HOW)] = "auto"
+    """Device that computes; auto takes CUDA where there is a GPU."""
+    renderer: Annotated[
+        str, Option(choices=("auto", "cuda", "cpu", "reference"), kind="renderer", group=_HOW)
+    ] = "auto"
+    """Renderer: auto takes the compiled one where it was built; reference is plain torch. Results are the
+    same up to rounding, so no cached stage depends on it."""
+    strict: Annotated[bool, Option(group=_FILES)] = False
     """Refuse a file that shows signs of damage, instead of telling of them."""
-    decode: DecodeSettings = field(default_factory=DecodeSettings)
-    track: TrackSettings = field(default_factory=TrackSettings)
-    camera: CameraSettings = field(default_factory=CameraSettings)
-    invert: InvertSettings = field(default_factory=InvertSettings)
-    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
-    edit: EditSettings = field(default_factory=EditSettings)
-    composite: CompositeSettings = field(default_factory=CompositeSettings)
-    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    decode: Annotated[DecodeSettings, Option(group=_FILES)] = field(default_factory=DecodeSettings)
+    track: Annotated[TrackSettings, Option(group=_HOW)] = field(default_factory=TrackSettings)
+    camera: Annotated[CameraSettings, Option(group=_HOW)] = field(default_factory=CameraSettings)
+    invert: Annotated[InvertSettings, Option(group=_HOW)] = field(default_factory=InvertSettings)
+    finetune: Annotated[FinetuneSettings, Option(group=_HOW)] = field(default_factory=FinetuneSettings)
+    edit: Annotated[EditSettings, Option(group=_WHAT)] = field(default_factory=EditSettings)
+    composite: Annotated[CompositeSettings, Option(group=_WHAT)] = field(default_factory=CompositeSettings)
+    encode: Annotated[EncodeSettings, Option(group=_FILES)] = field(default_factory=EncodeSettings)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `process-video`: a clip, its settings, and how the call itself behaves.
+
+    video: the clip. preset_chosen: the preset was asked for, and is not left to the device.
+    """
+
+    video: Path
+    out: Annotated[
+        Path, Option(metavar="DIR", path=UserPath(folder=True), default="out/NAME", group=_CALL)
+    ] = None  # type: ignore[assignment]  # becomes out/NAME
+    """Folder for the results."""
+    cache: Annotated[
+        str | Path | None,
+        Option(
+            metavar="DIR|URL",
+            path=UserPath(folder=True, url=True),
+            default="~/.cache/invid",
+            group=_CALL,
+            read=_cache_place,
+            write=str,
+        ),
+    ] = None
+    """Cache of finished stages: a folder, or s3://..."""
+    settings: Settings = field(default_factory=Settings)
+    preset_chosen: bool = False
+    threads: Annotated[int | None, Option(metavar="N", least=1, default="a fair share", group=_CALL)] = None
+    """Cores that the job may use."""
+    json: Annotated[bool, Option(group=_CALL)] = False
+    """Print the manifest; progress goes to standard error."""
+    quiet: Annotated[bool, Option(group=_CALL)] = False
+    """Show no progress."""
+    submit: Annotated[str | None, Option(metavar="DEPLOYMENT", bare=DEPLOYMENT, group=_CALL)] = None
+    """Let a worker of a Prefect deployment do it; without a value, process-video/default."""
+    debug: Annotated[bool, Option(group=_CALL)] = False
+    """Write the traceback of an unexpected error to a file."""
+
+    def __post_init__(self) -> None:
+        if self.out is None:
+            object.__setattr__(self, "out", Path("out") / self.video.stem)

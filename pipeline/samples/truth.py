@@ -1,4 +1,4 @@
-"""Reading the truth that `invid sample` writes beside a clip (docs/formats.md)."""
+"""Read the truth that `invid sample` writes beside a clip (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
-from pipeline.request.settings import DecodeSettings
-from pipeline.samples.sample import FORMAT, VERSION, truth_folder
-from pipeline.stages.decode import decode
+from pipeline.samples.truth_format import FORMAT, VERSION, truth_folder
+from pipeline.video.probe import probe
+from pipeline.video.reader import AvSource
 
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TrueEdit:
-    """Videos with one attribute moved by `strength` standard deviations; occluded is None without one."""
+    """Videos with one attribute moved by `strength` standard deviations; `occluded`: None if none."""
 
     strength: float
     clean: Path
@@ -32,7 +32,7 @@ class TrueEdit:
 
 @dataclass(frozen=True)
 class TrueView:
-    """Videos from cameras turned by yaw and pitch in radians; occluded is None without an occluder."""
+    """Videos from cameras turned by yaw and pitch (radians); occluded: None without an occluder."""
 
     yaw: float
     pitch: float
@@ -43,7 +43,7 @@ class TrueView:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a clip: size (W, H); cam2world [T,4,4]; affine [T,2,3], frame to `crop_size` px."""
+    """Truth of a clip: size (W, H); cam2world [T,4,4]; affine [T,2,3], frame to crop of `crop_size` px."""
 
     folder: Path
     frames: int
@@ -58,7 +58,7 @@ class Truth:
     views: tuple[TrueView, ...] = ()
 
     def occluded(self, frame: int) -> Bools:
-        """True where the occluder is seen, [H,W]; raises UserError for a missing mask."""
+        """Mask [H,W], true on the occluder; raises UserError for a missing file."""
         path = self.masks / f"{frame:06d}.png"
         try:
             with Image.open(path) as image:
@@ -70,13 +70,13 @@ class Truth:
         return np.asarray(mask < 128)
 
     def inside_crop(self, frame: int) -> Bools:
-        """True where a frame's pixel lies in its true crop, [H,W]."""
+        """Mask [H,W], true inside the frame's true crop."""
         width, height = self.size
         return inside(self.affine[frame], self.crop_size, width, height)
 
 
 def inside(affine: F64, size: int, width: int, height: int) -> Bools:
-    """True where the centre of a pixel falls into the crop of `size` that affine [2,3] makes, [H,W]."""
+    """Mask [H,W], true where the pixel's centre lies in the crop of `size` px made by affine [2,3]."""
     x = np.arange(width) + 0.5
     y = np.arange(height)[:, None] + 0.5
     u = affine[0, 0] * x + affine[0, 1] * y + affine[0, 2]
@@ -85,17 +85,17 @@ def inside(affine: F64, size: int, width: int, height: int) -> Bools:
 
 
 def frames_of(path: Path, size: tuple[int, int]) -> Iterator[U8]:
-    """The frames of a video, uint8 [H,W,3]; raises UserError unless they have this size (W, H)."""
-    clip = decode(path, DecodeSettings(), path.parent)
-    if (clip.width, clip.height) != size:
-        raise UserError(f"{path}: is {clip.width}x{clip.height}, but the sample is {size[0]}x{size[1]}")
-    yield from clip.frames()
+    """Yield the frames of a video, uint8 [H,W,3]; raises UserError unless they have this size (W, H)."""
+    found = probe(path)
+    if found.size != size:
+        raise UserError(f"{path}: is {found.size[0]}x{found.size[1]}, but the sample is {size[0]}x{size[1]}")
+    yield from AvSource(path, found).frames()
 
 
 def load_truth(sample: Path) -> Truth:
-    """The truth of a sample, given as its video, the folder beside it, or truth.json itself.
+    """Load the truth of a clip, given as the video, the folder beside it, or truth.json.
 
-    Files that truth.json names lie in its folder; one that points elsewhere is refused. Raises UserError.
+    A file name in truth.json that leads out of its folder is refused. Raises UserError.
     """
     folder = sample.parent if sample.name == "truth.json" else sample
     if folder.suffix.lower() == ".mp4":
@@ -114,6 +114,7 @@ def load_truth(sample: Path) -> Truth:
 
 
 def _parse(folder: Path, found: Any) -> Truth:
+    """Truth of the contents of truth.json; raises UserError, or what a wrong type raises."""
     if found.get("format") != FORMAT or found.get("version") != VERSION:
         seen = f"{found.get('format')} {found.get('version')}"
         raise UserError(f"format {seen} is not {FORMAT} {VERSION}; make the sample again")
@@ -131,7 +132,7 @@ def _parse(folder: Path, found: Any) -> Truth:
             occluded=_maybe_within(folder, view["occluded"]),
             edits=_edits(folder, view["edits"]),
         )
-        for view in found.get("views", [])  # samples made before there were views have none
+        for view in found.get("views", [])  # older truths have no views
     )
     return Truth(
         folder=folder,
@@ -164,7 +165,7 @@ def _maybe_within(folder: Path, name: Any) -> Path | None:
 
 
 def _within(folder: Path, name: Any) -> Path:
-    """A file of the truth's own folder; raises UserError for a name that leads out of it."""
+    """Path of a file in the truth's folder; raises UserError for a name that leads out of it."""
     root = folder.resolve()
     path = (root / str(name)).resolve()
     if not isinstance(name, str) or path == root or not path.is_relative_to(root):

@@ -1,13 +1,12 @@
-"""The judge of edits: what an observer that never saw the generator reads from a picture of a head.
+"""The judge: regressors of head parameters from images, independent of the generator.
 
-Two readers, trained on true renders only. The face mesh sees expression, gaze and proportions: a linear map
-of its landmarks. A small network sees colour, hair, beard and age. Each parameter is read by the one that
-reads it better on heads that neither learnt from.
+Two regressors, trained on true renders of procedural heads: a linear map of the face mesh's landmarks
+(expression, gaze, proportions), and a small network on pixels (colour, hair, beard, age). Each parameter is
+read by the one with the higher correlation on held-out heads.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,14 @@ from pipeline.clip import F32, F64, U8
 
 LANDMARK_JUDGE = Path(__file__).with_name("landmark_judge.safetensors")
 _COMPONENTS, _TURNED = 80, 40
-"""Principal components of the landmarks, and how many of them also enter multiplied by the first two, which
-are the head's turn."""
+"""Principal components of the landmarks, and number of those that also enter as products with the first two,
+which are the rotation of the head.
+"""
 _RIDGE = 60.0
 
 
 def landmark_features(points: F32) -> F64:
-    """Landmarks [N,478,2] without place and size: [N,956]."""
+    """Landmarks [N,478,2] normalised in position and size: [N,956]."""
     shape = points.astype(np.float64)
     shape = shape - shape.mean(axis=1, keepdims=True)
     shape /= np.sqrt(np.square(shape).sum(axis=(1, 2), keepdims=True))
@@ -37,15 +37,16 @@ def landmark_features(points: F32) -> F64:
 
 
 class LandmarkJudge:
-    """Reads parameters from the dense landmarks of MediaPipe's face mesh by ridge regression."""
+    """Ridge regression of parameters from the dense landmarks of MediaPipe's face mesh."""
 
     def __init__(self, arrays: dict[str, npt.NDArray[Any]], correlation: dict[str, float]) -> None:
+        """arrays: weights by name; correlation: with the truth on held-out heads, by parameter."""
         self.arrays, self.correlation = arrays, correlation
         self._mesh: Any = None
 
     @classmethod
     def load(cls, path: Path = LANDMARK_JUDGE) -> LandmarkJudge:
-        """The judge at `path`; raises CheckpointError where it is missing or reads other parameters."""
+        """Load weights; raises CheckpointError where they are missing or of other parameters."""
         from safetensors import safe_open
 
         if not path.exists():
@@ -58,14 +59,14 @@ class LandmarkJudge:
         return cls(arrays, correlation)
 
     def save(self, path: Path) -> None:
-        """Write weights and correlations to one file."""
+        """Write weights and correlations to a .safetensors file."""
         from safetensors.numpy import save_file
 
         save_file(self.arrays, path, {"correlation": json.dumps(self.correlation)})
 
     @classmethod
     def fit(cls, points: F32, scores: F32) -> LandmarkJudge:
-        """Learn from landmarks [N,478,2] of heads with scores [N,P]; a quarter is held out to measure."""
+        """Fit to landmarks [N,478,2] of heads with scores [N,P]; a quarter is held out to measure it."""
         features = landmark_features(points)
         held = np.arange(len(features)) % 4 == 0
         mean = features[~held].mean(axis=0)
@@ -89,7 +90,7 @@ class LandmarkJudge:
         return cls(small, correlation)
 
     def landmarks(self, image: U8) -> F32 | None:
-        """Dense landmarks [478,2] of the face in uint8 [S,S,3], or None."""
+        """Dense landmarks [478,2] of the face in an image uint8 [S,S,3]; None without a face."""
         if self._mesh is None:
             from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 
@@ -98,7 +99,7 @@ class LandmarkJudge:
         return found[0].dense if found else None
 
     def scores(self, images: Any) -> F32:
-        """Normal scores [N,P] of crops uint8 [N,S,S,3]; NaN where no face is found."""
+        """Scores [N,P], standard normal, of crops uint8 [N,S,S,3]; NaN without a face."""
         out = np.full((len(images), len(PARAMETERS)), np.nan, np.float32)
         for k in range(len(images)):
             points = self.landmarks(np.asarray(images[k]))
@@ -109,9 +110,10 @@ class LandmarkJudge:
 
 
 class Judge:
-    """Both readers; `correlation[name]` is that of the reader of this parameter on held-out true heads."""
+    """Both regressors; `correlation[name]`: of the one that reads a parameter, on held-out heads."""
 
     def __init__(self) -> None:
+        """Load both; raises CheckpointError where weights are missing."""
         self.network, self.mesh = NetworkJudge(), LandmarkJudge.load()
         self.by_mesh = np.array(
             [self.mesh.correlation[p.name] > self.network.correlation[p.name] for p in PARAMETERS]
@@ -121,7 +123,7 @@ class Judge:
         }
 
     def scores(self, images: Any) -> F32:
-        """Normal scores [N,P] of crops uint8 [N,S,S,3]; NaN where the mesh reads and finds no face."""
+        """Scores [N,P], standard normal, of crops uint8 [N,S,S,3]; NaN where the mesh finds no face."""
         import torch
 
         parts = []
@@ -133,27 +135,24 @@ class Judge:
 
 
 def _terms(features: F64, arrays: dict[str, npt.NDArray[Any]]) -> F64:
-    """What enters the regression, [N,80 + 2 * 40]."""
+    """Regressors [N,80 + 2 * 40]: components, and their products with the first two."""
     parts = (features - arrays["mean"]) @ arrays["basis"]
     turned = parts[:, :2, None] * parts[:, None, :_TURNED]
     terms: F64 = np.concatenate([parts, turned.reshape(len(parts), -1)], axis=1)
     return terms
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`invid train-landmark-judge`: find the faces in stored pictures of heads, fit, write the judge."""
+def fit_landmark_judge(
+    folder: Path, count: int, seed: int, out: Path | None = None
+) -> tuple[LandmarkJudge, int]:
+    """Fit the landmark judge to stored pictures of heads, made in `folder` where missing, and write it.
+
+    out: unless given, the bundled judge. Returns the judge and the number of pictures with a face.
+    """
     from inverters.training.pictures import load_pictures, make_pictures
 
-    parser = argparse.ArgumentParser(prog="invid train-landmark-judge", description=main.__doc__)
-    parser.add_argument(
-        "--pictures", type=Path, default=Path("runs/judge/pictures"), help="made where missing"
-    )
-    parser.add_argument("--count", type=int, default=2600, help="pictures")
-    parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--out", type=Path, default=LANDMARK_JUDGE)
-    args = parser.parse_args(argv)
-    make_pictures(args.pictures, args.count, args.seed)
-    pictures = load_pictures(args.pictures)
+    make_pictures(folder, count, seed)
+    pictures = load_pictures(folder)
     reader = LandmarkJudge({}, {})
     points, rows = [], []
     for row, image in enumerate(pictures["image"]):
@@ -163,7 +162,5 @@ def main(argv: list[str] | None = None) -> int:
             points.append(found)
             rows.append(row)
     judge = LandmarkJudge.fit(np.stack(points), pictures["scores"][rows].numpy())
-    judge.save(args.out)
-    print(f"{len(rows)} faces in {len(pictures['image'])} pictures")
-    print(json.dumps(judge.correlation))
-    return 0
+    judge.save(out or LANDMARK_JUDGE)
+    return judge, len(rows)

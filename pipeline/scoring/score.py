@@ -1,9 +1,7 @@
-"""`invid score`: how near a result comes to the truth of a sample clip."""
+"""Score a finished job against the truth of the synthetic clip that it was made from."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, load_truth
-from pipeline.scoring import crops, frames
-from pipeline.scoring.judged import judged
+from pipeline.scoring import crop_metrics, frame_metrics
+from pipeline.scoring.edit_metrics import edit_metrics
 
 KEYS = (
     "psnr_reconstruction",
@@ -41,19 +39,18 @@ KEYS = (
     "tl_id",
     "tg_id",
 )
-"""What a score holds, each a number or None where the result has no such thing (docs/formats.md)."""
+"""Names of a score's values; a value is None where the result has nothing to measure (docs/formats.md)."""
 
 Score = dict[str, float | None]
 
 
 def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: str = "alex") -> Score:
-    """Compare a finished job's folder with the truth of the sample it was made from.
+    """Score the job in folder `result` against the truth of `sample`, the clip it was made from.
 
-    Pixels are pooled over all frames before a PSNR is taken; a removal is measured on the true occluder's
-    pixels inside the true crop, an edit on the whole true crop. identity: a network that tells faces apart
-    (`pipeline.faces.identity`). lpips_net: the network of LPIPS; where its weights are not in the local cache
-    there is no LPIPS. Raises UserError where something cannot be read, or where it does not belong together,
-    and UnknownNameError for another network.
+    A PSNR pools the pixels of all frames: of a removal those of the true occluder inside the true crop, of an
+    edit those of the true crop. identity: file of a face recognition network (`pipeline.faces.identity`).
+    lpips_net: network of LPIPS, which is None where its weights are not in the local cache. Raises UserError
+    where something cannot be read or result and sample do not match, UnknownNameError for another network.
     """
     from inverters.fitting.losses import lpips_weights
 
@@ -66,34 +63,34 @@ def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: s
     job = JobResult(result)
     truth = load_truth(sample)
     _check(job.manifest, truth)
-    source = frames.source_clip(job, sample)
+    source = frame_metrics.source_clip(job, sample)
     found: Score = dict.fromkeys(KEYS)
     found["psnr_reconstruction"] = _reconstruction(job)
-    found |= crops.reconstruction(job, lpips_net)
-    found["flicker_reconstruction"], found["flicker_lpips_reconstruction"] = crops.flicker_of_reconstruction(
-        job, lpips_net
+    found |= crop_metrics.reconstruction(job, lpips_net)
+    found["flicker_reconstruction"], found["flicker_lpips_reconstruction"] = (
+        crop_metrics.flicker_of_reconstruction(job, lpips_net)
     )
-    found["mask_iou"] = frames.mask_iou(job, truth)
-    found["camera_median_deg"], found["camera_p95_deg"] = frames.camera_errors(job, truth)
-    removal = frames.output(job, "removal")
+    found["mask_iou"] = frame_metrics.mask_iou(job, truth)
+    found["camera_median_deg"], found["camera_p95_deg"] = frame_metrics.camera_errors(job, truth)
+    removal = frame_metrics.output(job, "removal")
     if removal is not None and truth.occluder is not None:
-        found["psnr_removal"] = frames.psnr_in_mask(removal, truth)
-        found["psnr_removal_of_input"] = None if source is None else frames.psnr_in_mask(source, truth)
-    found["psnr_true_edit"] = frames.true_edit(job, truth)
-    found["psnr_true_edit_occluded"] = frames.true_edit_occluded(job, truth)
-    found["psnr_true_edit_rendered"] = frames.true_edit_rendered(job, truth)
-    found["flicker_edit"], found["flicker_lpips_edit"] = crops.flicker_of_edit(job, truth, lpips_net)
-    found["psnr_true_view"], found["psnr_true_view_of_input"] = frames.true_view(job, truth, source)
-    found |= judged(job, truth, source)
+        found["psnr_removal"] = frame_metrics.psnr_in_mask(removal, truth)
+        found["psnr_removal_of_input"] = None if source is None else frame_metrics.psnr_in_mask(source, truth)
+    found["psnr_true_edit"] = frame_metrics.true_edit(job, truth)
+    found["psnr_true_edit_occluded"] = frame_metrics.true_edit_occluded(job, truth)
+    found["psnr_true_edit_rendered"] = frame_metrics.true_edit_rendered(job, truth)
+    found["flicker_edit"], found["flicker_lpips_edit"] = crop_metrics.flicker_of_edit(job, truth, lpips_net)
+    found["psnr_true_view"], found["psnr_true_view_of_input"] = frame_metrics.true_view(job, truth, source)
+    found |= edit_metrics(job, truth, source)
     if embedder is not None:
-        from pipeline.scoring.identity import identity as identities
+        from pipeline.scoring.identity_metrics import identity_metrics
 
-        found |= identities(job, truth, source, embedder)
+        found |= identity_metrics(job, truth, source, embedder)
     return found
 
 
 def _check(manifest: Mapping[str, Any], truth: Truth) -> None:
-    """Raise UserError unless the job's input has the sample's size and no more than its frames."""
+    """Raise UserError unless the job's input has the sample's size and at most its number of frames."""
     given = manifest["input"]
     size, total = (given["width"], given["height"]), manifest["frames"]["total"]
     if size != truth.size or total > truth.frames:
@@ -104,28 +101,6 @@ def _check(manifest: Mapping[str, Any], truth: Truth) -> None:
 
 
 def _reconstruction(job: JobResult) -> float | None:
-    """PSNR of the reconstructed crops: the mean over frames that the job has measured."""
+    """PSNR in dB of the reconstructed crops as the job has measured it, the mean over frames."""
     value = job.manifest["metrics"]["reconstruction"]["psnr"]
     return None if value is None else float(value)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `invid score`."""
-    add = parser.add_argument
-    add("result", type=Path, metavar="RESULT", help="the --out folder of a finished job")
-    add("--truth", type=Path, required=True, metavar="SAMPLE", help="the clip that `invid sample` wrote")
-    add("--identity", type=Path, metavar="FILE", help="also say who it is: MobileFaceNet or ArcFace weights")
-    add("--lpips", default="alex", metavar="NET", help="the network of LPIPS: alex, vgg or squeeze (alex)")
-    add("--json", action="store_true", help="print JSON")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """`invid score`: print the score to standard output; returns the exit code 0."""
-    found = score(arguments.result, arguments.truth, arguments.identity, arguments.lpips)
-    if arguments.json:
-        print(json.dumps(found, indent=1, allow_nan=False))
-        return 0
-    width = max(map(len, found)) + 2
-    for name, value in found.items():
-        print(f"{name:<{width}}{'-' if value is None else format(value, '.3f')}")
-    return 0

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, I64, Cameras, Crops, FaceTrack, Status
+from pipeline.clip import F64, I64, Cameras, Crops, FaceTrack, Status
 from pipeline.errors import UserError
-from pipeline.faces.landmark_stats import basis_of
-from pipeline.faces.layout import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
-from pipeline.faces.shape_fit import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.bundle_adjustment import POSE, Basis, Fit, Priors, Sphere, cameras, fit
+from pipeline.faces.landmark_indices import IBUG_MOVING, IBUG_STABLE, MESH_MOVING, MESH_STABLE
+from pipeline.faces.landmark_statistics import basis_of
 from pipeline.faces.smoothing import smooth
-from pipeline.request.settings import CameraSettings
-from pipeline.stages.align import apply_affine
+from pipeline.request.settings import CameraSettings, Settings
+from pipeline.stages import align, decode
+from pipeline.stages import track as track_stage
+from pipeline.stages.facts import Facts
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
+from pipeline.video.warp import warp_points
+from storage import content_hash
 
 Floats = npt.NDArray[np.floating[Any]]
-
-VERSION = 1
 
 _SHAPE_FRAMES = 96
 """Frames from which the person's landmark shape is fitted."""
@@ -27,20 +32,23 @@ _FRAMES_AT_ONCE = 256
 """Bounds the memory of a long clip's fit."""
 _MOVING_WEIGHT = 0.7
 _EFFECTIVE_POINTS = 40.0
-"""Landmarks of one frame err together; all of them count as this many independent ones."""
+"""Landmark errors within a frame are correlated: all points weigh as this many independent ones."""
 
 
 class CameraRule(Protocol):
     """Where a generator's cameras stand (`inverters.generators.card.CameraRule`)."""
 
     @property
-    def radius(self) -> float: ...
+    def radius(self) -> float:
+        """Distance of the camera from the world's origin, world units."""
 
     @property
-    def pivot(self) -> tuple[float, float, float]: ...
+    def pivot(self) -> tuple[float, float, float]:
+        """The point that cameras look at, world units."""
 
     @property
-    def focal(self) -> float: ...
+    def focal(self) -> float:
+        """Focal length in crop widths."""
 
 
 def find_cameras(
@@ -51,10 +59,10 @@ def find_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """Those of the labels that the settings name, or else estimated ones. Raises UserError."""
+    """Cameras of the labels file in the settings, or else estimated ones. Raises UserError."""
     if settings.labels is None:
         return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
-    from pipeline.faces.labels import read_dataset_json
+    from pipeline.faces.camera_labels import read_dataset_json
 
     cameras = read_dataset_json(settings.labels, len(track.status))
     usable = track.usable
@@ -75,13 +83,11 @@ def estimate_cameras(
     settings: CameraSettings,
     fps: float,
 ) -> Cameras:
-    """EG3D's camera of every frame: the pose on its sphere that projects the generator's landmarks onto the
-    frame's.
+    """EG3D's camera of every frame, by projecting the generator's landmarks onto the frame's.
 
-    First the person's own landmark shape is fitted together with the poses of a share of the frames, starting
-    from the generator's mean shape; then every frame's pose to that shape; then poses are smoothed in time,
-    never across a gap. Points that expressions move count less, and a Cauchy loss lets go of those that are
-    covered.
+    First, the person's landmark shape and the poses of some frames are fitted together, starting from the
+    generator's mean shape; then the pose of every frame to that shape; then poses are smoothed in time, never
+    across a gap. Points that expressions move weigh less; a Cauchy loss bounds the weight of covered points.
 
     `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and
     [68,3] as `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig`
@@ -134,7 +140,7 @@ def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, 
         basis = basis_of(landmarks3d, indices, weight * (_EFFECTIVE_POINTS / weight.sum()), mesh)
         if basis is not None:
             source = track.dense if mesh else track.landmarks
-            points = apply_affine(crops.affine[usable], source[usable][:, indices])
+            points = warp_points(source[usable][:, indices], crops.affine[usable])
             return points / crops.size, basis
     raise UserError(
         "this generator has no 3D landmarks, so cameras cannot be estimated; "
@@ -161,9 +167,43 @@ def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
     return Cameras(cam2world, intrinsics)
 
 
-def rotation_errors(estimated: Floats, truth: Floats) -> F32:
-    """Angle in degrees [T] between the rotations of two cam2world [T,4,4]; NaN where either is."""
-    relative = np.swapaxes(estimated[:, :3, :3], 1, 2) @ truth[:, :3, :3]
-    cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-    degrees: F32 = np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
-    return degrees
+def compute(run: StageRun) -> None:
+    """Write `cam2world` [T,4,4] and `intrinsics` [T,3,3]."""
+    card, rate = run.models.generator.card, float(run.of(decode.STAGE).rate)
+    track, crops = run.of(track_stage.STAGE), run.of(align.STAGE)
+    found = find_cameras(track, crops, card.landmarks3d, card.camera_rule, run.settings.camera, rate)
+    run.writer.put("cam2world", found.cam2world)
+    run.writer.put("intrinsics", found.intrinsics)
+
+
+def load(run: StageRun) -> Cameras:
+    """The cameras from their arrays."""
+    arrays = run.result.arrays
+    return Cameras(arrays["cam2world"].read(), arrays["intrinsics"].read())
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The generator's camera rule and landmarks, and the labels that take the place of estimates."""
+    landmarks = {name: content_hash(np.asarray(points)) for name, points in facts.card.landmarks3d.items()}
+    return {
+        "camera_rule": asdict(facts.card.camera_rule),
+        "labels": facts.labels,
+        "landmarks3d": landmarks,
+        "generator": facts.fingerprint,
+    }
+
+
+STAGE = Stage(
+    "camera",
+    version=1,
+    load=load,
+    compute=compute,
+    reads=("camera", "generator"),
+    needs=("decode", "track", "align"),
+    facts=facts,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Cameras]]:
+    """The stage of every request."""
+    return [STAGE]

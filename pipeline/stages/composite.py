@@ -1,28 +1,29 @@
-"""Rendered crops go back into their frames, through the exact inverse of the crop, inside a soft mask."""
+"""Stage `composite`: soft masks, and rendered crops blended into their frames through the crop's inverse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8, Clip, Crops
-from pipeline.request.settings import CompositeSettings
+from pipeline.request.settings import CompositeSettings, Settings
+from pipeline.stages import inset
+from pipeline.stages.edit import settings_of, variants
+from pipeline.stages.face_masks import MASK_SETTINGS, masks_of, needs_of_masks, with_border
+from pipeline.stages.pixels import Rows
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from pipeline.video.masks import crop_mask, visible_change
-from pipeline.video.steady import Steady
+from pipeline.video.temporal_stabilization import TemporalStabilizer
 from pipeline.video.warp import Box, back_box, warp_back
+from storage import StoredArray
 
 Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
-"""Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the layer to lay (`Steady`)."""
-
-
-class Rows(Protocol):
-    """Images by row: an array, a cached array on disk, or anything that computes them when asked."""
-
-    def __getitem__(self, row: int, /) -> Any: ...
+"""Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the averaged layer."""
 
 
 def composite(
@@ -42,13 +43,13 @@ def composite(
     rendered: by row, uint8 [S,S,3]. masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the
     render to show; None takes the whole crop with a border `settings.feather` crop widths wide. plain: by
     row, the render of the frame as it was found; then only what differs from it is taken over (see `blend`).
-    held: by row, whether what is changed there is held to the frame before (`Steady`); None holds nothing.
+    held: by row, whether the overlay is averaged with the previous one (`TemporalStabilizer`); None: never.
     rows: the row of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size
     of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
     source's to the bit.
     """
     whole: U8 | None = None
-    steady = Steady()
+    stabilizer = TemporalStabilizer()
     for index, frame in enumerate(clip.frames(start, stop), start):
         row = _row(rows, index)
         affine = crops.affine[index]
@@ -63,7 +64,7 @@ def composite(
         else:
             mask = np.asarray(masks[row])
         without = None if plain is None else np.asarray(plain[row])
-        hold = None if held is None else partial(steady, index, frame, held=bool(held[row]))
+        hold = None if held is None else partial(stabilizer, index, frame, held=bool(held[row]))
         yield blend(frame, picture, mask, affine, crops.size, without, hold)
 
 
@@ -127,3 +128,66 @@ def _support(weights: npt.NDArray[np.float32]) -> tuple[float, float, float, flo
     if len(columns) == 0:
         return None
     return columns[0] - 0.5, lines[0] - 0.5, columns[-1] + 1.5, lines[-1] + 1.5
+
+
+def compute(run: StageRun) -> None:
+    """Write `masks` uint8 [K,S,S] of one variant: how much of each crop is shown."""
+    if run.part == inset.TURNED:
+        own = inset.own_masks(run)
+        turned = with_border(own) if run.needed(f"stitch/{inset.TURNED}") else own
+        _write(run, inset.turned_masks(run, turned), turned.size, lambda row: False)
+        return
+    masks = masks_of(run, run.part)
+    if run.needed(f"stitch/{run.part}") is None:
+        _write(run, masks, masks.size, lambda row: False)
+    else:
+        # Where an edit is not in force, a stitched crop is not either: the frame is the source's.
+        _write(run, with_border(masks), masks.size, masks.changes_nothing)
+
+
+def _write(run: StageRun, masks: Rows, size: int, is_empty: Callable[[int], bool]) -> None:
+    count = len(run.result_of("align").arrays["crops"])
+    stored = run.writer.array("masks", (count, size, size), np.uint8)
+    for row in range(count):
+        stored.write(np.asarray(masks[row])[None] * np.uint8(not is_empty(row)))
+        run.count(row + 1, count)
+
+
+def full_frame_variants(settings: Settings) -> list[str]:
+    """The variants that go back into the source's frames; a novel view does not fit there."""
+    return [name for name, variant in variants(settings.edit).items() if variant.view is None]
+
+
+def is_stitched(settings: Settings, name: str) -> bool:
+    """Whether the plan of these settings has a stage `stitch/NAME`."""
+    if settings.composite.stitch is None:
+        return False
+    if name == inset.TURNED:
+        return settings.edit.inset and not settings.edit.remove_occluder
+    return name == "edited" and bool(settings.edit.edits)
+
+
+def stages(settings: Settings) -> list[Stage[StoredArray]]:
+    """The masks of every variant that goes into frames, and of the turned head with `--inset`."""
+    found = [
+        _stage(name, settings, needs_of_masks(settings, name), settings_of(name, settings.edit))
+        for name in full_frame_variants(settings)
+    ]
+    if settings.edit.inset:
+        needs = inset.needs_of_turned_masks(settings)
+        found.append(_stage(inset.TURNED, settings, needs, settings_of("view", settings.edit)))
+    return found
+
+
+def _stage(
+    name: str, settings: Settings, needs: tuple[str, ...], reads: tuple[str, ...]
+) -> Stage[StoredArray]:
+    stitched = (f"stitch/{name}",) if is_stitched(settings, name) else ()
+    return Stage(
+        f"composite/{name}",
+        version=4,
+        load=lambda run: run.result.arrays["masks"],
+        compute=compute,
+        reads=(*MASK_SETTINGS, *reads),
+        needs=(*needs, *stitched),
+    )

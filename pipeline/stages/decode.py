@@ -1,4 +1,4 @@
-"""First stage: a file becomes a Clip, with exact times and frames on demand."""
+"""Stage `decode`: a file becomes a Clip, with exact times and frames on demand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.clip import Clip, FrameSource
-from pipeline.errors import UnknownNameError
-from pipeline.request.settings import DecodeSettings
+from pipeline.errors import InputVideoError, UnknownNameError
+from pipeline.request.edits import check_times
+from pipeline.request.occluder_masks import match_masks
+from pipeline.request.settings import DecodeSettings, Settings
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
+from pipeline.video.container import open_video
 from pipeline.video.ingest import ingest, parse_ingest
-from pipeline.video.probe import OnFrame, hash_file, open_video, probe
+from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
+from storage import file_hash
 
 
 def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFrame | None = None) -> Clip:
@@ -26,7 +32,7 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
     if settings.reader not in ("av", "decord"):
         raise UnknownNameError(f"unknown reader '{settings.reader}'; known: av, decord")
     open_video(path).close()  # a bad file is named before anything is hashed or filtered
-    content_hash = hash_file(path)
+    content_hash = file_hash(path)
     if settings.ingest:
         filters = parse_ingest(settings.ingest)
         path = ingest(path, settings.ingest, workdir)
@@ -58,3 +64,44 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         doubts=found.doubts,
         whole=found.whole,
     )
+
+
+def load(run: StageRun) -> Clip:
+    """Open the input, and check against it what the request says of times and masks.
+
+    Raises InputVideoError (bad file, or signs of damage with `strict`), UserError (an edit after the end,
+    masks that do not match).
+    """
+    clip = decode(run.video, run.settings.decode, run.workdir, lambda done: run.count(done, None))
+    if clip.path != run.video:
+        run.hooks.hold(clip.path)
+    if clip.doubts and run.settings.strict:
+        raise InputVideoError(f"{run.video}: {'; '.join(clip.doubts)} (--strict)")
+    check_times(run.settings.edit.edits, clip.duration)
+    masks = run.settings.invert.occluder_masks
+    if masks is not None:
+        match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+    return clip
+
+
+def notes(run: StageRun) -> tuple[str, ...]:
+    """How the file was read, and signs that it is damaged."""
+    clip = run.hooks.value(NAME)
+    return (*clip.notes, *clip.doubts)
+
+
+NAME = "decode"
+STAGE = Stage(
+    NAME,
+    version=1,
+    load=load,
+    reads=("decode",),
+    unkeyed=("strict", "edit.edits", "invert.occluder_masks"),
+    facts=lambda facts: facts.content_hash,
+    notes=notes,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Clip]]:
+    """The stage of every request."""
+    return [STAGE]

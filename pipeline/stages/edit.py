@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8, Edit, View
-from pipeline.request.settings import EditSettings
+from pipeline.clip import F32, F64, U8
+from pipeline.request.edits import Edit, View
+from pipeline.request.settings import EditSettings, Settings
+from pipeline.stages.facts import Facts, no_facts
+from pipeline.stages.pixels import BATCH, Rows, to_bytes
+from pipeline.stages.problem import NEEDS, row_times
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name, shown_result
+from pipeline.stages.stage import Stage
+from storage import StoredArray
+from storage.row_blocks import Rows as RowArrays
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem
     from inverters.editing.directions import Direction
-    from pipeline.stages.composite import Rows
 
-VERSION = 1
-BATCH = 4
-"""Rows rendered at a time, where memory suffices."""
 ORBIT_YAW, ORBIT_PITCH = 0.45, 0.15
 """Radians by which an orbit turns to either side, and rises."""
 
@@ -36,14 +41,29 @@ class Variant:
 
 def variants(settings: EditSettings) -> dict[str, Variant]:
     """What a job renders, by the name of its output; `edited` is always there."""
-    found = {"edited": Variant(settings.edits)}
+    names = ["edited"]
     if settings.remove_occluder:
-        found["removal"] = Variant((), True)
-        if settings.edits:
-            found["removal_edited"] = Variant(settings.edits, True)
+        names += ["removal", "removal_edited"] if settings.edits else ["removal"]
     if settings.view is not None:
-        found["view"] = Variant(settings.edits, settings.remove_occluder, settings.view)
-    return found
+        names.append("view")
+    return {name: variant_of(name, settings) for name in names}
+
+
+def variant_of(name: str, settings: EditSettings) -> Variant:
+    """The variant of this name; reads no more settings than `settings_of` names."""
+    if name == "removal":
+        return Variant((), True)
+    if name == "view":
+        return Variant(settings.edits, settings.remove_occluder, settings.view)
+    return Variant(settings.edits, name == "removal_edited")
+
+
+def settings_of(name: str, settings: EditSettings) -> tuple[str, ...]:
+    """The settings that decide about the variant of this name, for `Stage.reads`."""
+    found = [] if name == "removal" else ["edit.edits"]
+    if found and settings.edits:
+        found += ["edit.ease", "edit.directions"]
+    return (*found, "edit.remove_occluder", "edit.view") if name == "view" else tuple(found)
 
 
 def render_variant(
@@ -154,7 +174,74 @@ def _rotation(axis: Sequence[float] | F64, angle: float) -> F64:
     return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
 
 
-def to_bytes(image: Any) -> U8:
-    """Tensor [n,3,S,S] in [-1,1] to uint8 [n,S,S,3]."""
-    levels = ((image.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+def images_stage(settings: Settings, name: str) -> str:
+    """The stage that renders a variant, before any stitching; that of the reconstruction for no change."""
+    if variant_of(name, settings.edit) == Variant():
+        return shown_name(settings)
+    return f"edit/{name}"
+
+
+def plain_stage(settings: Settings, name: str) -> str | None:
+    """The stage that renders a variant with its edits left out, from the clip's own cameras.
+
+    None for a removal without edits: that is such a rendering itself.
+    """
+    variant = variant_of(name, settings.edit)
+    if not variant.remove_occluder:
+        return shown_name(settings)
+    return "edit/removal" if variant.edits else None
+
+
+def images_in(run: StageRun, name: str) -> StoredArray:
+    """The rendered crops uint8 [K,S,S,3] in the result of a stage that `run` needs."""
+    array = "reconstruction" if name in ("finetune", "smooth") else "images"
+    return run.result_of(name).arrays[array]
+
+
+def edit_facts(facts: Facts) -> dict[str, str]:
+    """The directions of the edits."""
+    return facts.direction_digests
+
+
+def compute(run: StageRun) -> None:
+    """Write `images` uint8 [K,S,S,3], the crops of one variant."""
+    variant, shown = variant_of(run.part, run.settings.edit), shown_inversion(run)
+    plain = None
+    if variant.view is None and not variant.remove_occluder:
+        plain = shown_result(run).arrays["reconstruction"]
+    elif "edit/removal" in run.needs:
+        plain = run.result_of("edit/removal").arrays["images"]
+    problem, renderer = seen_problem(run), run.models.renderer(shown)
+    directions = run.models.directions if variant.edits else {}
+    ease = run.settings.edit.ease if variant.edits else 0.0
+    what = (run.models.generator, renderer, shown, problem, variant, row_times(run), directions, ease, plain)
+
+    def rendered(first: int) -> Iterator[RowArrays]:
+        for images in render_variant(*what, run.count, first):
+            yield {"images": images}
+
+    size = int(run.models.generator.config.img_resolution)
+    pixels = run.writer.array("images", (len(problem.frames), size, size, 3), np.uint8)
+    for rows in run.blocks().all(rendered):
+        pixels.write(rows["images"])
+
+
+def stages(settings: Settings) -> list[Stage[StoredArray]]:
+    """A stage for each variant that differs from the reconstruction."""
+    found: list[Stage[StoredArray]] = []
+    for name, variant in variants(settings.edit).items():
+        if variant == Variant():
+            continue
+        removal = ("edit/removal",) if name == "removal_edited" else ()
+        stage = Stage(
+            f"edit/{name}",
+            version=1,
+            load=lambda run: run.result.arrays["images"],
+            compute=compute,
+            reads=settings_of(name, settings.edit),
+            needs=(*NEEDS, shown_name(settings), *removal),
+            facts=edit_facts if variant.edits else no_facts,
+            on_device=True,
+        )
+        found.append(stage)
+    return found

@@ -1,15 +1,41 @@
-"""Last stage but one: frames become a file with the source's times, size and sound."""
+"""Stage `encode`: frames become files with the source's times, size and sound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.clip import U8, Clip
-from pipeline.request.settings import EncodeSettings
+from pipeline.request.settings import CompositeSettings, DecodeSettings, EncodeSettings, Settings
+from pipeline.stages import align, decode, inset, track
+from pipeline.stages.composite import composite, full_frame_variants, is_stitched
+from pipeline.stages.edit import (
+    Variant,
+    as_before,
+    images_in,
+    images_stage,
+    settings_of,
+    variant_of,
+)
+from pipeline.stages.facts import Facts, no_facts
+from pipeline.stages.panels import describe, held_rows, panel_frames, panel_labels, row_images
+from pipeline.stages.problem import row_times
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import shown_name, shown_result
+from pipeline.stages.stage import Stage
+from pipeline.video.codecs import suffix_for
 from pipeline.video.probe import OnFrame
+from pipeline.video.side_by_side import side_by_side
+from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
 from pipeline.video.writer import VideoWriter
+from storage import StoredArray
+
+CROPS, COMPARISON = "crops", "comparison"
 
 
 @dataclass(frozen=True)
@@ -52,3 +78,189 @@ def encode(
             if on_frame is not None:
                 on_frame(writer.written)
     return EncodedFile(path, writer.written, tuple(writer.notes))
+
+
+def _write(
+    run: StageRun,
+    frames: Iterable[U8],
+    comment: str,
+    indices: list[int] | None = None,
+    codec: str | None = None,
+) -> None:
+    """One file of the clip's own times; `codec` replaces the one asked for, with its default quality."""
+    clip = run.of(decode.STAGE)
+    if codec is None:
+        settings = EncodeSettings(codec=run.settings.encode.codec, quality=run.settings.encode.quality)
+    else:
+        settings = EncodeSettings(codec=codec)
+    total = len(clip) if indices is None else len(indices)
+    path = run.writer.file(run.part)
+    done = encode(frames, clip, path, settings, comment, indices, lambda count: run.count(count, total))
+    run.writer.meta["notes"] = list(done.notes)
+
+
+def _comment(run: StageRun, variant: Variant) -> str:
+    return describe(variant, run.models.generator.card.name, run.settings.invert.method)
+
+
+def _images(run: StageRun, variant: str) -> StoredArray:
+    """The crops of a variant: stitched, rendered, or the reconstruction, whichever the stage needs."""
+    rendered = "view" if variant == inset.TURNED else variant
+    name = run.needed(f"stitch/{variant}", f"edit/{rendered}", "smooth", "finetune")
+    return images_in(run, name or f"edit/{rendered}")
+
+
+def _row_of(run: StageRun) -> dict[int, int]:
+    """The row of each source frame that has a face."""
+    return {int(frame): row for row, frame in enumerate(run.of(track.STAGE).usable)}
+
+
+def compute_frames(run: StageRun) -> None:
+    """Write the source's frames with one variant in them."""
+    name = Path(run.part).stem
+    variant = variant_of(name, run.settings.edit)
+    whole = variant == Variant() or run.needed(f"stitch/{name}") is not None
+    plain = None if whole else shown_result(run).arrays["reconstruction"]
+    held: npt.NDArray[np.bool_] | None = None
+    if run.settings.composite.steady:
+        held = as_before(variant.edits, row_times(run), run.settings.edit.ease if variant.edits else 0.0)
+    masks, clip = run.result_of(f"composite/{name}").arrays["masks"], run.of(decode.STAGE)
+    crops, images, rows = run.of(align.STAGE), _images(run, name), _row_of(run)
+    mixed = composite(clip, crops, images, rows, masks, CompositeSettings(), plain=plain, held=held)
+    _write(run, run.timed_as("composite", mixed), _comment(run, variant))
+
+
+def compute_turned(run: StageRun) -> None:
+    """Write the source's frames with the turned head in them."""
+    masks, clip = run.result_of(f"composite/{inset.TURNED}").arrays["masks"], run.of(decode.STAGE)
+    crops, images = inset.moved_crops(run), _images(run, inset.TURNED)
+    mixed = composite(clip, crops, images, _row_of(run), masks, CompositeSettings())
+    _write(run, run.timed_as("composite", mixed), _comment(run, variant_of("view", run.settings.edit)))
+
+
+def compute_crops(run: StageRun) -> None:
+    """Write the crops of one variant, at the times of the frames with a face."""
+    name = Path(run.part).stem
+    shown = name if name == "view" else _variant_of_crops(run.settings)
+    frames = [int(frame) for frame in run.of(track.STAGE).usable]
+    comment = _comment(run, variant_of(shown, run.settings.edit))
+    _write(run, row_images(_images(run, shown)), comment, frames)
+
+
+def compute_comparison(run: StageRun) -> None:
+    """Write source and outputs beside each other; the outputs are read back from their files."""
+    clip, row_of = run.of(decode.STAGE), _row_of(run)
+    files = [name for name in run.needs if name.startswith("encode/")]
+    labels = panel_labels(run.settings.edit)
+    streams: list[Iterable[U8]] = [panel_frames(clip, len(files) + 1)]
+    for name in files:
+        file = name.partition("/")[2]
+        if Path(file).stem == "view":
+            streams.append(held_rows(images_in(run, "edit/view"), row_of, len(clip)))
+        else:
+            path = run.result_of(name).file(file)
+            streams.append(decode.decode(path, DecodeSettings(), run.workdir).frames())
+    names = ["source", *(Path(name.partition("/")[2]).stem for name in files)]
+    frames = side_by_side(streams, [labels[name] for name in names])
+    _write(run, frames, "Edited with Invid: comparison", codec="h264")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A video of a job, as the stage `encode` publishes it."""
+
+    path: Path
+    sha256: str
+
+
+def load(run: StageRun) -> Output:
+    """The file and its hash."""
+    return Output(run.result.file(run.part), run.result.file_hash(run.part))
+
+
+def notes(run: StageRun) -> list[str]:
+    """What differs from the source, such as a sound that was encoded anew."""
+    found: list[str] = run.hooks.result(run.name).meta["notes"]
+    return found
+
+
+def card_name(facts: Facts) -> str:
+    """The generator's name, which the file's metadata says."""
+    return str(facts.card.name)
+
+
+def steady_facts(facts: Facts) -> dict[str, Any]:
+    """The generator's name, and the version of the temporal stabilisation."""
+    return {"generator": card_name(facts), "steady": STEADY_VERSION}
+
+
+_TOLD = ("encode.codec", "encode.quality", "invert.method", "generator")
+"""Settings that every file but the comparison depends on by itself."""
+
+
+def stages(settings: Settings) -> list[Stage[Output]]:
+    """A stage for each video: variants in their frames, view, turned head, crops, and all side by side."""
+    suffix = suffix_for(settings.encode.codec)
+    found = [_frames_stage(name, suffix, settings) for name in full_frame_variants(settings)]
+    base = ("decode", "track")
+    reads = (*_TOLD, *settings_of("view", settings.edit))
+    if settings.edit.view is not None:
+        found.append(_stage(f"view{suffix}", compute_crops, (*base, "edit/view"), reads))
+    if settings.edit.inset:
+        images = f"stitch/{inset.TURNED}" if is_stitched(settings, inset.TURNED) else "edit/view"
+        needs = (*base, "align", inset.PLACE, f"composite/{inset.TURNED}", images)
+        found.append(_stage(f"{inset.TURNED}{suffix}", compute_turned, needs, reads))
+    if settings.encode.crops:
+        name = _variant_of_crops(settings)
+        reads = (*_TOLD, "edit.edits", "edit.remove_occluder")
+        found.append(_stage(f"{CROPS}{suffix}", compute_crops, (*base, _shown_images(settings, name)), reads))
+    return [*found, _comparison_stage(settings, found)]
+
+
+def _stage(
+    file: str,
+    compute: Callable[[StageRun], None],
+    needs: tuple[str, ...],
+    reads: tuple[str, ...],
+    facts: Callable[[Facts], Any] = card_name,
+) -> Stage[Output]:
+    return Stage(f"encode/{file}", 3, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
+
+
+def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
+    needs = (
+        "decode",
+        "track",
+        "align",
+        shown_name(settings),
+        f"composite/{name}",
+        _shown_images(settings, name),
+    )
+    reads = (*_TOLD, "composite.steady", *settings_of(name, settings.edit))
+    facts = steady_facts if settings.composite.steady else card_name
+    return _stage(f"{name}{suffix}", compute_frames, tuple(dict.fromkeys(needs)), reads, facts)
+
+
+def _shown_images(settings: Settings, variant: str) -> str:
+    """The stage whose images a file of this variant shows."""
+    return f"stitch/{variant}" if is_stitched(settings, variant) else images_stage(settings, variant)
+
+
+def _variant_of_crops(settings: Settings) -> str:
+    """The variant that `--crops` writes: the one with most changes."""
+    if settings.edit.edits:
+        return "removal_edited" if settings.edit.remove_occluder else "edited"
+    return "removal" if settings.edit.remove_occluder else "edited"
+
+
+def _comparison_stage(settings: Settings, files: list[Stage[Output]]) -> Stage[Output]:
+    by_name = {Path(stage.part).stem: stage.name for stage in files}
+    side = inset.TURNED if inset.TURNED in by_name else "view"
+    names = [name for name in ("edited", "removal", "removal_edited", side) if name in by_name]
+    if not settings.edit.edits and "removal" in names:
+        names.remove("edited")  # the plain reconstruction tells nothing beside the removal
+    needs = ["decode", "track", *(by_name[name] for name in names)]
+    if "view" in names:
+        needs.append("edit/view")
+    reads = ("edit.edits", "edit.view")
+    return _stage(f"{COMPARISON}.mp4", compute_comparison, tuple(needs), reads, no_facts)

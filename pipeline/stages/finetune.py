@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.request.settings import FinetuneSettings, InvertSettings
-from pipeline.stages.edit import BATCH, to_bytes
+from pipeline.request.settings import FinetuneSettings, InvertSettings, Settings
+from pipeline.stages import invert as invert_stage
+from pipeline.stages.pixels import BATCH, to_bytes
+from pipeline.stages.problem import NEEDS, problem_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from storage import ArrayWriter, StageWriter
 from storage.row_blocks import RowBlocks, Rows
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
-
-VERSION = 2
 
 
 def finetune(
@@ -33,12 +35,15 @@ def finetune(
     if not settings.enabled:
         return inversion
     from inverters.fitting.superresolution import finetune as tune
+    from inverters.methods.table import find_method, settings_of
+
+    method = find_method(invert_settings.method)
 
     tuned: Inversion = tune(
         generator,
         problem,
         inversion,
-        preset=invert_settings.preset,
+        settings=settings_of(method, invert_settings.preset, invert_settings.without).tune,
         steps=settings.steps,
         seed=invert_settings.seed,
         checkpoint_dir=checkpoint_dir,
@@ -110,3 +115,48 @@ def store_reconstruction(
 def _unit(images: Any) -> Any:
     """uint8 [n,S,S,3] to float32 [n,3,S,S] in [-1,1]."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def compute(run: StageRun) -> None:
+    """Write the tuned inversion, the clip rendered with it, and its metrics."""
+    folder, inversion = run.checkpoint_dir, run.of(invert_stage.STAGE)
+    problem = problem_of(run, with_masks=True).seen_by(inversion.cameras)
+    settings = run.settings
+    tuned = finetune(
+        run.models.generator, problem, inversion, settings.finetune, settings.invert, folder, run.steps
+    )
+    invert_stage.store(run.writer, tuned)
+    renderer = run.models.renderer(tuned)
+    store_reconstruction(run.writer, renderer, problem, RowBlocks(folder), run.count)
+
+
+def load(run: StageRun) -> Inversion:
+    """The tuned inversion."""
+    return invert_stage.stored_inversion(run.result)
+
+
+def notes(run: StageRun) -> tuple[str, ...]:
+    """That another loss took the place of LPIPS."""
+    used = run.hooks.result(STAGE.name).meta["info"].get("perceptual_loss", "")
+    if not str(used).startswith("multiscale"):
+        return ()
+    return ("LPIPS has no weights in the local cache: a multi-scale loss without weights took its place",)
+
+
+STAGE = Stage(
+    "finetune",
+    version=2,
+    load=load,
+    compute=compute,
+    reads=("finetune",),
+    unkeyed=("invert",),
+    needs=(*NEEDS, "invert"),
+    facts=lambda facts: facts.perceptual_weights,
+    notes=notes,
+    on_device=True,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Inversion]]:
+    """The stage of every request."""
+    return [STAGE]

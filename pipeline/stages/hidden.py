@@ -1,4 +1,4 @@
-"""Stage `edit`, its first part: how much of an edit lies behind what covers the face."""
+"""Stage `hidden`: how much of an edit lies behind what covers the face."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.clip import F64, I64
+from pipeline.request.edits import format_edit
+from pipeline.request.settings import Settings
+from pipeline.stages.edit import Variant, codes_of
+from pipeline.stages.pixels import Rows
+from pipeline.stages.problem import NEEDS, row_times
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name, shown_result
+from pipeline.stages.stage import Stage
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
-    from pipeline.stages.composite import Rows
 
-VERSION = 1
 MOST_ROWS = 4
 """Rows looked at, evenly spaced over those in which the edit is in force."""
 _SEEN = 8 / 127.5
 """Change of a pixel in [-1,1] from which on it counts: 8 levels of 255."""
+TOO_MUCH = 0.5
+"""Share of an edit that may be hidden before the user is told."""
 
 
 def rows_to_look_at(presence: F64) -> I64:
@@ -49,3 +57,59 @@ def hidden_share(renderer: Any, problem: InversionProblem, ws: Any, blend: Rows,
         covered += float((change * np.asarray(blend[row], np.float64)).sum())
         changed += float(change.sum())
     return covered / changed if changed > 0 else None
+
+
+def compute(run: StageRun) -> None:
+    """Write `shares` [edits], NaN where an edit changes nothing; no array where there is no second field."""
+    from inverters.editing.edit import edit_presence
+
+    shown = shown_inversion(run)
+    if not shown.ood:
+        return
+    edits, ease = run.settings.edit.edits, run.settings.edit.ease
+    times, problem, renderer = row_times(run), seen_problem(run), run.models.renderer(shown)
+    blend = shown_result(run).arrays["blend"]
+    shares = np.full(len(edits), np.nan)
+    for number, edit in enumerate(edits):
+        presence = np.array([edit_presence(edit, float(time), ease) for time in times])
+        ws = codes_of(shown, Variant((edit,)), times, run.models.directions, ease)
+        share = hidden_share(renderer, problem, ws, blend, rows_to_look_at(presence))
+        shares[number] = np.nan if share is None else share
+    run.writer.put("shares", shares)
+
+
+def load(run: StageRun) -> F64:
+    """The share [edits] of each edit that is hidden; empty where there is no second field."""
+    shares = run.result.arrays.get("shares")
+    return np.zeros(0) if shares is None else shares.read()
+
+
+def notes(run: StageRun) -> list[str]:
+    """Every edit most of which is hidden."""
+    return [
+        f"edit '{format_edit(edit)}': {100 * share:.0f} % of what it changes lies behind what covers "
+        "the face and will hardly be seen; --remove-occluder shows it"
+        for edit, share in zip(run.settings.edit.edits, run.hooks.value(NAME))
+        if share > TOO_MUCH
+    ]
+
+
+NAME = "hidden"
+
+
+def stages(settings: Settings) -> list[Stage[F64]]:
+    """The stage of a request with edits, unless the occluder is taken off as well: then they are seen."""
+    if not settings.edit.edits or settings.edit.remove_occluder:
+        return []
+    stage = Stage(
+        NAME,
+        version=1,
+        load=load,
+        compute=compute,
+        reads=("edit.edits", "edit.ease", "edit.directions"),
+        needs=(*NEEDS, shown_name(settings)),
+        facts=lambda facts: facts.direction_digests,
+        notes=notes,
+        on_device=True,
+    )
+    return [stage]

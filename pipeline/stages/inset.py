@@ -1,4 +1,4 @@
-"""A turned head in its own frames: where its crop goes, and how much of it is shown.
+"""Stage `inset`: where the crop of a turned head goes in its frames, and how much of it is shown (`--inset`).
 
 Fruehstueck et al. 2023, "VIVE3D", its optical-flow-corrected inset (`inset_video` of its release).
 """
@@ -6,21 +6,35 @@ Fruehstueck et al. 2023, "VIVE3D", its optical-flow-corrected inset (`inset_vide
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8
+from pipeline.clip import F32, F64, I64, U8, Crops
 from pipeline.faces.smoothing import smooth
-from pipeline.request.settings import CompositeSettings
-from pipeline.stages.composite import Rows
+from pipeline.request.settings import CompositeSettings, EditSettings, Settings
+from pipeline.stages import align, camera, decode, track
+from pipeline.stages.edit import images_in, images_stage, settings_of, turned_cameras, variant_of
+from pipeline.stages.face_masks import MASK_SETTINGS, FaceMasks, masks_of, needs_of_masks
+from pipeline.stages.pixels import Rows
+from pipeline.stages.problem import NEEDS, refined
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name
+from pipeline.stages.stage import Stage
 from pipeline.video.masks import crop_mask, face_masks
-from pipeline.video.warp import warp_back
+from pipeline.video.warp import crop_frames, warp_back, warp_points
+from storage import StoredArray
 
-VERSION = 1
+if TYPE_CHECKING:
+    from inverters.base import InversionProblem
+
+TURNED = "turned"
+"""Name of the output that shows the turned head in its frames."""
+PLACE = f"inset/{TURNED}"
+"""Name of the stage that finds the place of the inset."""
 _SHARE = np.array([0.75, 0.2])
 """Of the flow, across and down, that the inset takes back."""
 _LEAST = 0.5
@@ -48,16 +62,17 @@ def head_motion(before: F32, after: F32, intrinsics: F32, size: int) -> F64:
 
 
 def flow_shift(before: U8, after: U8, expected: F64, region: npt.NDArray[np.bool_]) -> F64:
-    """How far an inset is to move, in pixels (x, y), for the head to stay on its neck.
+    """Shift of an inset in crop pixels (x, y) that keeps the turned head on its neck.
 
-    A generator's cameras turn about a point in the face, so that the head with its neck swings out; what the
-    flow from one render to the other says of that is taken back. Flow counts within `region`, where it is not
-    slow and not far from the direction expected. Where nothing counts the inset stays, and it never moves
-    farther than is expected of the head.
+    The generator's cameras turn about a point in the face, so the head and neck swing sideways. The optical
+    flow from one render to the other measures that motion, and a share of it is subtracted. Only flow within
+    `region`, fast enough and near the expected direction, is used. Without such flow the shift is zero; it is
+    never longer than `expected`.
 
     Args:
-        before, after: uint8 [S,S,3], the head from its own camera and from the new one.
-        expected: (x, y), by how many pixels the middle of the head should move.
+        before: uint8 [S,S,3], the head from the clip's camera.
+        after: uint8 [S,S,3], the head from the view's camera.
+        expected: (x, y), motion of the middle of the head in crop pixels.
         region: bool [S,S], where the head is.
     """
     gray = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after)]
@@ -90,7 +105,7 @@ def flow_shift(before: U8, after: U8, expected: F64, region: npt.NDArray[np.bool
     return bounded
 
 
-def smooth_shifts(shifts: F64, expected: F64, frames: npt.NDArray[np.int64]) -> F64:
+def smooth_shifts(shifts: F64, expected: F64, frames: I64) -> F64:
     """Shifts [K,2] of source frames [K], smoothed in time but never across frames without a face.
 
     What is smoothed is their share of the motion expected [K,2], along it and across: where that is the same
@@ -106,7 +121,7 @@ def smooth_shifts(shifts: F64, expected: F64, frames: npt.NDArray[np.int64]) -> 
     return smoothed
 
 
-def moved_affines(affine: F64, shifts: F64, frames: npt.NDArray[np.int64]) -> F64:
+def moved_affines(affine: F64, shifts: F64, frames: I64) -> F64:
     """The map [T,2,3] from the source to crops that the inset has moved, from that to the crops as cut."""
     moved = np.array(affine)
     moved[frames, :, 2] -= shifts
@@ -147,3 +162,103 @@ def _attached(mask: U8, face: U8, feather: int) -> U8:
     around = cv2.dilate(loose.astype(np.uint8), np.ones((2 * feather + 1, 2 * feather + 1), np.uint8)) > 0
     kept: U8 = np.where(loose | (around & (labels == 0)), np.minimum(mask, face), mask)
     return kept
+
+
+def unturned(settings: EditSettings) -> str:
+    """The variant that shows from the clip's own cameras what the view shows from elsewhere."""
+    if not settings.remove_occluder:
+        return "edited"
+    return "removal_edited" if settings.edits else "removal"
+
+
+def unturned_images(run: StageRun) -> StoredArray:
+    """The rendered crops of that variant, not stitched."""
+    rendered = f"edit/{unturned(run.settings.edit)}"
+    return images_in(run, run.needed(rendered, "smooth", "finetune") or rendered)
+
+
+def own_masks(run: StageRun) -> FaceMasks:
+    """The masks of that variant; whole, also where a hand is before the face: nothing of it is to remain."""
+    return replace(masks_of(run, unturned(run.settings.edit)), source=None)
+
+
+def needs_of_turned_masks(settings: Settings) -> tuple[str, ...]:
+    """Names of the stages that `turned_masks` and `turned_problem` read."""
+    name = unturned(settings.edit)
+    needs = (*NEEDS, shown_name(settings), images_stage(settings, name), *needs_of_masks(settings, name))
+    return tuple(dict.fromkeys((*needs, "edit/view", PLACE)))
+
+
+def turned_masks(run: StageRun, masks: FaceMasks) -> InsetMasks:
+    """Masks of the turned crops; `masks` are `own_masks`, with or without a border."""
+    place = run.result_of(PLACE).arrays
+    return InsetMasks(place["landmarks"].read(), masks, place["shift"].read(), masks.size, masks.settings)
+
+
+def turned_problem(run: StageRun) -> InversionProblem:
+    """The clip's problem with the view's cameras; its crops are the source in the inset's place."""
+    import torch
+
+    problem = seen_problem(run)
+    cam2world = torch.from_numpy(_cameras(run)[2]).to(problem.cam2world)
+    return replace(problem, cam2world=cam2world, crops=run.result_of(PLACE).arrays["crops"])
+
+
+def moved_crops(run: StageRun, shifts: F64 | None = None) -> Crops:
+    """The crops that the inset fills; `shifts` [K,2] are those that are stored, if not given."""
+    shifts = run.result_of(PLACE).arrays["shift"].read() if shifts is None else shifts
+    crops = run.of(align.STAGE)
+    return Crops(moved_affines(crops.affine, shifts, run.of(track.STAGE).usable), crops.size)
+
+
+def _cameras(run: StageRun) -> tuple[F32, F32, F32]:
+    """The clip's refined cameras [K,4,4], their intrinsics [K,3,3], and the view's cameras [K,4,4]."""
+    view, usable = variant_of("view", run.settings.edit).view, run.of(track.STAGE).usable
+    if view is None:
+        raise ValueError("the request has no view")
+    found = refined(run.of(camera.STAGE), shown_inversion(run), usable)
+    own, lens = found.cam2world[usable], found.intrinsics[usable]
+    return own, lens, turned_cameras(own, view, run.models.generator.card.camera_rule.pivot)
+
+
+def compute(run: StageRun) -> None:
+    """Write `shift` [K,2] and `landmarks` [K,68,2] of the turned face.
+
+    With `--stitch` also `crops` uint8 [K,S,S,3]: what the source shows in the inset's place.
+    """
+    before, after = unturned_images(run), images_in(run, "edit/view")
+    masks, track_, crops = own_masks(run), run.of(track.STAGE), run.of(align.STAGE)
+    rows, size = track_.usable, crops.size
+    own, lens, other = _cameras(run)
+    expected = head_motion(own, other, lens, size)
+    shifts = np.zeros((len(rows), 2))
+    for row in range(len(rows)):
+        shifts[row] = flow_shift(before[row], after[row], expected[row], masks[row] > 0)
+        run.count(row + 1, len(rows))
+    shifts = smooth_shifts(shifts, expected, rows)
+    landmarks: F64 = np.stack([warp_points(track_.landmarks[f], crops.affine[f]) for f in rows])
+    landmarks3d = run.models.generator.card.landmarks3d
+    if "68" in landmarks3d:
+        points = landmarks3d["68"]
+        landmarks += project(points, other, lens, size) - project(points, own, lens, size)
+    run.writer.put("shift", shifts)
+    run.writer.put("landmarks", landmarks)
+    if run.settings.composite.stitch is not None:
+        pixels = run.writer.array("crops", (len(rows), size, size, 3), np.uint8)
+        for _, crop in crop_frames(run.of(decode.STAGE), moved_crops(run, shifts)):
+            pixels.write(crop[None])
+
+
+def stages(settings: Settings) -> list[Stage[F64]]:
+    """The stage of a request with `--inset`."""
+    if not settings.edit.inset:
+        return []
+    stage = Stage(
+        PLACE,
+        version=1,
+        load=lambda run: run.result.arrays["shift"].read(),
+        compute=compute,
+        reads=("composite.stitch", *MASK_SETTINGS, *settings_of("view", settings.edit)),
+        needs=tuple(name for name in needs_of_turned_masks(settings) if name != PLACE),
+    )
+    return [stage]

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.request.settings import InvertSettings
+from pipeline.report.json_values import finite, plain
+from pipeline.request.settings import InvertSettings, Settings
+from pipeline.stages.facts import Facts
+from pipeline.stages.problem import NEEDS, problem_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 from storage import StageResult, StageWriter
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem, OnStep
 
-VERSION = 3
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
@@ -34,25 +38,18 @@ def invert(
 
     Continues from `checkpoint_dir` where an earlier run left off.
     """
-    from inverters.base import get_inverter
+    from inverters.methods.table import find_method, settings_of
 
-    method = get_inverter(settings.method)
+    method = find_method(settings.method)
     return method(
         generator,
         problem,
-        preset=settings.recipe,
+        settings=settings_of(method, settings.preset, settings.without),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
         on_step=on_step,
     )
-
-
-def losses_there() -> dict[str, bool]:
-    """Which LPIPS weights are there: another loss is another result."""
-    from inverters.fitting.losses import lpips_weights
-
-    return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
 
 
 def store(writer: StageWriter, inversion: Inversion) -> None:
@@ -63,7 +60,7 @@ def store(writer: StageWriter, inversion: Inversion) -> None:
     writer.meta |= meta
 
 
-def load(result: StageResult) -> Inversion:
+def stored_inversion(result: StageResult) -> Inversion:
     """The inversion in a cached result."""
     found = {k.removeprefix(PREFIX): a.read() for k, a in result.arrays.items() if k.startswith(PREFIX)}
     return from_arrays(found, result.meta)
@@ -111,30 +108,44 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
     )
 
 
-def finite(value: Any) -> float | None:
-    """A float for JSON; None for what is not finite."""
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def plain(value: Any) -> Any:
-    """Nested values as JSON knows them; numbers that are not finite become None, other objects their text."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return finite(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)
-
-
 def _numpy(tensor: Any) -> npt.NDArray[Any]:
     return np.array(
         tensor.detach().cpu().numpy(), order="C"
     )  # ascontiguousarray would add an axis to scalars
+
+
+def compute(run: StageRun) -> None:
+    """Write the inversion of the clip."""
+    folder, problem = run.checkpoint_dir, problem_of(run, with_masks=True)
+    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps))
+
+
+def load(run: StageRun) -> Inversion:
+    """The inversion as it was stored."""
+    return stored_inversion(run.result)
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The preset's numbers, the masks, the weights of losses, and the generator."""
+    return facts.perceptual_weights | {
+        "preset": facts.method_settings,
+        "occluder_masks": facts.occluder_masks,
+        "generator": facts.fingerprint,
+    }
+
+
+STAGE = Stage(
+    "invert",
+    version=3,
+    load=load,
+    compute=compute,
+    reads=("invert", "generator"),
+    needs=NEEDS,
+    facts=facts,
+    on_device=True,
+)
+
+
+def stages(settings: Settings) -> list[Stage[Inversion]]:
+    """The stage of every request."""
+    return [STAGE]

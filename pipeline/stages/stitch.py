@@ -1,24 +1,30 @@
-"""Stage `edit`, its last part: edited crops whose border meets the source."""
+"""Stage `stitch`: edited crops whose border meets the source (`--stitch`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import U8
-from pipeline.stages.composite import Rows
-from pipeline.stages.edit import to_bytes
+from pipeline.request.settings import Settings
+from pipeline.stages import inset
+from pipeline.stages.edit import codes_of, images_in, images_stage, settings_of, variant_of
+from pipeline.stages.face_masks import BORDER, MASK_SETTINGS, masks_of, needs_of_masks, with_border
+from pipeline.stages.facts import Facts
+from pipeline.stages.pixels import Rows, to_bytes
+from pipeline.stages.problem import NEEDS, row_times
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name
+from pipeline.stages.stage import Stage
+from storage import StoredArray
 
 if TYPE_CHECKING:
     from inverters.base import InversionProblem
-    from inverters.editing.stitching import StitchPreset
-
-VERSION = 2
-BORDER = 0.1
-"""Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
+    from inverters.editing.stitching import StitchSettings
 
 
 def stitch(
@@ -29,7 +35,7 @@ def stitch(
     plain: Rows,
     inside: Rows,
     outside: Rows,
-    preset: StitchPreset,
+    preset: StitchSettings,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Iterator[U8]:
     """Yield every row, uint8 [S,S,3], stitched where an edit changes it.
@@ -83,3 +89,72 @@ def _mask(values: npt.NDArray[np.bool_]) -> Any:
     import torch
 
     return torch.from_numpy(values)[None, None].float()
+
+
+def compute(run: StageRun) -> None:
+    """Write `images` uint8 [K,S,S,3], the stitched crops of the edited or of the turned variant."""
+    from inverters.editing.stitching import stitching_of
+
+    way = run.settings.composite.stitch
+    if way is None:
+        raise ValueError("the request has nothing to stitch")
+    preset = stitching_of(way, run.settings.invert.preset)
+    turned = run.part == inset.TURNED
+    variant, shown = variant_of("view" if turned else run.part, run.settings.edit), shown_inversion(run)
+    inside: Rows
+    outside: Rows
+    if turned:
+        problem, plain, masks = inset.turned_problem(run), inset.unturned_images(run), inset.own_masks(run)
+        inside, outside = inset.turned_masks(run, masks), inset.turned_masks(run, with_border(masks))
+        edited = images_in(run, "edit/view")
+    else:
+        problem, masks = seen_problem(run), masks_of(run, run.part)
+        plain = images_in(run, run.needed("smooth") or "finetune")
+        inside, outside = masks, with_border(masks)
+        edited = images_in(run, f"edit/{run.part}")
+    directions = run.models.directions if variant.edits else {}
+    ease = run.settings.edit.ease if variant.edits else 0.0
+    ws = codes_of(shown, variant, row_times(run), directions, ease)
+    stored = run.writer.array("images", edited.shape, np.uint8)
+    renderer = run.models.renderer(shown)
+    for picture in stitch(renderer, problem, ws, edited, plain, inside, outside, preset, run.count):
+        stored.write(picture[None])
+
+
+def facts(facts: Facts) -> dict[str, Any]:
+    """The preset's numbers, and the weights of its losses."""
+    from inverters.editing.stitching import stitching_of
+
+    way, found = facts.settings.composite.stitch, facts.settings.invert.preset
+    preset = stitching_of(way or "weights", found)
+    return {"preset": asdict(preset)} | (facts.perceptual_weights if preset.lambda_perceptual else {})
+
+
+def stages(settings: Settings) -> list[Stage[StoredArray]]:
+    """Stages of a request with `--stitch`: of the edited crops, and of the turned ones with `--inset`.
+
+    Not without the occluder: the border would have to meet the occluder.
+    """
+    found: list[Stage[StoredArray]] = []
+    if settings.composite.stitch is None:
+        return found
+    if settings.edit.edits:
+        found.append(_stage("edited", settings, needs_of_masks(settings, "edited")))
+    if settings.edit.inset and not settings.edit.remove_occluder:
+        found.append(_stage(inset.TURNED, settings, inset.needs_of_turned_masks(settings)))
+    return found
+
+
+def _stage(name: str, settings: Settings, needs: tuple[str, ...]) -> Stage[StoredArray]:
+    variant = "view" if name == inset.TURNED else name
+    every = dict.fromkeys((*NEEDS, shown_name(settings), images_stage(settings, variant), *needs))
+    return Stage(
+        f"stitch/{name}",
+        version=2,
+        load=lambda run: run.result.arrays["images"],
+        compute=compute,
+        reads=("composite.stitch", "invert.preset", *MASK_SETTINGS, *settings_of(variant, settings.edit)),
+        needs=tuple(every),
+        facts=facts,
+        on_device=True,
+    )

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, U8, Clip, FaceTrack, Status
 from pipeline.errors import NoFaceError, UserError
-from pipeline.faces.detectors import FaceDetection, LandmarkModel, box_of, iou, load_landmark_model, no_mesh
-from pipeline.faces.layout import IBUG_POINTS
+from pipeline.faces.detectors import load_landmark_model
+from pipeline.faces.landmark_indices import IBUG_POINTS
+from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, iou, no_mesh
 from pipeline.faces.smoothing import fill_gaps, smooth
-from pipeline.request.settings import TrackSettings
-
-VERSION = 1
+from pipeline.request.settings import Settings, TrackSettings
+from pipeline.stages import decode
+from pipeline.stages.run import StageRun
+from pipeline.stages.stage import Stage
 
 OnFrame = Callable[[int, int], None]
 """Called as on_frame(frames done, frames in all)."""
@@ -143,3 +145,35 @@ def face_boxes(track: FaceTrack) -> F32:
     for t in track.usable:
         boxes[t] = box_of(track.landmarks[t])
     return boxes
+
+
+def compute(run: StageRun) -> None:
+    """Write `landmarks`, `dense`, `status`, and the detector's name."""
+    found = track(run.of(decode.STAGE), run.settings.track, on_frame=run.count)
+    run.writer.put("landmarks", found.landmarks)
+    run.writer.put("dense", found.dense)
+    run.writer.put("status", found.status)
+    run.writer.meta["detector"] = found.detector
+
+
+def load(run: StageRun) -> FaceTrack:
+    """The track from its arrays."""
+    arrays = {name: array.read() for name, array in run.result.arrays.items()}
+    detector = run.result.meta["detector"]
+    return FaceTrack(arrays["landmarks"], arrays["dense"], arrays["status"], detector)
+
+
+STAGE = Stage(
+    "track",
+    version=1,
+    load=load,
+    compute=compute,
+    reads=("track",),
+    needs=("decode",),
+    facts=lambda facts: facts.detector_file,
+)
+
+
+def stages(settings: Settings) -> list[Stage[FaceTrack]]:
+    """The stage of every request."""
+    return [STAGE]

@@ -1,4 +1,4 @@
-"""Carrying the sound over: packet for packet where the container takes it, as AAC where it does not."""
+"""Carry sound into an output file: copy packets where the container takes the codec, else encode AAC."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from pipeline.video.probe import clock_start, open_video
+from pipeline.video.container import clock_start, open_video
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
 class AudioCarrier:
-    """Moves every sound stream of one file into an output, in step with the picture.
+    """Copies or re-encodes all sound streams of a file into an output, interleaved with the picture.
 
-    `notes` says what could not be copied. `stop` (seconds) ends the sound there; None carries all of it.
+    `notes` lists, for the user, what could not be copied.
     """
 
     def __init__(self, path: Path, output: OutputContainer, format_name: str, stop: Fraction | None) -> None:
+        """Add the sound streams of `path` to `output`; `stop` in seconds cuts the sound, None keeps all."""
         self.notes: list[str] = []
         self._output = output
         self._stop = stop
@@ -47,7 +48,7 @@ class AudioCarrier:
         self._pending = next(self._packets, None)
 
     def until(self, seconds: Fraction | None) -> None:
-        """Write the sound that starts before `seconds`; None writes what is left and ends the streams."""
+        """Write the packets that start before `seconds`; None writes the rest and flushes the encoders."""
         while self._pending is not None:
             starts = self._seconds(self._pending)
             if seconds is not None and starts >= seconds:
@@ -60,7 +61,7 @@ class AudioCarrier:
                 self._output.mux(target.encode(None))
 
     def close(self) -> None:
-        """Let go of the source file."""
+        """Close the source file."""
         self._container.close()
 
     def _demuxed(self, streams: list[AudioStream]) -> Iterator[Packet[AudioStream]]:
@@ -91,7 +92,7 @@ class AudioCarrier:
         try:
             frames = packet.stream.decode(packet)
         except av.FFmpegError:
-            return  # a damaged packet of sound: the rest still plays
+            return  # a damaged packet; the rest still plays
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 frame.pts -= round(self._start / frame.time_base)
@@ -99,10 +100,10 @@ class AudioCarrier:
 
 
 def can_copy(stream: AudioStream, format_name: str) -> bool:
-    """Whether packets of this stream can stand, and be played, in a container (`mp4`, `mov`, `matroska`).
+    """True where a container (`mp4`, `mov`, `matroska`) takes packets of this stream and players play them.
 
-    The muxer itself is asked, with a header written to memory. PCM in .mp4 (ISO/IEC 23003-5) is refused
-    although FFmpeg writes it, because browsers and most players stay silent on it.
+    Tried with the muxer, which writes a header to memory. PCM in .mp4 (ISO/IEC 23003-5) is refused although
+    FFmpeg writes it: browsers and most players stay silent.
     """
     name = stream.codec_context.name
     if format_name == "mp4" and name.startswith("pcm_"):
@@ -121,7 +122,7 @@ def _aac_stream(stream: AudioStream, output: OutputContainer) -> AudioStream:
     context = stream.codec_context
     rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
     target: AudioStream = output.add_stream("aac", rate=rate)
-    # PCM often says how many channels it has and not which; AAC wants to know.
+    # PCM often has a channel count without a layout; AAC needs the layout.
     target.codec_context.layout = _LAYOUTS.get(context.layout.nb_channels, "stereo")
     target.codec_context.bit_rate = 96000 * max(1, context.layout.nb_channels)
     target.codec_context.time_base = Fraction(1, rate)

@@ -1,17 +1,28 @@
-"""What each output codec needs: encoder, pixel format, options, and colour tags that match the source's."""
+"""Output codecs: encoder, pixel format, options and colour tags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.settings import EncodeSettings
+
+
+class Encoding(Protocol):
+    """Codec settings of an output file (`pipeline.request.settings.EncodeSettings`)."""
+
+    @property
+    def codec(self) -> str:
+        """`h264`, `hevc`, `prores` or `ffv1`."""
+
+    @property
+    def quality(self) -> int | None:
+        """CRF of h264 and hevc; None takes the default here."""
 
 
 @dataclass(frozen=True)
 class OutputColor:
-    """ITU-T H.273 numbers to tag the stream with, and swscale's numbers to convert by."""
+    """Tags of the stream (ITU-T H.273 numbers) and the conversion from RGB (swscale's numbers)."""
 
     matrix: int
     range: int
@@ -23,7 +34,7 @@ class OutputColor:
 
 @dataclass(frozen=True)
 class Encoder:
-    """One way to write frames."""
+    """FFmpeg encoder with its pixel format and options."""
 
     name: str
     pixel_format: str
@@ -39,27 +50,27 @@ _SUFFIXES = {
 }
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-# MP4 stores durations in decoding order: with B-frames the last picture's own duration has no place, and the
-# start needs an edit list, which some readers ignore.
+# Without B-frames: MP4 stores durations in decoding order, so with them the duration of the last picture is
+# lost, and the start needs an edit list, which some readers ignore.
 _NO_REORDERING = {"bf": "0"}
 _BT709, _UNSPECIFIED, _LIMITED, _FULL, _SWS_BT601 = 1, 2, 1, 2, 5
 
 
 def suffix_for(codec: str) -> str:
-    """The file name ending for a codec; raises UnknownNameError, which lists those that exist."""
+    """Default file suffix of a codec; raises UnknownNameError, which lists the known codecs."""
     return _suffixes(codec)[0]
 
 
 def check_suffix(codec: str, suffix: str) -> None:
-    """Raise UserError unless files with this ending can hold the codec."""
+    """Raise UserError unless files with this suffix can hold the codec."""
     if suffix.lower() not in _suffixes(codec):
         raise UserError(
             f"{codec} cannot be written to a '{suffix}' file; name it {' or '.join(_suffixes(codec))}"
         )
 
 
-def encoder_for(settings: EncodeSettings, width: int, height: int, suffix: str) -> Encoder:
-    """The encoder for these settings and size; odd sizes take 4:4:4, as there are no half chroma columns."""
+def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Encoder:
+    """Encoder for these settings and frame size; odd sizes take 4:4:4, which needs no half chroma sample."""
     odd_width, odd_height = width % 2 == 1, height % 2 == 1
     yuv = "yuv444p" if odd_width or odd_height else "yuv420p"
     tag = "hvc1" if suffix in (".mp4", ".mov") else None
@@ -79,12 +90,12 @@ def encoder_for(settings: EncodeSettings, width: int, height: int, suffix: str) 
 
 
 def output_color(source: dict[str, Any], pixel_format: str) -> OutputColor:
-    """Tags for the output: the source's own, so that every player shows both files alike.
+    """Colour tags of the output: the source's, so that players show both files alike.
 
-    An untagged source stays untagged (and is converted as BT.601, as it was read); RGB sources become BT.709.
+    An untagged source stays untagged and is converted by BT.601, as it was read; RGB sources become BT.709.
     """
     matrix = int(source.get("matrix", _UNSPECIFIED))
-    # ProRes (10 bits here) has no room for a range tag: every decoder takes it as limited.
+    # ProRes (the 10-bit formats here) has no range tag; decoders take it as limited.
     full = not pixel_format.endswith("10le") and _is_full(source)
     primaries = int(source.get("primaries", _UNSPECIFIED))
     transfer = int(source.get("transfer", _UNSPECIFIED))

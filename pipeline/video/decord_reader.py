@@ -1,4 +1,4 @@
-"""The same frames through decord, where asked for; refused where decord would read another picture."""
+"""Frame source `decord`, refused for files that decord reads differently from PyAV."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pipeline.errors import InputVideoError, UserError
 from pipeline.video.probe import Probe
 
 _ADVICE = "use the default reader (av) for this file"
-_GREY_LEVELS = 6.0  # mean difference between two honest conversions of one frame is below 1
+_GREY_LEVELS = 6.0  # two correct conversions of one frame differ by less than 1 on average
 
 
 class DecordSource:
-    """Frames of one file through decord, counted and timed by the Probe that PyAV made.
-
-    decord ignores edit lists and has no notion of some tags, so its number of frames and its first and last
-    pictures are held against `reference` once. Raises UserError where they differ.
-    """
+    """Frames of one file through decord; count and times come from PyAV's Probe."""
 
     def __init__(self, path: Path, probe: Probe, reference: FrameSource) -> None:
+        """Open `path` and compare it with `reference`; raises UserError where they differ.
+
+        decord ignores edit lists and some tags, so the number of frames and the first and last picture are
+        compared.
+        """
         self._path = path
         self._count = len(probe.pts)
         if probe.orientation != (False, False, False):

@@ -1,4 +1,4 @@
-"""Filters that run before anything else, by way of an ffmpeg-python graph, into a lossless copy."""
+"""Ingest filters: run FFmpeg filters over the input (ffmpeg-python) into a lossless copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import ffmpeg
 import imageio_ffmpeg
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
-from pipeline.video.probe import hash_file, open_video, video_stream
+from pipeline.video.container import open_video, video_stream
+from storage import file_hash
 
 KNOWN = "deinterlace, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
@@ -22,9 +23,9 @@ _FULL_RANGE = 2
 
 
 def parse_ingest(spec: str) -> tuple[str, ...]:
-    """The filters of a spec such as `deinterlace,tonemap,fps=25`, checked and normalised, in their order.
+    """Parse a spec such as `deinterlace,tonemap,fps=25` into normalised filters, in order.
 
-    Raises UnknownNameError for a filter that does not exist, UserError for a bad rate or an empty spec.
+    Raises UnknownNameError for an unknown filter or an empty spec, UserError for a bad rate.
     """
     filters = []
     for part in (p.strip() for p in spec.split(",")):
@@ -39,18 +40,18 @@ def parse_ingest(spec: str) -> tuple[str, ...]:
 
 
 def ingest(path: Path, spec: str, workdir: Path) -> Path:
-    """Run the filters over a video; returns a lossless copy (FFV1 in Matroska, sound copied) in `workdir`.
+    """Run the filters over a video; returns the path of a lossless copy in `workdir`.
 
-    The name holds the hash of the bytes and the filters, so an earlier copy is used again. Matroska rounds
-    times to 1 ms. Raises UserError (bad spec), InputVideoError (the file), OutputError (no space, not
-    writable).
+    The copy is FFV1 in Matroska, with the sound copied; Matroska rounds times to 1 ms. Its name is a hash of
+    the input's bytes and the filters, so an existing copy is reused. Raises UserError (spec),
+    InputVideoError (input), OutputError (no space, not writable).
     """
     filters = parse_ingest(spec)
     with open_video(path) as container:
         context = video_stream(container, path).codec_context
         is_hdr = context.color_trc in _HDR_TRANSFERS
         is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
-    key = hashlib.sha256(f"{hash_file(path)}:{filters}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{file_hash(path)}:{filters}".encode()).hexdigest()[:24]
     target = workdir / f"ingest-{key}.mkv"
     if target.exists():
         return target
@@ -88,7 +89,7 @@ def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool, is_
             picture = picture.filter("bwdif", mode="send_frame", deint="all")
         elif name == "fps":
             picture = picture.filter("fps", fps=value)
-        elif is_hdr:  # a picture that is not HDR has nothing to map
+        elif is_hdr:  # tonemap is a no-op for SDR
             picture = (
                 picture.filter("zscale", transfer="linear", npl=100)
                 .filter("format", "gbrpf32le")
@@ -97,7 +98,7 @@ def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool, is_
                 .filter("zscale", transfer="bt709", matrix="bt709", range="limited")
                 .filter("format", "yuv444p10le")
             )
-    # Said aloud, since FFmpeg would otherwise squeeze a full range into the one that FFV1 takes by default.
+    # Explicit: FFmpeg would otherwise convert full range to limited, FFV1's default.
     mapped = is_hdr and "tonemap" in filters
     extent = {"color_range": "pc"} if is_full and not mapped else {}
     graph = ffmpeg.output(

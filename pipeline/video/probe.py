@@ -1,12 +1,10 @@
-"""What a video file holds: opened, checked and counted, without keeping a frame."""
+"""Probe a video file: count and time its frames in one decoding pass, without keeping a frame."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,34 +13,30 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clip import I64
 from pipeline.errors import InputVideoError
+from pipeline.video.container import clock_start, decoded, open_video, video_stream
 from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
 
-# Demuxers that follow references to other files, or that draw text: never what a user means by a video.
-_NOT_VIDEO = {"hls", "concat", "dash", "tty", "lavfi", "sdp", "rtsp", "imf"}
-_UNSPECIFIED = 2  # AVCOL_*_UNSPECIFIED of H.273
-
 
 @dataclass(frozen=True)
 class Probe:
-    """Every frame's time stamp and what is needed to turn frames upright and into RGB."""
+    """Time stamps of all frames, and what is needed to turn decoded frames upright and into RGB."""
 
     raw_pts: I64  # [T] as in the file
-    pts: I64  # [T] strictly increasing; counted from the start of the file where its clock has no zero
-    keys: I64  # indices of the frames at which decoding can start
+    pts: I64  # [T] strictly increasing; from the start of the file where its clock has an arbitrary zero
+    keys: I64  # indices of the key frames
     seekable: bool
     time_base: Fraction
     rate: Fraction
-    end: int  # in units of time_base: where the last frame ends
-    coded_size: tuple[int, int]  # width, height before turning
+    end: int  # end of the last frame, in units of time_base
+    coded_size: tuple[int, int]  # width, height before the rotation
     orientation: tuple[bool, bool, bool]  # transpose, then mirror columns, then mirror rows
     rotation: int  # degrees counter-clockwise
     color: dict[str, Any]
@@ -59,130 +53,61 @@ class Probe:
         return (height, width) if self.orientation[0] else (width, height)
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of the file's bytes as hex, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass
+class _Pass:
+    """One decoding pass over the picture stream."""
 
-
-def open_video(path: Path) -> InputContainer:
-    """Open a local video file; raises InputVideoError with one line on what is wrong and what to do."""
-    try:
-        info = path.stat()
-    except FileNotFoundError:
-        raise InputVideoError(f"{path}: there is no such file; check the name") from None
-    except OSError as error:
-        raise InputVideoError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
-    if stat.S_ISDIR(info.st_mode):
-        raise InputVideoError(f"{path}: is a folder; give one video file")
-    if not stat.S_ISREG(info.st_mode):
-        raise InputVideoError(f"{path}: is not a regular file; save the video to a file first")
-    if info.st_size == 0:
-        raise InputVideoError(f"{path}: is empty (0 bytes); copy or download it again")
-    try:
-        # Absolute, so that no file name reads as a protocol; local files only, whatever the file refers to.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
-    except PermissionError:
-        raise InputVideoError(f"{path}: cannot be read (permission denied); check its permissions") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if missing_bytes(path) > 0:
-            raise InputVideoError(
-                f"{path}: is cut off, its index is missing, no frame can be read; copy or download it again"
-            ) from None
-        reason = getattr(error, "strerror", None) or "unknown format"
-        raise InputVideoError(
-            f"{path}: is not a video that can be read ({reason}); give an mp4, mov, mkv or GIF"
-        ) from None
-    if set(container.format.name.split(",")) & _NOT_VIDEO:
-        container.close()
-        raise InputVideoError(
-            f"{path}: is a {container.format.name} text or playlist; give the video file itself"
-        )
-    return container
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first real picture stream (cover art is not one); raises InputVideoError where there is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            stream.thread_type = "AUTO"
-            return stream
-    has = "only sound" if container.streams.audio else "no picture stream"
-    raise InputVideoError(f"{path}: has {has}; give a file with a picture")
-
-
-def decoded(
-    container: InputContainer, stream: VideoStream, faults: list[str] | None = None
-) -> Iterator[VideoFrame]:
-    """Decode the stream frame by frame; packets that cannot be decoded are left out and named in `faults`.
-
-    Both passes over a file go through here, so that both leave out the same packets.
-    """
-    faults = [] if faults is None else faults
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.FFmpegError, OSError) as error:
-            faults.append(str(error))
-            packet = None
-        try:
-            frames = stream.decode(packet)
-        except (av.FFmpegError, ValueError) as error:
-            if not isinstance(error, EOFError):
-                faults.append(str(error))
-            frames = []
-        yield from (frame for frame in frames if isinstance(frame, VideoFrame))
-        if packet is None:
-            return
+    stamps: list[int | None] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)  # indices of the key frames
+    first: VideoFrame | None = None
+    last: VideoFrame | None = None
+    following: int | None = None  # pts of the first frame beyond max_frames, -1 where it has none
+    faults: list[str] = field(default_factory=list)
 
 
 def probe(path: Path, max_frames: int | None = None, on_frame: OnFrame | None = None) -> Probe:
-    """Count and time every frame by decoding it once (not converted, not kept).
+    """Count and time every frame by decoding it once.
 
     A header may promise frames that an edit list hides or that a damaged file lacks; only decoding tells.
-    Raises InputVideoError for what cannot be read, and for a file that is cut off before `max_frames`.
+    Raises InputVideoError for a file that cannot be read, or that is cut off before `max_frames`.
     """
     if max_frames is not None and max_frames < 1:
         raise InputVideoError(f"the greatest number of frames to read must be 1 or more, not {max_frames}")
-    faults: list[str] = []
     with open_video(path) as container:
         stream = video_stream(container, path)
-        stamps: list[int | None] = []
-        keys: list[int] = []
-        first = last = None
-        after: int | None = None
-        for frame in decoded(container, stream, faults):
-            if len(stamps) == max_frames:
-                after = -1 if frame.pts is None else frame.pts  # tells the true duration of the last
-                break
-            first = first or frame
-            last = frame
-            if frame.key_frame:
-                keys.append(len(stamps))
-            stamps.append(frame.pts)
-            if on_frame is not None:
-                on_frame(len(stamps))
-        _check_whole(path, stream, len(stamps), max_frames, faults)
-        if first is None or last is None:
-            why = f" ({faults[0]})" if faults else ""
+        seen = _decode_all(container, stream, max_frames, on_frame)
+        _check_whole(path, stream, len(seen.stamps), max_frames, seen.faults)
+        if seen.first is None or seen.last is None:
+            why = f" ({seen.faults[0]})" if seen.faults else ""
             raise InputVideoError(
                 f"{path}: has a video stream but not one frame can be read{why}; check the file"
             )
-        return _summary(container, stream, stamps, keys, first, last, after, faults)
+        return _summary(container, stream, seen, seen.first, seen.last)
 
 
-def clock_start(container: InputContainer) -> Fraction:
-    """Seconds at which the file's clock starts: MPEG streams have no zero; others keep theirs."""
-    arbitrary = container.format.name in ("mpegts", "mpeg")
-    return Fraction(container.start_time or 0, av.time_base) if arbitrary else Fraction(0)
+def _decode_all(
+    container: InputContainer, stream: VideoStream, max_frames: int | None, on_frame: OnFrame | None
+) -> _Pass:
+    """Decode the stream, and one frame beyond `max_frames` for the duration of the last one."""
+    seen = _Pass()
+    for frame in decoded(container, stream, seen.faults):
+        if len(seen.stamps) == max_frames:
+            seen.following = -1 if frame.pts is None else frame.pts
+            break
+        seen.first = seen.first or frame
+        seen.last = frame
+        if frame.key_frame:
+            seen.keys.append(len(seen.stamps))
+        seen.stamps.append(frame.pts)
+        if on_frame is not None:
+            on_frame(len(seen.stamps))
+    return seen
 
 
 def _check_whole(
     path: Path, stream: VideoStream, count: int, max_frames: int | None, faults: list[str]
 ) -> None:
+    """Raise InputVideoError where the file is cut off, or lacks a tenth of its frames through damage."""
     if max_frames is not None and count >= max_frames:
         return
     promised = int(stream.frames or 0)
@@ -198,44 +123,26 @@ def _check_whole(
 
 
 def _summary(
-    container: InputContainer,
-    stream: VideoStream,
-    stamps: list[int | None],
-    keys: list[int],
-    first: VideoFrame,
-    last: VideoFrame,
-    after: int | None,
-    faults: list[str],
+    container: InputContainer, stream: VideoStream, seen: _Pass, first: VideoFrame, last: VideoFrame
 ) -> Probe:
+    """The Probe of a finished pass with these first and last frames."""
     time_base = stream.time_base or Fraction(1, 90000)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     step = max(1, round(1 / (rate * time_base)))
-    raw, mended = _mended(stamps, step)
-    length = int(last.duration or 0)
-    if after is not None and after > raw[-1]:
-        length = after - int(raw[-1])
-    elif length <= 0:
-        length = int(np.median(np.diff(raw))) if len(raw) > 1 else step
+    raw, mended = _mended(seen.stamps, step)
     shift = round(clock_start(container) / time_base)
+    end = int(raw[-1]) - shift + _last_duration(raw, last, seen.following, step)
     orientation, rotation, straight = _orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    if aspect <= 0 or container.format.name == "gif":  # every browser ignores what a GIF says here
+    if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
         aspect = Fraction(1)
-    color = {
-        "matrix": int(first.colorspace),
-        "range": int(first.color_range),
-        "primaries": int(first.color_primaries),
-        "transfer": int(first.color_trc),
-        "format": first.format.name,
-        "interlaced": bool(first.interlaced_frame),
-    }
-    end = int(raw[-1]) - shift + length
+    color = _color_tags(first)
     notes = _notes(color, mended, straight, aspect, len(container.streams.subtitles))
-    doubts = _doubts(container, stream, len(raw), end * time_base, faults) if after is None else ()
+    whole = seen.following is None
     return Probe(
         raw_pts=raw,
         pts=raw - shift,
-        keys=np.array(keys, np.int64),
+        keys=np.array(seen.keys, np.int64),
         seekable=not mended and container.format.name != "gif",
         time_base=time_base,
         rate=rate,
@@ -247,13 +154,35 @@ def _summary(
         sample_aspect=1 / aspect if orientation[0] else aspect,
         has_audio=bool(container.streams.audio),
         notes=notes,
-        doubts=doubts,
-        whole=after is None,
+        doubts=_doubts(container, stream, len(raw), end * time_base, seen.faults) if whole else (),
+        whole=whole,
     )
 
 
+def _last_duration(raw: I64, last: VideoFrame, following: int | None, step: int) -> int:
+    """Duration of the last frame: up to the following one, as its packet says, or the median step."""
+    if following is not None and following > raw[-1]:
+        return following - int(raw[-1])
+    length = int(last.duration or 0)
+    if length <= 0:
+        length = int(np.median(np.diff(raw))) if len(raw) > 1 else step
+    return length
+
+
+def _color_tags(frame: VideoFrame) -> dict[str, Any]:
+    """Colour tags of a frame, as numbers of ITU-T H.273."""
+    return {
+        "matrix": int(frame.colorspace),
+        "range": int(frame.color_range),
+        "primaries": int(frame.color_primaries),
+        "transfer": int(frame.color_trc),
+        "format": frame.format.name,
+        "interlaced": bool(frame.interlaced_frame),
+    }
+
+
 def _mended(stamps: list[int | None], step: int) -> tuple[I64, bool]:
-    """Strictly increasing stamps; missing or repeated ones follow their predecessor."""
+    """Strictly increasing stamps, and whether any was missing or repeated and so filled in."""
     out = np.empty(len(stamps), np.int64)
     mended = False
     previous: int | None = None
@@ -266,11 +195,12 @@ def _mended(stamps: list[int | None], step: int) -> tuple[I64, bool]:
 
 
 def _orientation(frame: VideoFrame) -> tuple[tuple[bool, bool, bool], int, bool]:
-    """How to turn a frame upright by its display matrix, its angle, and whether that is a right angle.
+    """Orientation of a frame by its display matrix, its angle in degrees, and whether that is a right angle.
 
-    The matrix (ISO/IEC 14496-12, 8.3.2) takes (x, y) to (a x + c y, b x + d y), rows a b u / c d v / x y w.
+    The matrix (ISO/IEC 14496-12, 8.3.2) maps (x, y) to (a x + c y, b x + d y); its rows are
+    a b u / c d v / x y w.
     """
-    sides: Any = frame.side_data  # typed as a mapping of names, but walks over its values
+    sides: Any = frame.side_data  # typed as a mapping, but iterates over its values
     found = [bytes(side) for side in sides if side.type == SideDataType.DISPLAYMATRIX]
     if not found:
         return (False, False, False), 0, True
@@ -286,7 +216,7 @@ def _orientation(frame: VideoFrame) -> tuple[tuple[bool, bool, bool], int, bool]
 def _doubts(
     container: InputContainer, stream: VideoStream, count: int, end: Fraction, faults: list[str]
 ) -> tuple[str, ...]:
-    """What speaks against a file being as it was made. Decoders hide most damage, headers do not change."""
+    """Signs of damage: packets that could not be decoded, and fewer frames than the header promises."""
     doubts = []
     if faults:
         doubts.append(f"{len(faults)} damaged packets were left out (first: {faults[0]})")
@@ -300,7 +230,7 @@ def _doubts(
 
 
 def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Seconds at which the picture ends by the file's header; None where it does not say."""
+    """End of the picture in seconds by the file's header; None where it does not say."""
     if stream.duration and stream.time_base:
         start = Fraction(stream.start_time or 0) * stream.time_base - clock_start(container)
         return start + stream.duration * stream.time_base
@@ -315,6 +245,7 @@ def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | 
 def _notes(
     color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction, subtitles: int
 ) -> tuple[str, ...]:
+    """Notes for the user on how the file was read."""
     notes = []
     if mended:
         notes.append("some frames had no time stamp of their own, or a repeated one; theirs were filled in")

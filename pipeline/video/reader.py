@@ -1,4 +1,4 @@
-"""Frames on demand through PyAV: exact frames, upright, in RGB, one in memory at a time."""
+"""Frame source `av`: exact frames through PyAV, upright, in RGB, one in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from av.video.reformatter import Interpolation
 
 from pipeline.clip import U8
 from pipeline.errors import InputVideoError
-from pipeline.video.probe import Probe, decoded, open_video, video_stream
+from pipeline.video.container import decoded, open_video, video_stream
+from pipeline.video.probe import Probe
 
-# Exact rounding and chroma at full resolution: the defaults trade both for speed, and faces show it.
+# Accurate rounding and full chroma resolution: the fast defaults are visible on faces.
 SWS_FLAGS = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -24,10 +25,10 @@ SWS_FLAGS = (
 
 
 def to_rgb(frame: VideoFrame, probe: Probe) -> U8:
-    """One decoded frame as uint8 [H,W,3] RGB, upright.
+    """Convert a decoded frame to uint8 [H,W,3] RGB, upright.
 
-    Matrix and range are those that the frame is tagged with. Untagged pictures are taken as BT.601 limited
-    range, as every FFmpeg tool takes them.
+    Matrix and range are the frame's tags; untagged pictures are taken as BT.601 limited range, as by all
+    FFmpeg tools.
     """
     width, height = probe.coded_size
     picture = frame.reformat(
@@ -42,7 +43,7 @@ def to_rgb(frame: VideoFrame, probe: Probe) -> U8:
 
 
 class AvSource:
-    """The frames of one file, as counted by its Probe."""
+    """Frames of one file, as counted by its Probe."""
 
     def __init__(self, path: Path, probe: Probe) -> None:
         self._path = path
@@ -90,10 +91,10 @@ class AvSource:
                     yield frame
 
     def _after_seek(self, key: int, start: int) -> Iterator[VideoFrame]:
-        """Frames from `start` on, by way of the key frame at index `key`; nothing where the seek missed it.
+        """Yield frames from `start` on after a seek to the key frame `key`; nothing where the seek missed it.
 
-        A seek goes by decoding times, so it can land on a later key frame, and frames shown before the one it
-        lands on lack their references. Only a run that has passed frame `key` itself is exact.
+        A seek goes by decoding times, so it can land on a later key frame, and frames shown before that one
+        lack their references. Only a run that has passed frame `key` itself is exact.
         """
         stamps = self._probe.raw_pts
         with open_video(self._path) as container:

@@ -1,4 +1,4 @@
-"""Whether a file is cut off, by what its own headers say of its length."""
+"""Detect truncated video files by the lengths in their headers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes an mp4, mov, mkv, webm or avi file lacks by its own account (0: whole, or not known).
+    """Bytes that an mp4, mov, mkv, webm or avi file lacks by its own headers; 0: complete, or unknown.
 
-    Follows the top-level boxes of ISO/IEC 14496-12, the Segment of RFC 8794/9559, and the RIFF chunk sizes.
+    Follows the top-level boxes of ISO/IEC 14496-12, the Segment of RFC 8794/9559 and the RIFF chunk size.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -27,6 +27,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """End in bytes of the top-level boxes of an ISO base media file of `size` bytes."""
     position, seen = 0, set()
     while position < size:
         file.seek(position)
@@ -42,12 +43,15 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
             return size  # not a box: trailing bytes that players ignore
         seen.add(kind)
         position += length
-    # Cut exactly between two boxes: at least the index is lacking.
+    # Cut exactly between two boxes: at least the index is missing.
     return position if seen & {b"moov", b"moof"} else max(position, size + 8)
 
 
 def _end_of_segment(file: BinaryIO) -> int:
+    """End in bytes of the Segment of a Matroska file; 0 where its length is not given."""
+
     def number(keep_marker: bool) -> tuple[int, bool]:
+        """Read an EBML variable-length integer, and whether it is the reserved value "unknown"."""
         start = file.read(1)
         if not start or start[0] == 0:
             return 0, True
@@ -58,7 +62,7 @@ def _end_of_segment(file: BinaryIO) -> int:
         return (value if keep_marker else value & mask), (value & mask) == mask
 
     file.seek(0)
-    for _ in range(4):  # the EBML header, perhaps Void, then the Segment
+    for _ in range(4):  # the EBML header, optional Void elements, the Segment
         identity, _ = number(keep_marker=True)
         length, unknown = number(keep_marker=False)
         if identity == 0x18538067:

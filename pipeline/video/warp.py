@@ -1,7 +1,7 @@
-"""Sub-pixel warps between a frame and its crop, exact inverses of each other.
+"""Sub-pixel warps from a frame to its crop and back by exact inverses.
 
-Coordinates are continuous (the centre of pixel (i, j) is (j + 0.5, i + 0.5)); OpenCV's own warps quantise
-positions to 1/32 pixel, so the sampling is torch's bilinear `grid_sample`, which does not.
+Coordinates are continuous: the centre of pixel (i, j) is (j + 0.5, i + 0.5). Sampling is torch's bilinear
+`grid_sample`; OpenCV's warps quantise positions to 1/32 pixel.
 """
 
 from __future__ import annotations
@@ -17,33 +17,37 @@ import numpy.typing as npt
 from pipeline.clip import F32, F64, U8, Clip, Crops
 
 Box = tuple[int, int, int, int]
-"""Columns x0 to x1 and rows y0 to y1 of a frame, as (x0, y0, x1, y1); x1 and y1 are left out."""
+"""Pixel bounds (x0, y0, x1, y1) in a frame; x1 and y1 are exclusive."""
 
 
 def invert_affine(affine: F64) -> F64:
-    """The exact inverse [2,3] of an affine map [2,3]; raises ValueError when it is singular or not finite."""
+    """Invert affine maps [...,2,3] exactly; raises ValueError where one is singular or not finite."""
     affine = np.asarray(affine, np.float64)
-    linear = affine[:, :2]
-    determinant = float(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0])
-    if not np.isfinite(affine).all() or determinant == 0.0:
+    linear, shift = affine[..., :2], affine[..., 2:]
+    determinant = linear[..., 0, 0] * linear[..., 1, 1] - linear[..., 0, 1] * linear[..., 1, 0]
+    if not np.isfinite(affine).all() or (determinant == 0.0).any():
         raise ValueError(f"this affine map has no inverse: {affine.tolist()}")
-    inverse = np.array([[linear[1, 1], -linear[0, 1]], [-linear[1, 0], linear[0, 0]]]) / determinant
-    return np.concatenate([inverse, -inverse @ affine[:, 2:]], axis=1)
+    adjugate = np.stack(
+        [linear[..., 1, 1], -linear[..., 0, 1], -linear[..., 1, 0], linear[..., 0, 0]], axis=-1
+    ).reshape(linear.shape)
+    inverse = adjugate / determinant[..., None, None]
+    return np.concatenate([inverse, -inverse @ shift], axis=-1)
 
 
 def warp_points(points: npt.NDArray[Any], affine: F64) -> F64:
-    """Points [...,2] moved by affine [2,3]."""
+    """Map points [...,N,2] by one affine [2,3], or by one for each leading index, affine [...,2,3]."""
     affine = np.asarray(affine, np.float64)
-    moved: F64 = np.asarray(points, np.float64) @ affine[:, :2].T + affine[:, 2]
+    moved: F64 = (
+        np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    )
     return moved
 
 
 def warp_crop(frame: U8, affine: F64, size: int) -> U8:
-    """Cut the crop of one face: uint8 [H,W,C] -> uint8 [size,size,C], the frame's edge repeated outside it.
+    """Warp a frame uint8 [H,W,C] to a crop uint8 [size,size,C], repeating the frame's edge outside it.
 
-    affine [2,3] maps source pixels to crop pixels. Where the crop is smaller than what it shows, the frame is
-    first low-passed by a Gaussian whose width goes to zero as the scale goes to one, so sharpness does not
-    jump in time.
+    affine [2,3] maps source pixels to crop pixels. For minification the frame is first low-passed by a
+    Gaussian whose width goes to zero as the scale goes to one, so sharpness does not jump in time.
     """
     inverse = invert_affine(affine)
     sigma = _prefilter_sigma(inverse)
@@ -55,23 +59,22 @@ def warp_crop(frame: U8, affine: F64, size: int) -> U8:
     part = _low_pass(frame[y0:y1, x0:x1], sigma)
     local = inverse.copy()
     local[:, 2] -= (x0, y0)
-    # A black bar would be a thing that no generator makes, and an inversion would take it for an occluder.
+    # Edge repeated: no generator renders a black bar, so an inversion would take it for an occluder.
     return _to_uint8(_sample(part, local, (0, 0, size, size), "border"))
 
 
 def back_box(affine: F64, region: tuple[float, float, float, float], width: int, height: int) -> Box | None:
-    """The frame pixels that a region (x0, y0, x1, y1) of the crop falls on; None if outside the frame."""
+    """Box of the frame that covers a region (x0, y0, x1, y1) of the crop; None where it lies outside."""
     return _covering_box(invert_affine(affine), region, 1, width, height)
 
 
 def warp_back(
     crop: npt.NDArray[Any], affine: F64, box: Box, padding: str = "border", antialias: bool = True
 ) -> F32:
-    """Put a crop [S,S(,C)] back where it came from: float32 [h,w(,C)], the frame pixels of `box`.
+    """Warp a crop [S,S(,C)] back to the frame pixels of `box`: float32 [h,w(,C)].
 
-    affine [2,3] is the one that made the crop. `padding` tells what lies beyond the crop: `border` repeats
-    its edge, `zeros` is black. With `antialias`, low-passed first where the frame has fewer pixels than the
-    crop.
+    affine [2,3] is the one that made the crop. padding: `border` repeats the crop's edge beyond it, `zeros`
+    is black. antialias: low-pass first where the frame has fewer pixels than the crop.
     """
     affine = np.asarray(affine, np.float64)
     sigma = _prefilter_sigma(affine) if antialias else 0.0
@@ -81,7 +84,7 @@ def warp_back(
 def crop_frames(
     clip: Clip, crops: Crops, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, U8]]:
-    """Yield (frame index, crop uint8 [S,S,3]) of every frame in [start, stop) that has a crop."""
+    """Yield (frame index, crop uint8 [S,S,3]) for the frames in [start, stop) that have a crop."""
     for index, frame in enumerate(clip.frames(start, stop), start):
         affine = crops.affine[index]
         if np.isfinite(affine).all():
@@ -89,7 +92,7 @@ def crop_frames(
 
 
 def _prefilter_sigma(affine: F64) -> float:
-    """Gaussian width in input pixels, for a map from output to input pixels of scale r: 0.5 sqrt(r^2 - 1)."""
+    """Gaussian sigma in input pixels for a map from output to input of scale r: 0.5 sqrt(r^2 - 1)."""
     area = abs(float(np.linalg.det(affine[:, :2])))
     return 0.5 * math.sqrt(area - 1.0) if area > 1.0 else 0.0
 
@@ -105,7 +108,7 @@ def _low_pass(image: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
 def _covering_box(
     affine: F64, region: tuple[float, float, float, float], margin: int, width: int, height: int
 ) -> Box | None:
-    """Whole pixels around affine(region), grown by `margin`, inside width x height; None when empty."""
+    """Pixel box around affine(region), grown by `margin`, clipped to width x height; None where empty."""
     x0, y0, x1, y1 = region
     corners = warp_points(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), affine)
     low = np.clip(np.floor(corners.min(0)) - margin, 0, (width, height)).astype(int)
@@ -116,7 +119,7 @@ def _covering_box(
 
 
 def _sample(image: npt.NDArray[Any], affine: F64, box: Box, padding: str) -> F32:
-    """Bilinear samples of image [H,W(,C)] at affine(centres of the pixels of `box`), float32."""
+    """Bilinear samples of image [H,W(,C)] at affine(pixel centres of `box`), float32 [h,w(,C)]."""
     import torch
     import torch.nn.functional as F
 
@@ -125,7 +128,7 @@ def _sample(image: npt.NDArray[Any], affine: F64, box: Box, padding: str) -> F32
     columns = torch.arange(x0, x1, dtype=torch.float64) + 0.5
     rows = torch.arange(y0, y1, dtype=torch.float64)[:, None] + 0.5
     (a, b, tx), (c, d, ty) = affine.tolist()
-    # grid_sample's align_corners=False convention is ours with [0, size] stretched over [-1, 1].
+    # grid_sample with align_corners=False has our convention, with [0, size] scaled to [-1, 1].
     grid = torch.stack(
         [
             (a * columns + b * rows + tx) * (2.0 / width) - 1.0,

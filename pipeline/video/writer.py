@@ -1,10 +1,7 @@
-"""Writing a video frame by frame, with the source's times and sound; whole or not at all."""
+"""Write a video frame by frame with the source's times and sound, to a temporary file that is renamed."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,21 +15,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clip import U8, Clip
-from pipeline.errors import OutputError
-from pipeline.request.settings import EncodeSettings
 from pipeline.video.audio import AudioCarrier
-from pipeline.video.codecs import FORMATS, check_suffix, encoder_for, output_color
+from pipeline.video.codecs import FORMATS, Encoding, check_suffix, encoder_for, output_color
+from pipeline.video.output_file import OutputFile, ffmpeg_errors
 from pipeline.video.reader import SWS_FLAGS
 
 
 class VideoWriter:
-    """Write frames one at a time to `path`, at the times of the clip's frames.
+    """Writer of one video file at the times of a clip's frames.
 
-    size: (width, height) of what is written, odd sizes too. indices: the source frames that will come, in
-    order (None: all of them); a frame is shown until the next one is. comment goes into the file's metadata.
-    The file appears under its name only once `close` has succeeded; leaving the `with` block by an exception,
-    Ctrl-C too, leaves nothing. Raises OutputError (not writable, disk full), UserError (codec and ending do
-    not fit), ValueError (wrong frames).
+    The file gets its name when `close` succeeds; leaving the `with` block by an exception (or Ctrl-C) leaves
+    nothing. `notes` holds what a user should know of the file.
     """
 
     def __init__(
@@ -40,10 +33,16 @@ class VideoWriter:
         path: Path,
         clip: Clip,
         size: tuple[int, int],
-        settings: EncodeSettings,
+        settings: Encoding,
         comment: str,
         indices: Sequence[int] | None = None,
     ) -> None:
+        """Open the file for writing.
+
+        size: (width, height) of the frames, odd sizes too. comment: for the file's metadata. indices: source
+        frames that will be written, in order (None: all); a frame is shown until the next one. Raises
+        OutputError (not writable, disk full), UserError (codec and suffix do not fit).
+        """
         check_suffix(settings.codec, path.suffix)
         self.path = path
         self.notes: list[str] = []
@@ -55,9 +54,9 @@ class VideoWriter:
         self._durations = np.diff(self._pts, append=max(end, int(clip.pts[-1]) + 1))
         self._audio: AudioCarrier | None = None
         format_name = FORMATS[path.suffix.lower()]
-        self._sink = _Sink(path)
+        self._sink = OutputFile(path)
         try:
-            with _output_errors(path, self._sink):
+            with ffmpeg_errors(path, self._sink):
                 self._container = av.open(
                     cast(BinaryIO, self._sink),
                     "w",
@@ -76,7 +75,7 @@ class VideoWriter:
             raise
 
     def write(self, frame: U8) -> None:
-        """Add one frame, uint8 [H,W,3] RGB."""
+        """Add a frame, uint8 [H,W,3] RGB. Raises ValueError for another shape or one frame too many."""
         width, height = self._size
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
             raise ValueError(
@@ -93,24 +92,24 @@ class VideoWriter:
         )
         picture.pts = int(self._pts[self.written])
         picture.time_base = self._time_base
-        # The encoder is told what the stream says, not what the conversion was computed by.
+        # Tags of the stream, which may differ from the matrix of the conversion.
         picture.colorspace = self._color.matrix
         picture.color_range = self._color.range
         picture.color_primaries = self._color.primaries
         picture.color_trc = self._color.transfer
-        with _output_errors(self.path, self._sink):
+        with ffmpeg_errors(self.path, self._sink):
             if self._audio is not None:
                 self._audio.until(picture.pts * self._time_base)
             self._mux(self._stream.encode(picture))
         self.written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; raises ValueError unless every frame has come."""
+        """Finish the file and rename it into place; raises ValueError unless all frames were written."""
         if self.written != len(self._pts):
             self.abort()
             raise ValueError(f"{self.written} frames were written where the clip has {len(self._pts)}")
         try:
-            with _output_errors(self.path, self._sink):
+            with ffmpeg_errors(self.path, self._sink):
                 self._mux(self._stream.encode(None))
                 if self._audio is not None:
                     self._audio.until(None)
@@ -120,7 +119,7 @@ class VideoWriter:
             self.abort()
 
     def abort(self) -> None:
-        """Drop what was written so far; harmless after `close`."""
+        """Discard what was written; does nothing after `close`."""
         self._sink.discard()
         if self._audio is not None:
             self._audio.close()
@@ -136,7 +135,7 @@ class VideoWriter:
         else:
             self.abort()
 
-    def _add_video(self, clip: Clip, settings: EncodeSettings) -> VideoStream:
+    def _add_video(self, clip: Clip, settings: Encoding) -> VideoStream:
         width, height = self._size
         suffix = self.path.suffix.lower()
         encoder = encoder_for(settings, width, height, suffix)
@@ -172,83 +171,12 @@ class VideoWriter:
             self._container.mux(packet)
 
 
-class _Sink:
-    """The temporary file behind a writer; keeps the first failure, of which FFmpeg keeps a number only."""
-
-    def __init__(self, path: Path) -> None:
-        self.error: BaseException | None = None
-        self._path = path
-        self._partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(0, "it is a folder", str(path))
-            self._file = self._partial.open("xb")
-        except OSError as error:
-            raise _output_error(path, error) from None
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except BaseException as error:
-            self.error = self.error or error
-            raise OSError(str(error)) from None  # only an Exception gets through FFmpeg's callback
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def reopen(self, url: str, flags: int, options: dict[str, str]) -> BinaryIO:
-        """A second handle for reading: moving the index to the front (faststart) reads what was written."""
-        self._file.flush()
-        return self._partial.open("rb")
-
-    def publish(self) -> None:
-        """Everything on disk, then the one rename."""
-        self._file.flush()
-        if self.error is not None:
-            raise self.error
-        self._file.close()
-        self._partial.replace(self._path)
-
-    def discard(self) -> None:
-        """Remove the temporary file, if it is still there."""
-        with contextlib.suppress(OSError, ValueError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
-
-
-class _output_errors(contextlib.AbstractContextManager[None]):
-    """Turn what FFmpeg or the file system raises while writing into one OutputError that says why."""
-
-    def __init__(self, path: Path, sink: _Sink) -> None:
-        self._path = path
-        self._sink = sink
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or not isinstance(error, (av.FFmpegError, OSError)):
-            return
-        cause = self._sink.error or error
-        if not isinstance(cause, Exception):
-            raise cause  # Ctrl-C that arrived inside FFmpeg's write call
-        raise _output_error(self._path, cause) from None
-
-
 def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
     if format_name == "matroska":
-        # It would otherwise move every time stamp so that the sound's lead-in, before zero, starts at zero.
+        # Otherwise all time stamps are shifted, since the priming samples of the sound lie before zero.
         return {"avoid_negative_ts": "disabled"}
-    # The index goes in front, so that a page can play the file while it loads. A first frame later than zero
-    # is written in units of the movie's clock, which would be 1 ms.
+    # faststart: the index comes first, so that a page can play the file while it loads. The movie's clock,
+    # 1 ms by default, quantises the start of the first frame.
     clock = time_base.denominator
     while clock < 10_000:
         clock *= 2
@@ -256,13 +184,4 @@ def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
         {"movflags": "faststart", "movie_timescale": str(clock)}
         if clock < 2**31
         else {"movflags": "faststart"}
-    )
-
-
-def _output_error(path: Path, error: BaseException) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if not isinstance(error, OSError):
-        return OutputError(f"{path}: cannot be encoded ({reason}); choose another codec or file ending")
-    return OutputError(
-        f"{path}: cannot be written ({reason}); free some space or choose another output folder"
     )

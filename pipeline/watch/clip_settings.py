@@ -2,85 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-
-_PATHS = {"occluder_masks", "cameras", "directions"}
-_FORBIDDEN = {"input", "out", "cache", "json", "quiet", "debug", "help"}
+from pipeline.request.fields import Field, UserPath, shortened
+from pipeline.request.options import from_mapping, known_key, request_fields, to_words
+from pipeline.request.settings import Request
+from pipeline.request.settings_file import read_settings
 
 
 def side_file(clip: Path) -> Path | None:
-    """The file of options that belongs to a clip, if there is one."""
+    """The file of options that belongs to a clip, if there is one; a link is none."""
     for path in (clip.with_suffix(".yaml"), clip.with_name(clip.name + ".yaml")):
-        if path.is_file() and not path.is_symlink():
-            return path
+        try:
+            if path.is_file() and not path.is_symlink():
+                return path
+        except OSError:  # the clip's name is so long that there can be no such file
+            continue
     return None
 
 
 def options_of(clip: Path) -> list[str]:
-    """The options in a clip's side file as words of the command line; empty where there is none.
+    """The options in a clip's side file, as words of the command line; empty where there is none.
 
-    The file is a mapping of the command's long options, with _ or -: `edit: [smile=1.5, "age=1@0-2s"]`,
-    `remove_occluder: true`, `preset: fast`. Paths in it lie in the clip's own folder or below it.
+    The file is a mapping of options of `process-video`, with _ or -: `edit: [smile=1.5, "age=1@0-2s"]`,
+    `remove_occluder: true`, `preset: fast`. Options of the call itself, such as `out`, are not taken. Paths
+    are relative to the clip's folder and stay within it.
 
     Raises UserError.
     """
     path = side_file(clip)
     if path is None:
         return []
-    import yaml
-
+    known = {field.key: field for field in request_fields()}
+    clips = {key: field for key, field in known.items() if field.at[0] == "settings"}
+    values: dict[str, Any] = {}
+    found = read_settings(path)
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path.name}: cannot be read ({' '.join(str(error).split())})") from error
-    if found is None:
-        return []
-    if not isinstance(found, dict):
-        raise UserError(f"{path.name}: must be a list of options such as `preset: fast`")
-    words: list[str] = []
-    for name, value in found.items():
-        words += _words(str(name).replace("-", "_"), value, path)
-    _check(words, path)
-    return words
+        for name, value in found.items():
+            if isinstance(name, str) and name.replace("-", "_") in known.keys() - clips.keys():
+                raise UserError(f"'{name}' cannot be set there")
+            key = known_key(name, clips)
+            values[key] = _fenced(clips[key], value, path.parent.resolve())
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from None
+    from_mapping(values, path.name, Request(clip))
+    return to_words(values)
 
 
-def _words(name: str, value: Any, path: Path) -> list[str]:
-    if name in _FORBIDDEN:
-        raise UserError(f"{path.name}: '{name}' cannot be set there")
-    option = "--" + name.replace("_", "-")
-    if isinstance(value, bool):
-        return [option] if value else []
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(v, str | int | float) for v in values):
-        raise UserError(f"{path.name}: '{name}' must be a word, a number, or a list of them")
-    return [word for v in values for word in (f"{option}={_inside(name, str(v), path)}",)]
-
-
-def _inside(name: str, value: str, path: Path) -> str:
-    """Paths are taken as relative to the side file, and may not leave its folder."""
-    is_path = name in _PATHS or (name == "generator" and value != "bundled") or value.startswith("3ddfa:")
-    if not is_path:
+def _fenced(field: Field, value: Any, folder: Path) -> Any:
+    """The value with its paths made absolute. Raises UserError for one outside the clip's folder."""
+    rule = field.mark.path
+    if rule is None:
         return value
-    prefix = "3ddfa:" if value.startswith("3ddfa:") else ""
-    folder = path.parent.resolve()
-    target = (folder / value.removeprefix(prefix)).resolve()
-    if not target.is_relative_to(folder):
-        raise UserError(f"{path.name}: '{name}' must name something in the clip's own folder, not {value}")
-    return f"{prefix}{target}"
+    if isinstance(value, list):
+        return [_inside(field, rule, one, folder) for one in value]
+    return _inside(field, rule, value, folder)
 
 
-def _check(words: Sequence[str], path: Path) -> None:
-    """Raise UserError for options that the command does not know."""
-    from pipeline.request.options import process_arguments
+def _inside(field: Field, rule: UserPath, value: Any, folder: Path) -> Any:
+    inner = rule.within(str(value))
+    if inner is None or not isinstance(value, str | int | float) or isinstance(value, bool):
+        return value  # names no path, or is refused with all else that is no text
+    try:
+        target = (folder / inner).resolve()
+        reached = [target, *_contents(target)] if rule.folder else [target]
+        within = all(path.resolve().is_relative_to(folder) for path in reached)
+    except (OSError, ValueError, RuntimeError) as error:  # such as a NUL character, or links in a circle
+        raise UserError(f"'{field.key}' cannot be read ({error})") from error
+    if not within:
+        shown = shortened(value)
+        raise UserError(f"'{field.key}' must name something in the clip's own folder, not {shown}")
+    return rule.around(target)
 
-    parser = process_arguments()
 
-    def refuse(message: str) -> None:
-        raise UserError(f"{path.name}: {message}")
-
-    parser.error = refuse  # type: ignore[method-assign, assignment]
-    parser.parse_args(["clip", *words])
+def _contents(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())

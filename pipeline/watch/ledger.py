@@ -1,4 +1,4 @@
-"""What became of each clip: a small file each, beside the results, so that a restart forgets nothing."""
+"""Records of the clips that were taken, one JSON file each below OUT/.invid, and notes on failures."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from storage import canonical_json
+from storage.files import replacing
 from storage.locks import FileLock
 
 DONE, FAILED, SUBMITTED = "done", "failed", "submitted"
 LOST = "lost"
-"""Of a run that the server it was submitted to knows nothing of: it is submitted again."""
+"""State of a run that the server does not know; the clip is submitted again."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A clip by its content and options, and where its results are."""
+    """A clip, identified by content and options; its state and the folder of its results."""
 
     content: str
     options: list[str]
-    name: str  # relative to the folder that is watched, as it was first seen
-    folder: str  # of its results, relative to the output folder
+    name: str  # path below the watched folder when first seen
+    folder: str  # of the results, relative to the output folder
     state: str = ""
     reason: str = ""
     tries: int = 0
     when: float = 0.0
-    run: str = ""  # of Prefect
-    others: list[str] = field(default_factory=list)  # further names of the same
+    run: str = ""  # name of the Prefect run
+    others: list[str] = field(default_factory=list)  # other names of the same content
 
     @property
     def is_refusal(self) -> bool:
-        """A note on a file that was never taken: it has no results, and no folder for them."""
+        """True for a file that was never taken, and has no folder of results."""
         return self.content.startswith("refused ")
 
     @property
     def identity(self) -> str:
-        """The same for the same bytes and options, whatever the name."""
+        """Hash of content and options, independent of the name."""
         return identity_of(self.content, self.options)
 
 
 def identity_of(content: str, options: Sequence[str]) -> str:
-    """A name for bytes and options."""
+    """Hash of content and options, 32 hex digits."""
     text = canonical_json([content, sorted(options)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Ledger:
-    """Records below OUT/.invid, and the notes on failures in OUT/failed for people to read."""
+    """Records below OUT/.invid, and notes on failures for people in OUT/failed."""
 
     def __init__(self, out: Path) -> None:
+        """Open the records below the output folder, which is created where missing."""
         self.out = out
         self._records, self._locks = out / ".invid" / "clips", out / ".invid" / "locks"
         for folder in (self._records, self._locks):
@@ -64,53 +65,49 @@ class Ledger:
         self._owners = {record.folder: record.identity for record in self.all() if not record.is_refusal}
 
     def find(self, identity: str) -> Record | None:
-        """The record of a clip; None where there is none, or it cannot be read."""
+        """The record of this identity; None where there is none or it cannot be read."""
         try:
             return Record(**json.loads((self._records / f"{identity}.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def all(self) -> list[Record]:
-        """Every record, in order of time."""
+        """All records, in order of time."""
         found = (self.find(path.stem) for path in self._records.glob("*.json"))
         return sorted((r for r in found if r is not None), key=lambda r: r.when)
 
     def counts(self) -> dict[str, int]:
-        """How many clips are in each state; those that wait are "waiting"."""
+        """Number of clips by state; "waiting" for those not taken yet."""
         return dict(Counter(record.state or "waiting" for record in self.all()))
 
     def write(self, record: Record) -> Record:
-        """Keep a record: whole or not at all."""
+        """Store a record with the present time; returns it."""
         record = replace(record, when=time.time())
-        side = self._records / f".{uuid.uuid4().hex[:12]}"
-        with side.open("w") as file:
+        with replacing(self._records / f"{record.identity}.json") as side, side.open("w") as file:
             json.dump(asdict(record), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        side.replace(self._records / f"{record.identity}.json")
         if not record.is_refusal:
             self._owners.setdefault(record.folder, record.identity)
         return record
 
     def lock(self, identity: str) -> FileLock:
-        """Held by who works on a clip. Its descriptor may be handed to the process that does the work."""
+        """Lock for the process that works on a clip; its descriptor may be inherited by a child."""
         return FileLock(self._locks / identity)
 
     def new(self, content: str, options: list[str], name: Path) -> Record:
-        """A record for a clip not seen before, with a folder of results that no other clip has."""
+        """Record of a new clip, with a folder of results that no other clip has."""
         folder, identity = name.with_suffix(""), identity_of(content, options)
         if self._owners.get(str(folder), identity) != identity or folder.parts[0] == "failed":
             folder = folder.with_name(f"{folder.name}-{identity[:8]}")
         return Record(content, options, str(name), str(folder))
 
-    # Failures
-
     def note(self, record: Record) -> Path:
-        """Where the note on a failure lies."""
+        """Path of the note on a failure."""
         return self.out / "failed" / f"{record.folder.replace(os.sep, '__')}.txt"
 
     def fail(self, record: Record, reason: str) -> Record:
-        """Keep a failure, with a note that says why and how to ask again."""
+        """Record a failure, and write a note that says why and how to retry."""
         record = self.write(replace(record, state=FAILED, reason=reason))
         note = self.note(record)
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -124,11 +121,11 @@ class Ledger:
         return record
 
     def asked_again(self, record: Record) -> bool:
-        """Whether somebody has deleted the note on a failure."""
+        """True where the note on a failure was deleted: the clip is to be tried again."""
         return record.state == FAILED and not self.note(record).exists()
 
     def done(self, record: Record, run: str = "") -> Record:
-        """Keep a success; an earlier note goes."""
+        """Record a success and remove an earlier note."""
         with contextlib.suppress(OSError):
             self.note(record).unlink()
         return self.write(replace(record, state=DONE, reason="", run=run))

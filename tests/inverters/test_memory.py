@@ -1,6 +1,10 @@
-"""Less memory, the same work: frames a few at a time, gradients added up."""
+"""Smaller batches give the same gradients; out-of-memory errors; freed memory that the process keeps."""
 
 from __future__ import annotations
+
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters import memory
-from inverters.base import get_inverter
 from inverters.fitting.loop import backward
 from inverters.fitting.superresolution import finetune
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 7.79 GiB of which "
@@ -22,10 +25,26 @@ CPU = (
     "allocate 4294967296 bytes. Error code 12 (Cannot allocate memory)"
 )
 
+FAULTS = """
+import resource, sys, torch
+from inverters.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    torch.ones(10, 1 << 20)  # 40 MB
+step()
+before = faults()
+for _ in range(20):
+    step()
+print(faults() - before)
+"""
+
 
 @given(st.integers(1, 40), st.integers(0, memory.LEVELS - 1))
 def test_parts_cover_every_frame_once(count: int, level: int) -> None:
-    with memory.thrift(level):
+    with memory.reduced_memory(level):
         found = memory.parts(count)
         assert len(found) == 1 or level > 0
         assert all(part.stop - part.start <= memory.batch(count) for part in found)
@@ -52,7 +71,7 @@ def test_gradients_of_parts_are_those_of_the_whole(count: int, level: int, seed:
         return losses, [shared.grad, frame.grad]
 
     losses, gradients = run()
-    with memory.thrift(level):
+    with memory.reduced_memory(level):
         fewer, others = run()
     for name, value in losses.items():
         torch.testing.assert_close(fewer[name], value)
@@ -66,17 +85,17 @@ def test_every_stage_does_the_same_with_a_frame_at_a_time() -> None:
     problem = own_clip(generator, 3, occluder=True)
 
     def run() -> tuple[dict[str, list[float]], torch.Tensor]:
-        found = get_inverter("in-n-out")(generator, problem, preset="tiny", steps=6, seed=1)
-        tuned = finetune(generator, problem, found, preset="tiny", steps=3, seed=1)
+        found = invert("in-n-out", generator, problem, steps=6, seed=1)
+        tuned = finetune(generator, problem, found, settings=tiny("in-n-out").tune, steps=3, seed=1)
         return tuned.history, tuned.ws
 
     history, ws = run()
-    with memory.thrift(2):
-        thrifty, codes = run()
-    assert thrifty.keys() == history.keys()
+    with memory.reduced_memory(2):
+        reduced, codes = run()
+    assert reduced.keys() == history.keys()
     torch.testing.assert_close(codes, ws, atol=2e-3, rtol=0)
     for name, values in history.items():
-        assert thrifty[name] == pytest.approx(values, rel=0.02, abs=1e-4), name
+        assert reduced[name] == pytest.approx(values, rel=0.02, abs=1e-4), name
 
 
 def test_shortage_of_memory_is_told_from_other_errors() -> None:
@@ -102,6 +121,15 @@ def test_activations_in_the_hosts_memory_change_no_bit() -> None:
         return first, torch.cuda.max_memory_allocated()
 
     gradient, most = run()
-    with memory.thrift(memory.LEVELS - 1):
+    with memory.reduced_memory(memory.LEVELS - 1):
         same, least = run()
     assert torch.equal(gradient, same) and least < most
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_step_does_not_fetch_its_memory_anew() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults("keep") < faults("give back") / 2

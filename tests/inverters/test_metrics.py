@@ -239,6 +239,12 @@ def test_rotation_error_is_exact_near_zero() -> None:
     assert found == pytest.approx(math.degrees(angle), rel=1e-4)
 
 
+def test_a_rotation_that_is_not_known_has_no_error() -> None:
+    unknown = torch.stack([torch.eye(4), torch.full((4, 4), torch.nan)])
+    found = metrics.rotation_error_deg(torch.eye(4).expand(2, 4, 4), unknown)
+    assert found[0] == 0 and found[1].isnan()
+
+
 def test_lpips_is_none_without_weights(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     metrics._lpips_network.cache_clear()

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inverters.base import InversionProblem
+from inverters.base import Inversion, InversionProblem
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
-from inverters.methods.presets import PRESETS, get_preset
+from inverters.methods.table import find_method
 from inverters.rendering.cameras import default_intrinsics, look_at
 
 CONFIG = GeneratorConfig(
@@ -34,49 +34,37 @@ CONFIG = GeneratorConfig(
 )
 
 
-_DRAFT = get_preset("draft")
-PRESETS["tiny"] = dataclasses.replace(
-    _DRAFT,
-    name="tiny",
-    codes=dataclasses.replace(_DRAFT.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
-    joint=dataclasses.replace(
-        _DRAFT.joint,
-        rays=100,
-        frames_per_step=2,
-        coarse=8,
-        fine=8,
-        init=dataclasses.replace(_DRAFT.joint.init, resolution=16),
-    ),
-    tune=dataclasses.replace(_DRAFT.tune, frames_per_step=1, coarse=8, fine=8),
-    pti=dataclasses.replace(
-        _DRAFT.pti,
-        codes=dataclasses.replace(_DRAFT.pti.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
-        tuning=dataclasses.replace(_DRAFT.pti.tuning, coarse=8, fine=8),
-    ),
-    pose_opt=dataclasses.replace(
-        _DRAFT.pose_opt,
-        codes=dataclasses.replace(_DRAFT.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
-        tuning=dataclasses.replace(_DRAFT.pose_opt.tuning, coarse=8, fine=8),
-    ),
-    hfgi3d=dataclasses.replace(
-        _DRAFT.hfgi3d,
-        codes=dataclasses.replace(_DRAFT.hfgi3d.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
-        tuning=dataclasses.replace(_DRAFT.hfgi3d.tuning, coarse=8, fine=8),
-        joint=dataclasses.replace(_DRAFT.hfgi3d.joint, coarse=8, fine=8),
-    ),
-    vive3d=dataclasses.replace(
-        _DRAFT.vive3d,
-        frames=2,
-        codes=dataclasses.replace(_DRAFT.vive3d.codes, rays=100, frames_per_step=2, coarse=8, fine=8),
-        tuning=dataclasses.replace(_DRAFT.vive3d.tuning, coarse=8, fine=8),
-        sequence=dataclasses.replace(
-            _DRAFT.vive3d.sequence,
-            codes=dataclasses.replace(_DRAFT.vive3d.sequence.codes, rays=100, coarse=8, fine=8),
-        ),
-    ),
-    render=(8, 8),
-)
-"""`draft` at a tenth of its cost, known wherever this module is imported."""
+_SHORT = {"rays": 100, "frames_per_step": 2, "coarse": 8, "fine": 8}
+_FEW = {"coarse": 8, "fine": 8}
+
+
+def tiny(method: str) -> Any:
+    """A method's settings: `draft` at a tenth of its cost."""
+    draft: Any = find_method(method).presets["draft"]
+    changes: dict[str, Any] = {
+        "codes": dataclasses.replace(draft.codes, **_SHORT),
+        "tune": dataclasses.replace(draft.tune, frames_per_step=1),
+        "render": (8, 8),
+    }
+    if method == "in-n-out":
+        init = dataclasses.replace(draft.joint.init, resolution=16)
+        changes["joint"] = dataclasses.replace(draft.joint, **_SHORT, init=init)
+    if method in ("pti", "pose-opt", "hfgi3d", "vive3d"):
+        changes["tuning"] = dataclasses.replace(draft.tuning, **_FEW)
+    if method == "hfgi3d":
+        changes["joint"] = dataclasses.replace(draft.joint, **_FEW)
+    if method == "vive3d":
+        codes = dataclasses.replace(draft.sequence.codes, rays=100, **_FEW)
+        changes |= {"frames": 2, "sequence": dataclasses.replace(draft.sequence, codes=codes)}
+    return dataclasses.replace(draft, name="tiny", **changes)
+
+
+def invert(
+    method: str, generator: Generator, problem: InversionProblem, settings: Any = None, **options: Any
+) -> Inversion:
+    """Run a method, with its tiny settings if none are given."""
+    chosen = tiny(method) if settings is None else settings
+    return find_method(method)(generator, problem, settings=chosen, **options)
 
 
 def tiny_generator(parameters: tuple[str, ...] = (), **changes: Any) -> Generator:

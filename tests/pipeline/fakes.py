@@ -19,9 +19,8 @@ from inverters.base import Inversion
 from inverters.editing.edit import edit_presence
 from inverters.generators.card import CameraRule, CropRule
 from pipeline.clip import Cameras, FaceTrack
-from pipeline.job import walker as job_module
-from pipeline.job.walker import Job
 from pipeline.stages import camera, finetune, invert, track
+from pipeline.stages.facts import Models
 
 SIZE = 32
 FRAMES = 8
@@ -95,6 +94,70 @@ class Fakes:
         if name == self.fail_in:
             raise self.error
 
+    def track(self, clip: Any, settings: Any, on_frame: Any = None, model: Any = None) -> FaceTrack:
+        self.count("track")
+        ring = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+        count = len(clip)
+        status = np.full(count, 2, np.uint8)
+        status[list(self.no_face)] = 0
+        status[list(self.interpolated)] = 1
+        circle = np.stack([40 + 14 * np.cos(ring), 40 + 14 * np.sin(ring)], -1)
+        five = {
+            36: (34, 34),
+            39: (38, 34),
+            42: (44, 34),
+            45: (48, 34),
+            30: (41, 40),
+            48: (36, 48),
+            54: (46, 48),
+        }
+        for index, point in five.items():
+            circle[index] = point
+        landmarks = np.repeat(circle[None], count, 0).astype(np.float32)
+        landmarks[status == 0] = np.nan
+        for t in range(count):
+            if on_frame is not None:
+                on_frame(t + 1, count)
+        return FaceTrack(landmarks, np.full((count, 478, 2), np.nan, np.float32), status, "fake")
+
+    def cameras(self, found: FaceTrack, *rest: Any) -> Cameras:
+        self.count("camera")
+        poses = np.repeat(np.eye(4, dtype=np.float32)[None], len(found.status), 0)
+        poses[:, 1, 1] = poses[:, 2, 2] = -1
+        poses[:, 2, 3] = 2.7
+        lens = np.array([[4.2647, 0, 0.5], [0, 4.2647, 0.5], [0, 0, 1]], np.float32)
+        intrinsics = np.repeat(lens[None], len(found.status), 0)
+        poses[found.status == 0] = np.nan
+        intrinsics[found.status == 0] = np.nan
+        return Cameras(poses, intrinsics)
+
+    def invert(self, generator: Any, problem: Any, settings: Any, folder: Path, on_step: Any) -> Inversion:
+        self.checkpoints.append(folder)
+        (folder / "state").write_text("half way")
+        self.count("invert")
+        on_step(1, 1, {"total": 0.5})
+        self.crops = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
+        ws = (self.crops.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
+        return Inversion(
+            "in-n-out",
+            "draft",
+            "f" * 64,
+            problem.frames,
+            ws,
+            history={"total": [1.0, 0.5]},
+            info={"perceptual_loss": "multiscale"},
+        )
+
+    def finetune(
+        self, generator: Any, problem: Any, inversion: Inversion, a: Any, b: Any, folder: Path, on_step: Any
+    ) -> Inversion:
+        self.count("finetune")
+        return inversion
+
+    def edit(self, ws: Any, times: Any, edits: Any, directions: Any, ease: float) -> Any:
+        self.count("edit")
+        return ws + 0.2 * sum(edit.strength for edit in edits)
+
 
 class FakeRenderer:
     """Renders each row as its crop, brighter by what is added to its code (the crop's mean), red off by
@@ -122,80 +185,14 @@ class FakeRenderer:
 def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Put the stand-ins in the place of the models."""
     fakes = Fakes()
-    ring = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-
-    def fake_track(clip: Any, settings: Any, on_frame: Any = None, model: Any = None) -> FaceTrack:
-        fakes.count("track")
-        count = len(clip)
-        status = np.full(count, 2, np.uint8)
-        status[list(fakes.no_face)] = 0
-        status[list(fakes.interpolated)] = 1
-        circle = np.stack([40 + 14 * np.cos(ring), 40 + 14 * np.sin(ring)], -1)
-        five = {
-            36: (34, 34),
-            39: (38, 34),
-            42: (44, 34),
-            45: (48, 34),
-            30: (41, 40),
-            48: (36, 48),
-            54: (46, 48),
-        }
-        for index, point in five.items():
-            circle[index] = point
-        landmarks = np.repeat(circle[None], count, 0).astype(np.float32)
-        landmarks[status == 0] = np.nan
-        for t in range(count):
-            if on_frame is not None:
-                on_frame(t + 1, count)
-        return FaceTrack(landmarks, np.full((count, 478, 2), np.nan, np.float32), status, "fake")
-
-    def fake_cameras(found: FaceTrack, *rest: Any) -> Cameras:
-        fakes.count("camera")
-        poses = np.repeat(np.eye(4, dtype=np.float32)[None], len(found.status), 0)
-        poses[:, 1, 1] = poses[:, 2, 2] = -1
-        poses[:, 2, 3] = 2.7
-        lens = np.array([[4.2647, 0, 0.5], [0, 4.2647, 0.5], [0, 0, 1]], np.float32)
-        intrinsics = np.repeat(lens[None], len(found.status), 0)
-        poses[found.status == 0] = np.nan
-        intrinsics[found.status == 0] = np.nan
-        return Cameras(poses, intrinsics)
-
-    def fake_invert(generator: Any, problem: Any, settings: Any, folder: Path, on_step: Any) -> Inversion:
-        fakes.checkpoints.append(folder)
-        (folder / "state").write_text("half way")
-        fakes.count("invert")
-        on_step(1, 1, {"total": 0.5})
-        fakes.crops = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
-        ws = (fakes.crops.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
-        return Inversion(
-            "in-n-out",
-            "draft",
-            "f" * 64,
-            problem.frames,
-            ws,
-            history={"total": [1.0, 0.5]},
-            info={"perceptual_loss": "multiscale"},
-        )
-
-    def fake_finetune(
-        generator: Any, problem: Any, inversion: Inversion, a: Any, b: Any, folder: Path, on_step: Any
-    ) -> Inversion:
-        fakes.count("finetune")
-        return inversion
-
-    def fake_edit(ws: Any, times: Any, edits: Any, directions: Any, ease: float) -> Any:
-        fakes.count("edit")
-        return ws + 0.2 * sum(edit.strength for edit in edits)
-
     editing = ModuleType("inverters.editing.edit")
-    editing.edit_codes = fake_edit  # type: ignore[attr-defined]
+    editing.edit_codes = fakes.edit  # type: ignore[attr-defined]
     editing.edit_presence = edit_presence  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "inverters.editing.edit", editing)
-    monkeypatch.setattr(track, "track", fake_track)
-    monkeypatch.setattr(camera, "estimate_cameras", fake_cameras)
-    monkeypatch.setattr(invert, "invert", fake_invert)
-    monkeypatch.setattr(finetune, "finetune", fake_finetune)
-    monkeypatch.setattr(Job, "generator", FakeGenerator())
-    monkeypatch.setattr(Job, "renderer", lambda self: FakeRenderer(fakes, self.shown))
-    assert job_module.track_stage is track
+    monkeypatch.setattr(track, "track", fakes.track)
+    monkeypatch.setattr(camera, "estimate_cameras", fakes.cameras)
+    monkeypatch.setattr(invert, "invert", fakes.invert)
+    monkeypatch.setattr(finetune, "finetune", fakes.finetune)
+    monkeypatch.setattr(Models, "generator", FakeGenerator())
+    monkeypatch.setattr(Models, "renderer", lambda self, inversion: FakeRenderer(fakes, inversion))
     return fakes

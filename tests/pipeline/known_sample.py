@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.samples.media import FrameWriter
+from pipeline.samples.frame_writer import FrameWriter
 from storage import StageCache, StageWriter, stage_key
 
 FRAMES, WIDTH, HEIGHT, CROP = 4, 64, 48, 32

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.watch import watcher as watcher_module
+from pipeline.watch import local_jobs
 from pipeline.watch.watcher import Watcher
 from tests.pipeline.fakes import write_clip
 
@@ -46,7 +46,7 @@ class Studio:
         worker = tmp_path / "worker.py"
         worker.write_text(WORKER)
         monkeypatch.setenv("WORKED", str(self.log))
-        monkeypatch.setattr(watcher_module, "COMMAND", [sys.executable, str(worker)])
+        monkeypatch.setattr(local_jobs, "COMMAND", [sys.executable, str(worker)])
 
     def put(self, name: str, tail: bytes = b"") -> Path:
         """A clip whose content differs by `tail`, which readers ignore; its times lie in the past."""

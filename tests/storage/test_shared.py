@@ -88,7 +88,7 @@ def test_half_a_result_is_not_seen(tmp_path: Path, url: str, monkeypatch: pytest
     def dies(path: str, data: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(here.shared, "_pipe", dies)
+    monkeypatch.setattr(here.shared, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         publish(here)
     assert len(here.shared.fs.glob(f"{here.shared.root}/results/*.tar")) == 1
@@ -119,7 +119,7 @@ def test_of_two_machines_one_computes_and_the_other_reads(tmp_path: Path, url: s
         thread.join(60)
     assert computed == ["a"]
     store = SharedStore(url)
-    assert not store._names("claims", KEY), "claims are given back"
+    assert not store.names("claims", KEY), "claims are given back"
 
 
 def test_the_claim_of_a_killed_machine_expires_and_its_checkpoint_is_taken_up(
@@ -151,8 +151,8 @@ def test_the_claim_of_a_killed_machine_expires_and_its_checkpoint_is_taken_up(
         writer.put("x", np.ones(2))
         writer.publish()
     store = SharedStore(url)
-    assert not store._names("claims", KEY)
-    assert not store._names("checkpoints", KEY)
+    assert not store.names("claims", KEY)
+    assert not store.names("checkpoints", KEY)
 
 
 def _claims(url: str, number: int, log: str) -> None:

@@ -8,14 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.base import get_inverter
 from inverters.editing.directions import Direction
 from inverters.editing.edit import edit_codes
 from inverters.editing.smoothing import smooth_in_time, smooth_inversion
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from tests.inverters.editing.test_edit import Edit
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny_generator
 
 KINDS = st.sampled_from(["causal", "gaussian"])
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=20, unique=True).map(sorted)
@@ -93,7 +92,7 @@ def test_an_edit_keeps_its_bounds(kind: str) -> None:
 def test_both_codes_of_an_inversion_are_smoothed_and_it_renders() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 4, occluder=True)
-    found = get_inverter("in-n-out")(generator, problem, preset="tiny", steps=6)
+    found = invert("in-n-out", generator, problem, steps=6)
     assert smooth_inversion(found, "none") is found
     given, phi = found.ws.clone(), found.ood["phi"].clone()
     apart = smooth_inversion(found, "gaussian")

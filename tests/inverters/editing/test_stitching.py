@@ -1,4 +1,4 @@
-"""Stitching: the border comes to meet the source, the inside stays edited, the generator is not changed."""
+"""Stitching: the border approaches the source, the inside stays edited, the generator is not changed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from inverters.base import Inversion, InversionProblem, get_inverter
+from inverters.base import Inversion, InversionProblem
 from inverters.editing import stitching
-from inverters.editing.stitching import STITCHING, Stitcher, StitchPreset, stitching_of
+from inverters.editing.stitching import STITCHING, Stitcher, StitchSettings, stitching_of
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.losses import multiscale_loss
-from inverters.methods.presets import PRESETS
-from pipeline.request.checks import STITCHINGS
-from tests.inverters.tiny import own_clip, tiny_generator
+from inverters.methods.table import find_method, method_names
+from pipeline.request.fields import fields_of
+from pipeline.request.settings import CompositeSettings
+from tests.inverters.tiny import invert, own_clip, tiny_generator
 
-ALL = StitchPreset(steps=12, rate=5e-3)
+ALL = StitchSettings(steps=12, rate=5e-3)
 SHORT = replace(ALL, parts=("superresolution.",))
 CODES = replace(ALL, parts=(), rate=2e-2)
 
@@ -34,7 +35,7 @@ def masks() -> tuple[torch.Tensor, torch.Tensor]:
 def scene(method: str = "w+") -> tuple[InversionRenderer, InversionProblem, Inversion]:
     generator = tiny_generator()
     problem = own_clip(generator, 2, occluder=method == "in-n-out")
-    found = get_inverter(method)(generator, problem, preset="tiny", steps=12)
+    found = invert(method, generator, problem, steps=12)
     return InversionRenderer(generator, found), problem, found
 
 
@@ -44,7 +45,7 @@ def error(one: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("preset", [ALL, SHORT, CODES])
 @pytest.mark.parametrize("method", ["w+", "in-n-out"])
-def test_the_border_meets_the_source_and_the_inside_stays(method: str, preset: StitchPreset) -> None:
+def test_the_border_meets_the_source_and_the_inside_stays(method: str, preset: StitchSettings) -> None:
     renderer, problem, found = scene(method)
     before = {k: v.clone() for k, v in renderer.generator.state_dict().items()}
     at = np.array([1])
@@ -117,9 +118,10 @@ def test_a_border_that_is_near_is_left_alone() -> None:
 
 
 def test_every_preset_has_numbers_for_stitching() -> None:
+    presets = {name for method in method_names() for name in find_method(method).presets}
     for moves, numbers in STITCHING.items():
-        assert set(numbers) <= set(PRESETS)
-        for name in PRESETS:
+        assert set(numbers) <= presets
+        for name in presets:
             preset = stitching_of(moves, name)
             assert preset.steps > 0 and bool(preset.parts) == (moves == "weights")
         assert stitching_of(moves, "released-masked") == numbers["paper"]
@@ -128,4 +130,5 @@ def test_every_preset_has_numbers_for_stitching() -> None:
 
 
 def test_the_pipeline_knows_the_same_ways_to_stitch() -> None:
-    assert set(STITCHINGS) == set(STITCHING)
+    (stitch,) = (field for field in fields_of(CompositeSettings) if field.name == "stitch")
+    assert set(stitch.mark.choices) == set(STITCHING)

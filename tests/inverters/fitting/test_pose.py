@@ -1,4 +1,4 @@
-"""The shared correction of cameras: zero changes nothing, units are as said, gradients lead home."""
+"""The correction of cameras: zero changes nothing, units are as documented, gradients find a known pose."""
 
 from __future__ import annotations
 

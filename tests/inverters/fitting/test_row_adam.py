@@ -1,4 +1,4 @@
-"""The optimiser of tables: torch's Adam where every row is seen, and nothing at all where one is not."""
+"""Adam of tables: equals torch's Adam if every row is used; rows that are not used do not move."""
 
 from __future__ import annotations
 

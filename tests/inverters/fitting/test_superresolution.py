@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from inverters.base import get_inverter
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.superresolution import finetune
 from inverters.metrics import psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 
 def test_only_superresolution_moves_and_the_pictures_come_nearer() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 3)
     weights = {k: v.clone() for k, v in generator.state_dict().items()}
-    codes = get_inverter("w+")(generator, problem, preset="tiny", steps=30)
-    tuned = finetune(generator, problem, codes, preset="tiny", steps=40)
+    codes = invert("w+", generator, problem, steps=30)
+    tuned = finetune(generator, problem, codes, settings=tiny("w+").tune, steps=40)
     assert all(torch.equal(v, weights[k]) for k, v in generator.state_dict().items())
     assert torch.equal(tuned.ws, codes.ws) and tuned.method == "w+" and not codes.generator
     names = {name for name, _ in generator.named_parameters() if name.startswith("superresolution.")}
@@ -39,7 +38,7 @@ def test_only_superresolution_moves_and_the_pictures_come_nearer() -> None:
 def test_renders_do_not_depend_on_how_rows_are_grouped() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 3, occluder=True)
-    inversion = get_inverter("in-n-out")(generator, problem, preset="tiny", steps=6)
+    inversion = invert("in-n-out", generator, problem, steps=6)
     renderer = InversionRenderer(generator, inversion)
     together = renderer.render(np.array([2, 0]), problem.cam2world[[2, 0]], problem.intrinsics[[2, 0]])
     for k, row in enumerate((2, 0)):

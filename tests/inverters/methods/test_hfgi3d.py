@@ -1,4 +1,4 @@
-"""HFGI3D: frames seen from elsewhere, what is hidden filled by the render, and weights that fit both."""
+"""HFGI3D: pseudo views, hidden parts filled by the render, and weights that fit frames and views."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 import inverters.fitting.loop
-from inverters.base import Inversion, InversionProblem, get_inverter
-from inverters.fields.pseudo_views import PseudoViews, camera_path, chosen_rows, rendered_views
+from inverters.base import Inversion, InversionProblem
+from inverters.fields.pseudo_views import PseudoViews, camera_path, chosen_rows
 from inverters.fitting.targets import Targets
 from inverters.generators.eg3d import Generator
 from inverters.methods import hfgi3d
-from inverters.methods.hfgi3d import MultiViewFit
-from inverters.methods.presets import PRESETS, get_preset
+from inverters.methods.hfgi3d import MultiViewFit, rendered_views
+from inverters.methods.table import find_method
 from inverters.rendering.cameras import angles, look_at
 from tests.inverters.methods.test_pti import numbers, stop_at
 from tests.inverters.methods.test_w_plus import crop_psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 CPU = torch.device("cpu")
-VIEWS = get_preset("tiny").hfgi3d.views
+VIEWS = tiny("hfgi3d").views
 
 
 def own_code(generator: Generator, frames: int) -> Tensor:
@@ -41,7 +41,7 @@ def inverted(problem: InversionProblem) -> InversionProblem:
 
 
 def test_the_path_is_the_released_one() -> None:
-    cam2world, intrinsics = camera_path(tiny_generator(), get_preset("paper").hfgi3d.views, CPU)
+    cam2world, intrinsics = camera_path(tiny_generator(), find_method("hfgi3d").presets["paper"].views, CPU)
     yaw, pitch = angles(cam2world)
     assert cam2world.shape == (30, 4, 4) and intrinsics.shape == (30, 3, 3)
     assert [float(yaw.min()), float(yaw.max())] == pytest.approx([-0.348, 0.348], abs=0.002)
@@ -101,7 +101,7 @@ def test_an_image_and_a_clip(frames: int) -> None:
     generator = tiny_generator()
     weights = {k: v.clone() for k, v in generator.state_dict().items()}
     problem = replace(own_clip(generator, frames, occluder=True), occluder_masks=None)
-    found = get_inverter("hfgi3d")(generator, problem, preset="tiny", steps=48)
+    found = invert("hfgi3d", generator, problem, steps=48)
     assert all(torch.equal(v, weights[k]) for k, v in generator.state_dict().items())
     assert found.info["steps"] == {"codes": 30, "generator": 9, "views": 9}
     rows = [0] if frames == 1 else [0, 2, 5]
@@ -117,7 +117,7 @@ def fit_to(problem: InversionProblem, generator: Generator, steps: int, **change
     targets, ws = Targets(problem, 16, CPU), own_code(generator, len(problem.frames))
     images = rendered_views(generator, targets, ws, generator.sampling(8, 8), VIEWS)
     views = PseudoViews(images, chosen_rows(len(targets), VIEWS), camera_path(generator, VIEWS, CPU))
-    preset = replace(get_preset("tiny").hfgi3d.joint, **changes)
+    preset = replace(tiny("hfgi3d").joint, **changes)
     return MultiViewFit(generator, targets, ws, preset, steps, 0, views)
 
 
@@ -172,12 +172,10 @@ def test_a_step_follows_the_frame_and_one_view_with_equal_weight() -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_where_the_second_tuning_begins(restart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = get_preset("tiny")
-    recipe = replace(tiny.hfgi3d, restart=restart, joint=replace(tiny.hfgi3d.joint, rate=0.0))
-    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, hfgi3d=recipe))
+def test_where_the_second_tuning_begins(restart: bool) -> None:
+    recipe = replace(tiny("hfgi3d"), restart=restart, joint=replace(tiny("hfgi3d").joint, rate=0.0))
     generator = tiny_generator()
-    found = get_inverter("hfgi3d")(generator, own_clip(generator, 1), preset="tiny", steps=16)
+    found = invert("hfgi3d", generator, own_clip(generator, 1), recipe, steps=16)
     own = dict(generator.named_parameters())
     assert all(torch.equal(tensor, own[name]) for name, tensor in found.generator.items()) is restart
 
@@ -199,7 +197,7 @@ def test_killed_anywhere_it_gives_the_same_bits_and_makes_its_views_once(
     problem = own_clip(generator, 3)
 
     def work(**options: object) -> Inversion:
-        return get_inverter("hfgi3d")(generator, problem, preset="tiny", steps=32, seed=4, **options)
+        return invert("hfgi3d", generator, problem, steps=32, seed=4, **options)
 
     whole = numbers(work())
     assert len(made) == 1
@@ -216,7 +214,7 @@ def test_killed_anywhere_it_gives_the_same_bits_and_makes_its_views_once(
 
 
 def test_few_steps_are_split_over_all_stages() -> None:
-    recipe = get_preset("paper").hfgi3d
+    recipe = find_method("hfgi3d").presets["paper"]
     assert hfgi3d.step_counts(recipe, 1, None) == (500, 500, 1000)
     assert hfgi3d.step_counts(recipe, 10, None) == (5000, 5000, 10000)
     for steps in range(3, 40):

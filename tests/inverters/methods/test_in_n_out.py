@@ -1,4 +1,4 @@
-"""In-N-Out: the second field takes what the face cannot explain, and removal gives the face back."""
+"""In-N-Out: the second field models what the face cannot explain; removal restores the face."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from inverters.base import Inversion, InversionProblem, get_inverter
+from inverters.base import Inversion, InversionProblem
 from inverters.errors import FingerprintError
 from inverters.fields.synthesis import InversionRenderer
-from inverters.fitting.targets import Targets
 from inverters.generators.eg3d import Generator
-from inverters.methods.in_n_out import JointFit, invert_in_n_out, patch_pixels
-from inverters.methods.presets import PRESETS, get_preset
+from inverters.methods import in_n_out
 from inverters.metrics import psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 
 def pictures(problem: InversionProblem) -> torch.Tensor:
@@ -29,7 +27,7 @@ def solved() -> tuple[Generator, InversionProblem, Inversion]:
     """A known face behind a green square, solved without masks."""
     generator = tiny_generator()
     problem = replace(own_clip(generator, 3, occluder=True), occluder_masks=None)
-    return generator, problem, get_inverter("in-n-out")(generator, problem, preset="tiny", steps=360)
+    return generator, problem, invert("in-n-out", generator, problem, steps=360)
 
 
 def test_the_second_field_takes_the_occluder(solved) -> None:
@@ -69,18 +67,14 @@ def test_codes_of_the_inversion_reach_the_picture_and_the_field_stays(solved) ->
     assert change[~covered].mean() > 3 * change[covered].mean()
 
 
-def test_every_preset_runs_and_says_what_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_preset_runs_and_says_what_ran() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 2, occluder=True)
-    for name, preset in list(PRESETS.items()):
+    for name, preset in (in_n_out.PRESETS | {"tiny": tiny("in-n-out")}).items():
         few = replace(preset, codes=replace(preset.codes, candidates=min(preset.codes.candidates, 6)))
-        monkeypatch.setitem(PRESETS, name, few)
-        masked, as_paper = (
-            name != "released-maskfree",
-            name in ("paper", "paper-locality", "in-n-out-baselines"),
-        )
+        masked, as_paper = name != "released-maskfree", name == "paper"
         given = problem if masked else replace(problem, occluder_masks=None)
-        inversion = get_inverter("in-n-out")(generator, given, preset=name, steps=2)
+        inversion = invert("in-n-out", generator, given, few, steps=2)
         assert set(inversion.ood) >= {"planes", "phi", "decoder.net.0.weight", "decoder.net.2.bias"}
         assert inversion.ood["phi"].shape == (2, 32)
         assert all(math.isfinite(v) for values in inversion.history.values() for v in values)
@@ -93,7 +87,7 @@ def test_every_preset_runs_and_says_what_ran(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_papers_numbers() -> None:
     """Section 5.1, and the table of where the released code departs from it."""
-    paper, masked, free = (get_preset(n) for n in ("paper", "released-masked", "released-maskfree"))
+    paper, masked, free = (in_n_out.PRESETS[n] for n in ("paper", "released-masked", "released-maskfree"))
     assert (paper.codes.epochs, paper.codes.rate, paper.codes.lambda_delta) == (200, 1e-3, 1e-3)
     assert (paper.joint.steps, paper.joint.rate, paper.joint.lambda_entropy) == (10_000, 5e-3, 1.0)
     assert (paper.joint.lambda_w, paper.joint.lambda_depth) == (1.0, 0.1)
@@ -104,58 +98,20 @@ def test_the_papers_numbers() -> None:
     assert (free.tune.epochs, masked.codes.ratio, free.joint.lambda_ood) == (400, 0.7, 0.0)
 
 
-def test_rows_that_were_not_seen_stay() -> None:
-    generator = tiny_generator()
-    targets = Targets(own_clip(generator, 4), 16, torch.device("cpu"))
-    ws = torch.randn(4, generator.num_ws, 16)
-    preset = replace(get_preset("released-maskfree").joint, lambda_perceptual=0.0, lambda_image=0.0)
-    fit = JointFit(generator, targets, ws, preset, 10, 0)
-    seen: set[int] = set()
-    for i in range(3):
-        before = fit.phi.values.clone(), fit.codes.values.clone()
-        fit.step(i)
-        for was, now in zip(before, (fit.phi.values, fit.codes.values), strict=True):
-            moved = (was != now).flatten(1).any(1).nonzero().flatten().tolist()
-            assert len(moved) == 1
-        assert moved[0] not in seen
-        seen |= set(moved)
-
-
-def test_depth_term_is_for_a_single_image_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_depth_term_is_for_a_single_image_only() -> None:
     generator = tiny_generator()
 
     def prior(rows: torch.Tensor) -> torch.Tensor:
         return torch.linspace(2.4, 3.0, 256).reshape(1, 16, 16).expand(len(rows), -1, -1)
 
-    few = replace(get_preset("paper"), codes=replace(get_preset("paper").codes, candidates=0))
-    monkeypatch.setitem(PRESETS, "paper", few)
+    paper = in_n_out.PRESETS["paper"]
+    few = replace(paper, codes=replace(paper.codes, candidates=0))
     one, two = (
-        invert_in_n_out(generator, own_clip(generator, n), preset="paper", steps=2, depth_prior=prior)
+        in_n_out.invert(generator, own_clip(generator, n), settings=few, steps=2, depth_prior=prior)
         for n in (1, 2)
     )
     assert all(v > 0 for v in one.history["joint/depth"])
     assert "joint/depth" not in two.history
-
-
-def test_fewer_colours_of_the_decoder_are_its_first() -> None:
-    decoder = tiny_generator(decoder_lr_mul=0.5).decoder
-    features = torch.randn(2, 9, 4)
-    for ours, theirs in zip(decoder.weights(3)(features), decoder(features), strict=True):
-        assert torch.allclose(ours, theirs[..., :3] if theirs.ndim == 3 else theirs, atol=1e-6)
-
-
-def test_the_middle_of_a_superresolved_patch_is_that_of_the_whole() -> None:
-    generator = tiny_generator(neural_rendering_resolution=32, img_resolution=128)
-    features = torch.randn(1, 6, 32, 32) * 0.3
-    ws = torch.randn(1, generator.num_ws, 16)
-    whole = generator.superresolve(features, ws)
-    pixels = patch_pixels(torch.tensor([5, 9]), 16, 32)
-    part = features.flatten(2).gather(2, pixels[:, None].expand(1, 6, -1)).reshape(1, 6, 16, 16)
-    patch = generator.superresolution.patch(part, ws, generator.config.neural_rendering_resolution)
-    wanted = whole[..., 20:84, 36:100]
-    assert patch.shape == wanted.shape
-    middle = slice(12, -12)
-    assert torch.allclose(patch[..., middle, middle], wanted[..., middle, middle], atol=1e-4)
 
 
 def test_codes_of_another_generator_are_refused(solved) -> None:

@@ -1,4 +1,4 @@
-"""PTI: the weights move to the clip, the codes and the generator given stay, and it stops when it is near."""
+"""PTI: weights are tuned, codes and the given generator are not changed, and it stops by LPIPS."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import pytest
 import torch
 
 import inverters.fitting.loop
-from inverters.base import Inversion, get_inverter
+from inverters.base import Inversion
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting import losses
 from inverters.fitting.superresolution import finetune
-from inverters.fitting.targets import Targets
-from inverters.fitting.weights import GeneratorFit, Locality
-from inverters.methods.presets import PRESETS, get_preset
+from inverters.fitting.weights import Locality
+from inverters.methods.table import find_method
 from tests.inverters.methods.test_resume import results
 from tests.inverters.methods.test_w_plus import crop_psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 
 def numbers(inversion: Inversion) -> dict[str, torch.Tensor]:
@@ -33,13 +32,13 @@ def test_weights_show_more_than_codes_do_in_the_same_number_of_steps(frames: int
     generator = tiny_generator()
     weights = {k: v.clone() for k, v in generator.state_dict().items()}
     problem = replace(own_clip(generator, frames, occluder=True), occluder_masks=None)
-    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=60)
+    tuned = invert("pti", generator, problem, steps=60)
     assert all(torch.equal(v, weights[k]) for k, v in generator.state_dict().items())
     assert {name.split(".")[0] for name in tuned.generator} == {"backbone", "decoder", "superresolution"}
     assert not any(name.startswith("backbone.mapping.") for name in tuned.generator)
     assert tuned.info["steps"] == {"codes": 40, "generator": 20} and not tuned.cameras and not tuned.ood
     assert all(math.isfinite(v) for values in tuned.history.values() for v in values)
-    codes = get_inverter("w+")(generator, problem, preset="tiny", steps=60)
+    codes = invert("w+", generator, problem, steps=60)
     assert crop_psnr(generator, problem, tuned) > crop_psnr(generator, problem, codes)
     assert crop_psnr(generator, problem, tuned) > crop_psnr(generator, problem, replace(tuned, generator={}))
 
@@ -47,8 +46,8 @@ def test_weights_show_more_than_codes_do_in_the_same_number_of_steps(frames: int
 def test_two_inversions_are_rendered_with_one_generator() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 2)
-    plain = get_inverter("w+")(generator, problem, preset="tiny", steps=5)
-    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
+    plain = invert("w+", generator, problem, steps=5)
+    tuned = invert("pti", generator, problem, steps=12)
     rows, at = np.arange(2), (problem.cam2world, problem.intrinsics)
     alone = [InversionRenderer(generator, one).render(rows, *at).image for one in (plain, tuned)]
     both = [InversionRenderer(generator, one) for one in (tuned, plain)]
@@ -62,10 +61,10 @@ def test_two_inversions_are_rendered_with_one_generator() -> None:
 def test_superresolution_goes_on_from_where_pti_left_it() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 2)
-    tuned = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
-    both = finetune(generator, problem, tuned, preset="tiny", steps=1)
+    tuned = invert("pti", generator, problem, steps=12)
+    both = finetune(generator, problem, tuned, settings=tiny("pti").tune, steps=1)
     assert both.generator.keys() == tuned.generator.keys()
-    rate = get_preset("tiny").tune.rate
+    rate = tiny("pti").tune.rate
     for name, tensor in both.generator.items():
         before = tuned.generator[name]
         if name.startswith("superresolution."):
@@ -84,18 +83,25 @@ def test_what_a_mask_hides_has_no_influence(method: str) -> None:
     green = own_clip(generator, 2, occluder=True)
     assert isinstance(green.crops, np.ndarray) and isinstance(green.occluder_masks, np.ndarray)
     black = replace(green, crops=np.where(green.occluder_masks[..., None] > 0, green.crops, np.uint8(0)))
-    one, other = (numbers(get_inverter(method)(generator, p, preset="tiny", steps=8)) for p in (green, black))
+    one, other = (numbers(invert(method, generator, p, steps=8)) for p in (green, black))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("preset", ["paper", "paper-locality", "in-n-out-baselines"])
-@pytest.mark.parametrize("method", ["pti", "pose-opt", "hfgi3d"])
-def test_published_recipes_run(method: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = get_preset(preset)
-    codes = replace(chosen.pti.codes, candidates=min(6, chosen.pti.codes.candidates))
-    monkeypatch.setitem(PRESETS, preset, replace(chosen, pti=replace(chosen.pti, codes=codes)))
+@pytest.mark.parametrize(
+    ("method", "preset"),
+    [
+        ("pti", "paper"),
+        ("pti", "paper-locality"),
+        ("pti", "in-n-out-baselines"),
+        ("pose-opt", "paper"),
+        ("hfgi3d", "paper"),
+    ],
+)
+def test_published_recipes_run(method: str, preset: str) -> None:
+    chosen = find_method(method).presets[preset]
+    chosen = replace(chosen, codes=replace(chosen.codes, candidates=min(6, chosen.codes.candidates)))
     generator = tiny_generator()
-    found = get_inverter(method)(generator, own_clip(generator, 2), preset=preset, steps=5)
+    found = invert(method, generator, own_clip(generator, 2), chosen, steps=5)
     assert sum(found.info["steps"].values()) == 5
     assert ("generator/depth" in found.history) is (method == "pose-opt")
     assert ("generator/locality" in found.history) is (method == "pti" and preset == "paper-locality")
@@ -119,14 +125,14 @@ def test_stopped_anywhere_it_gives_the_same_bits(
     clock = itertools.count()  # one tick a look: a checkpoint after every second step
     monkeypatch.setattr(inverters.fitting.loop, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(inverters.fitting.loop, "CHECKPOINT_SECONDS", 2.0)
-    tiny = get_preset("tiny")
-    tuning = replace(tiny.pti.tuning, locality=Locality(30.0, 0.1, 0.1))
-    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, pti=replace(tiny.pti, tuning=tuning)))
+    settings = tiny(method)
+    if method == "pti":
+        settings = replace(settings, tuning=replace(settings.tuning, locality=Locality(30.0, 0.1, 0.1)))
     generator = tiny_generator()
     problem = own_clip(generator, 3)
 
     def work(**options: object) -> Inversion:
-        return get_inverter(method)(generator, problem, preset="tiny", steps=12, seed=4, **options)
+        return invert(method, generator, problem, settings, steps=12, seed=4, **options)
 
     whole = numbers(work())
     for k in (3, 6, 9, 11):
@@ -146,67 +152,20 @@ def test_it_stops_when_lpips_of_all_frames_is_low(tmp_path: Path, monkeypatch: p
 
     generator = tiny_generator()
     problem = own_clip(generator, 3)
-    tiny = get_preset("tiny")
-    easy = replace(tiny, pti=replace(tiny.pti, tuning=replace(tiny.pti.tuning, stop=10.0)))
-    monkeypatch.setitem(PRESETS, "tiny", easy)
-    with_stand_in = get_inverter("pti")(generator, problem, preset="tiny", steps=12)
+    easy = replace(tiny("pti"), tuning=replace(tiny("pti").tuning, stop=10.0))
+    with_stand_in = invert("pti", generator, problem, easy, steps=12)
     assert with_stand_in.info["steps"]["generator"] == 4, "the stand-in's numbers are not LPIPS's"
     monkeypatch.setattr(losses, "perceptual_loss", measured)
-    found = get_inverter("pti")(generator, problem, preset="tiny", steps=12, checkpoint_dir=tmp_path)
+    found = invert("pti", generator, problem, easy, steps=12, checkpoint_dir=tmp_path)
     assert found.info["steps"]["generator"] == 3, "every frame was seen once"
     steps: list[int] = []
-    again = get_inverter("pti")(
+    again = invert(
+        "pti",
         generator,
         problem,
-        preset="tiny",
+        easy,
         steps=12,
         checkpoint_dir=tmp_path,
         on_step=lambda done, *_: steps.append(done),
     )
     assert not steps and all(torch.equal(v, again.generator[k]) for k, v in found.generator.items())
-
-
-@pytest.mark.weights
-def test_it_stops_by_lpips_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With SqueezeNet, the one of LPIPS's networks that is at hand whole."""
-    pytest.importorskip("lpips")
-    folder = Path(__file__).resolve().parents[4] / "shared" / "data" / "networks" / "lpips"
-    weights = folder / "squeezenet1_1_full_fp16classifier.pth"
-    if not weights.exists():
-        pytest.skip("SqueezeNet's weights are not beside the repository")
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").symlink_to(weights.resolve())
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    generator = tiny_generator(img_resolution=64)
-    problem = own_clip(generator, 1, occluder=True)
-    targets = Targets(replace(problem, occluder_masks=None), 16, torch.device("cpu"))
-    ws = generator.card.w_avg.expand(1, generator.num_ws, -1)
-    preset = replace(get_preset("tiny").pti.tuning, net="squeeze")
-    fit = GeneratorFit(generator, targets, ws, preset, 40, 0)
-    assert fit.perceptual_name == "lpips-squeeze"
-    first = float(fit.step(0)["perceptual"])
-    fit.preset = replace(preset, stop=0.8 * first)
-    for i in range(1, 40):
-        if fit.finished():
-            break
-        seen = float(fit.step(i)["perceptual"])
-    assert fit.finished() and seen <= 0.8 * first and i < 39
-
-
-def test_locality_keeps_other_faces() -> None:
-    generator = tiny_generator()
-    targets = Targets(own_clip(generator, 2, occluder=True), 16, torch.device("cpu"))
-    ws = generator.card.w_avg.expand(2, generator.num_ws, -1)
-    changes = []
-    for locality in (None, Locality(alpha=2.0, lambda_image=20.0, lambda_perceptual=20.0)):
-        preset = replace(get_preset("tiny").pti.tuning, coarse=8, fine=8, locality=locality)
-        fit = GeneratorFit(generator, targets, ws, preset, 15, 0)
-        for i in range(15):
-            losses_of_step = fit.step(i)
-            assert ("locality" in losses_of_step) is (locality is not None)
-        others = generator.mapping(torch.randn(8, 16, generator=torch.Generator().manual_seed(7)))
-        rows = torch.zeros(8, dtype=torch.int64)
-        with torch.no_grad():
-            before, after = (fit._pictures(one, rows, others)[1] for one in (generator, fit.generator))
-        changes.append(float((before - after).square().mean()))
-    assert changes[1] < 0.7 * changes[0]

@@ -1,4 +1,4 @@
-"""A run killed anywhere goes on bit for bit."""
+"""A killed run continues to the same bits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import inverters.fitting.loop
-from inverters.base import Inversion, get_inverter
+from inverters.base import Inversion
 from inverters.fitting.superresolution import finetune
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -68,11 +68,16 @@ def work(folder: Path, writer: int, stop_at: int) -> None:
 
     generator = tiny_generator()
     problem = own_clip(generator, 3, occluder=True)
-    found = get_inverter("in-n-out")(
-        generator, problem, preset="tiny", steps=16, seed=2, checkpoint_dir=folder, on_step=on_step
-    )
+    found = invert("in-n-out", generator, problem, steps=16, seed=2, checkpoint_dir=folder, on_step=on_step)
     found = finetune(
-        generator, problem, found, preset="tiny", steps=7, seed=2, checkpoint_dir=folder, on_step=on_step
+        generator,
+        problem,
+        found,
+        settings=tiny("in-n-out").tune,
+        steps=7,
+        seed=2,
+        checkpoint_dir=folder,
+        on_step=on_step,
     )
     save_file(results(found), folder / "result.safetensors")
 

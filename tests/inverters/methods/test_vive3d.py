@@ -1,4 +1,4 @@
-"""VIVE3D: a person from a few frames, then each frame from the one before, in yaw and pitch as well."""
+"""VIVE3D: a person from a few frames, then each frame from the previous one, with yaw and pitch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inverters.fitting.loop
-from inverters.base import Inversion, get_inverter
+from inverters.base import Inversion
 from inverters.fitting import losses
-from inverters.fitting.latents import latent_space
-from inverters.fitting.sequence import SequenceFit
-from inverters.fitting.targets import Targets
-from inverters.generators.eg3d import Generator
-from inverters.methods.hyperparameters import PersonPreset
-from inverters.methods.presets import PRESETS, get_preset
-from inverters.methods.vive3d import rows_of_person, stage_steps
+from inverters.methods.table import find_method
+from inverters.methods.vive3d import PersonSettings, rows_of_person, stage_steps
 from inverters.rendering.cameras import angles, look_at
 from tests.inverters.methods.test_pti import numbers, stop_at
 from tests.inverters.methods.test_w_plus import crop_psnr
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 
-def with_steps(codes: int, tuning: int, first: int, later: int) -> PersonPreset:
+def with_steps(codes: int, tuning: int, first: int, later: int) -> PersonSettings:
     """The tiny recipe with these numbers of steps."""
-    recipe = get_preset("tiny").vive3d
+    recipe = tiny("vive3d")
     return replace(
         recipe,
         codes=replace(recipe.codes, steps=codes),
@@ -40,19 +35,12 @@ def with_steps(codes: int, tuning: int, first: int, later: int) -> PersonPreset:
     )
 
 
-def use(monkeypatch: pytest.MonkeyPatch, recipe: PersonPreset) -> None:
-    monkeypatch.setitem(PRESETS, "tiny", replace(get_preset("tiny"), vive3d=recipe))
-
-
 @pytest.mark.parametrize("frames", [1, 4])
-def test_person_weights_and_frames_each_bring_the_clip_nearer(
-    frames: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(monkeypatch, with_steps(60, 20, 12, 6))
+def test_person_weights_and_frames_each_bring_the_clip_nearer(frames: int) -> None:
     generator = tiny_generator()
     before = {k: v.clone() for k, v in generator.state_dict().items()}
     problem = replace(own_clip(generator, frames, occluder=True), occluder_masks=None)
-    found = get_inverter("vive3d")(generator, problem, preset="tiny")
+    found = invert("vive3d", generator, problem, with_steps(60, 20, 12, 6))
     assert all(torch.equal(v, before[k]) for k, v in generator.state_dict().items())
     assert {name.split(".")[0] for name in found.generator} == {"backbone", "decoder"}
     assert found.info["steps"] == {"codes": 60, "generator": 20, "frames": 12 + 6 * (frames - 1)}
@@ -67,7 +55,7 @@ def test_person_weights_and_frames_each_bring_the_clip_nearer(
 def test_cameras_turn_and_neither_roll_nor_zoom() -> None:
     generator = tiny_generator()
     problem = own_clip(generator, 3, occluder=True)
-    found = get_inverter("vive3d")(generator, problem, preset="tiny", steps=40)
+    found = invert("vive3d", generator, problem, steps=40)
     cameras = found.cameras["cam2world"]
     assert (cameras - problem.cam2world).abs().amax((1, 2)).min() > 1e-4
     assert torch.equal(found.cameras["intrinsics"], problem.intrinsics)
@@ -77,64 +65,13 @@ def test_cameras_turn_and_neither_roll_nor_zoom() -> None:
     assert cameras[:, 1, 0].abs().max() < 1e-5, "the camera's right stays level"
 
 
-def begin_of(generator: Generator, person: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A beginning whose person lies `person` [w_dim] from the mean."""
-    zero = torch.zeros(latent_space(generator).dim)
-    return {
-        "shared": zero,
-        "frame": zero,
-        "offset": person[None],
-        "residual": torch.full((1, len(person)), 0.1),
-        "pose": torch.tensor([0.5, -0.5]),
-    }
-
-
-def test_a_frame_begins_where_the_one_before_it_ended() -> None:
-    generator = tiny_generator()
-    targets = Targets(own_clip(generator, 3), 16, torch.device("cpu"))
-    preset = get_preset("tiny").vive3d.sequence
-    still = replace(preset.codes, rate=0.0, frame_rate=0.0, pose_rate=0.0)
-    begin = begin_of(generator, torch.linspace(-0.2, 0.2, 16))
-    fit = SequenceFit(generator, targets, begin, replace(preset, codes=still), (3, 2), 0)
-    assert fit.steps == 7
-    seen = []
-    for i in range(7):
-        assert not fit.finished()
-        seen.append(int(fit.at[0]))
-        fit.step(i)
-    assert fit.finished() and seen == [0, 0, 0, 1, 1, 2, 2]
-    ws = fit.all_ws()
-    assert torch.equal(ws[0], ws[1]) and torch.equal(ws[0], ws[2])
-    assert torch.equal(fit.pose.values, torch.tensor([[0.5, -0.5]] * 3))
-    moving = SequenceFit(generator, targets, begin, preset, (3, 2), 0)
-    for i in range(3):
-        moving.step(i)
-    first = moving.all_ws()[0]
-    moving.step(3)
-    assert torch.equal(moving.all_ws()[0], first), "a frame that is done rests"
-    rate = max(preset.codes.rate, preset.codes.frame_rate)
-    assert 0 < float((moving.residual.values[1] - moving.residual.values[0]).abs().max()) <= 1.01 * rate
-
-
-def test_a_price_on_steps_between_frames_keeps_them_together() -> None:
-    generator = tiny_generator()
-    targets = Targets(own_clip(generator, 3, occluder=True), 16, torch.device("cpu"))
-    preset = get_preset("tiny").vive3d.sequence
-    apart = []
-    for price in (0.0, 1.0):
-        begin = begin_of(generator, torch.zeros(16))
-        fit = SequenceFit(generator, targets, begin, replace(preset, lambda_previous=price), (8, 8), 0)
-        for i in range(24):
-            fit.step(i)
-        apart.append(float((fit.all_ws()[1:] - fit.all_ws()[:-1]).norm()))
-    assert apart[1] < 0.5 * apart[0]
-
-
 def test_the_published_recipe_runs_with_its_face_term() -> None:
     generator = tiny_generator()
     points = torch.rand(68, 3, generator=torch.Generator().manual_seed(1)) * 0.2 + torch.tensor([0, 0, 0.1])
     generator.card.landmarks3d["68"] = points.numpy()
-    found = get_inverter("vive3d")(generator, own_clip(generator, 2), preset="paper", steps=12)
+    found = invert(
+        "vive3d", generator, own_clip(generator, 2), find_method("vive3d").presets["paper"], steps=12
+    )
     assert {f"codes/{k}" for k in ("colour", "perceptual", "face", "residual")} <= set(found.history)
     assert {"generator/absolute", "generator/perceptual", "generator/locality"} <= set(found.history)
     assert {f"frames/{k}" for k in ("colour", "perceptual", "face", "offset")} <= set(found.history)
@@ -147,12 +84,11 @@ def test_stopped_anywhere_it_gives_the_same_bits(tmp_path: Path, monkeypatch: py
     clock = itertools.count()  # one tick a look: a checkpoint after every second step
     monkeypatch.setattr(inverters.fitting.loop, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(inverters.fitting.loop, "CHECKPOINT_SECONDS", 2.0)
-    use(monkeypatch, with_steps(5, 4, 5, 4))
     generator = tiny_generator()
     problem = own_clip(generator, 3)
 
     def work(**options: object) -> Inversion:
-        return get_inverter("vive3d")(generator, problem, preset="tiny", seed=4, **options)
+        return invert("vive3d", generator, problem, with_steps(5, 4, 5, 4), seed=4, **options)
 
     whole = numbers(work())
     # In the codes, in the weights, in the first frame, and in the middle of the two after it.
@@ -174,19 +110,20 @@ def test_a_frame_that_is_near_hands_over(tmp_path: Path, monkeypatch: pytest.Mon
     recipe = with_steps(2, 2, 6, 4)
     recipe = replace(recipe, tuning=replace(recipe.tuning, stop=0.0))
     sequence = replace(recipe.sequence, stop=1e9, codes=replace(recipe.sequence.codes, lambda_perceptual=1.0))
-    use(monkeypatch, replace(recipe, sequence=sequence))
+    recipe = replace(recipe, sequence=sequence)
     generator = tiny_generator()
     problem = own_clip(generator, 3)
-    with_stand_in = get_inverter("vive3d")(generator, problem, preset="tiny")
+    with_stand_in = invert("vive3d", generator, problem, recipe)
     assert with_stand_in.info["steps"]["frames"] == 14, "the stand-in's numbers are not LPIPS's"
     monkeypatch.setattr(losses, "perceptual_loss", measured)
-    found = get_inverter("vive3d")(generator, problem, preset="tiny", checkpoint_dir=tmp_path)
+    found = invert("vive3d", generator, problem, recipe, checkpoint_dir=tmp_path)
     assert found.info["steps"]["frames"] == 3, "a step a frame"
     steps: list[int] = []
-    again = get_inverter("vive3d")(
+    again = invert(
+        "vive3d",
         generator,
         problem,
-        preset="tiny",
+        recipe,
         checkpoint_dir=tmp_path,
         on_step=lambda done, *_: steps.append(done),
     )
@@ -207,7 +144,7 @@ def test_a_person_is_learnt_from_both_ends_of_the_turn(yaws: list[float], count:
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 5000), st.sampled_from(["draft", "fast", "paper"]))
 def test_steps_are_shared_out(frames: int, steps: int, preset: str) -> None:
-    recipe = get_preset(preset).vive3d
+    recipe = find_method("vive3d").presets[preset]
     few = min(frames, recipe.frames)
     sequence = recipe.sequence
     assert stage_steps(recipe, few, frames) == (

@@ -175,7 +175,8 @@ def test_requests_that_cannot_be_meant(
     monkeypatch.chdir(tmp_path)
     fit = ("fit", "--generator", named, "--samples", 300, "--method")
     refused(capsys, "fit", says="needs --method")
-    refused(capsys, "fit", "x.npy", "--method", "sefa", says="takes no FILE")
+    refused(capsys, "fit", "x.npy", "--method", "sefa", says="'x.npy' is one word too many")
+    refused(capsys, "fit", "--method", "pca", says="known: interfacegan, ganspace, sefa")
     refused(capsys, *fit, "sefa", "--out", "x.npy", says=".safetensors")
     refused(capsys, *fit, "sefa", "--out", "no/x.safetensors", says="no folder")
     refused(capsys, *fit, "sefa", "--components", 0, says="from 1 to 16")
@@ -198,7 +199,7 @@ def test_a_converted_file_belongs_to_its_generator(
     np.save(tmp_path / "pca.npy", np.asfortranarray(basis))
     out = tmp_path / "smile.safetensors"
     words = ("convert", tmp_path / "pca.npy", "--names", "pca.12,pca.3", "--layers", "0-4", "--out", out)
-    refused(capsys, *words, says="needs FILE, --generator and --out")
+    refused(capsys, *words, says="needs --generator")
     assert told(capsys, *words, "--generator", named)[0] == 0
     found = load_directions(out, load_generator(named), allow_unmarked=False).named
     assert list(found) == ["pca.12", "pca.3"]

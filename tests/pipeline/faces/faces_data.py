@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.clip import Clip
-from pipeline.faces.detectors import FaceDetection, box_of, hint_box, iou, no_mesh
+from pipeline.faces.landmark_model import FaceDetection, box_of, hint_box, iou, no_mesh
 
 DATA = (Path(__file__).resolve().parents[3] / "../shared/data").resolve()
 
@@ -114,3 +114,18 @@ def numbered_frames(count: int, size: tuple[int, int] = (100, 200)) -> list[np.n
     for t, frame in enumerate(frames):
         frame[0, 0, 0] = t
     return frames
+
+
+def rough_faces(count, seed=0, spread=40.0):
+    """Rough 68-point faces [count,68,2] with eyes, nose and mouth where they belong."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 3, (count, 68, 2)) + 200
+    for slots, place in (
+        ((36, 37, 38, 39, 40, 41), (-30, -28)),
+        ((42, 43, 44, 45, 46, 47), (30, -28)),
+        ((30,), (0, 5)),
+        ((48,), (-25, 38)),
+        ((54,), (25, 38)),
+    ):
+        points[:, list(slots)] += place
+    return points + rng.normal(0, spread, (count, 1, 2))

@@ -8,6 +8,7 @@ import torch
 
 from inverters.generators.card import CropRule
 from pipeline.errors import UserError
+from pipeline.faces.bundle_adjustment import POSE, Sphere, project, to_poses
 from pipeline.faces.calibrate import (
     calibrate,
     crop_rule_for,
@@ -17,11 +18,10 @@ from pipeline.faces.calibrate import (
     triangulate,
     view_cameras,
 )
-from pipeline.faces.detectors import FaceDetection, box_of
-from pipeline.faces.landmark_stats import basis_of
-from pipeline.faces.layout import MESH_POINTS, MESH_STABLE, MESH_TO_IBUG, mesh_to_ibug
-from pipeline.faces.shape_fit import POSE, Sphere, project, to_poses
-from pipeline.stages.align import crop_affine, fit_crop, five_points
+from pipeline.faces.crop_rule import crop_affine, fit_crop, five_points
+from pipeline.faces.landmark_indices import MESH_POINTS, MESH_STABLE, MESH_TO_IBUG, mesh_to_ibug
+from pipeline.faces.landmark_model import FaceDetection, box_of
+from pipeline.faces.landmark_statistics import basis_of
 from tests.pipeline.stages.test_camera import MESH
 
 SPHERE = Sphere()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -13,10 +16,10 @@ from hypothesis import strategies as st
 from inverters.heads.params import sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
-from pipeline.errors import UserError
-from pipeline.faces.detectors import FaceDetection, box_of, distinct, iou, load_landmark_model, square_window
+from pipeline.errors import UnknownNameError, UserError
+from pipeline.faces.detectors import LANDMARK_MODELS, load_landmark_model
 from pipeline.faces.fan import FanLandmarks, weights_path
-from pipeline.faces.layout import (
+from pipeline.faces.landmark_indices import (
     IBUG_POINTS,
     MESH_MOVING,
     MESH_POINTS,
@@ -25,6 +28,7 @@ from pipeline.faces.layout import (
     mesh_to_ibug,
     mirror_pairs,
 )
+from pipeline.faces.landmark_model import FaceDetection, box_of, distinct, iou, square_window
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.faces.tddfa import MobileNetHalf, TddfaLandmarks
 from tests.pipeline.faces.faces_data import (
@@ -147,6 +151,24 @@ def test_two_heads_are_two_faces_largest_first(mesh, head):
 def test_reading_again_gives_the_same(mesh, head):
     first, second = mesh.detect(head), mesh.detect(head)
     np.testing.assert_array_equal(first[0].dense, second[0].dense)
+
+
+@pytest.mark.parametrize("name", ["yolo", "mediapipe:x", "fan:x", "3ddfa", "3ddfa:", ""])
+def test_an_unknown_detector_is_refused_with_the_known_ones(name):
+    with pytest.raises(UnknownNameError, match=r"known: mediapipe, fan, fan:download, 3ddfa:PATH$"):
+        load_landmark_model(name)
+
+
+@pytest.mark.parametrize("target", LANDMARK_MODELS.values())
+def test_the_table_of_detectors_names_callables(target):
+    module, _, attribute = target.partition(":")
+    assert callable(getattr(import_module(module), attribute))
+
+
+def test_the_table_of_detectors_imports_no_model():
+    code = "import sys, pipeline.faces.detectors; print(sorted({'torch', 'mediapipe'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_fan_without_weights_says_where_they_go_and_fetches_nothing(monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,22 +18,16 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from pipeline.errors import UserError
-from pipeline.faces.identity import (
+from pipeline.faces.embedder_layouts import (
     _IR_BLOCKS,
     ARCFACE,
     MOBILEFACENET,
-    SIZE,
-    TEMPLATE,
-    FaceEmbedder,
     _ir_convolutions,
-    align_face,
-    layout_of,
-    load_embedder,
-    similarity,
+    onnx_layout,
 )
+from pipeline.faces.identity import SIZE, TEMPLATE, FaceEmbedder, align_face, load_embedder, similarity
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.faces.mobilefacenet import MobileFaceNet
-from pipeline.faces.onnx_graph import read_graph
 from tests.pipeline.faces.faces_data import landmarks_at, real_file, real_frames
 
 
@@ -164,32 +159,14 @@ def test_torchscript_is_a_program_and_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "script.pt", "TorchScript")
 
 
-# ONNX, written by hand: only names and shapes, which is all that tells a layout
-
-
-def _number(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _number(number << 3 | 2) + _number(len(value)) + value
-
-
-def onnx_model(nodes: Iterable[tuple[str, tuple[int, ...]]], packed: bool = False) -> bytes:
+def onnx_model(nodes: Iterable[tuple[str, tuple[int, ...]]]) -> bytes:
     """A model whose nodes (operator, shape of their weight, () for none) follow each other."""
-    graph = b""
+    made, stored = [], []
     for k, (operator, shape) in enumerate(nodes):
-        inputs = [b"x", b"w%d" % k] if shape else [b"x"]
-        graph += _field(1, b"".join(_field(1, i) for i in inputs) + _field(4, operator.encode()))
-        if packed:
-            dims = _field(1, b"".join(map(_number, shape)))
-        else:
-            dims = b"".join(_number(1 << 3) + _number(d) for d in shape)
-        graph += _field(5, dims + _field(8, b"w%d" % k) + _number(2 << 3) + _number(1) + _field(9, b"\0" * 4))
-    return _number(1 << 3) + _number(8) + _field(2, b"torch") + _field(7, graph)
+        made.append(onnx.helper.make_node(operator, ["x", f"w{k}"] if shape else ["x"], ["x"]))
+        if shape:
+            stored.append(onnx.TensorProto(name=f"w{k}", dims=shape, data_type=onnx.TensorProto.FLOAT))
+    return onnx.helper.make_model(onnx.helper.make_graph(made, "net", [], [], stored)).SerializeToString()
 
 
 def arcface(depth: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -201,10 +178,9 @@ def mobilefacenet() -> list[tuple[str, tuple[int, ...]]]:
     return [("Conv", tuple(v.shape)) for v in MobileFaceNet().state_dict().values() if v.ndim == 4]
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_the_layout_of_an_onnx_file_is_told_by_its_weights(packed: bool) -> None:
+def test_the_layout_of_an_onnx_file_is_told_by_its_weights() -> None:
     def told(nodes):
-        return layout_of(read_graph(onnx_model(nodes, packed)))
+        return onnx_layout(onnx_model(nodes))
 
     assert told(mobilefacenet()) == MOBILEFACENET
     assert told(arcface("IR-50")) == told([("Identity", ()), *arcface("IR-100")]) == ARCFACE
@@ -227,26 +203,47 @@ def test_a_damaged_onnx_file_is_a_value_error_or_nothing_known(noise: bytes, at:
     whole = onnx_model(mobilefacenet())
     for data in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
         try:
-            assert layout_of(read_graph(data)) in (None, MOBILEFACENET)
+            assert onnx_layout(data) in (None, MOBILEFACENET)
         except ValueError as error:
             assert "\n" not in str(error)
 
 
-def test_an_onnx_file_without_onnxruntime_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_an_onnx_file_without_its_packages_says_what_to_install(package, tmp_path: Path, monkeypatch) -> None:
     import builtins
 
     real = builtins.__import__
 
     def without(name, *rest):
-        if name == "onnxruntime":
+        if name == package:
             raise ImportError(name)
         return real(name, *rest)
 
     (tmp_path / "net.onnx").write_bytes(onnx_model(mobilefacenet()))
     monkeypatch.setattr(builtins, "__import__", without)
-    refused(tmp_path / "net.onnx", r"invid\[identity\]")
+    refused(tmp_path / "net.onnx", rf"need {package}; pip install 'invid\[identity\]'")
+    (tmp_path / "other.onnx").write_bytes(onnx_model([("Conv", (1, 3, 3, 3))]))
+    refused(tmp_path / "other.onnx", "need onnx;" if package == "onnx" else "MobileFaceNet.*IR-100")
+
+
+def test_onnx_files_of_other_networks_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_bytes(onnx_model([("Conv", (1, 3, 3, 3))]))
     refused(tmp_path / "other.onnx", "MobileFaceNet.*IR-100")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    refused(tmp_path / "empty.onnx", "it holds no network")
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    refused(tmp_path / "large.onnx", "larger than 1 GiB")
+
+
+def test_an_onnx_file_cannot_refer_to_others(tmp_path: Path) -> None:
+    model = onnx.ModelProto.FromString(onnx_model(mobilefacenet()))
+    for tensor in model.graph.initializer:
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.bin")
+    (tmp_path / "weights.bin").write_bytes(b"\0" * (1 << 20))
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    refused(tmp_path / "net.onnx", "onnxruntime cannot load it")
 
 
 @pytest.mark.weights

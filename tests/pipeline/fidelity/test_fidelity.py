@@ -14,17 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inverters.heads.occluders import OCCLUDERS
-from inverters.methods.hfgi3d import step_counts
-from inverters.methods.presets import code_steps, get_preset
-from inverters.methods.vive3d import stage_steps
+from inverters.methods.table import find_method
 from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import FRAMES, QUICK_FRAMES, made_clips
-from pipeline.fidelity.rivals import RIVALS, chosen_rivals
+from pipeline.fidelity.methods import BENCH_METHODS, select_methods
 from pipeline.fidelity.running import FailedRunError, Run
 from pipeline.fidelity.table import MEASURED, as_text, means
 from pipeline.request.checks import check_settings
-from pipeline.request.options import process_arguments, settings_from
+from pipeline.request.options import parse
 from pipeline.scoring.score import KEYS
 from tests.pipeline.fakes import Fakes, install
 from tests.pipeline.fidelity.truths import write_known_clip
@@ -47,10 +45,10 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ran: list[str] = []
 
     def run_job(self: Run, place: Path) -> float:
-        ran.append(f"{self.clip.name} {self.rival.name}")
+        ran.append(f"{self.clip.name} {self.method.name}")
         words = ["--quiet", "--out", str(place / "out"), "--cache", str(place / "cache")]
         if code := cli.process_video([str(self.clip.video), *self.words, *words]):
-            raise FailedRunError(f"{self.rival.name}: code {code}")
+            raise FailedRunError(f"{self.method.name}: code {code}")
         return 100.0
 
     monkeypatch.setattr(Run, "_run_job", run_job)
@@ -129,7 +127,7 @@ def test_a_method_that_fails_is_named_and_the_others_run(
     whole = Run._run_job
 
     def failing(self: Run, place: Path) -> float:
-        if self.rival.name == "w":
+        if self.method.name == "w":
             raise FailedRunError(f"w on {self.clip.name}: memory does not suffice")
         return whole(self, place)
 
@@ -203,11 +201,11 @@ def test_clips_are_six_occluders_before_two_heads_each() -> None:
         made_clips(2**24, quick=False)
 
 
-def test_every_rival_is_a_request_that_can_be_met() -> None:
-    assert chosen_rivals([]) == list(RIVALS)
-    for rival in RIVALS:
-        check_settings(settings_from(process_arguments().parse_args(["clip.mp4", *rival.words])))
-    methods = {rival.words[1] for rival in RIVALS}
+def test_every_method_is_a_request_that_can_be_met() -> None:
+    assert select_methods([]) == list(BENCH_METHODS)
+    for method in BENCH_METHODS:
+        check_settings(parse(["clip.mp4", *method.words]).settings)
+    methods = {method.words[1] for method in BENCH_METHODS}
     assert methods == {"w", "w+", "pti", "pose-opt", "vive3d", "hfgi3d", "in-n-out"}
 
 
@@ -227,21 +225,12 @@ def test_means_are_over_the_clips_that_have_a_value(found: list[tuple[str, float
 
 
 def test_a_quick_look_takes_a_quarter_of_each_methods_own_steps() -> None:
-    draft, frames = get_preset("draft"), QUICK_FRAMES
-    codes = code_steps(draft.codes, frames)
-    one_by_one = stage_steps(draft.vive3d, min(draft.vive3d.frames, frames), frames)
-    whole = {
-        "w": codes,
-        "w+": codes,
-        "pti": code_steps(draft.pti.codes, frames) + draft.pti.tuning.steps,
-        "pose-opt": code_steps(draft.pose_opt.codes, frames) + draft.pose_opt.tuning.steps,
-        "vive3d": one_by_one[0] + one_by_one[1] + one_by_one[2][0] + one_by_one[2][1] * (frames - 1),
-        "hfgi3d": sum(step_counts(draft.hfgi3d, frames, None)),
-        "in-n-out": codes + draft.joint.steps,
-    }
-    for rival in RIVALS:
-        chosen = settings_from(process_arguments().parse_args(["clip.mp4", *rival.quick.words]))
-        assert chosen.invert.steps == pytest.approx(whole[chosen.invert.method] / 4, abs=1), rival.name
-        as_is = "--finetune-steps" in rival.words
+    for compared in BENCH_METHODS:
+        chosen = parse(["clip.mp4", *compared.quick.words]).settings
+        method = find_method(chosen.invert.method)
+        draft = method.presets["draft"]
+        whole = method.steps(draft, QUICK_FRAMES)
+        assert chosen.invert.steps == pytest.approx(whole / 4, abs=1), compared.name
+        as_is = "--finetune-steps" in compared.words
         assert chosen.finetune.enabled != as_is
-        assert chosen.finetune.steps == (None if as_is else draft.tune.steps // 4)
+        assert chosen.finetune.steps == (0 if as_is else draft.tune.steps // 4)

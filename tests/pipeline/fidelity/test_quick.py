@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.fidelity.rivals import RIVALS
+from pipeline.fidelity.methods import BENCH_METHODS
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_a_quick_look(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     rows = {row["method"]: row for row in found["rows"]}
-    assert list(rows) == [rival.name for rival in RIVALS]
+    assert list(rows) == [method.name for method in BENCH_METHODS]
     assert all(row["clips"] == 2 and row["memory_mb"] > 100 for row in rows.values())
     for name in ("psnr_reconstruction", "psnr_true_edit", "psnr_true_view", "edit_sign_share"):
         assert all(row[name] is not None for row in rows.values()), name
@@ -39,4 +39,4 @@ def test_a_quick_look(tmp_path: Path) -> None:
     assert len(sheets) == 2
     for path in sheets:
         with Image.open(path) as sheet:
-            assert sheet.height > 150 * (1 + len(RIVALS))
+            assert sheet.height > 150 * (1 + len(BENCH_METHODS))

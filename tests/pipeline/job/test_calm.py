@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from inverters.editing.edit import edit_presence
-from pipeline.clip import Edit, View
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CompositeSettings,
     EditSettings,
@@ -151,7 +151,7 @@ def test_steadying_puts_frames_together_again_and_renders_nothing(
     hits = cached(calm)
     assert hits["edit"] and not hits["encode"]
     assert calm["output_hashes"]["edited"] != loose["output_hashes"]["edited"]
-    assert request_of(clip, settings) != request_of(clip, SMILE)
+    assert request_digest(clip, settings) != request_digest(clip, SMILE)
     source = frames_of(clip, tmp_path)
     for name in ("loose", "out"):
         frames = frames_of(tmp_path / name / "edited.mkv", tmp_path)

@@ -12,7 +12,7 @@ import torch
 
 from inverters import memory
 from pipeline.commands.__main__ import main
-from pipeline.job.oom_retry import Thrifty
+from pipeline.job.oom_retry import OomRetry
 from pipeline.job.walker import run_job
 from pipeline.request.settings import Settings
 from pipeline.stages import invert
@@ -82,7 +82,7 @@ def test_other_errors_are_left_alone() -> None:
         raise RuntimeError("sizes do not agree")
 
     with pytest.raises(RuntimeError, match="sizes"):
-        Thrifty("cpu", lambda text: None).runs(broken)
+        OomRetry("cpu", lambda text: None).runs(broken)
 
 
 def test_real_shortages_are_met(tmp_path: Path) -> None:
@@ -93,20 +93,20 @@ def test_real_shortages_are_met(tmp_path: Path) -> None:
     import numpy as np, torch
     from inverters.memory import batch
     from pipeline.errors import OutOfMemoryError
-    from pipeline.job.oom_retry import Thrifty
+    from pipeline.job.oom_retry import OomRetry
     torch.set_num_threads(1)
     pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (pages + 3 * 2**30,) * 2)
     gigabytes = lambda n: torch.zeros(n, 2**30, dtype=torch.uint8)
     for make in (gigabytes, lambda n: np.zeros((n, 2**30), np.uint8)):
         said, made = [], []
-        thrifty = Thrifty("cpu", said.append)
-        while not thrifty.runs(lambda: made.append(make(batch(8)).shape[0])):
+        retry = OomRetry("cpu", said.append)
+        while not retry.runs(lambda: made.append(make(batch(8)).shape[0])):
             pass
         print(made, said)
     try:
-        thrifty = Thrifty("cpu", print)
-        while not thrifty.runs(lambda: torch.zeros(9 * 2**30, dtype=torch.uint8)):
+        retry = OomRetry("cpu", print)
+        while not retry.runs(lambda: torch.zeros(9 * 2**30, dtype=torch.uint8)):
             pass
     except OutOfMemoryError as error:
         print(error)

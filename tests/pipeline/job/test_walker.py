@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.clip import Edit, View
 from pipeline.errors import OutputError, UnknownNameError, UserError
-from pipeline.job.finished import request_of
+from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
-from pipeline.job.walker import STAGES, run_job
+from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CameraSettings,
     DecodeSettings,
@@ -27,6 +27,7 @@ from pipeline.request.settings import (
     Settings,
 )
 from pipeline.stages.decode import decode
+from pipeline.stages.plan import plan_of
 from tests.pipeline.fakes import FRAMES, HEIGHT, SIZE, WIDTH, Fakes, install, write_clip
 
 SMILE = Settings(edit=EditSettings(edits=(Edit("smile", 1.5),)))
@@ -71,7 +72,7 @@ def test_everything_that_was_asked_for_is_there(clip: Path, fakes: Fakes, tmp_pa
     assert set(manifest["outputs"]) == names | {"report"}
     assert {p.name for p in out.iterdir()} == {*manifest["outputs"].values(), "manifest.json"}
     assert manifest["frames"] == {"total": 8, "edited": 7, "interpolated": 1, "passed_through": 1}
-    assert [stage["name"] for stage in manifest["stages"]] == list(STAGES)
+    assert [stage["name"] for stage in manifest["stages"]] == list(plan_of(settings).kinds)
     for name in ("edited", "removal", "removal_edited"):
         frames = read(out / manifest["outputs"][name])
         assert len(frames) == FRAMES and frames[0].shape == (HEIGHT, WIDTH, 3)
@@ -132,7 +133,7 @@ def test_another_edit_runs_only_what_comes_after_it(clip: Path, fakes: Fakes, tm
     manifest = run_job(clip, tmp_path / "out", tmp_path / "cache", other)
     assert {name: fakes.calls[name] for name in HEAVY} == before
     expected = {"track": True, "align": True, "camera": True, "invert": True, "finetune": True}
-    rerun = {"decode": False, "edit": False, "composite": False, "encode": False, "report": False}
+    rerun = dict.fromkeys(("decode", "hidden", "edit", "composite", "encode", "report"), False)
     assert cached(manifest) == expected | rerun
 
 
@@ -194,7 +195,7 @@ def test_a_failing_report_leaves_the_output_folder_as_it_was(
     out.mkdir()
     (out / "mine.txt").write_text("keep")
 
-    def broken(*args: Any) -> Path:
+    def broken(*args: Any, **more: Any) -> Path:
         raise OutputError("no")
 
     monkeypatch.setattr(report_module, "report", broken)
@@ -261,7 +262,7 @@ def test_the_content_of_a_file_of_directions_decides_about_edits_alone(
     np.save(path, np.full(4, 2, np.float32))
     other = cached(run_job(clip, out, tmp_path / "cache", settings))
     assert not other["edit"] and all(other[name] for name in HEAVY) and fakes.calls["edit"] == 2
-    assert request_of(clip, settings) != first["request"]
+    assert request_digest(clip, settings) != first["request"]
 
 
 def test_arrays_can_be_read_back_through_the_manifest(clip: Path, fakes: Fakes, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.clip import Edit
-from pipeline.job.walker import STAGES, run_job
+from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
+from pipeline.request.edits import Edit
 from pipeline.request.settings import EditSettings, Settings
+from pipeline.stages.plan import plan_of
 from storage import content_hash
 from tests.pipeline.fakes import FRAMES, install, write_clip
 
@@ -66,7 +67,7 @@ def test_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = run_job(clip, out, tmp_path / "cache", settings)
     check(manifest, SHAPE)
     assert json.loads((out / "manifest.json").read_text()) == manifest
-    for stage, name in zip(manifest["stages"], STAGES, strict=True):
+    for stage, name in zip(manifest["stages"], plan_of(settings).kinds, strict=True):
         assert stage["name"] == name and stage["seconds"] >= 0 and isinstance(stage["cached"], bool)
     frames = manifest["frames"]
     assert frames["total"] == frames["edited"] + frames["passed_through"] == FRAMES

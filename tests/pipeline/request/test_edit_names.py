@@ -12,10 +12,9 @@ import torch
 from inverters.editing.direction_files import save_directions
 from inverters.editing.directions import Direction, Directions
 from inverters.errors import FingerprintError
-from pipeline.clip import Edit
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.edit_names import digests_of, known_directions
-from pipeline.request.edits import MOST_LISTED, check_names
+from pipeline.request.edits import MOST_LISTED, Edit, check_names
 from tests.inverters.tiny import tiny_generator
 
 

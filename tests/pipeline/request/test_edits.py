@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clip import Edit, View
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.edits import check_names, check_times, format_edit, parse_edit, parse_view
+from pipeline.request.edits import Edit, View, check_names, check_times, format_edit, parse_edit, parse_view
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,11}", fullmatch=True)
 seconds = st.integers(0, 3_600_000).map(lambda ms: ms / 1000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,15 @@ import pytest
 from PIL import Image
 
 from inverters.heads.params import PARAMETERS
-from pipeline.clip import View
 from pipeline.errors import OutputError, UnknownNameError, UserError
+from pipeline.request.edits import View
 from pipeline.request.settings import DecodeSettings
-from pipeline.samples import sample
-from pipeline.samples.media import AUDIO_RATE, babble
-from pipeline.samples.sample import SampleSettings, add_arguments, settings_from, truth_folder, write_sample
+from pipeline.samples import rendering
+from pipeline.samples.sample import write_sample
+from pipeline.samples.settings import SampleSettings
 from pipeline.samples.truth import frames_of, load_truth
+from pipeline.samples.truth_format import truth_folder
+from pipeline.samples.voice import AUDIO_RATE, babble
 from pipeline.stages.decode import decode
 
 SETTINGS = SampleSettings(occluder="mask", seconds=0.2, fps=15, seed=89, size=(64, 48), views=())
@@ -160,39 +161,11 @@ def test_nothing_is_left_when_it_stops(
     def stop(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(sample, "render_clean", stop)
+    monkeypatch.setattr(rendering, "render_clean", stop)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write_sample(tmp_path / "clip.mp4", SETTINGS)
     assert not list(tmp_path.iterdir())
-
-
-def test_options() -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    parsed = parser.parse_args(
-        [
-            "--occluder",
-            "hand",
-            "--seconds",
-            "1",
-            "--attributes",
-            "smile, age,smile",
-            "--size",
-            "64X32",
-            "o.mp4",
-        ]
-    )
-    settings = settings_from(parsed)
-    assert settings == SampleSettings("hand", 1.0, 15.0, 7, ("smile", "age"), (64, 32))
-    assert settings_from(parser.parse_args(["--attributes", "none", "o.mp4"])).attributes == ()
-    turned = ["--view", "yaw=-0.2", "--view", "yaw=0.1, pitch=0.05", "--view", "yaw=-0.2", "o.mp4"]
-    assert settings_from(parser.parse_args(turned)).views == (View(-0.2), View(0.1, 0.05))
-    assert settings_from(parser.parse_args(["--view", "none", "o.mp4"])).views == ()
-    with pytest.raises(UserError, match="radians"):
-        settings_from(parser.parse_args(["--view", "sideways", "o.mp4"]))
-    with pytest.raises(UserError, match="384x288"):
-        settings_from(parser.parse_args(["--size", "big", "o.mp4"]))
 
 
 def test_voice_is_quiet_and_follows_the_mouth() -> None:

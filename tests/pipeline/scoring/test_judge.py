@@ -13,7 +13,7 @@ from inverters.heads.params import NUM_PARAMETERS, index, sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.scoring.judge import Judge, LandmarkJudge, landmark_features
-from pipeline.stages.edit import to_bytes
+from pipeline.stages.pixels import to_bytes
 
 
 def faces(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

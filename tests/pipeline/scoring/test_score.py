@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -22,9 +21,9 @@ from pipeline.errors import UserError
 from pipeline.faces.identity import TEMPLATE
 from pipeline.faces.mobilefacenet import MobileFaceNet
 from pipeline.samples.truth import load_truth
-from pipeline.scoring import judged
-from pipeline.scoring.frames import psnr_of
-from pipeline.scoring.score import KEYS, add_arguments, run, score
+from pipeline.scoring import edit_metrics
+from pipeline.scoring.frame_metrics import psnr_of
+from pipeline.scoring.score import KEYS, score
 from tests.pipeline.faces.faces_data import landmarks_at
 from tests.pipeline.known_sample import (
     AFFINE,
@@ -62,7 +61,7 @@ def test_figures_of_a_known_result(sample: Path, tmp_path: Path, monkeypatch: py
 
     edited = images.copy()
     edited[:3] += 20  # in the last frame nothing moves
-    monkeypatch.setattr(judged, "_judge", Judge)
+    monkeypatch.setattr(edit_metrics, "_judge", Judge)
     result = write_result(
         tmp_path / "out",
         sample,
@@ -93,9 +92,7 @@ def test_what_a_result_has_not_is_null(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = write_result(tmp_path / "out", sample, {"edited": flat(140, 40)}, edits=[{**SMILE, "stop": 0.1}])
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args([str(result), "--truth", str(sample), "--json"])) == 0
+    assert cli.main(["score", str(result), "--truth", str(sample), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert tuple(found) == KEYS
     present = {"psnr_reconstruction", "ssim_reconstruction", "camera_median_deg", "camera_p95_deg"}

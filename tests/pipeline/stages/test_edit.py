@@ -14,17 +14,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.base import Inversion, get_inverter
+from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.fields.synthesis import InversionRenderer
 from inverters.rendering.cameras import look_at
-from pipeline.clip import Edit, View
+from pipeline.report.json_values import plain
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import EditSettings
 from pipeline.stages import edit as stage
-from pipeline.stages.edit import Variant, render_variant, to_bytes, turn_cameras, variants, view_angles
-from pipeline.stages.invert import load, plain, store
+from pipeline.stages.edit import Variant, render_variant, turn_cameras, variants, view_angles
+from pipeline.stages.invert import store, stored_inversion
+from pipeline.stages.pixels import to_bytes
 from storage import StageCache
-from tests.inverters.tiny import own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny_generator
 
 PIVOT = np.array([0.0, 0.0, 0.2])
 SMILE = (Edit("smile", 1.0),)
@@ -149,7 +151,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
     cache = StageCache(tmp_path)
     with cache.begin("invert-1") as writer:
         store(writer, before)
-        after = load(writer.publish())
+        after = stored_inversion(writer.publish())
     assert (after.method, after.preset, after.fingerprint) == ("in-n-out", "draft", "abc")
     assert after.frames.tolist() == [0, 2, 5] and torch.equal(after.ws, before.ws)
     for group in ("ood", "generator"):
@@ -165,11 +167,11 @@ def test_a_tuned_generator_renders_every_variant_and_stays_with_its_inversion(tm
     generator = tiny_generator()
     directions = {"smile": Direction(torch.full((16,), 0.5), "", "")}
     problem = own_clip(generator, 2)
-    before = get_inverter("pti")(generator, problem, preset="tiny", steps=9)
+    before = invert("pti", generator, problem, steps=9)
     cache = StageCache(tmp_path)
     with cache.begin("invert-1") as writer:
         store(writer, before)
-        after = load(writer.publish())
+        after = stored_inversion(writer.publish())
     untuned = replace(after, generator={})
 
     def rendered(inversion: Inversion, variant: Variant) -> np.ndarray:

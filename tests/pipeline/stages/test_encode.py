@@ -20,8 +20,8 @@ from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.request.settings import DecodeSettings, EncodeSettings
 from pipeline.stages.decode import decode
 from pipeline.stages.encode import encode
-from pipeline.video import writer
 from pipeline.video.codecs import suffix_for
+from pipeline.video.output_file import OutputFile
 from tests.pipeline.video.media import audio_packets, codec_names, ffmpeg, index_of, make_video, picture
 
 VFR = [3, 4, 5, 8, 9, 10, 11, 18, 19, 20, 33, 34]
@@ -244,7 +244,7 @@ def test_full_disk(tmp_path, monkeypatch, after):
     source = read(make_video(tmp_path / "in.mp4", count=20))
     noise = [np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8) for i in range(20)]
     total = 0
-    original = writer._Sink.write
+    original = OutputFile.write
 
     def filling(sink, data):
         nonlocal total
@@ -254,7 +254,7 @@ def test_full_disk(tmp_path, monkeypatch, after):
             raise sink.error
         return original(sink, data)
 
-    monkeypatch.setattr(writer._Sink, "write", filling)
+    monkeypatch.setattr(OutputFile, "write", filling)
     target = tmp_path / "out" / "a.mp4"
     with pytest.raises(OutputError, match="No space left") as caught:
         encode(noise, source, target, EncodeSettings(quality=1), "")

@@ -17,7 +17,7 @@ from inverters.fields.ood import OODInit, initial_field
 from inverters.fields.synthesis import InversionRenderer
 from inverters.generators.load import load_generator
 from inverters.rendering.cameras import default_intrinsics, look_at
-from pipeline.clip import Edit
+from pipeline.request.edits import Edit
 from pipeline.stages.edit import Variant, codes_of
 from pipeline.stages.hidden import MOST_ROWS, hidden_share, rows_to_look_at
 

@@ -19,11 +19,12 @@ import inverters.editing.stitching
 from inverters.heads.params import sample_scores
 from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
-from pipeline.clip import U8, Crops, Edit, View
+from pipeline.clip import U8, Crops
 from pipeline.errors import UserError
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
 from pipeline.request.checks import check_request
+from pipeline.request.edits import Edit, View
 from pipeline.request.settings import (
     CompositeSettings,
     DecodeSettings,
@@ -33,7 +34,7 @@ from pipeline.request.settings import (
 )
 from pipeline.stages.composite import blend, composite
 from pipeline.stages.decode import decode
-from pipeline.stages.edit import to_bytes, turned_cameras
+from pipeline.stages.edit import turned_cameras
 from pipeline.stages.inset import (
     InsetMasks,
     flow_shift,
@@ -42,6 +43,7 @@ from pipeline.stages.inset import (
     project,
     smooth_shifts,
 )
+from pipeline.stages.pixels import to_bytes
 from pipeline.video.masks import face_masks
 from tests.pipeline.fakes import SIZE, FakeRenderer, Fakes, install, write_clip
 

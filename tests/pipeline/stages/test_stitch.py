@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import inverters.editing.stitching
-from pipeline.clip import Edit
 from pipeline.errors import UserError
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
 from pipeline.request.checks import check_request
+from pipeline.request.edits import Edit
 from pipeline.request.settings import (
     CompositeSettings,
     DecodeSettings,

@@ -246,7 +246,7 @@ def test_replaced_or_gone_while_it_waited(studio: Studio) -> None:
     first, second, third = (studio.put(f"{name}.mp4", name.encode()) for name in "abc")
     watcher = studio.watcher()
     began = time.monotonic()
-    while not watcher._queue:
+    while watcher.idle:
         watcher.scan()
         assert time.monotonic() - began < 20
     second.unlink()
@@ -279,9 +279,10 @@ def test_a_watcher_killed_in_the_middle_loses_nothing_and_its_job_is_not_started
     code = f"""
     import sys
     from pathlib import Path
-    import pipeline.watch.watcher as module
-    module.COMMAND = [sys.executable, {worker!r}]
-    module.Watcher(Path({str(studio.root)!r}), Path({str(studio.out)!r}), [], 0.3).run(0.2)
+    from pipeline.watch import local_jobs
+    from pipeline.watch.watcher import Watcher
+    local_jobs.COMMAND = [sys.executable, {worker!r}]
+    Watcher(Path({str(studio.root)!r}), Path({str(studio.out)!r}), [], 0.3).run(0.2)
     """
     environment = os.environ | {"TAKES": "6"}
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, env=environment)

@@ -1,0 +1,100 @@
+"""The table of inversion methods by name. Importing it loads neither torch nor a method.
+
+A method from another package is declared by an entry point in that package's `pyproject.toml`:
+
+    [project.entry-points."invid.methods"]
+    my-method = "my_package.my_method:METHOD"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from inverters.errors import InverterError, UnknownNameError
+
+if TYPE_CHECKING:
+    from inverters.base import Method
+
+METHODS = {
+    "hfgi3d": "inverters.methods.hfgi3d:METHOD",
+    "in-n-out": "inverters.methods.in_n_out:METHOD",
+    "pose-opt": "inverters.methods.pose_opt:METHOD",
+    "pti": "inverters.methods.pti:METHOD",
+    "vive3d": "inverters.methods.vive3d:METHOD",
+    "w": "inverters.methods.w:METHOD",
+    "w+": "inverters.methods.w_plus:METHOD",
+}
+"""The methods of this package: name -> "module:attribute"."""
+
+GROUP = "invid.methods"
+"""Group of the entry points by which other packages add methods."""
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, sorted, without importing any."""
+    return sorted(METHODS.keys() | _declared().keys())
+
+
+def find_method(name: str) -> Method[Any]:
+    """Import and return the method called `name`; names of this package take precedence.
+
+    Raises:
+        UnknownNameError: no such method; the message lists those that exist.
+        InverterError: another package declares it, but it cannot be imported or is not a `Method`.
+    """
+    if name in METHODS:
+        module, _, attribute = METHODS[name].partition(":")
+        found: Method[Any] = getattr(import_module(module), attribute)
+        return found
+    declared = _declared()
+    if name not in declared:
+        raise UnknownNameError(f"unknown inversion method '{name}'; known: {', '.join(method_names())}")
+    return _loaded(declared[name])
+
+
+def settings_of(method: Method[Any], preset: str, without: tuple[str, ...] = ()) -> Any:
+    """Return a method's settings by the preset's name, with the terms named in `without` left out.
+
+    Args:
+        method: owner of presets and ablations.
+        preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
+        without: more ablations by name.
+
+    Returns:
+        The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
+
+    Raises:
+        UnknownNameError: no such preset or ablation; the message lists those that the method has.
+    """
+    preset, *more = preset.split("/")
+    if preset not in method.presets:
+        raise UnknownNameError(
+            f"unknown preset '{preset}'; known for {method.name}: {', '.join(method.presets)}"
+        )
+    settings = method.presets[preset]
+    for name in (*more, *without):
+        if name not in method.ablations:
+            known = ", ".join(method.ablations) or "none"
+            raise UnknownNameError(f"unknown ablation '{name}'; known for {method.name}: {known}")
+        settings = dataclasses.replace(method.ablations[name](settings), name=f"{settings.name}/{name}")
+    return settings
+
+
+def _declared() -> dict[str, EntryPoint]:
+    """Entry points of other packages by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _loaded(entry: EntryPoint) -> Method[Any]:
+    from inverters.base import Method
+
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InverterError(f"method '{entry.name}' ({entry.value}) cannot be imported: {error}") from error
+    if not isinstance(found, Method):
+        raise InverterError(f"'{entry.value}' is no inverters.base.Method, but {type(found).__name__}")
+    return found

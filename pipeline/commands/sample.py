@@ -1,0 +1,85 @@
+"""`invid sample`: write a synthetic talking clip, and the truth about it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from pipeline.errors import UserError
+from pipeline.request.edits import View, parse_view
+from pipeline.request.fields import Option
+from pipeline.samples.settings import SampleSettings
+
+_DEFAULT = SampleSettings()
+
+
+def run(
+    out: Annotated[Path, Option(metavar="OUT.mp4")],
+    /,
+    *,
+    occluder: Annotated[str, Option(metavar="NAME")] = _DEFAULT.occluder,
+    seconds: float = _DEFAULT.seconds,
+    fps: float = _DEFAULT.fps,
+    seed: int = _DEFAULT.seed,
+    attributes: Annotated[str, Option(metavar="A,B")] = ",".join(_DEFAULT.attributes),
+    view: Annotated[tuple[str, ...] | None, Option(metavar="yaw=Y,pitch=P", default="yaw=0.3")] = None,
+    size: Annotated[str, Option(metavar="WxH")] = "{}x{}".format(*_DEFAULT.size),
+) -> int:
+    """Write a synthetic clip of a talking head behind an occluder, and the truth about it.
+
+    Args:
+        out: The clip; its truth goes to OUT.truth/ beside it.
+        occluder: mask, hand, sunglasses, paint, microphone, hat or none.
+        seconds: Length of the clip.
+        fps: Frames a second.
+        seed: Chooses the head, its motion and the occluder.
+        attributes: What the truth also shows changed, or none.
+        view: Where the truth is also seen from, in radians, or none; may be given several times.
+        size: Size of the frames in pixels.
+    """
+    settings = settings_of(occluder, seconds, fps, seed, attributes, view, size)
+    from pipeline.samples.sample import check_settings, write_sample
+
+    check_settings(settings)
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        left = (time.monotonic() - started) / done * (total - done)
+        end = "\n" if done == total else ""
+        print(f"\rframe {done}/{total}, about {left:.0f} s left   ", end=end, file=sys.stderr, flush=True)
+
+    folder = write_sample(out, settings, show)
+    print(f"{out} and its truth in {folder}", file=sys.stderr)
+    return 0
+
+
+def settings_of(
+    occluder: str,
+    seconds: float,
+    fps: float,
+    seed: int,
+    attributes: str,
+    view: tuple[str, ...] | None,
+    size: str,
+) -> SampleSettings:
+    """The options as settings. Raises UserError for a size or a view that cannot be read."""
+    width, _, height = size.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size must look like 384x288, not '{size}'")
+    names = [name.strip() for name in attributes.split(",") if name.strip()]
+    return SampleSettings(
+        occluder=occluder,
+        seconds=seconds,
+        fps=fps,
+        seed=seed,
+        attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
+        size=(int(width), int(height)),
+        views=_DEFAULT.views if view is None else _views(view),
+    )
+
+
+def _views(words: tuple[str, ...]) -> tuple[View, ...]:
+    """Each view once."""
+    return tuple(dict.fromkeys(parse_view(word) for word in words if word.strip() != "none"))

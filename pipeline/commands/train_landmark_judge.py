@@ -1,0 +1,35 @@
+"""`invid train-landmark-judge`: fit the map from landmarks that measures expressions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pipeline.request.fields import Option
+
+Number = int
+
+
+def run(
+    *,
+    pictures: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/pictures"),
+    count: Number = 2600,
+    seed: Number = 77,
+    out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
+) -> int:
+    """Fit the map from the face mesh's landmarks to head parameters, on pictures of procedural heads.
+
+    Args:
+        pictures: Folder of the pictures, made where missing.
+        count: Pictures to make.
+        seed: Seed of the pictures.
+        out: The judge to write.
+    """
+    import json
+
+    from pipeline.scoring.judge import fit_landmark_judge
+
+    judge, faces = fit_landmark_judge(pictures, count, seed, out)
+    print(f"{faces} faces in {count} pictures")
+    print(json.dumps(judge.correlation))
+    return 0

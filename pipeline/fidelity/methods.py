@@ -1,0 +1,63 @@
+"""The methods that the benchmark compares, each with the settings of its authors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.errors import UnknownNameError
+
+_AS_IS = ("--finetune-steps", "0")
+"""Without the final fine-tuning of super-resolution, which is In-N-Out's (section 4.5)."""
+_QUICK_TUNING = "35"
+"""Steps of that fine-tuning in the quick benchmark: a quarter of `draft`'s."""
+
+
+@dataclass(frozen=True)
+class BenchMethod:
+    """A row of the table: a name, and options of `process-video`."""
+
+    name: str
+    words: tuple[str, ...]
+    note: str
+    quick_steps: int
+    """A quarter of the steps of preset `draft` for 8 frames."""
+
+    @property
+    def quick(self) -> BenchMethod:
+        """This method with `quick_steps`, and a quarter of the fine-tuning where it has one."""
+        words = ("--finetune-steps", _QUICK_TUNING, *self.words, "--steps", str(self.quick_steps))
+        return replace(self, words=words)
+
+
+BENCH_METHODS = (
+    BenchMethod("w", ("--inverter", "w", *_AS_IS), "one code for all layers, a frame", 50),
+    BenchMethod("w+", ("--inverter", "w+", *_AS_IS), "a code for each layer, a frame", 50),
+    BenchMethod("w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 50),
+    BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 75),
+    BenchMethod("pose-opt", ("--inverter", "pose-opt", *_AS_IS), "cameras, codes and weights together", 75),
+    BenchMethod(
+        "vive3d", ("--inverter", "vive3d", *_AS_IS), "a person from a few frames, then frame by frame", 100
+    ),
+    BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 80),
+    BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 200),
+    BenchMethod("in-n-out", ("--inverter", "in-n-out"), "codes, a second field, super-resolution", 200),
+    BenchMethod(
+        "in-n-out no-entropy", ("--inverter", "in-n-out", "--no-entropy"), "ablation of its table 3", 200
+    ),
+    BenchMethod(
+        "in-n-out no-latent-reg",
+        ("--inverter", "in-n-out", "--no-latent-reg"),
+        "ablation of its table 3",
+        200,
+    ),
+)
+
+
+def select_methods(names: Sequence[str]) -> list[BenchMethod]:
+    """The methods of these names in the table's order, all for no names. Raises UnknownNameError."""
+    known = [method.name for method in BENCH_METHODS]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"unknown method '{name}'; known: {', '.join(known)}")
+    return [method for method in BENCH_METHODS if not names or method.name in names]

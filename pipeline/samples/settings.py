@@ -1,0 +1,29 @@
+"""Settings of a synthetic clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.request.edits import View
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Settings of a synthetic clip.
+
+    size: (W, H) in pixels; attributes: head parameters that the truth also shows edited; views: rotations of
+    the camera from which the truth also shows the frames.
+    """
+
+    occluder: str = "mask"
+    seconds: float = 2.0
+    fps: float = 15.0
+    seed: int = 7
+    attributes: tuple[str, ...] = ("smile",)
+    size: tuple[int, int] = (384, 288)
+    views: tuple[View, ...] = (View(yaw=0.3),)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return max(1, round(self.seconds * self.fps))

@@ -1,0 +1,149 @@
+"""Soft masks of the face in a crop: where a variant is shown in its frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clip import F32, F64, U8
+from pipeline.request.settings import CompositeSettings, Settings
+from pipeline.stages import align, track
+from pipeline.stages.edit import images_in, plain_stage, variant_of
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import shown_name, shown_result
+from pipeline.video.masks import face_masks, visible_change
+from storage import StoredArray
+
+BORDER = 0.1
+"""Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
+OCCLUDER_REACH = 0.08
+"""Crop widths beyond the face's outline within which an occluder is taken off.
+
+Farther out the generator knows no more than the source does: its own background would show, or hair that the
+person does not have.
+"""
+MASK_SETTINGS = ("composite.feather", "composite.grow")
+"""Settings that a mask's shape depends on, for `Stage.reads`."""
+_LIKE, _NEIGHBOURHOOD = 14.0, 0.02
+"""Levels of 255 by which a reconstruction may differ from its crop; sigma in crop widths of the Gaussian."""
+
+
+@dataclass(frozen=True)
+class FaceMasks:
+    """Soft composite masks by row, made when asked for: uint8 [S,S].
+
+    blend: by row, shown where an occluder is taken off. edited, plain: by row, shown where they visibly
+    differ, so that an edit of the hair or of glasses reaches beyond the face's outline. source: the crops by
+    row; where they are nothing like `plain`, as a hand that the fit has not followed, the source is kept.
+    """
+
+    landmarks: F32  # [K,68,2]
+    affines: F64  # [K,2,3]
+    size: int
+    settings: CompositeSettings
+    blend: StoredArray | None = None
+    edited: StoredArray | None = None
+    plain: StoredArray | None = None
+    source: StoredArray | None = None
+
+    def __getitem__(self, row: int) -> U8:
+        extra = self._extra(row)
+        one = slice(row, row + 1)
+        masks = face_masks(
+            self.landmarks[one],
+            self.affines[one],
+            self.size,
+            self.settings,
+            extra=None if extra is None else {0: extra},
+        )
+        mask = next(masks)
+        if self.source is None or self.plain is None:
+            return mask
+        trusted: U8 = np.rint(mask * understood(self.source[row], self.plain[row])).astype(np.uint8)
+        return trusted
+
+    def changes_nothing(self, row: int) -> bool:
+        """Whether a row with its edits is what it is without."""
+        return (
+            self.edited is not None
+            and self.plain is not None
+            and bool(np.array_equal(self.edited[row], self.plain[row]))
+        )
+
+    def _blend(self, row: int) -> F32:
+        """The blend of one row at the size of the crop; zero without an occluder's field."""
+        if self.blend is None:
+            return np.zeros((self.size, self.size), np.float32)
+        small = np.asarray(self.blend[row], np.float32)
+        return np.asarray(
+            cv2.resize(small, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32
+        )
+
+    def _near_face(self, row: int) -> npt.NDArray[np.bool_]:
+        """Pixels of one row within OCCLUDER_REACH of the face's outline."""
+        one = slice(row, row + 1)
+        wide = replace(self.settings, grow=self.settings.grow + OCCLUDER_REACH)
+        return next(face_masks(self.landmarks[one], self.affines[one], self.size, wide)) > 0
+
+    def _extra(self, row: int) -> F32 | None:
+        shown: list[F32] = []
+        if self.blend is not None:
+            shown.append(self._blend(row) * self._near_face(row))
+        if self.edited is not None and self.plain is not None:
+            shown.append(visible_change(self.edited[row], self.plain[row]))
+        return np.maximum.reduce(shown) if shown else None
+
+
+def understood(source: U8, reconstruction: U8) -> F32:
+    """How far a crop's reconstruction may be trusted, [S,S] in [0,1], from crops uint8 [S,S,3].
+
+    Full where the two differ by up to _LIKE levels, or twice the crop's median where the whole fit is poor;
+    none from twice as much on. Over a neighbourhood: an edge a little out of place does not count.
+    """
+    size = source.shape[0]
+    error = np.abs(source.astype(np.float32) - reconstruction).mean(axis=-1)
+    error = cv2.GaussianBlur(error, (0, 0), size * _NEIGHBOURHOOD)
+    like = max(_LIKE, 2.0 * float(np.median(error)))
+    trust = np.clip(2.0 - error / like, 0.0, 1.0)
+    return np.asarray(trust, np.float32)
+
+
+def needs_of_masks(settings: Settings, name: str) -> tuple[str, ...]:
+    """Names of the stages that `masks_of` reads for a variant."""
+    variant = variant_of(name, settings.edit)
+    needs = ["track", "align", shown_name(settings)]
+    if variant.edits:
+        needs.append(f"edit/{name}")
+    plain = plain_stage(settings, name)
+    return (*needs, *([] if plain is None or plain in needs else [plain]))
+
+
+def masks_of(run: StageRun, name: str) -> FaceMasks:
+    """Where a variant is shown, by row, without the border that stitching adds."""
+    variant, usable = variant_of(name, run.settings.edit), run.of(track.STAGE).usable
+    crops, shape = run.of(align.STAGE), run.settings.composite
+    edited = images_in(run, f"edit/{name}") if variant.edits else None
+    plain: StoredArray | None = None
+    if not variant.remove_occluder:
+        plain = shown_result(run).arrays["reconstruction"]
+    elif variant.edits:
+        plain = images_in(run, "edit/removal")
+    kept = variant.edits and not variant.remove_occluder
+    return FaceMasks(
+        landmarks=run.of(track.STAGE).landmarks[usable],
+        affines=crops.affine[usable],
+        size=crops.size,
+        settings=CompositeSettings(feather=shape.feather, grow=shape.grow),
+        blend=shown_result(run).arrays.get("blend") if variant.remove_occluder else None,
+        edited=edited,
+        plain=plain,
+        source=run.result_of("align").arrays["crops"] if kept else None,
+    )
+
+
+def with_border(masks: FaceMasks) -> FaceMasks:
+    """The same masks as far as the border goes that is to meet the source."""
+    return replace(masks, settings=replace(masks.settings, grow=masks.settings.grow + BORDER))

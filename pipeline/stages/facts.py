@@ -1,0 +1,129 @@
+"""Inputs of cache keys beside the values of settings: contents of files, the generator, preset numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.request.checks import device_of
+from pipeline.request.edit_names import known_directions
+from pipeline.request.edits import check_names
+from storage import file_hash, folder_hash
+
+if TYPE_CHECKING:
+    from inverters.base import Inversion
+    from inverters.editing.directions import Direction
+    from pipeline.request.settings import Settings
+
+
+class Models:
+    """What a job loads once and its stages share: the generator and the directions of edits.
+
+    note: told of files of directions that do not say which generator they are for.
+    """
+
+    def __init__(self, settings: Settings, note: Callable[[str], None] | None = None) -> None:
+        self._settings, self._note = settings, note
+
+    @cached_property
+    def device(self) -> str:
+        """The device that the generator runs on, `cpu` or `cuda[:N]`."""
+        return device_of(self._settings.device)
+
+    @cached_property
+    def generator(self) -> Any:
+        """The generator (`inverters.generators.eg3d.Generator`), on the device."""
+        from inverters.generators.load import load_generator
+        from inverters.memory import keep_freed_memory
+        from inverters.rendering import backends
+
+        keep_freed_memory()
+        backends.request(self._settings.renderer)
+        return load_generator(self._settings.generator, self.device)
+
+    @cached_property
+    def directions(self) -> dict[str, Direction]:
+        """Directions by the names that an edit can use. Raises UnknownNameError for an edit that has none."""
+        known = known_directions(self.generator, self._settings.edit.directions, self._note)
+        check_names(self._settings.edit.edits, known)
+        return known
+
+    def renderer(self, inversion: Inversion) -> Any:
+        """An `InversionRenderer` of this inversion."""
+        from inverters.fields.synthesis import InversionRenderer
+
+        return InversionRenderer(self.generator, inversion)
+
+    @property
+    def renderer_name(self) -> str:
+        """The renderer that runs: `cpu`, `cuda` or `reference`."""
+        from inverters.rendering.backends import picked
+
+        return str(picked(self.device.partition(":")[0], self.generator.config.widths))
+
+
+class Facts:
+    """Inputs of cache keys that are not plain settings; each is computed when a key asks for it."""
+
+    def __init__(self, video: Path, settings: Settings, models: Models) -> None:
+        self.video, self.settings, self.models = video, settings, models
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the input file's bytes."""
+        return file_hash(self.video)
+
+    @property
+    def card(self) -> Any:
+        """The generator's card (`inverters.generators.card.GeneratorCard`)."""
+        return self.models.generator.card
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the generator's weights."""
+        return str(self.card.fingerprint)
+
+    @cached_property
+    def detector_file(self) -> str | None:
+        """SHA-256 of the landmark model that `--detector 3ddfa:PATH` names; None for others."""
+        path = self.settings.track.detector.partition(":")[2]
+        return file_hash(Path(path)) if path else None
+
+    @cached_property
+    def labels(self) -> str | None:
+        """SHA-256 of the file of camera labels; None without one."""
+        path = self.settings.camera.labels
+        return None if path is None else file_hash(Path(path))
+
+    @cached_property
+    def occluder_masks(self) -> str | None:
+        """Hash of the folder of occluder masks; None without one."""
+        path = self.settings.invert.occluder_masks
+        return None if path is None else folder_hash(Path(path))
+
+    @cached_property
+    def method_settings(self) -> dict[str, Any]:
+        """The numbers of the method's preset."""
+        from inverters.methods.table import find_method, settings_of
+
+        chosen = self.settings.invert
+        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
+
+    @cached_property
+    def perceptual_weights(self) -> dict[str, bool]:
+        """Which LPIPS weights are in the local cache: without them another loss takes their place."""
+        from inverters.fitting.losses import lpips_weights
+
+        return {f"lpips-{net}": lpips_weights(net) is not None for net in ("vgg", "alex")}
+
+    @cached_property
+    def direction_digests(self) -> dict[str, str]:
+        """By the name of each edit, a hash of the numbers of its direction."""
+        return {edit.name: self.models.directions[edit.name].digest() for edit in self.settings.edit.edits}
+
+
+def no_facts(facts: Facts) -> None:
+    """The result depends on settings and other results alone."""

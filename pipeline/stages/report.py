@@ -1,0 +1,76 @@
+"""Stage `report`: manifest and page, and every output in its place at once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.report.manifest import MANIFEST, JobRecord, build_manifest, curves, files_of, write_manifest
+from pipeline.report.output_folder import OutputFolder
+from pipeline.request.settings import Settings
+from pipeline.stages import align, camera, decode, track
+from pipeline.stages.problem import refined
+from pipeline.stages.run import StageRun
+from pipeline.stages.smooth import shown_inversion, shown_name
+from pipeline.stages.stage import Stage
+from storage import file_hash
+
+
+def load(run: StageRun) -> dict[str, Any]:
+    """Put the outputs, the report and the manifest into the output folder; returns the manifest.
+
+    Files of an earlier job that this one does not make again go. Raises OutputError where the folder
+    cannot be written; then nothing in it has changed.
+    """
+    from pipeline.report.page import report
+
+    journal, found = run.journal, run.of(track.STAGE)
+    cameras = refined(run.of(camera.STAGE), shown_inversion(run), found.usable)
+    with OutputFolder(run.out) as folder:
+        outputs, hashes = {}, {}
+        for name in run.needs:
+            if name.startswith("encode/"):
+                video, key = run.hooks.value(name), Path(name.partition("/")[2]).stem
+                folder.copy(video.path, video.path.name)
+                outputs[key], hashes[key] = video.path.name, video.sha256
+        outputs["report"] = "report.html"
+        record = _record(run)
+        record.outputs, record.hashes = outputs, hashes
+        began = time.monotonic()
+        manifest = build_manifest(record)
+        drawn = curves(record, manifest, cameras)
+        page = report(manifest, drawn, folder.draft, clip=record.clip, crops=run.of(align.STAGE))
+        record.hashes = hashes | {"report": file_hash(page)}
+        own = journal.times[run.kind]
+        own.seconds = time.monotonic() - began
+        final = build_manifest(record)
+        own.seconds = 0.0
+        write_manifest(folder.draft / MANIFEST, final)
+        folder.publish(last=[MANIFEST], replaces=files_of(run.out))
+    return final
+
+
+def _record(run: StageRun) -> JobRecord:
+    """What the job has gathered."""
+    card, journal = run.models.generator.card, run.journal
+    return JobRecord(
+        path=run.video,
+        clip=run.of(decode.STAGE),
+        track=run.of(track.STAGE),
+        settings=run.settings,
+        generator={"name": card.name, "fingerprint": card.fingerprint},
+        device=run.models.device,
+        renderer=run.models.renderer_name,
+        cache_root=journal.cache_root,
+        stages=list(journal.times.values()),
+        results=journal.results,
+        notes=journal.notes,
+        request=journal.request(),
+    )
+
+
+def stages(settings: Settings, files: tuple[str, ...]) -> list[Stage[dict[str, Any]]]:
+    """The last stage of every request; `files` are the names of the stages whose videos it publishes."""
+    needs = ("decode", "track", "align", "camera", shown_name(settings), *files)
+    return [Stage("report", version=1, load=load, unkeyed=("*",), needs=needs)]

@@ -1,0 +1,103 @@
+"""A stage as a value: its name, what it reads and needs, and the functions that make and load its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from pipeline.errors import UndeclaredReadError
+from pipeline.request.paths import with_paths
+
+if TYPE_CHECKING:
+    from pipeline.request.settings import Settings
+    from pipeline.stages.facts import Facts
+    from pipeline.stages.run import StageRun
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+def _none(_: Any) -> None:
+    return None
+
+
+def _nothing(_: Any) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T_co]):
+    """One stage of a plan. Its cache key is made of kind, version, `reads`, `facts` and the keys of `needs`.
+
+    Example:
+        Stage("track", version=1, load=load, compute=compute, reads=("track",), needs=("decode",))
+    """
+
+    name: str
+    """KIND, or KIND/PART where a plan has several of a kind, such as `edit/removal`."""
+    version: int
+    """Raise it when the same inputs give another result."""
+    load: Callable[[StageRun], T_co]
+    """The stage's value from its published result; the whole stage where nothing is cached."""
+    compute: Callable[[StageRun], None] | None = None
+    """Writes arrays and files to `run.writer`. None: nothing is cached, `load` runs in every job."""
+    reads: tuple[str, ...] = ()
+    """Settings that the result depends on: `track` (all of a group) or `edit.ease`. Others cannot be read."""
+    unkeyed: tuple[str, ...] = ()
+    """Settings that may be read although the result does not depend on them, as `strict`; `*` for all."""
+    needs: tuple[str, ...] = ()
+    """Names of the stages whose results are read."""
+    facts: Callable[[Facts], Any] = _none
+    """What else the result depends on, as JSON values: contents of files, the generator, preset numbers."""
+    notes: Callable[[StageRun], Iterable[str]] = _nothing
+    """What the user is told of the result, computed or cached, one line each."""
+    on_device: bool = False
+    """Runs on the generator's device; one job at a time does so on each CUDA device."""
+
+    @property
+    def kind(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.partition("/")[0]
+
+    @property
+    def part(self) -> str:
+        """The part of the name after the slash, or an empty text."""
+        return self.name.partition("/")[2]
+
+
+def read_values(settings: Settings, reads: Iterable[str]) -> dict[str, Any]:
+    """The values of these settings as they enter a cache key, by dotted name.
+
+    The path of a user's file counts for nothing: `Stage.facts` has its content.
+    """
+    found: dict[str, Any] = {}
+    plain = with_paths(settings, lambda path: Path("-"))
+    for name in reads:
+        value: Any = plain
+        for part in name.split("."):
+            value = getattr(value, part)
+        found[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return found
+
+
+def only(settings: Settings, stage: Stage[Any]) -> Settings:
+    """The settings as a stage sees them: reading one that it does not declare raises UndeclaredReadError."""
+    if "*" in stage.unkeyed:
+        return settings
+    return cast("Settings", _Declared(settings, frozenset(stage.reads + stage.unkeyed), "", stage.name))
+
+
+class _Declared:
+    """A dataclass of settings of which only some fields may be read."""
+
+    def __init__(self, values: Any, allowed: frozenset[str], prefix: str, stage: str) -> None:
+        self._values, self._allowed, self._prefix, self._stage = values, allowed, prefix, stage
+
+    def __getattr__(self, name: str) -> Any:
+        value, path = getattr(self._values, name), f"{self._prefix}{name}"
+        if path in self._allowed:
+            return value
+        if not self._prefix and is_dataclass(value):
+            return _Declared(value, self._allowed, f"{path}.", self._stage)
+        raise UndeclaredReadError(f"stage {self._stage} reads the setting {path} without declaring it")
