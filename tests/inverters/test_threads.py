@@ -120,14 +120,18 @@ def test_the_policy_is_the_users_alone() -> None:
 
 def test_contention_has_hysteresis() -> None:
     contention = threads.Contention()
-    assert not contention.update(threads.BUSY * 0.9)
-    assert contention.update(threads.BUSY)
     between = (threads.BUSY + threads.CALM) / 2
+    for _ in range(5):  # bursts that are too short
+        assert not any(contention.update(threads.BUSY) for _ in range(threads.BUSY_SAMPLES - 1))
+        assert not contention.update(between)
+    busy = [contention.update(threads.BUSY) for _ in range(threads.BUSY_SAMPLES)]
+    assert busy == [False] * (threads.BUSY_SAMPLES - 1) + [True]
     assert all(contention.update(between) for _ in range(20))
     calm = [contention.update(0.0) for _ in range(threads.CALM_SAMPLES)]
     assert calm == [True] * (threads.CALM_SAMPLES - 1) + [False]
-    contention.update(1.0)
-    for _ in range(5):  # a pause that is too short
+    for _ in range(threads.BUSY_SAMPLES):
+        contention.update(1.0)
+    for _ in range(5):  # pauses that are too short
         assert all(contention.update(0.0) for _ in range(threads.CALM_SAMPLES - 1))
         assert contention.update(between)
 
