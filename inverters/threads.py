@@ -38,8 +38,8 @@ BUSY, CALM = 0.2, 0.1
 Measured on two cores: up to 0.05 on an idle machine, 0.25 to 0.8 beside one busy process.
 """
 BUSY_SAMPLES, CALM_SAMPLES = 2, 3
-"""Measurements in a row after which threads sleep at once, or spin again. A burst of the job's own threads, as of
-a face detector, lasts about one measurement.
+"""Measurements in a row after which threads sleep at once, or spin again. A burst of the job's own threads,
+such as a face detector's, lasts about one.
 """
 
 _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -90,8 +90,8 @@ def use(count: int | None = None) -> None:
     Applies to torch, the compiled renderer, which takes torch's number, and OpenCV where it is loaded. Torch
     keeps the number by thread: call it in the thread that computes. Also calls `adapt`.
 
-    Results depend on the number, also between 1 and more: torch and the renderer's gradients add in another
-    order. A render differs by rounding; an optimisation carries the difference on.
+    Results depend on the number: torch and the renderer's gradients sum in another order. A render differs by
+    rounding (2e-7 in [-1, 1]), a fit by more, as each step starts from the one before.
     """
     global _set
     import torch
