@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import pytest
 
 from flows.serve import Service
-from inverters.rendering import threads
-from pipeline.fidelity.command import add_arguments, request_from
-from pipeline.watch import watcher as watcher_module
+from inverters import threads
+from pipeline.commands import bench
+from pipeline.watch import local_jobs
 from tests.pipeline.studio import Studio
 
 WORKER = """
@@ -38,7 +37,7 @@ def test_a_watched_clips_job_gets_its_share(
     studio = Studio(tmp_path, monkeypatch)
     worker = tmp_path / "sharing.py"
     worker.write_text(WORKER)
-    monkeypatch.setattr(watcher_module, "COMMAND", [sys.executable, str(worker)])
+    monkeypatch.setattr(local_jobs, "COMMAND", [sys.executable, str(worker)])
     if users:
         monkeypatch.setenv("OMP_NUM_THREADS", users)
     studio.put("a.mp4")
@@ -65,12 +64,11 @@ def test_workers_of_the_service_share_the_cores(
 
 
 def test_jobs_of_a_benchmark_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-
-    def share(*words: str) -> int | None:
-        return request_from(parser.parse_args(["fidelity", "--methods", "w", *words])).conditions.threads
-
-    assert [share("--jobs", "1"), share("--jobs", "3"), share("--quick")] == [None, 2, 2]
+    seen: list[int | None] = []
+    monkeypatch.setattr(bench, "_run", lambda found, as_json: seen.append(found.conditions.threads) or 0)
+    bench.run("fidelity", methods="w", jobs=1)
+    bench.run("fidelity", methods="w", jobs=3)
+    bench.run("fidelity", methods="w", quick=True)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert share("--jobs", "3") is None
+    bench.run("fidelity", methods="w", jobs=3)
+    assert seen == [None, 2, 2, None]
