@@ -255,6 +255,30 @@ def cache(found: dict[str, Any]) -> list[str]:
     )
 
 
+def busy(found: dict[str, Any]) -> list[str]:
+    """A fit beside other work."""
+    rows = [
+        [
+            str(row["load"]),
+            *(number(row[key], 1) for key in ("seconds", "fair_share_seconds")),
+            number(row["ratio"], 2),
+        ]
+        for row in found["rows"]
+    ]
+    pairs = found["against"]
+    return [
+        *prose(
+            "A short fit of `samples/mask.mp4` beside busy processes (`python -m benchmarks.busy --json`, "
+            f"median of {found['rounds']} rounds, measured on {found['machine']['date']}). The script "
+            "defines the fair share; a fit with a ratio of 1 loses no more than its share. Alone it takes "
+            f"{number(pairs['slower'], 3)} times as long as on commit {pairs['commit']} (median of "
+            f"{len(pairs['pairs'])} pairs):"
+        ),
+        "",
+        *table(["busy processes", "seconds", "fair share's seconds", "ratio"], rows),
+    ]
+
+
 def performance(results: dict[str, Any]) -> list[str]:
     """What docs/performance.md shows."""
     return [
@@ -269,6 +293,8 @@ def performance(results: dict[str, Any]) -> list[str]:
         *presets(results["presets"]),
         "",
         *cache(results["cache"]),
+        "",
+        *busy(results["busy"]),
     ]
 
 
