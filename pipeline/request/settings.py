@@ -215,8 +215,10 @@ class Request:
     """Cache of finished stages: a folder, or s3://..."""
     settings: Settings = field(default_factory=Settings)
     preset_chosen: bool = False
-    threads: Annotated[int | None, Option(metavar="N", least=1, default="a fair share", group=_CALL)] = None
-    """Cores that the job may use."""
+    threads: Annotated[
+        int | None, Option(metavar="N", least=1, default="OMP_NUM_THREADS, else all", group=_CALL)
+    ] = None
+    """Cores that the job may use. Results depend on it: by rounding in a render, by more after a fit."""
     json: Annotated[bool, Option(group=_CALL)] = False
     """Print the manifest; progress goes to standard error."""
     quiet: Annotated[bool, Option(group=_CALL)] = False
