@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,4 +109,5 @@ def name_of(clip: Path, options: Sequence[str], settings: Mapping[str, Any] | No
     listed = asked.get("edit") or []
     edits += map(str, listed if isinstance(listed, list) else [listed])
     edits += ["remove-occluder"] if "--remove-occluder" in words or asked.get("remove_occluder") else []
-    return " ".join([clip.name, *edits])
+    # An edit that went through a mapping has its strength as a float.
+    return " ".join([clip.name, *(re.sub(r"(=-?\d+)\.0(?=$|@)", r"\1", edit) for edit in edits)])

@@ -62,6 +62,8 @@ def test_runs_have_names_that_people_recognise(monkeypatch: pytest.MonkeyPatch) 
     assert module.run_name() == "a.mp4 smile=1.5 remove-occluder"
     asked.parameters = {"video": "a.mp4", "options": None}
     assert module.run_name() == "a.mp4"
+    asked.parameters = {"video": "a.mp4", "settings": {"edit": ["smile=1.0", "age=-2.0@0-1s", "beard=0.05"]}}
+    assert module.run_name() == "a.mp4 smile=1 age=-2@0-1s beard=0.05"
 
 
 @pytest.fixture(scope="module")
