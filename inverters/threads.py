@@ -1,8 +1,8 @@
 """CPU threads: how many a job uses, and how long OpenMP's threads spin before they sleep. Loads no torch.
 
 An OpenMP thread that waits for its team spins for a while, then sleeps. On an idle machine spinning is
-faster: a step of codes takes 74 ms on two cores, and 97 ms if threads sleep at once. Beside another busy
-process a spinning thread holds the core that the rest of its team waits for, and a step can take seconds.
+faster. Beside another busy process a spinning thread holds the core that the rest of its team waits for, and
+a step can take seconds. `python -m benchmarks.busy` measures both.
 
 - `limit_spinning` lowers libgomp's limit from 300,000 spins (7 ms) to SPINS, before libgomp is loaded.
 - `adapt` starts a thread that measures how long the process's threads wait for a core. While that is long, it

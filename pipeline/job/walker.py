@@ -92,15 +92,21 @@ class Job:
 
     def step(self, kind: str) -> None:
         """The stages of one kind. What they find damaged in the cache is dropped and computed again."""
-        for _ in range(_MOST_REPAIRS):
+        kinds: tuple[str, ...] = (kind,)
+        repairs = 0
+        while True:
             try:
-                return self._walk(kind)
+                for each in kinds:
+                    self._walk(each)
+                return
             except CacheDamagedError as error:
+                repairs += 1
+                if repairs > _MOST_REPAIRS:
+                    raise
                 self.cache.discard(error)
                 self._values.clear()
-                for earlier in self.plan.kinds[: self.plan.kinds.index(kind)]:
-                    self._walk(earlier)
-        self._walk(kind)
+                # Earlier stages run again: what was discarded may be one of theirs, and more may be damaged.
+                kinds = self.plan.kinds[: self.plan.kinds.index(kind) + 1]
 
     def value(self, name: str) -> Any:
         """The value of a stage that has run, loaded when it is first asked for."""

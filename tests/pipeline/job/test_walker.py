@@ -170,6 +170,23 @@ def test_damage_is_reported_and_computed_again(clip: Path, fakes: Fakes, tmp_pat
     assert second["arrays"]["finetune/reconstruction"] == first["arrays"]["finetune/reconstruction"]
 
 
+def test_damage_that_shows_while_other_damage_is_repaired(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = run_job(clip, tmp_path / "out", cache, SMILE)
+    keys = first["cache"]["keys"]
+    for stage, array in (("finetune", "reconstruction"), ("align", "crops")):
+        for chunk in (cache / keys[stage] / "arrays" / array).glob("c.*"):
+            data = bytearray(chunk.read_bytes())
+            data[-3] ^= 1
+            chunk.write_bytes(bytes(data))
+    notes, other = Notes(), Settings(edit=EditSettings(edits=(Edit("age", 1.0),)))
+    second = run_job(clip, tmp_path / "out", cache, other, notes)
+    for stage in ("finetune", "align"):
+        assert any(keys[stage] in text and "damaged" in text for text in notes.texts), stage
+    for array in ("finetune/reconstruction", "align/crops"):
+        assert second["arrays"][array] == first["arrays"][array]
+
+
 def test_an_interrupted_job_leaves_no_output_and_goes_on_from_its_checkpoint(
     clip: Path, fakes: Fakes, tmp_path: Path
 ) -> None:
