@@ -38,7 +38,19 @@ _HEIGHT, _WIDTH = 0.40, 0.30
 """Faces of the body with a vertex above this height and within this half width are kept, in metres."""
 _WRIST = 0.30
 """The hand is the body beyond |x| = .36 and below this height."""
-_LOCAL = ("cheek", "chin", "ear", "eyebrows", "eye", "forehead", "head", "mouth", "nose", "neck", "measure-neck")
+_LOCAL = (
+    "cheek",
+    "chin",
+    "ear",
+    "eyebrows",
+    "eye",
+    "forehead",
+    "head",
+    "mouth",
+    "nose",
+    "neck",
+    "measure-neck",
+)
 _FINE = 3e-5
 """Offsets below this length, in metres, are left out."""
 
@@ -76,7 +88,9 @@ def bake(path: Path) -> dict[str, int]:
     count = len(model.stacked_phenotype_blend_shapes_mask)
     mean, principal, weights = _principal(model, axes[:count])
     actions, changes = axes[count : count + 52], axes[count + 52 :]
-    names = [n for n in model.local_change_labels if n.removeprefix("l-").removeprefix("r-").startswith(_LOCAL)]
+    names = [
+        n for n in model.local_change_labels if n.removeprefix("l-").removeprefix("r-").startswith(_LOCAL)
+    ]
     kept = [2 * model.local_change_labels.index(n) + k for n in names for k in (0, 1)]
     tensors: dict[str, Array] = {
         "base": _axes(template[used]).astype(np.float32),
@@ -159,7 +173,9 @@ def _principal(model: Any, offsets: Array) -> tuple[Array, Array, Array]:
     flat = (shapes - mean).reshape(len(shapes), -1)
     u, s, basis = np.linalg.svd(flat, full_matrices=False)
     k = _PRINCIPAL
-    scale = np.abs(basis[:k]).max(1, keepdims=True)  # shapes with offsets of at most a metre suit half precision
+    scale = np.abs(basis[:k]).max(
+        1, keepdims=True
+    )  # shapes with offsets of at most a metre suit half precision
     left = u[:, :k] * s[:k] * scale[:, 0]
     rest = flat - left @ (basis[:k] / scale)
     print(f"{k} principal shapes: rest {np.sqrt(np.square(rest).mean()) * 1e3:.3f} mm rms")

@@ -85,7 +85,9 @@ class Body:
         solid = torch.from_numpy(file.parts != PARTS.index("lashes"))
         quads, parts = torch.from_numpy(file.quads), torch.from_numpy(file.parts).long()
         self.lash_quads = quads[~solid].to(device)
-        self.part0 = torch.zeros(len(self.base), dtype=torch.long).scatter(0, quads.flatten(), parts.repeat_interleave(4))
+        self.part0 = torch.zeros(len(self.base), dtype=torch.long).scatter(
+            0, quads.flatten(), parts.repeat_interleave(4)
+        )
         self._lips = torch.from_numpy(file.masks[:, MASKS.index("lips")] > 0.6)
         self._spans = self._measure(self.base)
         once = subdivide(quads[solid], len(self.base))
@@ -96,7 +98,12 @@ class Body:
         self.quads = once.quads.to(device)
         self.level1 = _level(once.matrix, once.quads, part1, canonical, masks, device)
         self.level2 = _level(
-            torch.sparse.mm(twice.matrix, once.matrix), twice.quads, part1[twice.parent], canonical, masks, device
+            torch.sparse.mm(twice.matrix, once.matrix),
+            twice.quads,
+            part1[twice.parent],
+            canonical,
+            masks,
+            device,
         )
         self.to_fine = twice.matrix.to_sparse_csr().to(device)
         """Sparse [V2,V1]: values at the coarser vertices to the finer ones."""
@@ -105,7 +112,8 @@ class Body:
         self.smoothing = _smoothing(once.quads, once.matrix.shape[0]).to(device)
         """Sparse [V1,V1]: half a vertex, half the mean of its neighbours."""
         self.eyes = {
-            side: canonical[self.part0 == PARTS.index(f"{side}_eye")].mean(0).to(device) for side in ("left", "right")
+            side: canonical[self.part0 == PARTS.index(f"{side}_eye")].mean(0).to(device)
+            for side in ("left", "right")
         }
         """Centres of the eyes of the base mesh, in world units; left and right are the person's."""
         self._read_shapes(file, once.matrix)
@@ -225,7 +233,8 @@ def _rows(rows: object) -> list[tuple[Tensor, Tensor]]:
     assert isinstance(rows, Rows)
     vertex, offset = torch.from_numpy(rows.vertex), torch.from_numpy(rows.offset)
     return [
-        (vertex[a:b], offset[a:b]) for a, b in zip(rows.start[:-1].tolist(), rows.start[1:].tolist(), strict=True)
+        (vertex[a:b], offset[a:b])
+        for a, b in zip(rows.start[:-1].tolist(), rows.start[1:].tolist(), strict=True)
     ]
 
 

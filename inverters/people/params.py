@@ -31,7 +31,12 @@ def _p(name: str, meaning: str, group: str, low: float = 0.0, high: float = 1.0)
 
 
 PARAMETERS: tuple[Parameter, ...] = (
-    _p("smile", "corners of the mouth, from slightly down to a broad smile that shows the teeth", "expression", -0.3),
+    _p(
+        "smile",
+        "corners of the mouth, from slightly down to a broad smile that shows the teeth",
+        "expression",
+        -0.3,
+    ),
     _p("mouth_open", "jaw closed (lower half of the range) to wide open", "expression"),
     _p("blink", "eyes open (lower half of the range) to fully closed", "expression"),
     _p("gaze_x", "eyes look to the image's left (-) or right (+)", "expression", -1.0),
@@ -73,7 +78,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("hairline", "low hairline to a receding one; on women never receding", "hair"),
     _p("beard", "shaven (lower third), stubble, short beard, full beard; men only", "hair"),
     _p("beard_shape", "moustache and chin alone, to cheeks as well", "hair"),
-    _p("glasses", "none (lower two thirds of the range), or glasses from thin to strong frames", "accessories"),
+    _p(
+        "glasses",
+        "none (lower two thirds of the range), or glasses from thin to strong frames",
+        "accessories",
+    ),
     _p("glasses_shape", "round, oval, soft rectangle, rectangle, cat's eye", "accessories"),
     _p("glasses_size", "small to large lenses", "accessories"),
     _p("glasses_colour", "black, brown, metal, clear, coloured frames", "accessories"),

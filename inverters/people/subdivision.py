@@ -39,7 +39,9 @@ def subdivide(quads: Tensor, count: int) -> Refined:
     edge_point = _scale(torch.where(inner, 0.5, 1.0), middle) + _scale(
         torch.where(inner, 0.25, 0.0), torch.sparse.mm(edge_face, face_point)
     )
-    matrix = torch.cat([_vertex_point(quads, edges, inner, face_point, middle, count), edge_point, face_point])
+    matrix = torch.cat(
+        [_vertex_point(quads, edges, inner, face_point, middle, count), edge_point, face_point]
+    )
     k = torch.arange(faces)
     around = [
         torch.stack(
