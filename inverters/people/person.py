@@ -12,9 +12,10 @@ from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
-from inverters.people.light import SKIN_WRAP, Light, display
+from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
+from inverters.people.skin import paint_skin
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     shape = mesh.shape(values, actions_of(values))
     light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
-    colour = display(mesh.to_fine @ lit.irradiance * torch.tensor([0.6, 0.4, 0.32], device=shape.fine.device))
+    colour = paint_skin(values, 0, mesh, shape, lit)
     labels = torch.tensor(
         [SKIN, EYE, EYE, MOUTH, MOUTH, MOUTH, SKIN], dtype=torch.uint8, device=shape.fine.device
     )
