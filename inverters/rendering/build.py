@@ -22,6 +22,8 @@ _CXX = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", 
 _CXX += ["-Wno-psabi", "-pthread"]
 _AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx2", "-mfma"]
 _PLAIN = ["-DINVID_ISA=plain", "-DINVID_WIDTH=4", "-DINVID_DOUBLE"]
+_SEPARATE = ["-ffp-contract=off"]
+"""No fused multiply-add, so that what is drawn is the same on every processor and in the reference."""
 ARCHITECTURES = os.environ.get("INVID_CUDA_ARCHITECTURES", "80,86,89,90").split(",")
 """CUDA compute capabilities with machine code; later ones compile the last one's PTX at load. Compile time is
 proportional to their number.
@@ -67,6 +69,8 @@ def _compile(program: str, folder: Path, made: Path) -> None:
     units: list[tuple[str, list[str]]] = [
         ("isa.cpp", _PLAIN),
         ("team.cpp", []),
+        ("drawing.cpp", _SEPARATE),
+        ("visibility.cpp", _SEPARATE),
         ("library.cpp", ["-DINVID_X86"] if x86 else []),
     ]
     if x86:
@@ -82,7 +86,8 @@ def _compile_cuda(program: str, folder: Path, made: Path) -> None:
     codes.append(f"-gencode=arch=compute_{last},code=compute_{last}")
     named = ",".join(f"sm_{a}" for a in ARCHITECTURES)
     flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", f'-DINVID_SM="{named},ptx"', *codes]
-    units: list[tuple[str, list[str]]] = [(p.name, []) for p in sorted((SOURCES / "cuda").glob("*.cu"))]
+    files = sorted(p.name for p in (SOURCES / "cuda").glob("*.cu"))
+    units = [(name, ["-fmad=false"] if name == "drawing.cu" else []) for name in files]
     _make([program, *flags], [program, "-shared", "-cudart=static"], units, SOURCES / "cuda", folder, made)
 
 
