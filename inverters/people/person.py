@@ -11,6 +11,7 @@ from torch import Tensor
 from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
+from inverters.people.eyes import make_eyes
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
 from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
@@ -47,7 +48,9 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    return Person(values, shape, light, [Mesh(shape.fine, colour, mesh.level2.triangles, own)], [], [])
+    kept = ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    head = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
+    return Person(values, shape, light, [head, *make_eyes(values, 0, mesh, shape, light)], [], [])
 
 
 __all__ = ["PARTS", "Person", "make_person"]
