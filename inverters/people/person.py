@@ -15,6 +15,7 @@ from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
 from inverters.people.light import SKIN_WRAP, Light, display
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
+from inverters.people.wear import dress
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
-    light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
+    worn = dress(values, 0, mesh, shape)
+    light = Light(values, 0, torch.cat([shape.vertices[mesh.level1.canonical[:, 1] > -0.6], worn.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
     colour = display(mesh.to_fine @ lit.irradiance * torch.tensor([0.6, 0.4, 0.32], device=shape.fine.device))
     labels = torch.tensor(
@@ -46,7 +48,9 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    return Person(values, shape, light, [Mesh(shape.fine, colour, mesh.level2.triangles, own)], [], [])
+    opaque, glassy = worn.coloured(light)
+    skin = Mesh(shape.fine, colour, mesh.level2.triangles[~worn.hidden], own[~worn.hidden])
+    return Person(values, shape, light, [skin, *opaque], [], glassy)
 
 
 __all__ = ["PARTS", "Person", "make_person"]
