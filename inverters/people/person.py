@@ -12,11 +12,13 @@ from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
 from inverters.people.eyes import make_eyes
+from inverters.people.hair import grow
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
 from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
 from inverters.people.skin import paint_skin
+from inverters.people.wear import dress
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
-    light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
+    worn = dress(values, 0, mesh, shape)
+    hair = grow(values, 0, mesh, shape)
+    own = shape.vertices[mesh.level1.canonical[:, 1] > -0.6]
+    light = Light(values, 0, torch.cat([own, worn.occluders(), hair.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
     colour = paint_skin(values, 0, mesh, shape, lit)
     labels = torch.tensor(
@@ -48,9 +53,11 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    kept = ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    kept = ~worn.hidden & ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
     head = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
-    return Person(values, shape, light, [head, *make_eyes(values, 0, mesh, shape, light)], [], [])
+    opaque, glassy = worn.coloured(light)
+    eyes = make_eyes(values, 0, mesh, shape, light)
+    return Person(values, shape, light, [head, *eyes, *opaque], hair.coloured(light), glassy)
 
 
 __all__ = ["PARTS", "Person", "make_person"]
