@@ -113,7 +113,7 @@ def _pores(c: Tensor) -> Tensor:
 
 
 _KINDS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "forehead": (_forehead, 0.0030),
+    "forehead": (_forehead, 0.0040),
     "frown": (_frown, 0.0020),
     "crow": (_crow, 0.0018),
     "under_eye": (_under_eye, 0.0022),
