@@ -12,6 +12,7 @@ from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
 from inverters.people.eyes import make_eyes
+from inverters.people.hair import grow, hair_colour, scalp_cover
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
 from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
@@ -39,9 +40,13 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
-    light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
+    hair = grow(values, 0, mesh, shape)
+    head = shape.vertices[mesh.level1.canonical[:, 1] > -0.6]
+    light = Light(values, 0, torch.cat([head, hair.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
-    colour = paint_skin(values, 0, mesh, shape, lit)
+    colour = paint_skin(
+        values, 0, mesh, shape, lit, scalp_cover(values, 0, mesh), hair_colour(values).to(shape.fine)
+    )
     labels = torch.tensor(
         [SKIN, EYE, EYE, MOUTH, MOUTH, MOUTH, SKIN], dtype=torch.uint8, device=shape.fine.device
     )
@@ -49,8 +54,9 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
     kept = ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
-    head = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
-    return Person(values, shape, light, [head, *make_eyes(values, 0, mesh, shape, light)], [], [])
+    skin = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
+    meshes = [skin, *make_eyes(values, 0, mesh, shape, light)]
+    return Person(values, shape, light, meshes, hair.coloured(light), [])
 
 
 __all__ = ["PARTS", "Person", "make_person"]
