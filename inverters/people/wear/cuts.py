@@ -49,7 +49,9 @@ def _ring(front: float, side: float, back: float) -> Callable[[Tensor], Tensor]:
     return field
 
 
-def _vee(ring: Callable[[Tensor], Tensor], tip: float, slope: float, blunt: float = 0.006) -> Callable[[Tensor], Tensor]:
+def _vee(
+    ring: Callable[[Tensor], Tensor], tip: float, slope: float, blunt: float = 0.006
+) -> Callable[[Tensor], Tensor]:
     """Field of an opening that is a ring behind and runs down to a tip in front."""
 
     def field(c: Tensor) -> Tensor:
@@ -89,10 +91,8 @@ def ground(device: str, name: str) -> Ground:
     around = _CHART_OF.get(name)
     own = chart(device, distance, LEVELS) if around is None else ground(device, around).chart
     sheet = cut(device, field)
-    sheet = finer(sheet, (sheet.canonical[:, 1] > _FINE) & (sheet.field < 0.25))
-    return Ground(
-        sheet, own, covered, below / weight.clamp_min(1e-6)
-    )
+    sheet = finer(sheet, (sheet.canonical[:, 1] > _FINE) & (sheet.field < 0.32))
+    return Ground(sheet, own, covered, below / weight.clamp_min(1e-6))
 
 
 @cache

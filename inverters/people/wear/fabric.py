@@ -35,7 +35,9 @@ def linear(r: float, g: float, b: float) -> Tensor:
 
 def dye(values: Values, row: int) -> Dye:
     """Return the colours of a person's clothes."""
-    hue, strength, lightness = (float(values[f"clothing_{n}"][row, 0]) for n in ("hue", "strength", "lightness"))
+    hue, strength, lightness = (
+        float(values[f"clothing_{n}"][row, 0]) for n in ("hue", "strength", "lightness")
+    )
     strength = 0.78 * strength**1.3
     # Light cloth is paler than dark cloth of the same dye.
     main = linear(*colorsys.hsv_to_rgb(hue, strength * (1 - 0.35 * lightness), 0.10 + 0.78 * lightness))
@@ -68,6 +70,14 @@ def folds(device: str) -> Tensor:
     ridge = 1 - 1.6 * (wave * 0.7).abs().clamp_max(1.0)
     hang = rise(-c[:, 1], 0.30, 0.42)
     return ridge * (0.25 + 0.75 * hang) + 0.5 * noise(c, 14, 25)
+
+
+def placket(canonical: Tensor, border: Tensor) -> Tensor:
+    """Return a factor of a shirt's albedo [V]: seams beside the buttons and along the opening."""
+    x, _, z = canonical.unbind(1)
+    seam = torch.exp(-(((x.abs() - 0.026) / 0.004) ** 2)) * rise(z, -0.12, -0.08)
+    hem = torch.exp(-(((border - 0.012) / 0.003) ** 2)) + rise(-border, -0.003, 0.0)
+    return 1 - 0.20 * seam - 0.18 * hem
 
 
 def panel(canonical: Tensor) -> Tensor:
