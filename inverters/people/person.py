@@ -11,10 +11,13 @@ from torch import Tensor
 from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
+from inverters.people.eyes import make_eyes
+from inverters.people.hair import grow, hair_colour, scalp_cover
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
-from inverters.people.light import SKIN_WRAP, Light, display
+from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
+from inverters.people.skin import paint_skin
 from inverters.people.wear import dress
 
 
@@ -38,19 +41,26 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
+    hair = grow(values, 0, mesh, shape)
     worn = dress(values, 0, mesh, shape)
-    light = Light(values, 0, torch.cat([shape.vertices[mesh.level1.canonical[:, 1] > -0.6], worn.occluders()]))
+    head = shape.vertices[mesh.level1.canonical[:, 1] > -0.6]
+    light = Light(values, 0, torch.cat([head, hair.occluders(), worn.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
-    colour = display(mesh.to_fine @ lit.irradiance * torch.tensor([0.6, 0.4, 0.32], device=shape.fine.device))
+    colour = paint_skin(
+        values, 0, mesh, shape, lit, scalp_cover(values, 0, mesh), hair_colour(values).to(shape.fine)
+    )
     labels = torch.tensor(
         [SKIN, EYE, EYE, MOUTH, MOUTH, MOUTH, SKIN], dtype=torch.uint8, device=shape.fine.device
     )
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
+    eyes = torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    kept = ~(eyes | worn.hidden)
     opaque, glassy = worn.coloured(light)
-    skin = Mesh(shape.fine, colour, mesh.level2.triangles[~worn.hidden], own[~worn.hidden])
-    return Person(values, shape, light, [skin, *opaque], [], glassy)
+    skin = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
+    meshes = [skin, *make_eyes(values, 0, mesh, shape, light), *opaque]
+    return Person(values, shape, light, meshes, hair.coloured(light), glassy)
 
 
 __all__ = ["PARTS", "Person", "make_person"]
