@@ -18,6 +18,7 @@ from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
 from inverters.people.skin import paint_skin
+from inverters.people.wear import dress
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
     hair = grow(values, 0, mesh, shape)
+    worn = dress(values, 0, mesh, shape)
     head = shape.vertices[mesh.level1.canonical[:, 1] > -0.6]
-    light = Light(values, 0, torch.cat([head, hair.occluders()]))
+    light = Light(values, 0, torch.cat([head, hair.occluders(), worn.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
     colour = paint_skin(
         values, 0, mesh, shape, lit, scalp_cover(values, 0, mesh), hair_colour(values).to(shape.fine)
@@ -53,10 +55,12 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    kept = ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    eyes = torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    kept = ~(eyes | worn.hidden)
+    opaque, glassy = worn.coloured(light)
     skin = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
-    meshes = [skin, *make_eyes(values, 0, mesh, shape, light)]
-    return Person(values, shape, light, meshes, hair.coloured(light), [])
+    meshes = [skin, *make_eyes(values, 0, mesh, shape, light), *opaque]
+    return Person(values, shape, light, meshes, hair.coloured(light), glassy)
 
 
 __all__ = ["PARTS", "Person", "make_person"]

@@ -20,16 +20,18 @@ from inverters.people.wear.piece import Piece, ellipsoid, grid, merged, noise, t
 
 THRESHOLD = 2 / 3
 """People below it wear none."""
-_RIM, _RINGS = 72, 16
+_RIM, _RINGS = 64, 26
 _SHAPES = (
     # half width, half height, exponent, wider above, outer corner raised, bottom rounder
     (0.0510, 0.0490, 2.0, 0.00, 0.000, 0.0),
     (0.0570, 0.0420, 2.15, 0.00, 0.000, 0.0),
     (0.0575, 0.0450, 3.0, 0.07, 0.003, 0.4),
     (0.0600, 0.0385, 4.6, 0.03, 0.001, 0.2),
-    (0.0585, 0.0435, 2.7, 0.10, 0.013, 0.6),
+    (0.0585, 0.0420, 2.5, 0.09, 0.016, 0.7),
 )
 _WRAP, _TILT = 0.75, 0.14
+_PADS = 0.55
+"""Stronger frames sit on the nose without pads."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,9 @@ class Glasses:
         return Mesh(vertices, reflection(self.places, self.style, light.key), triangles, labels, True)
 
     def shadows(self) -> Tensor:
-        """Return points that cast shadows: fewer for thin frames."""
-        points = self.frame.vertices
-        keep = int(len(points) * min(1.0, 0.15 + 1.2 * self.style.strength))
-        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(3)).to(points.device)
-        return points[order[:keep]]
+        """Return points that cast shadows; those of thin frames lie behind them, where they shade less."""
+        back = 0.022 * (1 - min(1.0, 0.25 + self.style.strength))
+        return self.frame.vertices - self.frame.vertices.new_tensor([0.0, 0.0, back])
 
 
 def style_of(values: Values, row: int = 0) -> Style | None:
@@ -95,7 +95,7 @@ def _frame_colour(colour: float, hue: float) -> tuple[tuple[Tensor, Tensor], flo
     """Albedo of frame and pattern, and gloss: black, brown, metal, clear, coloured."""
     own = linear(*colorsys.hsv_to_rgb((hue + 0.45) % 1, 0.75, 0.38))
     anchors = (
-        (torch.full((3,), 0.012), torch.full((3,), 0.012), 0.55),
+        (torch.full((3,), 0.010), torch.full((3,), 0.010), 0.4),
         (torch.tensor([0.050, 0.020, 0.009]), torch.tensor([0.26, 0.11, 0.032]), 0.55),
         (torch.tensor([0.34, 0.29, 0.20]), torch.tensor([0.34, 0.29, 0.20]), 1.0),
         (torch.tensor([0.62, 0.58, 0.54]), torch.tensor([0.70, 0.68, 0.66]), 0.7),
@@ -145,9 +145,11 @@ class _Fit:
         c, s = torch.cos(turn), torch.sin(turn)
         # The lower half of many shapes is rounder than the upper.
         p = power + (2.0 - power) * blunt * rise(-s, 0.0, 0.6)
+        # A raised outer corner is a pointed one.
+        p = p + 160 * self.lift * torch.exp(-(((turn - 0.55) / 0.40) ** 2))
         size = (c.abs() ** p + s.abs() ** p) ** (-1 / p)
         x, y = size * c, size * s
-        raised = self.lift * rise(x, 0.0, 1.0) * rise(y, -0.4, 0.8)
+        raised = self.lift * (0.45 * x + 0.55 * x**3) * (0.3 + 0.7 * rise(y, -0.8, 0.6))
         return torch.stack([self.a * x * (1 + taper * y), self.b * y + raised], 1)
 
     def sheet(self, x: Tensor, y: Tensor) -> Tensor:
@@ -156,14 +158,12 @@ class _Fit:
 
     def _forward(self) -> float:
         """How far forward the glasses must sit to clear the face."""
-        sides = []
-        for share, clear in ((1.06, 0.006 + self.d), (0.7, 0.016), (0.35, 0.016), (0.02, 0.020)):
-            at = self.rim * share + self.rim.new_tensor([self.middle, self.level])
-            sides.append((at, at.new_full((len(at),), clear)))
-        at, clear = torch.cat([s[0] for s in sides]), torch.cat([s[1] for s in sides])
-        mirrored = at * at.new_tensor([-1.0, 1.0])
-        face = torch.maximum(self.head.front(at), self.head.front(mirrored))
-        return float((face + clear - self.sheet(at[:, 0], at[:, 1])).amax())
+        rim = self.rim[::3]
+        shares = ((1.06, 0.006 + self.d), (0.7, 0.016), (0.35, 0.016), (0.02, 0.020))
+        at = torch.cat([rim * share for share, _ in shares]) + rim.new_tensor([self.middle, self.level])
+        clear = torch.cat([rim.new_full((len(rim),), c) for _, c in shares])
+        # People's faces are as good as symmetric: one side is enough.
+        return float((self.head.front(at) + clear - self.sheet(at[:, 0], at[:, 1])).amax())
 
     def place(self, x: Tensor, y: Tensor, ahead: Tensor | float = 0.0) -> Tensor:
         """Return points [...,3] of the glasses' front at x, y."""
@@ -172,7 +172,9 @@ class _Fit:
     def made(self) -> Glasses:
         surfaces = [self._bridge()]
         for side in (-1.0, 1.0):
-            surfaces += [self._rim(side), self._temple(side), *self._pad(side)]
+            surfaces += [self._rim(side), self._temple(side)]
+            if self.style.strength < _PADS:
+                surfaces += self._pad(side)
         vertices, normals, triangles = merged(surfaces)
         pattern = rise(noise(vertices, 160, 31, 10), -0.2, 0.9)[:, None]
         first, second = (x.to(vertices) for x in self.style.albedo)
@@ -189,7 +191,7 @@ class _Fit:
         top = rise(torch.sin(self.turn), -0.2, 0.8) * self.style.strength
         across = torch.stack([self.w * (0.85 + 0.45 * top), torch.full_like(top, self.d)], 1)
         path, across = (path, across) if side > 0 else (path.flip(0), across.flip(0))
-        return tube(path, across, path - centre, 10, True, 2.0 + 1.6 * self.style.strength)
+        return tube(path, across, path - centre, 12, True, 2.0 + 4.0 * self.style.strength)
 
     def _bridge(self) -> tuple[Tensor, Tensor, Tensor]:
         """From rim to rim over the nose."""
@@ -199,15 +201,17 @@ class _Fit:
         reach = self.middle + float(inner[0])
         y0 = self.level + float(inner[1])
         x = torch.linspace(-1, 1, 25, device=like.device) * reach
-        arch = (1 - (x / reach) ** 2) * 0.010
+        arch = (1 - (x / reach) ** 2) * (0.009 - 0.006 * self.style.strength)
         y = y0 + arch
         flat = self.forward + self.sheet(x, y)
-        nose = self.head.front(torch.stack([x, y], 1)) + self.d + 0.003
-        gap = (nose - flat).clamp_min(0).amax()
+        nose = self.head.front(torch.stack([x, y], 1)[6:19:2]) + self.d + 0.003
+        gap = (nose - flat[6:19:2]).clamp_min(0).amax()
         ahead = (1 - (x / reach) ** 4) * torch.maximum(gap, gap.new_tensor(0.002))
         path = self.place(x, y, ahead)
         across = like.new_tensor([[self.w * (0.9 + 0.5 * self.style.strength), self.d * 0.9]])
-        return tube(path, across, like.new_tensor([0.0, 1.0, 0.0]), 10, False, 2.0 + self.style.strength)
+        return tube(
+            path, across, like.new_tensor([0.0, 1.0, 0.0]), 12, False, 2.0 + 3.0 * self.style.strength
+        )
 
     def _temple(self, side: float) -> tuple[Tensor, Tensor, Tensor]:
         """From the rim's outer end to the ear and down behind it."""
@@ -236,7 +240,9 @@ class _Fit:
         tall = self.w * (1.25 - 0.45 * k)
         across = torch.stack([tall, torch.full_like(k, 0.8 * self.d)], 1)
         path = path * path.new_tensor([side, 1.0, 1.0])
-        return tube(path, across, like.new_tensor([0.0, 1.0, 0.0]), 8, False, 2.0 + 1.5 * self.style.strength)
+        return tube(
+            path, across, like.new_tensor([0.0, 1.0, 0.0]), 12, False, 2.0 + 4.0 * self.style.strength
+        )
 
     def _pad(self, side: float) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The pad on the nose and the arm that holds it."""
@@ -244,15 +250,15 @@ class _Fit:
         inner = self._outline(like.new_tensor([torch.pi + 0.25]))[0]
         x1, y1 = self.middle + float(inner[0]), self.level + float(inner[1])
         rim = self.place(like.new_tensor(side * x1), like.new_tensor(y1))
-        x = torch.linspace(0.006, 0.05, 40, device=like.device)
+        x = torch.linspace(0.006, 0.045, 16, device=like.device)
         nose = self.head.front(torch.stack([side * x, torch.full_like(x, y1 - 0.004)], 1))
         # The pad touches the side of the nose a little behind the rim.
         k = int((nose - (rim[2] - 0.014)).abs().argmin())
         spot = torch.stack([side * (x[k] + 0.003), rim[1] - 0.004, nose[k]])
-        axes = like.new_tensor([[0.0, 0.0085, -0.002], [side * 0.0022, 0.0, 0.0008], [0.0, 0.002, 0.0050]])
+        axes = like.new_tensor([[0.0, 0.0080, -0.002], [side * 0.0016, 0.0, 0.0006], [0.0, 0.002, 0.0042]])
         t = torch.linspace(0, 1, 8, device=like.device)[:, None]
         path = rim + (spot - rim) * t + like.new_tensor([0.0, -0.004, 0.0]) * torch.sin(torch.pi * t)
-        arm = tube(path, like.new_tensor([[0.0012, 0.0012]]), like.new_tensor([0.0, 1.0, 0.2]), 5)
+        arm = tube(path, like.new_tensor([[0.0009, 0.0009]]), like.new_tensor([0.0, 1.0, 0.2]), 5)
         return [ellipsoid(spot, axes, 7, 8), arm]
 
     def _lens(self, side: float) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
