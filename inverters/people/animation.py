@@ -26,7 +26,7 @@ _REST = {"smile": -0.25, "mouth_open": -0.15, "blink": -1.0}
 
 @dataclass(frozen=True)
 class ClipScript:
-    """Every frame of a clip; draw it with `clip_render.pose` and `clip_render.draw_frame`.
+    """Every frame of a clip; draw it with `clip_render.pose` and `clip_render.draw_clean`.
 
     Attributes:
         seed: of the clip.

@@ -12,13 +12,13 @@ from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
 from inverters.people.eyes import make_eyes
-from inverters.people.hair import grow, hair_colour, scalp_cover
+from inverters.people.hair import Tuft, grow, hair_colour, head_hair, scalp_cover
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
 from inverters.people.light import SKIN_WRAP, Light
-from inverters.people.params import Values, to_values
+from inverters.people.params import PARAMETERS, Values, to_values
 from inverters.people.parts import Mesh, Strands
 from inverters.people.skin import paint_skin
-from inverters.people.wear import dress
+from inverters.people.wear import Worn, dress
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,36 @@ class Person:
     strands: Sequence[Strands]
     glassy: Sequence[Mesh]
     """Translucent meshes."""
+    still: Still
+    """What expressions do not change."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """What hangs on the face at rest, before it is lit: the same in every expression of a person."""
+
+    worn: Worn
+    hair: Sequence[Tuft]
 
 
 @torch.no_grad()
-def make_person(scores: Tensor, device: str = "cpu") -> Person:
-    """Return the person with these scores [P], on a device ("cpu" or "cuda")."""
+def make_person(scores: Tensor, device: str = "cpu", previous: Person | None = None) -> Person:
+    """Return a person.
+
+    Args:
+        scores: [P].
+        device: "cpu" or "cuda".
+        previous: a person on that device. If only their expressions differ, hair and clothes are taken from it,
+            which saves time; the result is the same.
+    """
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
-    hair = grow(values, 0, mesh, shape)
-    worn = dress(values, 0, mesh, shape)
+    if previous is not None and _differ_in_expression(values, previous.values):
+        still = previous.still
+    else:
+        still = Still(dress(values, 0, mesh, shape), head_hair(values, 0, mesh, shape))
+    worn, hair = still.worn, grow(values, 0, mesh, shape, still.hair)
     head = shape.vertices[mesh.level1.canonical[:, 1] > -0.6]
     light = Light(values, 0, torch.cat([head, hair.occluders(), worn.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
@@ -60,7 +80,12 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     opaque, glassy = worn.coloured(light)
     skin = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
     meshes = [skin, *make_eyes(values, 0, mesh, shape, light), *opaque]
-    return Person(values, shape, light, meshes, hair.coloured(light), glassy)
+    return Person(values, shape, light, meshes, hair.coloured(light), glassy, still)
+
+
+def _differ_in_expression(one: Values, two: Values) -> bool:
+    """Whether two people are the same at other expressions."""
+    return all(bool(one[q.name] == two[q.name]) for q in PARAMETERS if q.group != "expression")
 
 
 __all__ = ["PARTS", "Person", "make_person"]

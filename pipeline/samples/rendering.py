@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from inverters.people.animation import ClipScript
-from inverters.people.clip_render import Frame, draw_frame, pose
+from inverters.people.clip_render import Frame, draw_clean, draw_occluded, pose
+from inverters.people.person import Person
 from inverters.rendering.cameras import PIVOT
 from pipeline.clip import U8
 from pipeline.samples.frame_writer import FrameWriter
@@ -72,6 +73,7 @@ def render_clip(
     depths: list[npt.NDArray[np.uint16]] = []
     note = f"A person who does not exist, made by invid sample (seed {settings.seed})"
     cameras = _cameras(script, settings)
+    firsts = _first_poses(script, settings)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(FrameWriter(video, settings.size, rate, CLIP_CRF, False, note))
         main.add_voice()
@@ -80,7 +82,7 @@ def render_clip(
             for camera in cameras
             for name in _videos(camera, settings)
         }
-        for t, drawn in enumerate(_in_order(lambda t: _draw(cameras, t, settings), len(script))):
+        for t, drawn in enumerate(_in_order(lambda t: _draw(cameras, t, settings, firsts), len(script))):
             main.write(_pixels(drawn.shown))
             for name, writer in writers.items():
                 writer.write(drawn.videos[name])
@@ -120,29 +122,31 @@ def _in_order(draw: Callable[[int], _Drawn], count: int) -> Iterator[_Drawn]:
                 future.cancel()
 
 
-def _draw(cameras: Sequence[_Camera], t: int, settings: SampleSettings) -> _Drawn:
+def _first_poses(script: ClipScript, settings: SampleSettings) -> dict[str | None, Person]:
+    """The people of the first frame, by the attribute moved; later frames take hair and clothes from them."""
+    poses: dict[str | None, Person] = {None: pose(script, 0).person}
+    for attribute in settings.attributes:
+        poses[attribute] = pose(script, 0, moved(script.scores[:1], attribute), poses[None]).person
+    return poses
+
+
+def _draw(cameras: Sequence[_Camera], t: int, settings: SampleSettings, firsts: Mapping[str | None, Person]) -> _Drawn:
     """Make the person of frame t, and as each edit has it, and draw all from every camera."""
     script = cameras[0].script
-    covered = script.occluder is not None
     videos: dict[str, U8] = {}
-    posed = pose(script, t)
-    frames = [
-        (draw_frame(c.script, t, posed, False), draw_frame(c.script, t, posed, True) if covered else None)
-        for c in cameras
-    ]
-    for camera, (clean, shown) in zip(cameras, frames, strict=True):
-        videos[camera.prefix + "clean.mp4"] = _pixels(clean)
-        if shown is not None:
-            videos[camera.prefix + "occluded.mp4"] = _pixels(shown)
-    for attribute in settings.attributes:
-        edited = pose(script, t, moved(script.scores[t : t + 1], attribute))
+    kept: list[tuple[Frame, Frame]] = []
+    for attribute in (None, *settings.attributes):
+        scores = script.scores[t : t + 1]
+        scores = scores if attribute is None else moved(scores, attribute)
+        posed = pose(script, t, scores, firsts[attribute])
         for camera in cameras:
-            name = f"{camera.prefix}edit_{attribute}"
-            videos[f"{name}.mp4"] = _pixels(draw_frame(camera.script, t, edited, False))
-            if covered:
-                videos[f"{name}_occluded.mp4"] = _pixels(draw_frame(camera.script, t, edited, True))
-    clean, shown = frames[0]
-    return _Drawn(videos, clean, clean if shown is None else shown)
+            clean = draw_clean(camera.script, t, posed)
+            shown = draw_occluded(camera.script, t, posed, clean)
+            kept = kept or [(clean, shown)]
+            edit = f"edit_{attribute}" if attribute else None
+            videos[f"{camera.prefix}{edit or 'clean'}.mp4"] = _pixels(clean)
+            videos[f"{camera.prefix}{edit + '_' if edit else ''}occluded.mp4"] = _pixels(shown)
+    return _Drawn(videos, *kept[0])
 
 
 def _pixels(frame: Frame) -> U8:
