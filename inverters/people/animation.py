@@ -18,7 +18,15 @@ MAX_YAW, MAX_PITCH = 0.36, 0.13
 WIDEST_YAW = 1.2
 """Greatest half range of the yaw, in radians."""
 
-_CALM = {"glasses": -1.2, "gaze_x": 0.0, "gaze_y": 0.0, "frown": -1.0, "surprise": -1.0, "pucker": -1.0, "squint": -1.0}
+_CALM = {
+    "glasses": -1.2,
+    "gaze_x": 0.0,
+    "gaze_y": 0.0,
+    "frown": -1.0,
+    "surprise": -1.0,
+    "pucker": -1.0,
+    "squint": -1.0,
+}
 """Scores that replace those of a random person: no glasses, which would be a second occluder; level gaze."""
 _REST = {"smile": -0.25, "mouth_open": -0.15, "blink": -1.0}
 """Scores of the face at rest: lips closed, eyes open, a slight smile."""
@@ -196,7 +204,12 @@ def _head_turn(times: Tensor, speech: Tensor, generator: torch.Generator) -> tup
 
 
 def _window(
-    times: Tensor, turn: Tensor, speech: Tensor, size: tuple[int, int], crop: float, generator: torch.Generator
+    times: Tensor,
+    turn: Tensor,
+    speech: Tensor,
+    size: tuple[int, int],
+    crop: float,
+    generator: torch.Generator,
 ) -> Tensor:
     """Crop window [T,3] in pixels: centre x, centre y, width.
 

@@ -52,8 +52,8 @@ def make_person(scores: Tensor, device: str = "cpu", previous: Person | None = N
     Args:
         scores: [P].
         device: "cpu" or "cuda".
-        previous: a person on that device. If only their expressions differ, hair and clothes are taken from it,
-            which saves time; the result is the same.
+        previous: a person on that device. If only their expressions differ, hair and clothes are taken from
+            it, which saves time; the result is the same.
     """
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)

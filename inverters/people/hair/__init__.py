@@ -24,7 +24,13 @@ def grow(values: Values, row: int, mesh: Body, shape: Shape, head: Sequence[Tuft
     """
     chin = beard(values, row, mesh, shape)
     face = [brows(values, row, mesh, shape), lashes(values, row, mesh, shape)]
-    return Hair([*face, *([] if chin is None else [chin]), *(head_hair(values, row, mesh, shape) if head is None else head)])
+    return Hair(
+        [
+            *face,
+            *([] if chin is None else [chin]),
+            *(head_hair(values, row, mesh, shape) if head is None else head),
+        ]
+    )
 
 
 def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:

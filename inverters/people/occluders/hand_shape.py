@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,7 +26,7 @@ _BLEND = 0.018
 
 @dataclass(frozen=True)
 class HandModel:
-    """A left hand with n control vertices: x towards the thumb, y along the fingers, z out of the palm; world units."""
+    """A left hand, n control vertices: x to the thumb, y along the fingers, z out of the palm; world units."""
 
     control: Tensor
     """[n,3], the wrist at the origin."""
@@ -41,6 +42,8 @@ class HandModel:
     """[V,3]: the vertices at rest, by which the hand is painted."""
     elbow: Tensor
     """[3]: unit direction from the wrist to the elbow."""
+    tips: Tensor
+    """Bool [5,V]: what lies beyond the second joint of each finger."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def hand_model(device: str) -> HandModel:
         triangles=triangles.int().to(device),
         rest=(matrix @ control).to(device),
         elbow=elbow.to(device),
+        tips=(matrix @ weights[:, 1].T).T.gt(0.5).to(device),
     )
 
 
@@ -92,7 +96,9 @@ def _weights(points: Tensor, joints: Tensor, quads: Tensor) -> Tensor:
         chain = torch.cat([joints[f], (2 * joints[f, 3] - joints[f, 2])[None]])
         if f:
             chain = torch.cat([0.75 * joints[f, :1], chain])
-        distances.append(torch.stack([_to_segment(points, a, b) for a, b in zip(chain[:-1], chain[1:], strict=True)]).amin(0))
+        distances.append(
+            torch.stack([_to_segment(points, a, b) for a, b in itertools.pairwise(chain)]).amin(0)
+        )
     own = F.one_hot(torch.stack(distances).argmin(0), 5).float()
     rows = []
     for f in range(5):
@@ -169,7 +175,9 @@ def tone(values: Values, other: float | None) -> tuple[float, float]:
     return 1.9 * african + 0.40 * asian + 0.12 * caucasian + 0.14 * skin, 0.14 + 0.12 * blood
 
 
-def skin_mesh(painter: Painter, model: HandModel, vertices: Tensor, right: bool, melanin: float, blood: float) -> Mesh:
+def skin_mesh(
+    painter: Painter, model: HandModel, vertices: Tensor, right: bool, melanin: float, blood: float
+) -> Mesh:
     """Return the hand painted: darker knuckles, lighter palm, nails."""
     triangles = outward(model, right)
     normals = normals_of(vertices, triangles)
@@ -179,7 +187,9 @@ def skin_mesh(painter: Painter, model: HandModel, vertices: Tensor, right: bool,
     pigment = melanin * (1 - 0.45 * step(0.1, 0.7, back))
     for f in range(1, 5):
         for k in (0, 1, 2):
-            close = torch.exp(-((rest - model.joints[f, k]).square().sum(1) / (0.016 if k == 0 else 0.013) ** 2))
+            close = torch.exp(
+                -((rest - model.joints[f, k]).square().sum(1) / (0.016 if k == 0 else 0.013) ** 2)
+            )
             amount = amount + 0.16 * close * step(0.2, -0.5, back)
             pigment = pigment * (1 + 0.18 * close * step(0.2, -0.5, back))
     tips = torch.stack([(rest - model.joints[f, 3]).norm(dim=1) for f in range(5)]).amin(0)
@@ -187,7 +197,8 @@ def skin_mesh(painter: Painter, model: HandModel, vertices: Tensor, right: bool,
     lines = 0.5 + 0.5 * torch.sin(900 * rest[:, 1] + 40 * torch.sin(120 * rest[:, 0]))
     base = rest.new_tensor([0.80, 0.60, 0.485])
     albedo = base * torch.exp(
-        -pigment[:, None] * rest.new_tensor([0.72, 0.92, 1.08]) - amount[:, None] * rest.new_tensor([0.08, 0.75, 0.62])
+        -pigment[:, None] * rest.new_tensor([0.72, 0.92, 1.08])
+        - amount[:, None] * rest.new_tensor([0.08, 0.75, 0.62])
     )
     albedo = albedo * (1 - 0.05 * lines * step(0.2, -0.5, back))[:, None]
     nail = _nails(model)
@@ -210,12 +221,12 @@ def _nails(model: HandModel) -> Tensor:
         a, b, depth = v @ along, v @ across, v @ out
         size = 0.0125 if f == 0 else 0.0095
         plate = step(1.05, 0.85, torch.sqrt(((a + 0.012) / (1.25 * size)) ** 2 + (b / size) ** 2))
-        found = torch.maximum(found, plate * step(-0.002, -0.006, depth))
+        found = torch.maximum(found, plate * step(0.0, -0.004, depth))
     return found
 
 
 def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, float]) -> Mesh:
-    """Return a sleeve about a path [K,3] from the cuff to beyond the picture, with linear albedo `cloth` [3]."""
+    """Return a sleeve about a path [K,3] from the cuff on, with linear albedo `cloth` [3]."""
     share = torch.linspace(0, 1, len(path), device=path.device)
     size = radius[0] + (radius[1] - radius[0]) * share
     size = size + 0.0015 * torch.sin(90 * share) * step(0.02, 0.2, share) - 0.004 * step(0.03, 0.0, share)
@@ -229,6 +240,6 @@ def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, f
 
 
 def forearm(model: HandModel, points: int = 40) -> Tensor:
-    """Return the path [K,3] of the sleeve in the hand's frame: straight from above the wrist beyond the elbow."""
+    """Return the path [K,3] of the sleeve in the hand's frame: straight from the wrist beyond the elbow."""
     t = torch.linspace(0.10, 1.1, points, device=model.control.device)[:, None]
     return t * model.elbow

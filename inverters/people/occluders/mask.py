@@ -27,7 +27,14 @@ from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
 
-_CLOTH = ((0.45, 0.68, 0.87), (0.56, 0.80, 0.82), (0.93, 0.94, 0.95), (0.70, 0.82, 0.72), (0.90, 0.70, 0.76), (0.16, 0.17, 0.20))
+_CLOTH = (
+    (0.45, 0.68, 0.87),
+    (0.56, 0.80, 0.82),
+    (0.93, 0.94, 0.95),
+    (0.70, 0.82, 0.72),
+    (0.90, 0.70, 0.76),
+    (0.16, 0.17, 0.20),
+)
 _AXIS_Z = 0.02
 _ROWS, _COLUMNS = 73, 61
 _GAP = 0.005
@@ -68,7 +75,7 @@ class SurgicalMask(Occluder):
 
 
 def _panel(person: Person, state: State) -> tuple[Tensor, Tensor]:
-    """Azimuth and height [R,C] of the cloth's vertices; row 0 is the lower edge, column 0 the image's left."""
+    """Azimuth and height [R,C] of the cloth; row 0 is the lower edge, column 0 the image's left."""
     shape = person.shape
     bridge = landmark(shape, (0.0, -0.006, 0.226))
     cheek = landmark(shape, (0.085, -0.045, 0.165))
@@ -120,7 +127,9 @@ def _albedo(state: State, height: Tensor) -> Tensor:
     phase = torch.remainder(_PLEATS * (up - 0.22) / 0.56, 1.0)
     crease = torch.exp(-(((phase - 0.97) / 0.05) ** 2)) * step(0.18, 0.22, up) * step(0.84, 0.80, up)
     colour = tone * (1 - 0.35 * state["pleats"] * crease)[..., None]
-    hem = torch.maximum(step(0.945, 0.955, up), torch.maximum(step(0.045, 0.035, up), step(0.955, 0.965, across)))
+    hem = torch.maximum(
+        step(0.945, 0.955, up), torch.maximum(step(0.045, 0.035, up), step(0.955, 0.965, across))
+    )
     colour = blend(colour, tone * 0.75 + 0.14, 0.7 * hem)
     wire = torch.exp(-(((up - 0.955) / 0.012) ** 2)) * step(0.42, 0.36, across)
     return colour * (1 - 0.18 * wire)[..., None]

@@ -64,7 +64,9 @@ class Microphone(Occluder):
         lips = shape.neutral[base.level1.mask("lips") > 0.5]
         size = state["size"]
         drop, lean = state["drop"], state["lean"]
-        down = lips.new_tensor([math.sin(lean) * math.sin(drop), -math.sin(drop) * math.cos(lean), math.cos(drop)])
+        down = lips.new_tensor(
+            [math.sin(lean) * math.sin(drop), -math.sin(drop) * math.cos(lean), math.cos(drop)]
+        )
         head = lips.mean(0) + lips.new_tensor([state["x"], state["y"], 0.0])
         head[2] = lips[:, 2].max() + state["distance"] + 0.046 * size
         profile, steel = _profile(size, lips)
@@ -75,7 +77,11 @@ class Microphone(Occluder):
         albedo, shine = _albedo(local, profile, steel, state)
         normals = normals_of(vertices, triangles)
         lit = painter.mesh(vertices, normals, triangles, albedo, gloss=(0.05 * shine, 0.35 * shine))
-        rest = _stand(painter, head, down, size) if state["stand"] >= 0.5 else _fist(painter, person, head, down, state)
+        rest = (
+            _stand(painter, head, down, size)
+            if state["stand"] >= 0.5
+            else _fist(painter, person, head, down, state)
+        )
         return Extra([lit, *rest])
 
 
@@ -87,8 +93,15 @@ def _axes(down: Tensor) -> Tensor:
 
 
 def _profile(size: float, like: Tensor) -> tuple[Tensor, float]:
-    """Radius and height [K,2] from the handle's end to the top of the grille; the height where steel begins."""
-    handle = [(0.0, -0.46), (0.017, -0.46), (0.019, -0.30), (0.0215, -0.20), (0.0235, -0.12), (0.0250, -0.085)]
+    """Radius and height [K,2] from the handle's end to the grille's top; the height where steel begins."""
+    handle = [
+        (0.0, -0.46),
+        (0.017, -0.46),
+        (0.019, -0.30),
+        (0.0215, -0.20),
+        (0.0235, -0.12),
+        (0.0250, -0.085),
+    ]
     neck = [(0.0300, -0.060), (0.0360, -0.040), (0.0400, -0.028), (0.0405, -0.024)]
     band = [(0.0450, -0.0155), (0.0475, -0.0150), (0.0475, -0.0055), (0.0450, -0.0050)]
     rise = torch.linspace(-0.08, math.pi / 2, 44)
@@ -138,10 +151,15 @@ def _stand(painter: Painter, head: Tensor, down: Tensor, size: float) -> list[Me
     t = torch.linspace(0, 1, 6, device=head.device)[:, None]
     holder = clip + down * 0.09 * size * t
     foot = holder[-1] + head.new_tensor([0.0, -1.0, 0.10])
-    parts = [(holder, 0.0305 * size), (torch.cat([holder[-2:-1], holder[-2:-1] + (foot - holder[-2]) * t[1:]]), 0.012)]
+    parts = [
+        (holder, 0.0305 * size),
+        (torch.cat([holder[-2:-1], holder[-2:-1] + (foot - holder[-2]) * t[1:]]), 0.012),
+    ]
     meshes = []
     for path, radius in parts:
         vertices, triangles = tube(path, radius, 24)
         albedo = vertices.new_tensor([0.02, 0.02, 0.022]).expand_as(vertices)
-        meshes.append(painter.mesh(vertices, normals_of(vertices, triangles), triangles, albedo, gloss=(0.04, 0.3)))
+        meshes.append(
+            painter.mesh(vertices, normals_of(vertices, triangles), triangles, albedo, gloss=(0.04, 0.3))
+        )
     return meshes

@@ -19,7 +19,7 @@ def mesh_of(shape: Shape) -> Body:
 
 
 def grid_triangles(rows: int, columns: int, closed: bool = False) -> Tensor:
-    """Return the triangles [T,3] int32 of a grid of vertices [rows,columns]; `closed`: the last column meets the first.
+    """Return the triangles [T,3] int32 of a grid of vertices; `closed`: the last column meets the first.
 
     Counter-clockwise for a viewer to whom columns go right and rows go up.
     """
@@ -42,11 +42,13 @@ def normals_of(vertices: Tensor, triangles: Tensor) -> Tensor:
 
 
 def grid_normals(points: Tensor, closed: bool = False) -> Tensor:
-    """Return unit normals [R,C,3] of a grid of points [R,C,3], from central differences; a closed grid has no seam."""
+    """Return unit normals [R,C,3] of a grid of points [R,C,3], by central differences."""
     if closed:
         padded = torch.cat([points[:, -1:], points, points[:, :1]], 1)
     else:
-        padded = torch.cat([2 * points[:, :1] - points[:, 1:2], points, 2 * points[:, -1:] - points[:, -2:-1]], 1)
+        padded = torch.cat(
+            [2 * points[:, :1] - points[:, 1:2], points, 2 * points[:, -1:] - points[:, -2:-1]], 1
+        )
     across = padded[:, 2:] - padded[:, :-2]
     padded = torch.cat([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]], 0)
     up = padded[2:] - padded[:-2]
@@ -58,7 +60,9 @@ def tube(path: Tensor, radius: Tensor | float, sides: int = 10) -> tuple[Tensor,
 
     radius: of each point [K], or of all.
     """
-    along = F.normalize(torch.cat([path[1:2] - path[:1], path[2:] - path[:-2], path[-1:] - path[-2:-1]]), dim=-1)
+    along = F.normalize(
+        torch.cat([path[1:2] - path[:1], path[2:] - path[:-2], path[-1:] - path[-2:-1]]), dim=-1
+    )
     start = path.new_tensor([0.0, 0.0, 1.0]) if along[0, 2].abs() < 0.9 else path.new_tensor([1.0, 0.0, 0.0])
     frames = [F.normalize(torch.linalg.cross(along[0], start), dim=-1)]
     for k in range(1, len(path)):
@@ -148,7 +152,7 @@ def reach_map(
 
 
 def skin_points(shape: Shape, ears: bool = False) -> Tensor:
-    """Return the vertices [P,3] of the skin without the inside of the mouth, and without ears unless asked for."""
+    """Return the vertices [P,3] of the skin outside the mouth, without ears unless asked for."""
     level = mesh_of(shape).level2
     keep = _skin(str(shape.fine.device), ears)
     assert len(keep) == len(level.part)
