@@ -36,7 +36,7 @@ class Level:
     triangle_part: Tensor
     """Part of each triangle [T]."""
     canonical: Tensor
-    """[V,3]: the vertices of the base mesh in world units, the same for everybody; people are painted by them."""
+    """[V,3]: the base mesh in world units, the same for everybody; people are painted by it."""
     masks: Tensor
     """[V,len(MASKS)] in [0,1]."""
     faces_of: Tensor
@@ -199,7 +199,7 @@ class Body:
 def body(device: str = "cpu") -> Body:
     """Return the morphable mesh on a device; made once in a process."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse", UserWarning)
+        warnings.filterwarnings("ignore", "Sparse", UserWarning)  # torch's notes on its sparse tensors
         return Body(torch.device(device))
 
 

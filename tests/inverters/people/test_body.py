@@ -67,6 +67,7 @@ def test_baking_needs_anny_and_says_so(tmp_path):
         pytest.skip("anny is installed")
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
 def test_a_subdivided_cube_is_round_and_closed():
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
     quads = torch.tensor([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
