@@ -11,10 +11,12 @@ from torch import Tensor
 from inverters.people.body import Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
+from inverters.people.eyes import make_eyes
 from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
-from inverters.people.light import SKIN_WRAP, Light, display
+from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
+from inverters.people.skin import paint_skin
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     shape = mesh.shape(values, actions_of(values))
     light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
-    colour = display(mesh.to_fine @ lit.irradiance * torch.tensor([0.6, 0.4, 0.32], device=shape.fine.device))
+    colour = paint_skin(values, 0, mesh, shape, lit)
     labels = torch.tensor(
         [SKIN, EYE, EYE, MOUTH, MOUTH, MOUTH, SKIN], dtype=torch.uint8, device=shape.fine.device
     )
     lips = mesh.level2.mask("lips") > 0.5
     own = labels[mesh.level2.triangle_part]
     own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    return Person(values, shape, light, [Mesh(shape.fine, colour, mesh.level2.triangles, own)], [], [])
+    kept = ~torch.isin(mesh.level2.triangle_part, torch.tensor([1, 2], device=own.device))
+    head = Mesh(shape.fine, colour, mesh.level2.triangles[kept], own[kept])
+    return Person(values, shape, light, [head, *make_eyes(values, 0, mesh, shape, light)], [], [])
 
 
 __all__ = ["PARTS", "Person", "make_person"]
