@@ -53,7 +53,7 @@ def marks(mesh: Body) -> Marks:
     mole, vertex = (distance < _REACH).nonzero(as_tuple=True)
     band = spread(c)
     return Marks(
-        freckle=noise(c, 105, 50) + 0.55 * noise(c, 175, 51) + 0.25 * noise(c, 22, 52) + 0.75 * band,
+        freckle=noise(c, 130, 50) + 0.6 * noise(c, 215, 51) + 0.25 * noise(c, 22, 52) + 0.8 * band,
         age_spot=layered(c, 34, 2, 53) + 0.25 * noise(c, 90, 55),
         mole_vertex=vertex,
         mole=mole,
@@ -78,7 +78,7 @@ def melanin_of_marks(values: Values, row: int, mesh: Body, melanin: float) -> Te
     old = max(0.0, (float(values["age"][row, 0]) - 45) / 35)
     total = torch.zeros_like(field.freckle)
     if many > 0:
-        total += rise(field.freckle, 0.75 - 0.85 * many, 1.45 - 0.75 * many) * (0.55 * light * min(1.0, 1.6 * many))
+        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (0.40 * light * min(1.0, 0.3 + many))
     if old > 0:
         total += rise(field.age_spot, 0.95 - 0.30 * old, 1.7) * (0.42 * old * (0.7 + 0.4 * melanin))
     return total.index_add(0, field.mole_vertex, _moles(values, row, field, melanin))

@@ -56,9 +56,10 @@ def _row_of_teeth(c: Tensor, widths: tuple[float, ...], down: bool) -> tuple[Ten
     width = borders[tooth + 1] - borders[tooth]
     across = ((arc - borders[tooth]) / width * 2 - 1).clamp(-1, 1)
     white = 1 - 0.75 * across.abs() ** 5
-    edge = y.min() if down else y.max()
+    near = (arc[:, None] - arc).abs() < 0.008
+    edge = torch.where(near, y, 9.0).min(1).values if down else torch.where(near, y, -9.0).max(1).values
     height = (y - edge) if down else (edge - y)
-    crown = (0.0225 if down else 0.0195) * (1 - 0.035 * tooth)
+    crown = (0.0245 if down else 0.0205) * (1 - 0.025 * tooth)
     gum = rise(height - crown * (1 - 0.22 * across**2 * (0.4 + across.abs())), -0.0015, 0.0015)
     white = white * (0.90 + 0.10 * rise(height, 0.0, 0.004))
     yellow = 0.25 * (tooth == 2) + 0.12 * tooth / 6 + 0.35 * rise(height, 0.35 * 0.022, 0.022)
@@ -87,7 +88,7 @@ def paint_mouth(
     gum = irradiance.new_tensor([0.46, 0.17, 0.16])
     colour = torch.lerp(colour, gum.expand_as(colour), teeth.gum[:, None])
     deep = (0.16 + 0.84 * teeth.front)[:, None]
-    light = irradiance[i] * (0.35 + 0.65 * openness[i, None]) + 0.10 * irradiance.new_tensor([1.0, 0.9, 0.85])
+    light = irradiance[i] * (0.6 + 0.4 * openness[i, None]) + 0.16 * irradiance.new_tensor([1.0, 0.9, 0.84])
     painted = [(i, colour * light * deep + 0.10 * (gloss[i] * teeth.front)[:, None])]
     j = mesh.level2.is_part("tongue").nonzero()[:, 0]
     c = mesh.level2.canonical[j]

@@ -87,7 +87,7 @@ def albedo(
     melanin = _melanin(at, skin) + extra
     blood = _blood(at, skin)
     bare = _BARE_TENSOR(mesh) * torch.tensor(
-        [math.exp(k * skin.warmth) for k in (0.01, -0.01, -0.16)], device=mesh.device
+        [math.exp(k * skin.warmth) for k in (0.01, 0.0, -0.10)], device=mesh.device
     )
     absorbed = melanin[:, None] * blood.new_tensor(_MELANIN) + blood[:, None] * blood.new_tensor(_BLOOD)
     colour = bare * torch.exp(-absorbed)
@@ -108,7 +108,7 @@ def _BARE_TENSOR(mesh: Body) -> Tensor:
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
     root = m**0.5
-    relative = 0.11 * at.broad + 0.055 * at.blotch + 0.03 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
+    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
     relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
@@ -118,9 +118,9 @@ def _melanin(at: Places, skin: Complexion) -> Tensor:
 def _blood(at: Places, skin: Complexion) -> Tensor:
     h, a = skin.blood, skin.aged
     flush = 0.55 + 2.6 * h
-    blood = h * (1 + 0.28 * at.blotch + 0.16 * at.mottle + 0.20 * at.broad)
+    blood = h * (1 + (0.14 + 0.14 * a) * at.blotch + (0.08 + 0.08 * a) * at.mottle + 0.20 * at.broad)
     blood = blood + flush * (
-        0.26 * at.cheek * (1 + 0.35 * at.mottle + 0.25 * at.blotch)
+        0.24 * at.cheek * (1 + (0.12 + 0.2 * a) * at.mottle + 0.15 * at.blotch)
         + 0.30 * at.nose
         + 0.20 * at.wings
         + 0.17 * at.ears
