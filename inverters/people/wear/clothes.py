@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from inverters.people.expressions import rise
 from inverters.people.labels import CLOTH
 from inverters.people.params import Values
 from inverters.people.wear import fabric
-from inverters.people.wear.collars import Draped, band, fold_collar, hood, lapels, roll
+from inverters.people.wear.collars import Draped, band, cord, fold_collar, hood, lapels, roll
 from inverters.people.wear.cuts import ground, hidden
 from inverters.people.wear.fabric import Dye
-from inverters.people.wear.piece import Piece, ellipsoid, made, merged, tube
-from inverters.people.wear.torso import torso
+from inverters.people.wear.piece import Coarse, Piece, made, merged
+from inverters.people.wear.torso import Cut, torso
 
 CUTS = ("round neck", "V-neck", "collared shirt", "turtle neck", "jacket", "hood")
 _SMOOTHINGS = 5
@@ -72,21 +72,34 @@ class _Base:
             total.index_add_(0, self.torso.triangles1[:, k], face)
         return F.normalize(total, dim=1, eps=1e-12)
 
-    def garment(self, name: str, thickness: float, fold: float) -> tuple[Draped, Tensor, Tensor]:
-        """Return the cloth's ground for strips, and vertices and normals [V,3] of the cloth itself."""
+    def garment(self, name: str, thickness: float, fold: float) -> _Garment:
+        """Return a garment that stands `thickness` above the torso, with folds `fold` high."""
         g = ground(self.device, name)
         rough = fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
         points = self.points + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
         normals = self._normals(points)
         on = Draped(g.chart, g.chart.matrix @ points, g.chart.matrix @ normals)
-        return on, g.sheet.matrix @ points, F.normalize(g.sheet.matrix @ normals, dim=1)
+        return _Garment(name, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
 
-    def cloth(self, name: str, vertices: Tensor, normals: Tensor, albedo: Tensor, grain: float = 0.06) -> Piece:
+
+@dataclass(frozen=True)
+class _Garment:
+    """A garment's cloth on a person."""
+
+    name: str
+    device: str
+    sheet: Cut
+    on: Draped
+    """For what is swept around its opening."""
+    coarse: Coarse
+
+    def cloth(self, albedo: Tensor, grain: float = 0.06) -> Piece:
         """Return the cloth as a piece; albedo [3] or [V,3]."""
-        fine, blotch, _ = fabric.weave(self.device, name)
-        shade = (1 + grain * fine.clamp(-2, 2) + 0.03 * blotch)[:, None]
-        surface = (vertices, normals, ground(self.device, name).sheet.triangles)
-        return made(surface, albedo.to(vertices) * shade, 0.05, CLOTH)
+        fine, blotch, _ = fabric.weave(self.device, self.name)
+        shade = (1 + grain * fine.clamp(-2, 2) + 0.02 * blotch)[:, None]
+        m = self.sheet.matrix @ torch.cat([self.coarse.points, self.coarse.normals], 1)
+        surface = (m[:, :3].contiguous(), F.normalize(m[:, 3:], dim=1), self.sheet.triangles)
+        return replace(made(surface, albedo.to(shade) * shade, 0.05, CLOTH), coarse=self.coarse)
 
 
 def _trim(surface: tuple[Tensor, Tensor, Tensor], shade: Tensor, albedo: Tensor) -> Piece:
@@ -100,81 +113,76 @@ def _round(base: _Base, dye: Dye, share: float) -> Made:
     """T-shirts with a narrow band, striped ones, sweaters with a broad band."""
     name = "scoop" if 0.25 < share < 0.5 else "crew"
     knitted = share > 0.72
-    on, vertices, normals = base.garment(name, 0.013 if knitted else 0.007, 0.006)
-    albedo = dye.main.to(vertices)
+    thick = 0.013 if knitted else 0.007
+    worn = base.garment(name, thick, 0.008)
+    albedo = dye.main.to(base.points)
     if 0.5 < share <= 0.72:
-        line = fabric.stripes(ground(base.device, name).sheet.canonical, 0.05, 0.4)[:, None]
-        albedo = albedo * (1 - line) + dye.second.to(vertices) * line
+        line = fabric.stripes(worn.sheet.canonical, 0.05, 0.42)[:, None]
+        albedo = albedo * (1 - line) + dye.second.to(albedo) * line
     if knitted:
         albedo = albedo * (1 + 0.10 * fabric.weave(base.device, name)[2])[:, None]
-    surface, shade = band(on, 0.034 if knitted else 0.021, 0.007 if knitted else 0.0035, 0.013 if knitted else 0.007)
-    return [name], [base.cloth(name, vertices, normals, albedo), _trim(surface, shade, dye.main)]
+    surface, shade = band(worn.on, 0.034 if knitted else 0.021, 0.007 if knitted else 0.0035, thick)
+    return [name], [worn.cloth(albedo), _trim(surface, shade, dye.main)]
 
 
 def _vee(base: _Base, dye: Dye, share: float) -> Made:
     """V-necks, deep ones, and pullovers with a band in the second colour."""
     name = "deep vee" if share < 0.35 else "vee"
-    on, vertices, normals = base.garment(name, 0.009, 0.006)
-    surface, shade = band(on, 0.022, 0.004, 0.009)
+    worn = base.garment(name, 0.009, 0.008)
+    surface, shade = band(worn.on, 0.022, 0.004, 0.009)
     trim = dye.second if share > 0.75 else dye.main
-    return [name], [base.cloth(name, vertices, normals, dye.main), _trim(surface, shade, trim)]
+    return [name], [worn.cloth(dye.main), _trim(surface, shade, trim)]
 
 
 def _shirt(base: _Base, dye: Dye, share: float) -> Made:
     """Shirts open at the neck, plain or checked, and buttoned ones."""
     buttoned = share > 0.75
     name = "buttoned" if buttoned else "shirt"
-    on, vertices, normals = base.garment(name, 0.007, 0.005)
-    canonical = ground(base.device, name).sheet.canonical
-    albedo = dye.main.to(vertices).expand_as(vertices)
+    worn = base.garment(name, 0.007, 0.007)
+    canonical = worn.sheet.canonical
+    albedo = dye.main.to(canonical).expand_as(canonical)
     if 0.4 < share < 0.75:
-        check = fabric.checks(canonical, 0.05)[:, None]
-        albedo = albedo * (1 - 0.75 * check) + dye.second.to(vertices) * 0.75 * check
+        check = fabric.checks(canonical, 0.045)[:, None]
+        albedo = albedo * (1 - 0.75 * check) + dye.second.to(albedo) * 0.75 * check
     placket = ((canonical[:, 0].abs() - 0.022).abs() < 0.003) & (canonical[:, 2] > -0.1)
     albedo = torch.where(placket[:, None], albedo * 0.8, albedo)
-    start = 0.012 if buttoned else 0.12
-    surface, shade = fold_collar(on, 0.030, 0.046, 0.082, start, 0.07)
-    return [name], [base.cloth(name, vertices, normals, albedo, 0.03), _trim(surface, shade, dye.main)]
+    surface, shade = fold_collar(worn.on, 0.030, 0.046, 0.082, 0.012 if buttoned else 0.12, 0.07)
+    return [name], [worn.cloth(albedo, 0.03), _trim(surface, shade, dye.main)]
 
 
 def _turtle(base: _Base, dye: Dye, share: float) -> Made:
     """Turtle necks, finely or coarsely knitted."""
-    on, vertices, normals = base.garment("turtle", 0.010, 0.006)
+    worn = base.garment("turtle", 0.010, 0.008)
     knit = fabric.weave(base.device, "turtle")[2]
-    albedo = dye.main.to(vertices) * (1 + (0.04 + 0.10 * share) * knit)[:, None]
-    surface, shade = roll(on, 0.050 + 0.014 * share, 0.009 + 0.004 * share, 0.010)
-    return ["turtle"], [base.cloth("turtle", vertices, normals, albedo), _trim(surface, shade, dye.main)]
+    albedo = dye.main.to(knit) * (1 + (0.04 + 0.10 * share) * knit)[:, None]
+    surface, shade = roll(worn.on, 0.050 + 0.014 * share, 0.009 + 0.004 * share, 0.010)
+    return ["turtle"], [worn.cloth(albedo), _trim(surface, shade, dye.main)]
 
 
 def _jacket(base: _Base, dye: Dye, share: float) -> Made:
     """A jacket over a pale shirt, or over a round neck."""
     inner = "buttoned" if share < 0.35 else "shirt" if share < 0.7 else "crew"
-    on, vertices, normals = base.garment(inner, 0.006, 0.003)
-    pieces = [base.cloth(inner, vertices, normals, dye.pale, 0.02)]
+    worn = base.garment(inner, 0.006, 0.003)
+    pieces = [worn.cloth(dye.pale, 0.02)]
     if inner == "crew":
-        surface, shade = band(on, 0.021, 0.0035, 0.006)
+        surface, shade = band(worn.on, 0.021, 0.0035, 0.006)
     else:
-        surface, shade = fold_collar(on, 0.034, 0.044, 0.080, 0.012 if inner == "buttoned" else 0.12, 0.07)
+        start = 0.012 if inner == "buttoned" else 0.12
+        surface, shade = fold_collar(worn.on, 0.034, 0.044, 0.080, start, 0.07)
     pieces.append(_trim(surface, shade, dye.pale))
-    on, vertices, normals = base.garment("jacket", 0.022, 0.005)
-    pieces.append(base.cloth("jacket", vertices, normals, dye.main))
-    surface, shade = lapels(on, 0.085)
+    worn = base.garment("jacket", 0.022, 0.006)
+    pieces.append(worn.cloth(dye.main))
+    surface, shade = lapels(worn.on, 0.085)
     pieces.append(_trim(surface, shade, dye.main))
     return [inner, "jacket"], pieces
 
 
 def _hood(base: _Base, dye: Dye, share: float) -> Made:
     """A hooded sweater with two cords."""
-    on, vertices, normals = base.garment("hood", 0.013, 0.008)
-    surface, shade = hood(on)
-    pieces = [base.cloth("hood", vertices, normals, dye.main), _trim(surface, shade, dye.main)]
-    cords = []
-    for side in (-1.0, 1.0):
-        k = torch.linspace(0, 1, 14, device=vertices.device)
-        path = on.chart.place(on.points, side * (0.055 + 0.012 * k), 0.028 + 0.09 * k)
-        normal = F.normalize(on.chart.place(on.normals, side * (0.055 + 0.012 * k), 0.028 + 0.09 * k), dim=-1)
-        cords.append(tube(path + 0.007 * normal, path.new_tensor([[0.0045, 0.0045]]), normal, 6))
-        cords.append(ellipsoid(path[-1] + 0.007 * normal[-1], 0.006 * torch.eye(3, device=path.device)))
+    worn = base.garment("hood", 0.013, 0.010)
+    surface, shade = hood(worn.on)
+    pieces = [worn.cloth(dye.main), _trim(surface, shade, dye.main)]
+    cords = [part for side in (-1.0, 1.0) for part in cord(worn.on, side)]
     pieces.append(made(merged(cords), dye.second if share > 0.5 else dye.pale, 0.1, CLOTH))
     return ["hood"], pieces
 

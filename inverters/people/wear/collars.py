@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inverters.people.expressions import rise
 from inverters.people.wear.chart import Chart
-from inverters.people.wear.piece import grid
+from inverters.people.wear.piece import ellipsoid, grid, tube
 
 Surface = tuple[Tensor, Tensor, Tensor]
 
@@ -135,6 +135,16 @@ def hood(on: Draped, columns: int = 200) -> tuple[Surface, Tensor]:
     surface = on.strip(around.expand(18, -1), distance, lift * crease, True)
     shade = (1 - 0.35 * rise(-turn, -0.5, 0.3)).expand(-1, columns)
     return surface, shade.flatten()
+
+
+def cord(on: Draped, side: float) -> list[Surface]:
+    """Return a cord that hangs from a hood, and its end; side -1 or 1."""
+    k = torch.linspace(0, 1, 14, device=on.points.device)
+    around, distance = side * (0.055 + 0.012 * k), 0.028 + 0.09 * k
+    normal = torch.nn.functional.normalize(on.chart.place(on.normals, around, distance), dim=-1)
+    path = on.chart.place(on.points, around, distance) + 0.007 * normal
+    round_ = path.new_tensor([[0.0045, 0.0045]])
+    return [tube(path, round_, normal, 6), ellipsoid(path[-1], 0.006 * torch.eye(3, device=path.device))]
 
 
 def lapels(on: Draped, width: float, columns: int = 260) -> tuple[Surface, Tensor]:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from inverters.people.wear.chart import Chart, chart, distance_field
-from inverters.people.wear.torso import BOTTOM, Cut, cut, torso
+from inverters.people.wear.torso import BOTTOM, Cut, cut, finer, torso
 
 LEVELS = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04, 0.055, 0.07, 0.085, 0.1, 0.12)
 """Distances from the border at which charts are made."""
+_FINE = -0.46
+"""Cloth above this height is finer than the mesh."""
 _MARGIN = 0.012
 """Skin is drawn as far as this under the cloth."""
 
@@ -86,8 +88,10 @@ def ground(device: str, name: str) -> Ground:
     weight = torch.sparse.mm(t.to_fine.to_sparse_coo().t(), torch.ones_like(distance)[:, None])[:, 0]
     around = _CHART_OF.get(name)
     own = chart(device, distance, LEVELS) if around is None else ground(device, around).chart
+    sheet = cut(device, field)
+    sheet = finer(sheet, (sheet.canonical[:, 1] > _FINE) & (sheet.field < 0.25))
     return Ground(
-        cut(device, field), own, covered, below / weight.clamp_min(1e-6)
+        sheet, own, covered, below / weight.clamp_min(1e-6)
     )
 
 

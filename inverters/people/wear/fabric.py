@@ -70,9 +70,15 @@ def folds(device: str) -> Tensor:
     return ridge * (0.25 + 0.75 * hang) + 0.5 * noise(c, 14, 25)
 
 
+def panel(canonical: Tensor) -> Tensor:
+    """Return the height within the cloth's front and back panels, [V]: level in front, along the shoulders above."""
+    x, y, z = canonical.unbind(1)
+    return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+
+
 def stripes(canonical: Tensor, period: float, share: float) -> Tensor:
     """Return 1 within level stripes and 0 between, [V], a little soft."""
-    at = torch.remainder(canonical[:, 1] / period, 1.0)
+    at = torch.remainder(panel(canonical) / period, 1.0)
     return rise(0.5 - (at - 0.5).abs(), 0.5 - share / 2 - 0.06, 0.5 - share / 2 + 0.06)
 
 

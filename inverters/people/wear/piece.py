@@ -15,6 +15,18 @@ from inverters.people.parts import Mesh
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """Points at which a fine piece is lit, and how their light spreads to its vertices."""
+
+    points: Tensor
+    """[Q,3]."""
+    normals: Tensor
+    """[Q,3]."""
+    spread: Tensor
+    """Sparse [V,Q]."""
+
+
+@dataclass(frozen=True)
 class Piece:
     """A mesh of V vertices and T triangles before it is lit."""
 
@@ -32,20 +44,28 @@ class Piece:
     two_sided: bool = False
     alpha: Tensor | None = None
     """[V] in [0,1] of a translucent piece."""
+    coarse: Coarse | None = None
+    """Where it is lit, if not at its vertices."""
 
 
 def lit(pieces: Sequence[Piece], light: Light) -> list[Mesh]:
     """Return the pieces in the colours that are displayed; all are lit at once."""
     if not pieces:
         return []
-    points, normals, albedo, gloss = (
-        torch.cat([getattr(p, name) for p in pieces]) for name in ("vertices", "normals", "albedo", "gloss")
-    )
-    seen = light.at(points, normals, CLOTH_WRAP)
-    shine = 0.05 * seen.gloss[:, 0] + 0.22 * seen.gloss[:, 1]
-    colours = display(albedo * seen.irradiance + (gloss * shine)[:, None])
+    at = [(p.vertices, p.normals) if p.coarse is None else (p.coarse.points, p.coarse.normals) for p in pieces]
+    seen = light.at(torch.cat([p for p, _ in at]), torch.cat([n for _, n in at]), CLOTH_WRAP)
+    shine = 0.02 * seen.gloss[:, 0] + 0.20 * seen.gloss[:, 1]
+    table = torch.cat([seen.irradiance, shine[:, None], seen.dominant], 1)
+    own_light = table.split([len(p) for p, _ in at])
     meshes = []
-    for piece, own in zip(pieces, colours.split([len(p.vertices) for p in pieces]), strict=True):
+    for piece, found in zip(pieces, own_light, strict=True):
+        irradiance, shine, dominant = found[:, :3], found[:, 3], found[:, 4:]
+        if piece.coarse is not None:
+            spread = piece.coarse.spread @ torch.cat([found, piece.coarse.normals], 1)
+            irradiance, shine, dominant = spread[:, :3], spread[:, 3], spread[:, 4:7]
+            bump = ((piece.normals - spread[:, 7:]) * dominant).sum(1, keepdim=True)
+            irradiance = irradiance * (1 + 1.1 * bump).clamp_min(0.2)
+        own = display(piece.albedo * irradiance + (piece.gloss * shine)[:, None])
         if piece.alpha is not None:
             own = torch.cat([own, piece.alpha[:, None]], 1)
         labels = torch.full((len(piece.triangles),), piece.label, dtype=torch.uint8, device=own.device)

@@ -125,6 +125,46 @@ def cut(device: str, field: Tensor) -> Cut:
     return Cut(matrix, triangles.int(), at[:, :3], at[:, 3])
 
 
+def finer(sheet: Cut, where: Tensor) -> Cut:
+    """Split the triangles that have a corner in `where` (bool [V]) into four, and their neighbours to match."""
+    triangles = sheet.triangles.long()
+    inside = where[triangles].any(1)
+    sides = torch.stack([triangles, triangles.roll(-1, 1)], -1).sort(-1).values
+    edges, of = torch.unique(sides.reshape(-1, 2), dim=0, return_inverse=True)
+    of = of.reshape(-1, 3)
+    split = torch.zeros(len(edges), dtype=torch.bool, device=where.device)
+    split[of[inside].flatten()] = True
+    number = torch.where(split, split.cumsum(0) - 1, -1) + len(sheet.canonical)
+    middle, cuts = number[of], split[of]
+    count = cuts.sum(1)
+    parts = [triangles[count == 0]]
+    for k in range(3):
+        # Corners and middles turned so that the case's first split edge is edge 0.
+        a, b, c = triangles.roll(-k, 1).unbind(1)
+        ab, bc, ca = middle.roll(-k, 1).unbind(1)
+        first, second, third = cuts.roll(-k, 1).unbind(1)
+        one, two = first & ~second & ~third, first & second & ~third
+        parts += [torch.stack([a, ab, c], 1)[one], torch.stack([ab, b, c], 1)[one]]
+        parts += [
+            torch.stack([ab, b, bc], 1)[two],
+            torch.stack([a, ab, bc], 1)[two],
+            torch.stack([a, bc, c], 1)[two],
+        ]
+        parts.append(torch.stack([a, ab, ca], 1)[count == 3])
+    parts.append(middle[count == 3])
+    v, e = len(sheet.canonical), edges[split]
+    k = torch.arange(v, device=where.device)
+    m = torch.arange(len(e), device=where.device) + v
+    rows = torch.sparse_coo_tensor(
+        torch.stack([torch.cat([k, m, m]), torch.cat([k, e[:, 0], e[:, 1]])]),
+        torch.cat([torch.ones(v), torch.full((2 * len(e),), 0.5)]).to(sheet.field),
+        (v + len(e), v),
+    ).coalesce()
+    matrix = torch.sparse.mm(rows, sheet.matrix.to_sparse_coo()).coalesce().to_sparse_csr()
+    at = torch.sparse.mm(rows, torch.cat([sheet.canonical, sheet.field[:, None]], 1))
+    return Cut(matrix, torch.cat(parts).int(), at[:, :3], at[:, 3])
+
+
 def cut_edges(device: str, field: Tensor) -> tuple[Tensor, Tensor]:
     """Return the zeros of a field [n2] on mesh edges, sparse [E,n2], and the pairs [S,2] of them that are joined."""
     _, _, edges, first, second = _crossings(device, field)
