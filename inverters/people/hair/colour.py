@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.body import ancestry_of
 from inverters.people.hair.style import along, ramp
@@ -23,7 +22,7 @@ _DIM = 0.006
 def pigment(values: Values, row: int = 0) -> Tensor:
     """Return the linear colour [3] of a person's hair before it turns grey, from its two pigments."""
     shade, red = float(values["hair_colour"][row, 0]), float(values["hair_red"][row, 0])
-    african, asian, european = ancestry_of(values, row).tolist()
+    european = float(ancestry_of(values, row)[2])
     light = ramp(european, 0.25, 0.70)
     dark = along(shade, (0.0, 0.5, 0.9, 1.0), (1.55, 1.30, 1.05, 0.80))
     fair = along(shade, (0.0, 0.15, 0.50, 0.75, 0.90, 1.0), (1.35, 1.00, 0.66, 0.38, 0.16, 0.05))
@@ -81,7 +80,7 @@ def strand_light(light: Light, points: Tensor, ahead: Tensor, facing: Tensor) ->
         facing: [Q,3], about unit length: the way out of the mass of hair.
 
     Returns:
-        What multiplies a hair's colour, and what is added as the light's own colour (a highlight); [Q,3] each.
+        What multiplies a hair's colour, and a highlight in the light's own colour, [Q,3] each.
     """
     brightness = light.radiance.mean(1)
     lit = brightness > _DIM
@@ -100,10 +99,3 @@ def strand_light(light: Light, points: Tensor, ahead: Tensor, facing: Tensor) ->
     narrow = wide.square() * wide
     body = (0.80 * across * seen + 0.40 * wide * seen) @ radiance
     return body, (0.09 * narrow * seen) @ radiance
-
-
-def directions_of(points: Tensor) -> Tensor:
-    """Unit directions [S,K,3] of hairs [S,K,3] from root to tip."""
-    ahead = points[:, 2:] - points[:, :-2]
-    ahead = torch.cat([points[:, 1:2] - points[:, :1], ahead, points[:, -1:] - points[:, -2:-1]], 1)
-    return F.normalize(ahead, dim=-1, eps=1e-7)

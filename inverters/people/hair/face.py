@@ -7,7 +7,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.body import Body, Shape, gender_of
 from inverters.people.expressions import rise
@@ -16,10 +15,11 @@ from inverters.people.hair.hair import Tuft
 from inverters.people.hair.noise import noise
 from inverters.people.hair.roots import Roots, scatter
 from inverters.people.hair.style import along, ramp
+from inverters.people.hair.vectors import off, unit
 from inverters.people.labels import BEARD, BROW
 from inverters.people.params import Values
 
-_BROW_HAIRS, _BEARD_HAIRS = 2_600, 12_000
+_BROW_HAIRS, _BEARD_HAIRS = 6_000, 20_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def short_hairs(
         bend: [S,3] or [3]: where they turn to, added by the tip.
         count: points of a hair.
     """
-    along_skin = F.normalize(ahead - (ahead * normal).sum(1, keepdim=True) * normal, dim=-1, eps=1e-6)
+    along_skin = off(ahead, normal)
     t = torch.linspace(0, 1, count, device=root.device)[None, :, None]
     out = lift * (t - 0.42 * t * t) * normal[:, None]
     turn = 0.5 * t * t * bend.reshape(-1, 1, 3)
@@ -62,7 +62,7 @@ def short_hairs(
 def _tuft(points: Tensor, normal: Tensor, base: Tensor, look: _Look) -> Tuft:
     """A tuft whose light is computed at the middle of each hair."""
     middle = points.shape[1] // 2
-    ahead = F.normalize(points[:, -1] - points[:, 0], dim=-1, eps=1e-7)
+    ahead = unit(points[:, -1] - points[:, 0])
     every = torch.arange(len(points), device=points.device)
     return Tuft(
         points=points.contiguous(),
@@ -103,7 +103,7 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     root, normal = roots.placed(shape.vertices, shape.normals)
     u = roots.draw
     side = torch.sign(roots.canonical[:, 0])
-    # Hairs stand up by the nose, lean outwards in the middle, and those of the upper edge turn down to the tail.
+    # Hairs stand up by the nose, lean outwards in the middle, upper ones down to the tail.
     upward = (1.35 - 2.1 * rise(t, 0.0, 0.5)).clamp_min(-0.55) - 0.40 * across.clamp(-1.2, 1.2)
     wild = 0.30 + 0.25 * man * ramp(age, 45, 80)
     ahead = (
@@ -117,7 +117,7 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     own = pigment(values, row)
     own = torch.minimum(own * (0.85 - 0.45 * dark), torch.tensor([0.16, 0.115, 0.080]) * (1.25 - 0.75 * dark))
     base = strand_colours(own, 0.8 * grey_share(values, row, -8.0), u[:, 4:6], 0.25)
-    look = _Look(0.85, 0.00075, 0.34 + 0.22 * dark, 0.005, BROW)
+    look = _Look(0.85, 0.00042, 0.55 + 0.25 * dark, 0.005, BROW)
     return _tuft(points, normal, base, look)
 
 
@@ -138,7 +138,7 @@ def _brow_roots(mesh: Body) -> Roots:
 
 
 def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
-    """Return moustache and beard of a man, which lengthen from nothing above stubble; None where there is none."""
+    """Return moustache and beard of a man, longer than stubble; None where there is none."""
     man = 1 - ramp(gender_of(values, row), 0.3, 0.6)
     full, form = (float(values[n][row, 0]) for n in ("beard", "beard_shape"))
     grown = man * ramp(full, 0.48, 0.62)
@@ -170,7 +170,7 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     points = short_hairs(root, normal, ahead, length, 0.62, bend + 0.5 * curly, 6)
     own = pigment(values, row) * torch.tensor([0.80, 0.72, 0.66])
     base = strand_colours(own, grey_share(values, row, 4.0), u[:, 4:6], 0.28)
-    look = _Look(0.55, 0.00075, 0.50, 0.006, BEARD, shadows=True)
+    look = _Look(0.55, 0.00055, 0.60, 0.006, BEARD, shadows=True)
     return _tuft(points, normal, base, look)
 
 

@@ -45,7 +45,7 @@ class Tuft:
 
     def coloured(self, light: Light) -> Strands:
         """Return the hairs with display colours [S,K,3]."""
-        ways, steps, _ = self.lit.shape
+        steps = self.lit.shape[1]
         body, shine = strand_light(
             light, self.lit.reshape(-1, 3), self.ahead.reshape(-1, 3), self.facing.reshape(-1, 3)
         )

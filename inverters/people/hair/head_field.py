@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from inverters.people.body import Body
 from inverters.people.expressions import rise
+from inverters.people.hair.vectors import dot, length, unit
 
 MIDDLE = (0.0, 0.10, -0.035)
 """Middle of the skull; directions of the scalp are seen from here."""
@@ -32,13 +33,13 @@ class HeadField:
     lower: Tensor
 
     def height(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the height [...] of points [...,3] over the skin, negative within, and its normal [...,3]."""
+        """Return the height [...] of points [...,3] over the skin, negative within, and normals [...,3]."""
         flat = points.reshape(-1, 3)
         above, up = _look(self.upper, *_direction(flat))
         below, down = _look(self.lower, *_turn(flat))
         share = rise(flat[:, 1], *_BLEND)[:, None]
         height = torch.lerp(above, below, share[:, 0])
-        normal = F.normalize(torch.lerp(up, down, share), dim=-1)
+        normal = unit(torch.lerp(up, down, share))
         return height.reshape(points.shape[:-1]), normal.reshape(points.shape)
 
 
@@ -56,7 +57,7 @@ def head_field(mesh: Body, vertices: Tensor, normals: Tensor) -> HeadField:
 def _direction(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Row and column in [0,1], radius [N], and outward direction [N,3] in the upper map."""
     offset = points - points.new_tensor(MIDDLE)
-    radius = offset.norm(dim=1).clamp_min(1e-6)
+    radius = length(offset)
     outward = offset / radius[:, None]
     row = torch.asin(outward[:, 1].clamp(-1, 1)) / math.pi + 0.5
     return row, torch.atan2(offset[:, 0], offset[:, 2]) / (2 * math.pi) + 0.5, radius, outward
@@ -64,7 +65,7 @@ def _direction(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _turn(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `_direction`, in the lower map."""
-    x, y, z = (points - points.new_tensor(MIDDLE)).unbind(1)
+    x, _, z = (points - points.new_tensor(MIDDLE)).unbind(1)
     radius = torch.hypot(x, z).clamp_min(1e-6)
     outward = torch.stack([x / radius, torch.zeros_like(x), z / radius], 1)
     row = ((points[:, 1] - _DRUM[0]) / (_DRUM[1] - _DRUM[0])).clamp(0, 1)
@@ -76,12 +77,12 @@ def _look(
 ) -> tuple[Tensor, Tensor]:
     grid = torch.stack([column * 2 - 1, row * 2 - 1], -1)[None, None]
     found = F.grid_sample(radii, grid, align_corners=True, padding_mode="border")[0, :, 0].T
-    normal = F.normalize(found[:, 1:], dim=-1)
-    slope = (normal * outward).sum(1).clamp_min(0.2)
+    normal = unit(found[:, 1:])
+    slope = dot(normal, outward).clamp_min(0.2)
     return (radius - found[:, 0]) * slope, normal
 
 
-def _map(row: Tensor, column: Tensor, radius: Tensor, _: Tensor, normals: Tensor) -> Tensor:
+def _map(row: Tensor, column: Tensor, radius: Tensor, _outward: Tensor, normals: Tensor) -> Tensor:
     """Mean of radius and normal in each cell; holes are filled from around them."""
     y, x = row * (_ROWS - 1), column * _COLUMNS
     y0, x0 = y.floor(), x.floor()

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.body import Body
+from inverters.people.hair.vectors import unit
 
 
 @dataclass(frozen=True)
 class Roots:
-    """N points on triangles of the mesh once subdivided, in random order: any first n are as evenly spread."""
+    """N points on triangles of the mesh once subdivided; any first n of them are spread alike."""
 
     corners: Tensor
     """[N,3] vertices."""
@@ -35,7 +35,7 @@ class Roots:
 
     def placed(self, vertices: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Positions and unit normals [N,3] on a mesh with vertices and normals [V1,3]."""
-        return self.on(vertices), F.normalize(self.on(normals), dim=-1)
+        return self.on(vertices), unit(self.on(normals))
 
     def chosen(self, which: Tensor) -> Roots:
         """Those at indices or where a mask [N] is true."""
@@ -43,7 +43,7 @@ class Roots:
 
 
 def scatter(mesh: Body, count: int, density: Callable[[Tensor], Tensor], seed: int) -> Roots:
-    """Spread `count` roots over the body by a density [T] at the centres [T,3] of its triangles on the base mesh."""
+    """Spread roots over the body by a density [T] at centres [T,3] of triangles of the base mesh."""
     level = mesh.level1
     triangles, points = level.triangles.long().cpu(), level.canonical.cpu()
     triangles = triangles[level.triangle_part.cpu() == 0]
@@ -71,8 +71,3 @@ def spread_out(points: Tensor, count: int) -> Tensor:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
     return torch.tensor(chosen, device=points.device)
-
-
-def nearest(points: Tensor, others: Tensor) -> Tensor:
-    """Index [N] of the nearest of others [M,3] to each of points [N,3]."""
-    return torch.cat([torch.cdist(part, others).argmin(1) for part in points.split(4096)])

@@ -32,6 +32,8 @@ class Style:
     tousled: float
     part: float
     """x of the parting on the base mesh."""
+    tuck: float
+    """How far the tips of chin-long hair turn in."""
     sideways: float
     """How far short hair is combed to the side instead of forward."""
     tie: float
@@ -85,6 +87,7 @@ def style_of(values: Values, row: int = 0) -> Style:
         tight=tight,
         tousled=max(ramp(curl, 0.25, 0.6), 0.8 * ramp(v["hair_volume"], 0.55, 0.95)),
         part=0.085 * v["hair_part"] * (1 - 0.6 * tight),
+        tuck=ramp(level, 0.48, 0.56) * ramp(level, 0.76, 0.64),
         sideways=ramp(abs(v["hair_part"]), 0.25, 0.6),
         tie=tie,
         bun=ramp(v["hair_tie"], 0.82, 0.85),
@@ -110,7 +113,7 @@ def _level(length: float, woman: float) -> float:
 
 
 def _curl(curl: float, african: float, asian: float, woman: float) -> float:
-    """African hair is curly to tightly curled, Asian hair straight; African women straighten it now and then."""
+    """African hair is curly to tightly curled (some women straighten it), Asian hair straight."""
     own = curl**1.25
     own += (
         max(0.0, african - 0.2) / 0.8 * (0.70 + 0.30 * curl - own) * (1 - 0.6 * woman * ramp(curl, 0.3, 0.1))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.expressions import rise
-from inverters.people.hair.guides import STEPS, Scalp
 from inverters.people.hair.head_field import MIDDLE
+from inverters.people.hair.march import STEPS, Scalp
 from inverters.people.hair.style import Style
+from inverters.people.hair.vectors import length, unit
 
 _ON_HEAD = 16
 """Points of a guide between root and knot."""
@@ -21,12 +21,11 @@ def tied(scalp: Scalp, style: Style) -> Tensor:
     """Guides [N,STEPS,3] of hair tied behind the head."""
     middle = scalp.position.new_tensor(MIDDLE)
     knot, out = _knot(scalp, style)
-    roots = F.normalize(scalp.position - middle, dim=-1)
-    to = F.normalize(knot - middle, dim=0)
+    roots, to = unit(scalp.position - middle), unit(knot - middle)
     angle = torch.acos((roots @ to).clamp(-0.999, 0.999))[:, None, None]
     t = torch.linspace(0, 1, _ON_HEAD, device=roots.device)[None, :, None]
     ways = (torch.sin((1 - t) * angle) * roots[:, None] + torch.sin(t * angle) * to) / torch.sin(angle)
-    radius = torch.lerp((scalp.position - middle).norm(dim=-1)[:, None, None], (knot - middle).norm(), t)
+    radius = torch.lerp(length(scalp.position - middle)[:, None, None], (knot - middle).norm(), t)
     points = middle + ways * radius
     layer = (0.003 + 0.012 * style.volume) * (0.2 + 0.8 * scalp.draw[:, :1])
     for _ in range(2):
@@ -50,7 +49,7 @@ def _knot(scalp: Scalp, style: Style) -> tuple[Tensor, Tensor]:
 
 def _disc(scalp: Scalp, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Place of each hair in the round of the knot [N,2] in the unit circle, and the round's axes [3]."""
-    u = F.normalize(torch.linalg.cross(out.new_tensor([0.0, 1.0, 0.0]), out), dim=0)
+    u = unit(torch.linalg.cross(out.new_tensor([0.0, 1.0, 0.0]), out))
     w = torch.linalg.cross(out, u)
     radius, turn = scalp.draw[:, 1:2].sqrt(), 6.2832 * scalp.draw[:, 2:3]
     return torch.cat([radius * torch.cos(turn), radius * torch.sin(turn)], 1), u, w
