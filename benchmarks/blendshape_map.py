@@ -3,8 +3,8 @@
     python -m benchmarks.blendshape_map --people 1500 --blendshapes FILE
 
 Two pictures of each person are drawn, at yaws within 0.5 and pitches within 0.2 radians; a fifth of the
-people is held out to measure it. `--blendshapes` is MediaPipe's face landmarker (.task), to tell how far the two
-agree. The file's card holds the correlations with the truth and with MediaPipe.
+people is held out to measure it. `--blendshapes` is MediaPipe's face landmarker (.task), to tell how far the
+two agree. The file's card holds the correlations with the truth and with MediaPipe.
 """
 
 from __future__ import annotations

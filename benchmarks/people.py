@@ -4,10 +4,10 @@
     python -m benchmarks.people --people 48 --sheet expressions --out expressions.png
     python -m benchmarks.people --people 48 --json --face-network FILE --blendshapes FILE
 
-Sheets: `random`, `expressions` (a person a row), `ages`, `hair`, `worn`, `turned` (a person a row). With `--json`
-the people are measured: `found`, share of pictures in which MediaPipe finds a face, by yaw; `identity`, the
-face network's cosine between different people (mean, 95 %, share below 0.4) and of one person across yaws;
-`expressions`, how much of each named expression the reader of blendshapes sees in true pictures.
+Sheets: `random`, `expressions` (a person a row), `ages`, `hair`, `worn`, `turned` (a person a row). With
+`--json` the people are measured: `found`, share of pictures in which MediaPipe finds a face, by yaw;
+`identity`, the face network's cosine between different people (mean, 95 %, share below 0.4) and of one person
+across yaws; `expressions`, how much of each named expression the reader of blendshapes sees in true pictures.
 """
 
 from __future__ import annotations
