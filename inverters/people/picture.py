@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people import backdrop
-from inverters.people.labels import BACKDROP, OCCLUDER
+from inverters.people.labels import OCCLUDER
 from inverters.people.parts import Mesh, Strands, joined
 from inverters.people.person import Person
 from inverters.rendering.drawing import (
@@ -36,7 +35,7 @@ class Picture:
     image: Tensor
     """[3,H,W] in [-1,1]."""
     depth: Tensor
-    """[H,W] along the rays in world units, of the nearest of a pixel's samples; infinity beyond the backdrop."""
+    """[H,W] along the rays in world units, of the nearest of a pixel's samples."""
     label: Tensor
     """[H,W] uint8, of the first sample of each pixel (`labels`)."""
     occluder: Tensor
@@ -100,21 +99,8 @@ def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) ->
     # The same blending, of white occluders over black people, gives the share that they cover.
     opaque = (canvas.label == OCCLUDER).to(colours)[..., None].expand_as(canvas.colour).contiguous()
     matte = Canvas(opaque, canvas.depth, canvas.label.clone())
-    white = torch.cat(
-        [
-            torch.full_like(m.colours[:, :3], k)
-            for k, g in ((0.0, person.glassy), (1.0, extra.glassy))
-            for m in g
-        ]
-    )
+    groups = ((0.0, person.glassy), (1.0, extra.glassy))
+    white = torch.cat([torch.full_like(m.colours[:, :3], k) for k, group in groups for m in group])
     draw_translucent(matte, camera, vertices, torch.cat([white, colours[:, 3:]], 1), triangles)
     draw_translucent(canvas, camera, vertices, colours, triangles, labels)
     return resolve(matte, SAMPLES)[0][..., 0]
-
-
-def as_seen(images: Sequence[Picture]) -> Tensor:
-    """Return the images of pictures of one size, [N,3,H,W]."""
-    return torch.stack([p.image for p in images])
-
-
-__all__ = ["BACKDROP", "SAMPLES", "Extra", "F", "Picture", "as_seen", "draw"]

@@ -26,7 +26,7 @@ _BLEND = 0.018
 
 @dataclass(frozen=True)
 class HandModel:
-    """A left hand, n control vertices: x to the thumb, y along the fingers, z out of the palm; world units."""
+    """A left hand, n control vertices: x to the thumb, y along the fingers, z from the palm; world units."""
 
     control: Tensor
     """[n,3], the wrist at the origin."""
