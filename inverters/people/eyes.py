@@ -86,7 +86,7 @@ def cap(device: torch.device) -> Cap:
     fan = torch.stack([torch.zeros_like(first), 1 + first, 1 + (first + 1) % _SECTORS], 1)
     bands = torch.cat([torch.stack([a, c, d], -1).reshape(-1, 3), torch.stack([a, d, b], -1).reshape(-1, 3)])
     coarse = torch.cat([torch.zeros(1, dtype=torch.long), _coarse_rings(count)])
-    near = torch.exp(-((torch.cdist(vertices, vertices[coarse]) / 0.006) ** 2)) + 1e-9
+    near = torch.exp(-(torch.cdist(vertices, vertices[coarse]) / 0.006) ** 2) + 1e-9
     fan_noise = torch.cat([around * 1.6, angle[:, None] * 0.9], 1)
     fibres = noise(fan_noise, 7, 2) + 0.7 * noise(torch.cat([around * 4.5, angle[:, None] * 0.8], 1), 7, 5)
     veins = (1 - noise(vertices * torch.tensor([0.7, 1.6, 1.0]), 130, 4).abs() * 3.0).clamp_min(0) ** 2
@@ -163,12 +163,8 @@ def make_eyes(values: Values, row: int, mesh: Body, shape: Shape, light: Light) 
         rotation, centre, size = pose(mesh, shape, side)
         vertices = centre + size * (ball.vertices @ rotation.T)
         normals = ball.normals @ rotation.T
-        coarse = light.at(
-            vertices[ball.coarse], F.normalize(vertices[ball.coarse] - centre, dim=1), (0.2, 0.2, 0.2)
-        )
-        colours = _paint(
-            values, row, ball, _spread(ball, coarse), light, normals, _lids(mesh, shape, side, vertices)
-        )
+        coarse = light.at(vertices[ball.coarse], F.normalize(vertices[ball.coarse] - centre, dim=1), (0.2, 0.2, 0.2))
+        colours = _paint(values, row, ball, _spread(ball, coarse), light, normals, _lids(mesh, shape, side, vertices))
         labels = torch.full((len(ball.triangles),), EYE, dtype=torch.uint8, device=vertices.device)
         found.append(Mesh(vertices, colours, ball.triangles, labels))
     return found

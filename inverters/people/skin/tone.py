@@ -108,15 +108,8 @@ def _BARE_TENSOR(mesh: Body) -> Tensor:
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
     root = m**0.5
-    relative = (
-        0.10 * at.broad
-        + (0.03 + 0.03 * a) * at.blotch
-        + 0.018 * at.mottle
-        + (0.05 + 0.08 * a) * at.mottle * at.neck
-    )
-    relative = (
-        relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
-    )
+    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
+    relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
     # Dark skin is no more uneven than light skin.
