@@ -85,7 +85,7 @@ class DrinkingGlass(Occluder):
         hand = _hand(person, foot + axis * 0.085 * size, axis, side, right)
         painter = Painter(person, hand)
         model = hand_model(str(lips.device))
-        skin = skin_mesh(painter, model, hand[0], right, *tone(person.values, None))
+        skin = skin_mesh(painter, model, hand[0], right, tone(person.values, None))
         cloth = hand[1].new_tensor([0.02, 0.022, 0.03]) + 0.5 * state["sleeve"] ** 2
         level = float((foot + axis * (_FLOOR + state["fill"] * (_HEIGHT - _FLOOR)) * size)[1])
         glassy = [_floor(painter, outer), _liquid(painter, inner, level, state), _shell(painter, outer)]

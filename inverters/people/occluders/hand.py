@@ -83,7 +83,7 @@ class Hand(Occluder):
         vertices, path = reach.placed(posed(model, _pose(state, bent))), reach.placed(arm)
         painter = Painter(person, [vertices, path])
         other = None if state["skin"] < 0.5 else 2 * state["skin"] - 1
-        skin = skin_mesh(painter, model, vertices, right, *tone(person.values, other))
+        skin = skin_mesh(painter, model, vertices, right, tone(person.values, other))
         cloth = linear(vertices.new_tensor(colorsys.hsv_to_rgb(state["sleeve"], 0.42, 0.55)))
         return Extra([skin, sleeve(painter, path, cloth, (0.062, 0.110))])
 

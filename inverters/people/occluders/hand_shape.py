@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.body import SCALE, ancestry_of
+from inverters.people.body import SCALE
 from inverters.people.body_file import load_body
 from inverters.people.light import SKIN_WRAP
 from inverters.people.occluders.base import Painter, blend, step
 from inverters.people.occluders.surface import normals_of, tube
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
+from inverters.people.skin.tone import complexion
 from inverters.people.subdivision import subdivide
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
@@ -166,19 +168,19 @@ def outward(model: HandModel, right: bool) -> Tensor:
     return model.triangles[:, [0, 2, 1]] if right else model.triangles
 
 
-def tone(values: Values, other: float | None) -> tuple[float, float]:
-    """Return melanin and blood of the person's skin, or of another's by a number in [0,1]."""
+def tone(values: Values, other: float | None) -> tuple[float, float, float]:
+    """Return melanin, blood and warmth of the person's skin, or of another's by a number in [0,1]."""
     if other is not None:
-        return 0.06 + 1.9 * other**1.5, 0.24
-    african, asian, caucasian = ancestry_of(values).tolist()
-    skin, blood = (float(values[n][0, 0]) for n in ("skin", "blood"))
-    return 1.9 * african + 0.40 * asian + 0.12 * caucasian + 0.14 * skin, 0.14 + 0.12 * blood
+        return 0.08 + 1.9 * other**1.5, 0.16, 0.0
+    own = complexion(values, 0)
+    return own.melanin, own.blood + 0.04, own.warmth
 
 
 def skin_mesh(
-    painter: Painter, model: HandModel, vertices: Tensor, right: bool, melanin: float, blood: float
+    painter: Painter, model: HandModel, vertices: Tensor, right: bool, skin: tuple[float, float, float]
 ) -> Mesh:
-    """Return the hand painted: darker knuckles, lighter palm, nails."""
+    """Return the hand painted: darker knuckles, lighter palm, nails. `skin`: see `tone`."""
+    melanin, blood, warmth = skin
     triangles = outward(model, right)
     normals = normals_of(vertices, triangles)
     rest = model.rest
@@ -190,26 +192,42 @@ def skin_mesh(
             close = torch.exp(
                 -((rest - model.joints[f, k]).square().sum(1) / (0.016 if k == 0 else 0.013) ** 2)
             )
-            amount = amount + 0.16 * close * step(0.2, -0.5, back)
-            pigment = pigment * (1 + 0.18 * close * step(0.2, -0.5, back))
+            amount = amount + 0.30 * close * step(0.2, -0.5, back)
+            pigment = pigment * (1 + 0.30 * close * step(0.2, -0.5, back))
     tips = torch.stack([(rest - model.joints[f, 3]).norm(dim=1) for f in range(5)]).amin(0)
     amount = amount + 0.20 * step(0.05, 0.015, tips)
     lines = 0.5 + 0.5 * torch.sin(900 * rest[:, 1] + 40 * torch.sin(120 * rest[:, 0]))
-    base = rest.new_tensor([0.80, 0.60, 0.485])
+    base = rest.new_tensor([0.80 * math.exp(0.01 * warmth), 0.60, 0.485 * math.exp(-0.10 * warmth)])
     albedo = base * torch.exp(
         -pigment[:, None] * rest.new_tensor([0.72, 0.92, 1.08])
         - amount[:, None] * rest.new_tensor([0.08, 0.75, 0.62])
     )
     albedo = albedo * (1 - 0.05 * lines * step(0.2, -0.5, back))[:, None]
-    nail = _nails(model)
-    pale = albedo * 0.45 + rest.new_tensor([0.42, 0.28, 0.25]) * (0.65 if melanin > 0.8 else 0.9)
-    albedo = blend(albedo, pale, 0.85 * nail)
+    albedo = albedo * (1 - 0.22 * _creases(model) * step(0.1, -0.4, back))[:, None]
+    nail, edge, free = _nails(model)
+    plate = blend(
+        albedo * rest.new_tensor([1.04, 0.92, 0.92]), rest.new_tensor([0.72, 0.60, 0.54]), 0.85 * free
+    )
+    albedo = blend(albedo * (1 - 0.38 * edge)[:, None], plate, nail)
     return painter.mesh(vertices, normals, triangles, albedo, SKIN_WRAP, (0.02, 0.012))
 
 
-def _nails(model: HandModel) -> Tensor:
-    """How far each vertex is of a nail [V]."""
+def _creases(model: HandModel) -> Tensor:
+    """How deep each vertex lies in a crease over a joint of a finger [V]."""
     found = torch.zeros_like(model.rest[:, 0])
+    for f in range(1, 5):
+        for k in (1, 2):
+            along = F.normalize(model.joints[f, k + 1] - model.joints[f, k - 1], dim=0)
+            v = model.rest - model.joints[f, k]
+            place = v @ along
+            lines = torch.exp(-(((place.abs() - 0.0045) / 0.0028) ** 2))
+            found = torch.maximum(found, lines * step(0.024, 0.016, v.norm(dim=1)))
+    return found
+
+
+def _nails(model: HandModel) -> tuple[Tensor, Tensor, Tensor]:
+    """How far each vertex is of a nail, of its edge, and of its free end [V]."""
+    found, edges, free = (torch.zeros_like(model.rest[:, 0]) for _ in range(3))
     palm = model.rest.new_tensor([0.0, 0.0, 1.0])
     for f in range(5):
         tip, last = model.joints[f, 3], model.joints[f, 2]
@@ -220,9 +238,12 @@ def _nails(model: HandModel) -> Tensor:
         v = model.rest - tip
         a, b, depth = v @ along, v @ across, v @ out
         size = 0.0125 if f == 0 else 0.0095
-        plate = step(1.05, 0.85, torch.sqrt(((a + 0.012) / (1.25 * size)) ** 2 + (b / size) ** 2))
-        found = torch.maximum(found, plate * step(0.0, -0.004, depth))
-    return found
+        reach = (((a + 0.012) / (1.25 * size)) ** 4 + (b / size) ** 4) ** 0.25
+        back = step(0.0, -0.004, depth)
+        found = torch.maximum(found, back * step(1.02, 0.88, reach))
+        edges = torch.maximum(edges, back * torch.exp(-(((reach - 1.08) / 0.14) ** 2)))
+        free = torch.maximum(free, back * step(-0.006, -0.003, a))
+    return found, edges, free
 
 
 def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, float]) -> Mesh:

@@ -168,6 +168,7 @@ def _brim(crown: Tensor, state: State) -> Tensor:
     low = place.floor().long()
     share = (place - low)[:, None]
     inner = crown[1, low % _COLUMNS] * (1 - share) + crown[1, (low + 1) % _COLUMNS] * share
+    inner = inner + 0.05 * (crown[1].mean(0) - inner) * inner.new_tensor([1.0, 0.0, 1.0])
     across = torch.linspace(-1, 1, _BRIM_COLUMNS, device=crown.device)[:, None]
     length = state["reach"] * (1 - across.abs() ** 2.6).clamp_min(0) ** 0.75
     ahead = inner[half] - crown[1].mean(0)

@@ -140,7 +140,7 @@ def _fist(painter: Painter, person: Person, head: Tensor, down: Tensor, state: S
     hold = placed(points.new_tensor([_HOLD]), points.new_zeros(3), fingers, -back, right)[0]
     at = at + (head + down * 0.20 * state["size"] - hold)
     vertices, path = at[: -len(arm)], at[-len(arm) :]
-    skin = skin_mesh(painter, model, vertices, right, *tone(person.values, None))
+    skin = skin_mesh(painter, model, vertices, right, tone(person.values, None))
     cloth = path.new_tensor([0.02, 0.022, 0.03]) + 0.5 * state["sleeve"] ** 2
     return [skin, sleeve(painter, path, cloth, (0.060, 0.105))]
 
