@@ -67,7 +67,7 @@ class Hand(Occluder):
     @classmethod
     def build(cls, person: Person, state: State) -> Extra:
         """See `Occluder.build`."""
-        device = str(person.shape.fine.device)
+        device = person.shape.fine.device.type
         model = hand_model(device)
         right = state["side"] < 0.5
         side = -1.0 if right else 1.0
@@ -83,9 +83,9 @@ class Hand(Occluder):
         vertices, path = reach.placed(posed(model, _pose(state, bent))), reach.placed(arm)
         painter = Painter(person, [vertices, path])
         other = None if state["skin"] < 0.5 else 2 * state["skin"] - 1
-        skin = skin_mesh(painter, model, vertices, right, tone(person.values, other))
+        palm = skin_mesh(painter, model, vertices, right, tone(person.values, other))
         cloth = linear(vertices.new_tensor(colorsys.hsv_to_rgb(state["sleeve"], 0.42, 0.55)))
-        return Extra([skin, sleeve(painter, path, cloth, (0.062, 0.110))])
+        return Extra([palm, sleeve(painter, path, cloth, (0.062, 0.110))])
 
 
 def come_and_go(share: Tensor) -> Tensor:

@@ -120,7 +120,8 @@ def _weights(points: Tensor, joints: Tensor, quads: Tensor) -> Tensor:
 
 def _to_segment(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
     t = ((points - a) @ (b - a) / (b - a).square().sum()).clamp(0, 1)
-    return (points - a - t[:, None] * (b - a)).norm(dim=1)
+    apart: Tensor = (points - a - t[:, None] * (b - a)).norm(dim=1)
+    return apart
 
 
 def posed(model: HandModel, pose: Pose) -> Tensor:
@@ -136,7 +137,8 @@ def posed(model: HandModel, pose: Pose) -> Tensor:
             angle = model.weights[f, k] * pose.curl[f][k]
             points = _turned(points, model.joints[f, k], hinge, angle)
         points = _turned(points, model.joints[f, 0], palm, model.weights[f, 0] * pose.spread[f])
-    return model.refine @ points
+    fine: Tensor = model.refine @ points
+    return fine
 
 
 def _turned(points: Tensor, centre: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
@@ -144,7 +146,8 @@ def _turned(points: Tensor, centre: Tensor, axis: Tensor, angle: Tensor) -> Tens
     v = points - centre
     c, s = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
     along = (v @ axis)[:, None] * axis
-    return centre + v * c + torch.linalg.cross(axis.expand_as(v), v) * s + along * (1 - c)
+    turned: Tensor = centre + v * c + torch.linalg.cross(axis.expand_as(v), v) * s + along * (1 - c)
+    return turned
 
 
 def placed(points: Tensor, wrist: Tensor, fingers: Tensor, palm: Tensor, right: bool) -> Tensor:

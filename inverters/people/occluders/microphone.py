@@ -125,7 +125,7 @@ def _albedo(local: Tensor, profile: Tensor, steel_from: float, state: State) -> 
 
 
 def _fist(painter: Painter, person: Person, head: Tensor, down: Tensor, state: State) -> list[Mesh]:
-    model = hand_model(str(head.device))
+    model = hand_model(head.device.type)
     right = state["lean"] < 0
     side = -1.0 if right else 1.0
     up = -F.normalize(down, dim=0)

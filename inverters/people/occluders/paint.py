@@ -39,7 +39,7 @@ class FacePaint(Occluder):
     def build(cls, person: Person, state: State) -> Extra:
         """See `Occluder.build`."""
         base = mesh_of(person.shape)
-        face = _face(str(base.device))
+        face = _face(base.device.type)
         colour, alpha = _design(base.level2.canonical[face.fine], state)
         shape = person.shape
         painter = Painter(person, [])

@@ -51,7 +51,7 @@ class Sunglasses(Occluder):
         """See `Occluder.build`."""
         centre, spacing = _eyes(person)
         y = float(centre[1]) - 0.010 - state["slide"]
-        outline = _outline(state)
+        outline = _outline(state).to(centre.device)
         half = spacing / 2 + 0.005
         plane = _plane(person, outline, half, y)
         sides, rims, glasses = (1.0, -1.0), [], []
@@ -108,7 +108,7 @@ def _plane(person: Person, outline: Tensor, half: float, y: float) -> float:
 
 def _lens(outline: Tensor, side: float, half: float, y: float, plane: float) -> Tensor:
     """Grid [rings,A,3] of a lens from its middle to its rim."""
-    share = torch.linspace(0.001, 1, _RINGS)[:, None]
+    share = torch.linspace(0.001, 1, _RINGS, device=outline.device)[:, None]
     x = side * (half + share * outline[:, 0])
     height = y + share * outline[:, 1]
     z = plane - _WRAP * x * x + 0.004 * (1 - share * share)
@@ -117,7 +117,7 @@ def _lens(outline: Tensor, side: float, half: float, y: float, plane: float) -> 
 
 def _bridge(outline: Tensor, half: float, y: float, plane: float) -> Tensor:
     inner = half + float(outline[:, 0].min())
-    x = torch.linspace(-inner - 0.001, inner + 0.001, 13)
+    x = torch.linspace(-inner - 0.001, inner + 0.001, 13, device=outline.device)
     u = 1 - (x / inner) ** 2
     return torch.stack([x, y + 0.010 + 0.007 * u, plane - _WRAP * x * x + 0.004 * u], 1)
 
@@ -134,9 +134,8 @@ def _temple(person: Person, outline: Tensor, side: float, half: float, y: float,
     end = ear + torch.tensor([-side * 0.004, -0.030, -0.045])
     corners = torch.stack([start, hinge, hinge + (ear - hinge) * 0.5, ear, end])
     t = torch.linspace(0, 1, 5)
-    return torch.cat(
-        [corners[k] + (corners[k + 1] - corners[k]) * t[:-1, None] for k in range(4)] + [corners[-1:]]
-    )
+    parts = [corners[k] + (corners[k + 1] - corners[k]) * t[:-1, None] for k in range(4)]
+    return torch.cat([*parts, corners[-1:]]).to(outline.device)
 
 
 def _solid(painter: Painter, vertices: Tensor, triangles: Tensor, tone: Tensor, metal: bool) -> Mesh:

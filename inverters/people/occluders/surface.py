@@ -15,7 +15,7 @@ from inverters.people.body import Body, Shape, body
 
 def mesh_of(shape: Shape) -> Body:
     """Return the morphable mesh on the device of a person's shape."""
-    return body(str(shape.fine.device))
+    return body(shape.fine.device.type)
 
 
 def grid_triangles(rows: int, columns: int, closed: bool = False) -> Tensor:
@@ -99,7 +99,7 @@ def _nearest(device: str, point: tuple[float, float, float]) -> int:
 
 def landmark(shape: Shape, point: tuple[float, float, float], rest: bool = False) -> Tensor:
     """Return where the skin at a canonical point is on a person [3], at the expression or at rest."""
-    k = _nearest(str(shape.fine.device), point)
+    k = _nearest(shape.fine.device.type, point)
     return (shape.neutral if rest else shape.vertices)[k]
 
 
@@ -154,7 +154,7 @@ def reach_map(
 def skin_points(shape: Shape, ears: bool = False) -> Tensor:
     """Return the vertices [P,3] of the skin outside the mouth, without ears unless asked for."""
     level = mesh_of(shape).level2
-    keep = _skin(str(shape.fine.device), ears)
+    keep = _skin(shape.fine.device.type, ears)
     assert len(keep) == len(level.part)
     return shape.fine[keep]
 
