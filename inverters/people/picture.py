@@ -1,0 +1,99 @@
+"""Pictures of people: image, depth and labels from a camera, four samples a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inverters.people import backdrop
+from inverters.people.labels import BACKDROP, OCCLUDER
+from inverters.people.parts import Mesh, Strands, joined
+from inverters.people.person import Person
+from inverters.rendering.drawing import (
+    Camera,
+    draw_strands,
+    draw_translucent,
+    draw_triangles,
+    label_alpha,
+    new_canvas,
+    resolve,
+)
+from inverters.rendering.rays import make_rays
+
+SAMPLES = 2
+"""Samples a pixel, along each side."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a camera of H x W pixels sees."""
+
+    image: Tensor
+    """[3,H,W] in [-1,1]."""
+    depth: Tensor
+    """[H,W] along the rays in world units, of the nearest of a pixel's samples; beyond the backdrop infinity."""
+    label: Tensor
+    """[H,W] uint8, of the first sample of each pixel (`labels`)."""
+    occluder: Tensor
+    """[H,W] in [0,1]: share of the pixel that an occluder covers."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What is drawn besides the person, such as an occluder; its labels are OCCLUDER."""
+
+    meshes: Sequence[Mesh] = ()
+    strands: Sequence[Strands] = ()
+    glassy: Sequence[Mesh] = ()
+
+
+def draw(
+    person: Person, cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int], extra: Extra | None = None
+) -> Picture:
+    """Draw a person, and what may stand before it, from a camera.
+
+    Args:
+        person: from `make_person`.
+        cam2world: [4,4].
+        intrinsics: [3,3], divided by the picture's size.
+        size: (H, W) in pixels.
+        extra: drawn with the person, by depth.
+    """
+    extra = extra or Extra()
+    device = person.shape.fine.device
+    cam2world, intrinsics = cam2world.to(device), intrinsics.to(device)
+    origins, directions = make_rays(cam2world[None], intrinsics[None], size)
+    height, width = size
+    wall = backdrop.meet(origins[0], directions[0])
+    ends = origins[0] + directions[0] * wall.clamp_max(1e3)[:, None]
+    behind = backdrop.colour(person.values, 0, ends).reshape(height, width, 3)
+    fine = behind.repeat_interleave(SAMPLES, 0).repeat_interleave(SAMPLES, 1).contiguous()
+    canvas = new_canvas((height * SAMPLES, width * SAMPLES), fine)
+    camera = Camera(cam2world, intrinsics)
+    vertices, colours, triangles, labels, sided = joined([*person.meshes, *extra.meshes])
+    canvas = draw_triangles(canvas, camera, vertices, colours, triangles, labels, sided)
+    for s in (*person.strands, *extra.strands):
+        canvas = draw_strands(canvas, camera, s.points, s.colours, s.radius, s.opacity, s.soft, s.label)
+    for mesh in (*person.glassy, *extra.glassy):
+        own = mesh.labels if bool((mesh.labels == OCCLUDER).any()) else None
+        canvas = draw_translucent(canvas, camera, mesh.vertices, mesh.colours, mesh.triangles, own)
+    colour, depth = resolve(canvas, SAMPLES)
+    forward = directions[0].reshape(height, width, 3) @ cam2world[:3, 2]
+    return Picture(
+        image=colour.permute(2, 0, 1) * 2 - 1,
+        depth=torch.minimum(depth / forward, wall.reshape(height, width)),
+        label=canvas.label[::SAMPLES, ::SAMPLES].contiguous(),
+        occluder=label_alpha(canvas, (OCCLUDER,), SAMPLES),
+    )
+
+
+def as_seen(images: Sequence[Picture]) -> Tensor:
+    """Return the images of pictures of one size, [N,3,H,W]."""
+    return torch.stack([p.image for p in images])
+
+
+__all__ = ["BACKDROP", "SAMPLES", "Extra", "F", "Picture", "as_seen", "draw"]
