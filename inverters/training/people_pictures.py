@@ -15,22 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from inverters.people.labels import BROW, EYE, LIPS, MOUTH
+from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
 from inverters.rendering.cameras import look_at
 from inverters.training.stored_set import PART_PEOPLE, StoredPeople, part_path, write_part, zoomed_intrinsics
 
-try:
-    from inverters.people import labels as _labels
-    from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
-
-    BACKDROP: int = _labels.BACKDROP
-    DETAIL: tuple[int, ...] = (_labels.EYE, _labels.MOUTH, _labels.LIPS, _labels.BROW)
-except ImportError:  # until the people are there
-    from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
-
-    BACKDROP, DETAIL = 0, (2, 3, 4, 5)
+DETAIL = (EYE, MOUTH, LIPS, BROW)
+"""Labels of what people look at."""
 
 __all__ = [
-    "BACKDROP",
     "DETAIL",
     "NUM_PARAMETERS",
     "PARAMETERS",
