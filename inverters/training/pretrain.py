@@ -22,6 +22,11 @@ SMALL = 24
 """Side of the small pictures."""
 
 _CHECK_EVERY = 100
+_BLUR = 0.3
+"""Standard deviation of what is added to the scores in a step: with a thousand people the mapping would
+otherwise learn each of them by heart.
+"""
+
 _MOST_PEOPLE = 20_000
 _DEPTH_SPREAD = 0.05
 """Deviation of depth, in world units, that counts as much as the full range of a colour."""
@@ -65,11 +70,13 @@ def pretrain_mapping(
     keep = max(1, len(scores) * 9 // 10)
     truth = truth - truth[:keep].mean(0)
     readout = nn.Linear(generator.config.w_dim + terms.shape[1], truth.shape[1]).to(device)
-    groups = [{"params": mapping.parameters(), "gain": 100.0}, {"params": readout.parameters(), "gain": 1.0}]
+    groups = [{"params": mapping.parameters(), "gain": 10.0}, {"params": readout.parameters(), "gain": 1.0}]
     optimiser = torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99))
 
-    def error(rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        ws = generator.mapping(to_z(scores[rows], generator.config.z_dim))[:, 0]
+    def error(rows: Tensor | slice, blur: float = 0.0) -> tuple[Tensor, Tensor]:
+        own = scores[rows]
+        own = own + blur * torch.randn(own.shape, generator=rng).to(device)
+        ws = generator.mapping(to_z(own, generator.config.z_dim))[:, 0]
         left = (readout(torch.cat([ws, terms[rows]], 1)) - truth[rows]).square().mean() / truth.var()
         return left, (ws.square().mean() - 1).square()
 
@@ -77,7 +84,7 @@ def pretrain_mapping(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1.5e-3 * group["gain"] * min(1.0, (step + 1) / 50) * (1 - step / steps)
-        left, size = error(torch.randint(keep, (batch,), generator=rng).to(device))
+        left, size = error(torch.randint(keep, (batch,), generator=rng).to(device), _BLUR)
         optimiser.zero_grad()
         (left + 0.1 * size).backward()
         optimiser.step()

@@ -98,9 +98,11 @@ def test_the_rate_follows_the_step_alone(tmp_path: Path, ball_set: Path) -> None
 
 
 def test_pretraining_explains_pictures_of_unseen_people(tmp_path: Path) -> None:
-    write_part(tmp_path, 1, lambda: balls(400, 5, size=24, maps=24, turned=False))
+    people = balls(300, 5, size=24, maps=24, turned=False)
+    people["scores"][:, 1:] = 0
+    write_part(tmp_path, 1, lambda: people)
     trainer = trainer_in(tmp_path, tmp_path)
-    assert pretrain_mapping(trainer.generator, open_set(tmp_path), steps=300, batch=64) < 0.5
+    assert pretrain_mapping(trainer.generator, open_set(tmp_path), steps=300, batch=64) < 0.2
 
 
 def test_baked_density_is_the_scaled_target(tmp_path: Path, ball_set: Path) -> None:
