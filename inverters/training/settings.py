@@ -41,6 +41,8 @@ class TrainSettings:
     """Side of a patch in pixels of a raw render of 64; larger renders take as many rays."""
     perceptual: float = 0.0
     """Weight of the loss on features of the judge."""
+    judge: str = ""
+    """Weights of that judge; empty takes the bundled one."""
     adversarial: float = 0.0
     """Weight of the adversarial loss."""
     people: int = 0

@@ -21,10 +21,13 @@ from torch import Tensor
 
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.judge import JUDGE_PATH
+from inverters.training.adversarial import Adversary
 from inverters.training.batches import Cameras, detail_chances, patch_batch, point_batch
 from inverters.training.contact import compare, held_out_views
 from inverters.training.export import export_generator
 from inverters.training.losses import (
+    EDGE,
     density_scaled,
     final_losses,
     planes_of,
@@ -33,6 +36,7 @@ from inverters.training.losses import (
 )
 from inverters.training.machine import pick_batch, pick_device, pick_precision
 from inverters.training.people_pictures import open_set, start_workers
+from inverters.training.perceptual import FeatureLoss
 from inverters.training.pretrain import pretrain_mapping
 from inverters.training.reading import Reader, step_rng
 from inverters.training.settings import TrainSettings
@@ -62,6 +66,11 @@ class Trainer:
         self.cooled = 0.0
         self.stored = open_set(people)
         self.precision = torch.float32
+        self.features = (
+            FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
+        )
+        self.adversary = Adversary(self.device) if settings.adversarial else None
+        self._judged: tuple[Tensor, Tensor] | None = None
         self.mean: dict[str, Tensor] = {}
         self._saved = time.monotonic()
         self.resume()
@@ -84,6 +93,8 @@ class Trainer:
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(own)
         restore_optimiser(self.optimiser, list(self.named), tensors)
+        if self.adversary is not None:
+            self.adversary.restore(tensors)
         self.step, self.seconds, self.cooled = info["step"], info["seconds"], info["cooled"]
         print(f"resumed at step {self.step}, after {self.seconds / 3600:.2f} hours of training", flush=True)
 
@@ -92,6 +103,8 @@ class Trainer:
         tensors = {f"g.{k}": v for k, v in self.generator.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= optimiser_tensors(self.optimiser, list(self.named))
+        if self.adversary is not None:
+            tensors |= self.adversary.tensors()
         info = {"step": self.step, "seconds": self.seconds, "cooled": self.cooled}
         save_state(self._state, tensors, info | {"settings": asdict(self.settings)})
 
@@ -122,7 +135,20 @@ class Trainer:
         last = ws.repeat_interleave(s.patches, 0)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             image = self.generator.superresolution.patch(features, last, raw_size)
-        return found | raw | final_losses(image.float(), patches.image.flatten(0, 1))
+        return found | raw | self._image_losses(image.float(), patches.image.flatten(0, 1))
+
+    def _image_losses(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Losses of final patches [n,3,H,W]: against the truth, by the judge's features, by the critic."""
+        s = self.settings
+        found = final_losses(image, truth)
+        inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
+        image, truth = image[inner], truth[inner]
+        if self.features is not None:
+            found["features"] = self.features(image, truth) * s.perceptual
+        if self.adversary is not None:
+            found["critic"] = self.adversary.loss(image, truth) * s.adversarial
+            self._judged = image.detach(), truth
+        return found
 
     @property
     def patch(self) -> int:
@@ -138,6 +164,8 @@ class Trainer:
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.named.values(), 5.0)
         self.optimiser.step()
+        if self.adversary is not None and self._judged is not None:
+            losses["critic_own"] = self.adversary.learn(*self._judged)
         self.step += 1
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

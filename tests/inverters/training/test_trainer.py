@@ -63,6 +63,22 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path, ball_set: Path) -> 
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_run_with_a_critic_continues_bit_for_bit(tmp_path: Path, ball_set: Path) -> None:
+    on = {"adversarial": 0.1, "grow_at": 0, "patches_from": 0, "patch": 12}
+    whole = trainer_in(tmp_path / "a", ball_set, **on)
+    losses = steps(whole, 4)
+    assert losses[-1]["critic_own"] > 0
+    first = trainer_in(tmp_path / "b", ball_set, **on)
+    steps(first, 2)
+    first.save()
+    again = trainer_in(tmp_path / "b", ball_set, **on)
+    steps(again, 2)
+    assert whole.adversary is not None and again.adversary is not None
+    for one, other in ((whole.generator, again.generator), (whole.adversary.critic, again.adversary.critic)):
+        a, b = one.state_dict(), other.state_dict()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
 def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path, ball_set: Path) -> None:
     trainer = trainer_in(tmp_path, ball_set, grow_at=0, patches_from=0)
     losses = steps(trainer, 60)
