@@ -22,6 +22,8 @@ Precision = Literal["fp32", "tf32"]
 
 ABI = 1
 """INVID_RENDER_ABI of csrc/include/invid_render.h, which `compiled._Call` mirrors."""
+DRAW_ABI = 1
+"""INVID_DRAW_ABI of csrc/include/invid_draw.h, which `drawing_compiled` mirrors."""
 
 _log = logging.getLogger(__name__)
 _here = Path(__file__).parent
@@ -42,6 +44,11 @@ class Library:
         self.widths = {tuple(map(int, w.split("-"))) for w in library.invid_widths().decode().split()}
         self.forward, self.backward = library.invid_render_forward, library.invid_render_backward
         for function in (self.forward, self.backward):
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
+        # A library built from older sources has none.
+        kinds = ("triangles", "strands", "visible")
+        self.drawing = {n: library[f"invid_draw_{n}"] for n in kinds if hasattr(library, f"invid_draw_{n}")}
+        for function in self.drawing.values():
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
         if hasattr(library, "invid_scratch_bytes"):  # CUDA
             self.scratch_bytes = library.invid_scratch_bytes
@@ -165,6 +172,26 @@ def _problem(device: str, widths: set[Widths]) -> str:
         f"the compiled {device} renderer is not built for channels-hidden-colours {seen}, "
         f"only for {known}, the same in both fields"
     )
+
+
+def draws(device: str) -> bool:
+    """Whether compiled code draws meshes and strands on `device` (`drawing.py`); else the reference does.
+
+    A renderer named for another device does not matter here: people are drawn where their tensors are.
+
+    Raises:
+        RendererError where the compiled renderer of this device was named and cannot draw.
+    """
+    if (asked := requested()) == "reference":
+        return False
+    found = library(device) if device in ("cpu", "cuda") else "not made for it"
+    if not isinstance(found, str) and found.drawing:
+        return True
+    reason = found if isinstance(found, str) else "built from older sources; install Invid again"
+    if asked == device:
+        raise RendererError(f"the compiled {device} renderer is {reason}")
+    _say_once(f"the compiled {device} renderer is {reason}")
+    return False
 
 
 @cache

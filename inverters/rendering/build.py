@@ -22,6 +22,8 @@ _CXX = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", 
 _CXX += ["-Wno-psabi", "-pthread"]
 _AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx2", "-mfma"]
 _PLAIN = ["-DINVID_ISA=plain", "-DINVID_WIDTH=4", "-DINVID_DOUBLE"]
+_SEPARATE = ["-ffp-contract=off"]
+"""No fused multiply-add, so that what is drawn is the same on every processor and in the reference."""
 ARCHITECTURES = os.environ.get("INVID_CUDA_ARCHITECTURES", "80,86,89,90").split(",")
 """CUDA compute capabilities with machine code; later ones compile the last one's PTX at load. Compile time is
 proportional to their number.
@@ -67,6 +69,8 @@ def _compile(program: str, folder: Path, made: Path) -> None:
     units: list[tuple[str, list[str]]] = [
         ("isa.cpp", _PLAIN),
         ("team.cpp", []),
+        ("drawing.cpp", _SEPARATE),
+        ("visibility.cpp", _SEPARATE),
         ("library.cpp", ["-DINVID_X86"] if x86 else []),
     ]
     if x86:

@@ -3,14 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../include/export.h"
 #include "../include/invid_render.h"
 #include "team.h"
-
-#if defined(_WIN32)
-#define INVID_EXPORT extern "C" __declspec(dllexport)
-#else
-#define INVID_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 namespace invid {
 namespace plain {

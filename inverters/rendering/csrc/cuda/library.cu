@@ -1,11 +1,6 @@
 // The library's C functions: checks a call and selects its kernels.
+#include "../include/export.h"
 #include "launch.cuh"
-
-#if defined(_WIN32)
-#define INVID_EXPORT extern "C" __declspec(dllexport)
-#else
-#define INVID_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 #if !defined(INVID_SM)
 #define INVID_SM "some"
