@@ -68,12 +68,12 @@ def point_losses(generator: Generator, planes: Tensor, points: Points) -> dict[s
 
     Points with a target within +-0.99, near the surface, have weight 4 in the density loss.
     """
-    sigma, _ = generator.sample(planes, points.where)
+    count = points.where.shape[1]
+    sigma, rgb = generator.sample(planes, torch.cat([points.where, points.surface], 1))
     near = points.weight * (1 + 3 * (points.target.abs() < 0.99).float())
-    _, rgb = generator.sample(planes, points.surface)
     return {
-        "density": ((sigma - points.target).abs() * near).sum() / points.weight.sum().clamp_min(1),
-        "colour": (rgb[..., :3] - points.colour).abs().mean() * 8,
+        "density": ((sigma[:, :count] - points.target).abs() * near).sum() / points.weight.sum().clamp_min(1),
+        "colour": (rgb[:, count:, :3] - points.colour).abs().mean() * 8,
     }
 
 

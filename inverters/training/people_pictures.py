@@ -117,7 +117,7 @@ def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -
     on its number and the seed alone.
     """
     made = 0
-    for number in range(1 + -(-people // PART_PEOPLE)):
+    for number in _parts(people):
         if part_path(folder, number).exists():
             continue
         began = time.monotonic()
@@ -128,13 +128,29 @@ def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -
     return made
 
 
+def _parts(people: int) -> range:
+    """Numbers of the parts of so many people, with the one held out."""
+    return range(1 + -(-people // PART_PEOPLE))
+
+
 def start_workers(
     folder: Path, people: int, workers: int, seed: int = 0, device: str = "cpu"
 ) -> list[BaseProcess]:
     """Start processes that fill `folder` at low priority; they end with the caller.
 
-    A signal to the whole group must reach the trainer alone, which saves; its workers then end with it.
+    None are started if it is full. An interrupt of the whole group must reach the trainer alone, which saves.
+
+    Args:
+        folder: of the stored set.
+        people: to make, beside the part held out; 0: 2000 on a CPU, 20000 on a GPU.
+        workers: processes; 0: one on a CPU, four on a GPU.
+        seed: of the people.
+        device: cpu or cuda.
     """
+    on_gpu = device != "cpu"
+    people, workers = people or (20_000 if on_gpu else 2_000), workers or (4 if on_gpu else 1)
+    if all(part_path(folder, number).exists() for number in _parts(people)):
+        return []
     context = multiprocessing.get_context("spawn")
     arguments = (folder, people, seed, device)
     processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)]

@@ -22,6 +22,7 @@ from torch import Tensor
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import JUDGE_PATH
+from inverters.memory import keep_freed_memory
 from inverters.training.adversarial import Adversary
 from inverters.training.batches import Cameras, detail_chances, patch_batch, point_batch
 from inverters.training.contact import compare, held_out_views
@@ -43,6 +44,8 @@ from inverters.training.settings import TrainSettings
 from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser, prepare
 from inverters.training.stored_set import HELD_OUT, Views, part_path
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
+
+FIRST_PEOPLE = 500
 
 HELD_OUT_PEOPLE = 24
 """People that a checkpoint is measured on."""
@@ -212,14 +215,14 @@ class Trainer:
         The state is saved every `save_every` seconds, at the end, and on SIGINT or SIGTERM.
         """
         s = self.settings
+        keep_freed_memory()
         os.nice(max(0, s.nice - os.nice(0)))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         began = self._saved = time.monotonic()
         workers: list[BaseProcess] = []
         try:
-            if s.people:
-                workers = start_workers(self.stored.folder, s.people, s.workers, s.seed, str(self.device))
+            workers = start_workers(self.stored.folder, s.people, s.workers, s.seed, self.device.type)
             self._wait_for_people(workers)
             self._train(began, self.begin())
             finished = True
@@ -247,9 +250,13 @@ class Trainer:
             self.cooled += time.monotonic() - now if s.cooldown else 0.0
 
     def _wait_for_people(self, workers: list[BaseProcess]) -> None:
-        """Wait until the part held out and one other are there, while a worker is at work."""
+        """Wait while workers make the people held out, and the first ones to learn from.
+
+        The mapping of a fresh run is pretrained on FIRST_PEOPLE or more.
+        """
+        enough = FIRST_PEOPLE if self.step == 0 and self.settings.pretrain else 1
         held = part_path(self.stored.folder, HELD_OUT)
-        while not (self.stored.refresh() and held.exists()) and any(w.is_alive() for w in workers):
+        while not (held.exists() and self.stored.refresh() >= enough) and any(w.is_alive() for w in workers):
             time.sleep(0.2)
 
     def checkpoint(self) -> None:

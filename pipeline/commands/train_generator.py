@@ -20,7 +20,7 @@ def run(
 ) -> int:
     """Train the bundled generator, or go on with an earlier run in the same folder.
 
-    With --minutes 0 nothing is trained: --people are made, or the run is exported.
+    With --minutes 0 nothing is trained: the --people are made, or with --export the run is written.
 
     example: invid train-generator --people 2000 --workers 2 --minutes 120
     example: invid train-generator --cooldown 30
@@ -32,11 +32,11 @@ def run(
             default cooled.safetensors in the run's folder.
         settings: How the training goes.
     """
-    if settings.people and settings.minutes <= 0:
+    if settings.minutes <= 0 and not settings.cooldown and export is None:
         from inverters.training.machine import pick_device
         from inverters.training.people_pictures import fill
 
-        fill(set, settings.people, settings.workers, settings.seed, str(pick_device(settings.device)))
+        fill(set, settings.people, settings.workers, settings.seed, pick_device(settings.device).type)
         return 0
     from inverters.training.trainer import Trainer
 

@@ -32,6 +32,7 @@ SETTINGS = TrainSettings(
     device="cpu",
     precision="float32",
     pretrain=0,
+    people=1,
     nice=0,
 )
 
