@@ -16,7 +16,7 @@ from inverters.training.people_pictures import NUM_PARAMETERS, random_views
 from inverters.training.stored_set import write_part, zoomed_intrinsics
 
 TINY = GeneratorConfig(
-    z_dim=160,
+    z_dim=192,
     w_dim=32,
     c_dim=0,
     mapping_features=32,
@@ -45,8 +45,8 @@ def balls(count: int, seed: int, size: int = 64, maps: int = 32, turned: bool = 
     Unless `turned` all cameras are the frontal one.
     """
     rng = torch.Generator().manual_seed(seed)
-    scores = torch.randn(count, NUM_PARAMETERS, generator=rng)
     cameras, zoom = random_views(count, rng)
+    scores = torch.randn(count, NUM_PARAMETERS, generator=rng)
     if not turned:
         cameras, zoom = look_at(0.0, 0.0).expand(cameras.shape).clone(), torch.ones_like(zoom)
     flat, lens = cameras.flatten(0, 1), zoomed_intrinsics(zoom.flatten())

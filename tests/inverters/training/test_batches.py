@@ -42,7 +42,7 @@ def test_targets_are_distances_to_the_balls(ball_set: Path) -> None:
     outside = torch.minimum(points.where.norm(dim=-1) - RADIUS, points.where[..., 2] + 0.4)
     truth = (-outside / DISTANCE_SCALE).clamp(-1, 1)
     error = ((points.target - truth).abs() * points.weight).sum() / points.weight.sum()
-    assert error < 0.15  # coarse maps: 32 pixels, of half precision
+    assert error < 0.2  # coarse maps: 32 pixels, of half precision
     free = points.target[points.weight > 0] == -1
     assert 0.2 < free.float().mean() < 0.8
     # points moved across free space are free
