@@ -78,7 +78,9 @@ def melanin_of_marks(values: Values, row: int, mesh: Body, melanin: float) -> Te
     old = max(0.0, (float(values["age"][row, 0]) - 45) / 35)
     total = torch.zeros_like(field.freckle)
     if many > 0:
-        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (0.40 * light * min(1.0, 0.3 + many))
+        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (
+            0.40 * light * min(1.0, 0.3 + many)
+        )
     if old > 0:
         total += rise(field.age_spot, 0.85 - 0.15 * old, 2.0) * (0.34 * old)
     return total.index_add(0, field.mole_vertex, _moles(values, row, field, melanin))

@@ -151,4 +151,3 @@ def _oily(c: Tensor) -> Tensor:
     zones = zones + 0.22 * spot(c, (0.095, -0.010, 0.15), (0.025, 0.022, 0.05))
     zones = zones + 0.18 * spot(c, (0.0, -0.200, 0.20), (0.025, 0.020, 0.05))
     return 0.5 + zones + 0.10 * noise(c, 34, 33)
-

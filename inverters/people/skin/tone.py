@@ -108,8 +108,15 @@ def _BARE_TENSOR(mesh: Body) -> Tensor:
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
     root = m**0.5
-    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
-    relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    relative = (
+        0.10 * at.broad
+        + (0.03 + 0.03 * a) * at.blotch
+        + 0.018 * at.mottle
+        + (0.05 + 0.08 * a) * at.mottle * at.neck
+    )
+    relative = (
+        relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    )
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
     # Dark skin is no more uneven than light skin.
@@ -165,5 +172,5 @@ def _lips(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     pale = (0.10 + 0.16 * dark) * at.lower_lip
     lips = lips * (1 + pale[:, None] * colour.new_tensor([1.0, 0.75, 0.75]))
     paint = colour.new_tensor([0.40, 0.055, 0.075]) * (0.5 + 0.6 * math.exp(-skin.melanin))
-    red = 0.62 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
+    red = 0.72 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
     return torch.lerp(lips, paint.expand_as(lips), red)
