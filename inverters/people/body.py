@@ -38,7 +38,7 @@ class Level:
     triangle_part: Tensor
     """Part of each triangle [T]."""
     canonical: Tensor
-    """[V,3]: the vertices of the base mesh in world units, the same for everybody. People are painted by them."""
+    """[V,3]: the base mesh in world units, the same for everybody; people are painted by it."""
     masks: Tensor
     """[V,len(MASKS)] in [0,1]."""
     faces_of: Tensor

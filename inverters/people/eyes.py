@@ -1,4 +1,4 @@
-"""Eyes: finely tessellated caps that turn with the gaze, with pupil, iris, white, lids' shade and highlight."""
+"""Eyes: finely tessellated caps that turn with the gaze: pupil, iris, white, shade of the lids, highlight."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ _BACK = ((1.0, 0.0315), (1.3, 0.0309), (1.6, 0.0307))
 _CORNEA = 1.5
 """The cornea is rounder than the eyeball: its normals turn this much faster."""
 _TURN = 1.5
+"""How much further eyes turn than the face actions turn them."""
 _SHIFT = 0.5
-"""Share of the eye's movement that face actions make besides the turn; it is an artefact of their straight paths."""
+"""Share of the eye's shift by face actions that is kept: they move vertices on straight lines."""
 _COARSE = 8
 """Light is computed at every eighth sector and ring."""
 _IRISES = (
@@ -285,10 +286,10 @@ def _lens(ball: Cap, light: Light, normals: Tensor) -> Tensor:
 def _reflections(
     values: Values, row: int, light: Light, normals: Tensor, gaps: tuple[Tensor, Tensor], open_: Tensor
 ) -> Tensor:
-    """What the wet eye mirrors for a viewer in front: a window, its weaker counterpart, the tear line; [E,3]."""
+    """What the wet eye mirrors for a viewer in front: a window, a weaker one, the tear line; [E,3]."""
     soft = float(values["light_soft"][row, 0])
     viewer = torch.tensor([0.0, 0.0, 1.0], device=normals.device)
-    # A light from far aside would be mirrored in the white; lamps and windows of portraits are nearer the lens.
+    # A light from far aside would be mirrored in the white: it is moved nearer to the camera.
     towards = light.key * light.key.new_tensor([0.8, 0.9, 1.0])
     window = _window(normals, F.normalize(F.normalize(towards, dim=0) + viewer, dim=0), 0.080 + 0.04 * soft)
     across = light.key * light.key.new_tensor([-0.8, -0.35, 1.0])

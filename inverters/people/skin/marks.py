@@ -12,7 +12,7 @@ from torch import Tensor
 from inverters.people.body import Body
 from inverters.people.expressions import rise
 from inverters.people.params import Values
-from inverters.people.skin.noise import layered, noise
+from inverters.people.skin.noise import noise
 
 _MOLES = 36
 _REACH = 0.012
@@ -45,7 +45,7 @@ def marks(mesh: Body) -> Marks:
     x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
     generator = torch.Generator().manual_seed(5)
     calm = (mesh.level2.mask("lips") < 0.1) & (mesh.level2.mask("eyelids") < 0.1)
-    able = (z > 0.03) & (y > -0.30) & (y < 0.20) & (x < 0.16) & calm & (mesh.level2.part == 0)
+    able = (z > 0.03) & (y > -0.30) & (y < 0.20) & (x > 0.025) & (x < 0.16) & calm & (mesh.level2.part == 0)
     able &= mesh.level2.mask("inside_mouth") < 0.1
     near = able.nonzero()[:, 0]
     cells = torch.randperm(len(near), generator=generator)[:_MOLES].to(near.device)
@@ -78,7 +78,7 @@ def melanin_of_marks(values: Values, row: int, mesh: Body, melanin: float) -> Te
     old = max(0.0, (float(values["age"][row, 0]) - 45) / 35)
     total = torch.zeros_like(field.freckle)
     if many > 0:
-        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (
+        total += rise(field.freckle, 1.00 - 0.70 * many, 1.70 - 0.60 * many) * (
             0.40 * light * min(1.0, 0.3 + many)
         )
     if old > 0:

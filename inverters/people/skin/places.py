@@ -82,7 +82,7 @@ class Places:
 def places(mesh: Body) -> Places:
     """Return the static masks of a mesh's skin; made once a mesh."""
     level, c = mesh.level2, mesh.level2.canonical
-    x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
+    y, z = c[:, 1], c[:, 2]
     mask = level.mask
     ragged = noise(c, 90, 40)
     lips = rise(mask("lips") + 0.05 * ragged, 0.15, 0.75)
