@@ -38,14 +38,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         -0.3,
     ),
     _p("mouth_open", "jaw closed (lower half of the range) to wide open", "expression"),
-    _p("blink", "eyes open (lower half of the range) to fully closed", "expression"),
+    _p("blink", "eyes open (lower two thirds of the range) to fully closed", "expression"),
     _p("gaze_x", "eyes look to the image's left (-) or right (+)", "expression", -1.0),
     _p("gaze_y", "eyes look down (-) or up (+)", "expression", -1.0),
     _p("brows", "brows lowered (-) or raised (+)", "expression", -1.0),
-    _p("frown", "none (lower half of the range) to a frown of brows and mouth", "expression"),
-    _p("surprise", "none (lower half of the range) to wide eyes, raised brows, dropped jaw", "expression"),
-    _p("pucker", "none (lower half of the range) to lips pushed forward", "expression"),
-    _p("squint", "none (lower half of the range) to narrowed eyes", "expression"),
+    _p("frown", "none (lower three quarters of the range) to a frown of brows and mouth", "expression"),
+    _p("surprise", "none (most of the range) to wide eyes, raised brows, dropped jaw", "expression"),
+    _p("pucker", "none (most of the range) to lips pushed forward", "expression"),
+    _p("squint", "none (lower three quarters of the range) to narrowed eyes", "expression"),
     _p("age", "18 to 80 years: shape, lines, spots, grey hair", "body", 18.0, 80.0),
     _p("gender", "man (lower half) to woman", "body"),
     _p("weight", "thin to heavy", "body"),
@@ -91,6 +91,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("light_y", "main light from level to above", "light", 0.15, 0.8),
     _p("light_soft", "hard sun to overcast", "light"),
     _p("light_warm", "blue (-) to warm (+) light", "light", -1.0),
+    _p("light_strength", "dim to bright light", "light"),
     _p("clothing_cut", "round neck, V-neck, collared shirt, turtle neck, jacket, hood", "clothing"),
     _p("clothing_hue", "hue of the clothes, red over green to violet", "clothing"),
     _p("clothing_strength", "grey to colourful clothes", "clothing"),
@@ -98,7 +99,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("background_hue", "hue of the backdrop, red over green to violet", "background"),
     _p("background_strength", "grey to colourful backdrop", "background"),
     _p("background_lightness", "dark to light backdrop", "background"),
-    _p("background_blobs", "plain backdrop to soft, out-of-focus shapes", "background"),
+    _p("background_side", "darker left (-) or right (+) half of the backdrop", "background", -1.0),
+    _p("background_depth", "plain backdrop to strong, out-of-focus shapes", "background"),
+    _p("background_tint", "shapes of the backdrop's own hue to shapes of other hues", "background"),
+    *(
+        _p(f"background_{k}", f"which shapes the backdrop has, {k} of 4", "background", -1.0)
+        for k in (1, 2, 3, 4)
+    ),
 )
 """Every parameter, in the order of a row of scores."""
 

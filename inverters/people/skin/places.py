@@ -89,7 +89,7 @@ def places(mesh: Body) -> Places:
     return Places(
         lips=lips,
         lower_lip=lips * rise(y, -0.118, -0.126),
-        lids=mask("eyelids"),
+        lids=torch.maximum(mask("eyelids"), spot(c, (0.072, 0.049, 0.178), (0.022, 0.006, 0.02))),
         ears=mask("ears"),
         cavity=rise(mask("inside_mouth"), 0.3, 0.7),
         lash_line=_lash_line(c),
