@@ -13,9 +13,11 @@ from inverters.people.params import Values
 from inverters.people.skin.marks import melanin_of_marks
 from inverters.people.skin.places import Places, places
 
-_BARE = (0.80, 0.60, 0.485)
+_BARE = (0.81, 0.588, 0.452)
+_WARMTH = (0.01, 0.0, -0.10)
 _MELANIN = (0.72, 0.92, 1.08)
 _BLOOD = (0.08, 0.75, 0.62)
+"""Reflectance of skin without melanin and blood; what warmth adds to its logarithm; absorption by both."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,7 @@ def albedo(
     extra = melanin_of_marks(values, row, mesh, skin.melanin)
     melanin = _melanin(at, skin) + extra
     blood = _blood(at, skin)
-    bare = _BARE_TENSOR(mesh) * torch.tensor(
-        [math.exp(k * skin.warmth) for k in (0.01, 0.0, -0.10)], device=mesh.device
-    )
+    bare = blood.new_tensor([b * math.exp(k * skin.warmth) for b, k in zip(_BARE, _WARMTH, strict=True)])
     absorbed = melanin[:, None] * blood.new_tensor(_MELANIN) + blood[:, None] * blood.new_tensor(_BLOOD)
     colour = bare * torch.exp(-absorbed)
     colour = colour * (1 + 0.035 * at.pore + 0.025 * at.fine)[:, None]
@@ -99,10 +99,6 @@ def albedo(
         below = hair if hair is not None else colour.new_tensor([0.05, 0.035, 0.025])
         colour = torch.lerp(colour, below.to(colour) * 0.35 + 0.12 * colour, (0.85 * cover)[:, None])
     return colour
-
-
-def _BARE_TENSOR(mesh: Body) -> Tensor:
-    return torch.tensor(_BARE, device=mesh.device)
 
 
 def _melanin(at: Places, skin: Complexion) -> Tensor:
