@@ -8,7 +8,6 @@ from torch import Tensor
 from inverters.people.body import Body, Shape
 from inverters.people.light import Lit, display
 from inverters.people.params import Values
-from inverters.people.skin.hollows import detail
 from inverters.people.skin.lines import strengths, turned
 from inverters.people.skin.mouth import paint_mouth
 from inverters.people.skin.places import Places, places
@@ -52,14 +51,12 @@ def paint_skin(
     dark = (0.45 * hollow[:, :1] + 0.45 * hollow[:, 1:]).clamp(-0.15, 1.2) + 0.22 * depth[:, None]
     dark = dark + 0.9 * at.mouth_corner[:, None]
     lost = torch.exp(-dark * irradiance.new_tensor([0.42, 0.58, 0.62]))
-    small = torch.lerp(detail(mesh), torch.ones_like(openness), at.cavity[:, None])
-    lost = lost * small ** irradiance.new_tensor([0.75, 0.95, 1.0])
+    lost = lost * (1 - at.nostril[:, None] * irradiance.new_tensor([0.86, 0.93, 0.95]))
     bumped = irradiance * (1 + 1.1 * change).clamp(0.4, 1.8) * lost
     bounced = 1 + 0.9 * shut * colour * irradiance.new_tensor([1.1, 0.8, 0.7])
-    shine = _shine(values, row, at, gloss, change, cover) * small
-    lit = colour * bumped * bounced + shine
+    lit = colour * bumped * bounced + _shine(values, row, at, gloss, change, cover)
     lit = _inside(lit, at, bumped, openness)
-    for index, painted in paint_mouth(values, row, mesh, irradiance, openness[:, 0], gloss[:, 1]):
+    for index, painted in paint_mouth(values, row, mesh, shape, irradiance, openness[:, 0], gloss[:, 1]):
         lit = lit.index_copy(0, index, painted)
     return display(lit)
 
@@ -88,10 +85,10 @@ def _shine(
 ) -> Tensor:
     """Highlights [V2,3]: a wide and a narrow one, broken up by pores; lips are wet."""
     oil = 0.35 + 1.1 * float(values["shine"][row, 0])
-    skin = at.oily * (1 - 0.55 * at.lids) * (1 - 0.7 * at.brow)
-    broken = ((1 + 2.5 * change[:, 0]) * (1 + 0.16 * at.pore + 0.14 * at.fine)).clamp(0, 2.5)
+    skin = at.oily * (1 - 0.55 * at.lids) * (1 - 0.7 * at.brow) * (1 - at.nostril)
+    broken = ((1 + 2.5 * change[:, 0]) * (1 + 0.09 * at.pore + 0.08 * at.fine)).clamp(0, 2.5)
     wide, narrow = gloss.unbind(1)
-    skin = skin * broken * (0.040 * wide * (0.6 + 0.4 * oil) + 0.026 * narrow * oil) * (1 - at.lips)
+    skin = skin * broken * (0.044 * wide * (0.6 + 0.4 * oil) + 0.034 * narrow * oil) * (1 - at.lips)
     wet = at.lips * narrow * 0.075 * (1 + 6 * change[:, 0]).clamp(0, 3)
     shine = skin + wet + 0.02 * at.lips * wide
     if cover is not None:

@@ -69,6 +69,7 @@ class Places:
     brow: Tensor
     oily: Tensor
     mouth_corner: Tensor
+    nostril: Tensor
     broad: Tensor
     blotch: Tensor
     mottle: Tensor
@@ -81,14 +82,14 @@ class Places:
 def places(mesh: Body) -> Places:
     """Return the static masks of a mesh's skin; made once a mesh."""
     level, c = mesh.level2, mesh.level2.canonical
-    x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
+    y, z = c[:, 1], c[:, 2]
     mask = level.mask
     ragged = noise(c, 90, 40)
     lips = rise(mask("lips") + 0.05 * ragged, 0.15, 0.75)
     return Places(
         lips=lips,
         lower_lip=lips * rise(y, -0.118, -0.126),
-        lids=mask("eyelids"),
+        lids=torch.maximum(mask("eyelids"), spot(c, (0.072, 0.049, 0.178), (0.022, 0.006, 0.02))),
         ears=mask("ears"),
         cavity=rise(mask("inside_mouth"), 0.3, 0.7),
         lash_line=_lash_line(c),
@@ -104,6 +105,7 @@ def places(mesh: Body) -> Places:
         beard=_beard(c, lips),
         brow=_brow(c),
         oily=_oily(c),
+        nostril=(2.0 * spot(c, (0.0185, -0.0640, 0.196), (0.0068, 0.0055, 0.012))).clamp(0, 1),
         mouth_corner=spot(c, (0.0600, -0.1215, 0.19), (0.0045, 0.0045, 0.02)),
         broad=layered(c, 7, 2, 1),
         blotch=layered(c, 24, 3, 4),
@@ -148,5 +150,4 @@ def _oily(c: Tensor) -> Tensor:
     zones = zones + 0.30 * spot(c, (0.0, 0.150, 0.20), (0.065, 0.040, 0.10))
     zones = zones + 0.22 * spot(c, (0.095, -0.010, 0.15), (0.025, 0.022, 0.05))
     zones = zones + 0.18 * spot(c, (0.0, -0.200, 0.20), (0.025, 0.020, 0.05))
-    return 0.5 + zones + 0.14 * noise(c, 34, 33)
-
+    return 0.5 + zones + 0.10 * noise(c, 34, 33)

@@ -13,9 +13,11 @@ from inverters.people.params import Values
 from inverters.people.skin.marks import melanin_of_marks
 from inverters.people.skin.places import Places, places
 
-_BARE = (0.80, 0.60, 0.485)
+_BARE = (0.81, 0.588, 0.452)
+_WARMTH = (0.01, 0.0, -0.10)
 _MELANIN = (0.72, 0.92, 1.08)
 _BLOOD = (0.08, 0.75, 0.62)
+"""Reflectance of skin without melanin and blood; what warmth adds to its logarithm; absorption by both."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def complexion(values: Values, row: int) -> Complexion:
     grey = _ramp(value("age") + 14 * value("hair_grey"), 45, 78)
     return Complexion(
         melanin=melanin,
-        blood=0.07 + 0.20 * value("blood") - 0.03 * value("skin_warmth"),
+        blood=0.06 + 0.17 * value("blood") - 0.03 * value("skin_warmth"),
         warmth=value("skin_warmth"),
         years=value("age"),
         aged=_ramp(value("age"), 28, 76),
@@ -86,9 +88,7 @@ def albedo(
     extra = melanin_of_marks(values, row, mesh, skin.melanin)
     melanin = _melanin(at, skin) + extra
     blood = _blood(at, skin)
-    bare = _BARE_TENSOR(mesh) * torch.tensor(
-        [math.exp(k * skin.warmth) for k in (0.01, 0.0, -0.10)], device=mesh.device
-    )
+    bare = blood.new_tensor([b * math.exp(k * skin.warmth) for b, k in zip(_BARE, _WARMTH, strict=True)])
     absorbed = melanin[:, None] * blood.new_tensor(_MELANIN) + blood[:, None] * blood.new_tensor(_BLOOD)
     colour = bare * torch.exp(-absorbed)
     colour = colour * (1 + 0.035 * at.pore + 0.025 * at.fine)[:, None]
@@ -101,18 +101,23 @@ def albedo(
     return colour
 
 
-def _BARE_TENSOR(mesh: Body) -> Tensor:
-    return torch.tensor(_BARE, device=mesh.device)
-
-
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
     root = m**0.5
-    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
-    relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    relative = (
+        0.10 * at.broad
+        + (0.03 + 0.03 * a) * at.blotch
+        + 0.018 * at.mottle
+        + (0.05 + 0.08 * a) * at.mottle * at.neck
+    )
+    relative = (
+        relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    )
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
-    return (m * (1 + relative) + root * shade + 0.03 * a * at.blotch).clamp_min(0.02)
+    # Dark skin is no more uneven than light skin.
+    even = 1 / (0.75 + 0.45 * m)
+    return (m * (1 + even * relative) + root * shade + 0.02 * a * at.blotch).clamp_min(0.02)
 
 
 def _blood(at: Places, skin: Complexion) -> Tensor:
@@ -139,8 +144,10 @@ def _with_beard(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     """Roots of hair in the skin: blue-grey on light skin."""
     if skin.shadow <= 0:
         return colour
-    dense = (at.beard * (0.85 + 0.30 * at.fine + 0.22 * at.pore)).clamp(0, 1.2)
-    return colour * (1 - skin.shadow * dense[:, None] * colour.new_tensor([0.95, 0.84, 0.74]))
+    dense = (at.beard * (0.88 + 0.18 * at.fine + 0.14 * at.pore)).clamp(0, 1.2)
+    dark = min(1.0, skin.melanin / 1.4)
+    tint = [0.95 - 0.11 * dark, 0.84, 0.74 + 0.07 * dark]
+    return colour * (1 - skin.shadow * dense[:, None] * colour.new_tensor(tint))
 
 
 def _with_make_up(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
@@ -161,5 +168,5 @@ def _lips(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     pale = (0.10 + 0.16 * dark) * at.lower_lip
     lips = lips * (1 + pale[:, None] * colour.new_tensor([1.0, 0.75, 0.75]))
     paint = colour.new_tensor([0.40, 0.055, 0.075]) * (0.5 + 0.6 * math.exp(-skin.melanin))
-    red = 0.62 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
+    red = 0.72 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
     return torch.lerp(lips, paint.expand_as(lips), red)
