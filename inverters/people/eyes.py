@@ -219,7 +219,6 @@ def _paint(
     # The upper lid and its lashes shade the eye; both lids shut light out along their edges.
     shade = 1 - 0.62 * rise(below, 0.0085, 0.0005)
     shade = shade * (1 - 0.35 * rise(above, 0.0035, 0.0))
-    shade = shade * (0.42 + 0.58 * rise(ball.angle, 1.05, 0.55))
     open_ = lit.openness[:, None].clamp(0, 1)
     lit_iris = _lens(ball, light, normals)
     colour = albedo * lit.irradiance * (0.45 + 0.55 * open_) * shade[:, None] * lit_iris
@@ -272,14 +271,14 @@ def _reflections(
     viewer = torch.tensor([0.0, 0.0, 1.0], device=normals.device)
     # A light from far aside would be mirrored in the white; lamps and windows of portraits are nearer the lens.
     towards = light.key * light.key.new_tensor([0.8, 0.9, 1.0])
-    window = _window(normals, F.normalize(F.normalize(towards, dim=0) + viewer, dim=0), 0.105 + 0.05 * soft)
+    window = _window(normals, F.normalize(F.normalize(towards, dim=0) + viewer, dim=0), 0.080 + 0.04 * soft)
     across = light.key * light.key.new_tensor([-0.8, -0.35, 1.0])
     weak = _window(normals, F.normalize(F.normalize(across, dim=0) + viewer, dim=0), 0.075)
     below, above = gaps
     tears = torch.exp(-(((above - 0.0011) / 0.0009) ** 2)) * rise(normals[:, 2], 0.2, 0.7)
     sky = 0.020 * rise(normals[:, 1], 0.0, 0.5)
     covered = rise(below, 0.0, 0.0022)
-    mirrored = (1.25 - 0.35 * soft) * window * covered + 0.10 * weak + 0.10 * tears + sky * covered
+    mirrored = (1.25 - 0.35 * soft) * window * covered + 0.05 * weak + 0.10 * tears + sky * covered
     return mirrored[:, None] * (0.25 + 0.75 * open_) * normals.new_tensor([0.97, 1.0, 1.03])
 
 
@@ -289,7 +288,7 @@ def _window(normals: Tensor, half: Tensor, size: float) -> Tensor:
     up = torch.linalg.cross(half, side)
     u, v = (normals @ side).abs(), (normals @ up).abs()
     front = (normals @ half) > 0
-    edge = 0.45 * size
+    edge = 0.6 * size
     return rise(u, size + edge, size - edge) * rise(v, 1.25 * size + edge, 1.25 * size - edge) * front
 
 

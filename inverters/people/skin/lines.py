@@ -45,7 +45,7 @@ def _forehead(c: Tensor) -> Tensor:
 def _frown(c: Tensor) -> Tensor:
     """Two lines between the brows and one across the root of the nose."""
     wobble = 0.002 * noise(c, 40, 5)
-    upright = curve(c, (0.012, 0.066), (0.016, 0.112), 0.003 + wobble, 0.0034)
+    upright = curve(c, (0.013, 0.066), (0.018, 0.108), 0.004 + wobble, 0.0042)
     across = curve(c, (-0.016, 0.052), (0.016, 0.052), 0.002, 0.003)
     return upright + 0.6 * across
 
@@ -87,9 +87,9 @@ def _mouth(c: Tensor) -> Tensor:
 
 def _cheeks(c: Tensor) -> Tensor:
     """Slack skin: shallow creases that run down the cheeks."""
-    tilted = torch.stack([c[:, 0].abs() * 2.2 + 0.5 * c[:, 1], c[:, 1] * 0.55, c[:, 2] * 0.7], 1)
-    creases = (1 - layered(tilted, 42, 2, 12).abs() * 2.2).clamp_min(0) ** 2
-    return creases * spot(c, (0.108, -0.075, 0.13), (0.035, 0.060, 0.08))
+    tilted = torch.stack([c[:, 0].abs() * 1.6 + 0.7 * c[:, 1], c[:, 1] * 0.4, c[:, 2] * 0.4], 1)
+    creases = 1 - (noise(tilted, 60, 12).abs() * 1.8).clamp(max=1)
+    return creases**2 * spot(c, (0.108, -0.075, 0.13), (0.035, 0.060, 0.08))
 
 
 def _neck(c: Tensor) -> Tensor:
@@ -113,17 +113,17 @@ def _pores(c: Tensor) -> Tensor:
 
 
 _KINDS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "forehead": (_forehead, 0.0030),
-    "frown": (_frown, 0.0030),
+    "forehead": (_forehead, 0.0040),
+    "frown": (_frown, 0.0020),
     "crow": (_crow, 0.0018),
     "under_eye": (_under_eye, 0.0022),
     "nasolabial": (_nasolabial, 0.0034),
     "marionette": (_marionette, 0.0026),
     "mouth": (_mouth, 0.0014),
-    "cheeks": (_cheeks, 0.0024),
+    "cheeks": (_cheeks, 0.0016),
     "neck": (_neck, 0.0030),
     "lips": (_lips, 0.0007),
-    "pores": (_pores, 0.00040),
+    "pores": (_pores, 0.00016),
 }
 """Each kind with its greatest depth in world units."""
 

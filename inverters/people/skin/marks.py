@@ -53,8 +53,8 @@ def marks(mesh: Body) -> Marks:
     mole, vertex = (distance < _REACH).nonzero(as_tuple=True)
     band = spread(c)
     return Marks(
-        freckle=noise(c, 105, 50) + 0.55 * noise(c, 175, 51) + 0.25 * noise(c, 22, 52) + 0.75 * band,
-        age_spot=layered(c, 34, 2, 53) + 0.25 * noise(c, 90, 55),
+        freckle=noise(c, 130, 50) + 0.6 * noise(c, 215, 51) + 0.25 * noise(c, 22, 52) + 0.8 * band,
+        age_spot=noise(c, 42, 53) + 0.4 * noise(c, 80, 54) + 0.15 * noise(c, 130, 55),
         mole_vertex=vertex,
         mole=mole,
         mole_distance=distance[mole, vertex],
@@ -78,9 +78,9 @@ def melanin_of_marks(values: Values, row: int, mesh: Body, melanin: float) -> Te
     old = max(0.0, (float(values["age"][row, 0]) - 45) / 35)
     total = torch.zeros_like(field.freckle)
     if many > 0:
-        total += rise(field.freckle, 0.75 - 0.85 * many, 1.45 - 0.75 * many) * (0.55 * light * min(1.0, 1.6 * many))
+        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (0.40 * light * min(1.0, 0.3 + many))
     if old > 0:
-        total += rise(field.age_spot, 0.95 - 0.30 * old, 1.7) * (0.42 * old * (0.7 + 0.4 * melanin))
+        total += rise(field.age_spot, 0.85 - 0.15 * old, 2.0) * (0.34 * old)
     return total.index_add(0, field.mole_vertex, _moles(values, row, field, melanin))
 
 
@@ -89,6 +89,6 @@ def _moles(values: Values, row: int, field: Marks, melanin: float) -> Tensor:
     mixed = torch.tensor([float(values[name][row, 0]) for name in _MIXED] + [1.0])
     chance = torch.special.ndtr((field.mole_mix @ mixed) / (mixed.square().sum().sqrt() + 0.2) * 1.2)
     share = 0.30 * float(values["moles"][row, 0]) ** 1.5
-    strong = ((share - chance) / 0.10 + 0.2).clamp(0, 1).to(field.mole_distance.device)[field.mole]
+    strong = ((share - chance) / 0.10).clamp(0, 1).to(field.mole_distance.device)[field.mole]
     size = 0.0026 + 0.0018 * strong
     return (0.55 + 0.35 * min(1.0, melanin)) * strong * torch.exp(-((field.mole_distance / size) ** 2))

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape
-from inverters.people.expressions import rise
 from inverters.people.light import Lit, display
 from inverters.people.params import Values
 from inverters.people.skin.lines import strengths, turned
 from inverters.people.skin.mouth import paint_mouth
 from inverters.people.skin.places import Places, places
-from inverters.people.skin.tone import albedo, complexion
+from inverters.people.skin.tone import albedo
 
 _SCATTER = (10, 4, 2)
 """Averages over neighbours of red, green and blue light: subsurface scattering."""
@@ -40,7 +39,7 @@ def paint_skin(
         cover: [V2] in [0,1], share of the skin under hair of the head; None: none.
         hair: [3], the reflectance of that hair.
     """
-    at, skin = places(mesh), complexion(values, row)
+    at = places(mesh)
     fine = mesh.to_fine @ _scattered(mesh, shape, light)
     irradiance, direction, openness, gloss, hollow = fine.split([3, 3, 1, 2, 2], 1)
     strength = strengths(values, row).to(fine)
@@ -49,15 +48,16 @@ def paint_skin(
     colour = albedo(values, row, mesh, cover, hair)
     # Hollows lose light; what is left in them has met skin more often, and is redder.
     shut = (1 - openness).clamp(0, 1)
-    dark = (0.55 * hollow[:, :1] + 0.45 * hollow[:, 1:]).clamp(-0.25, 1.2) + 0.22 * depth[:, None]
+    dark = (0.45 * hollow[:, :1] + 0.45 * hollow[:, 1:]).clamp(-0.15, 1.2) + 0.22 * depth[:, None]
+    dark = dark + 0.9 * at.mouth_corner[:, None]
     lost = torch.exp(-dark * irradiance.new_tensor([0.42, 0.58, 0.62]))
+    lost = lost * (1 - at.nostril[:, None] * irradiance.new_tensor([0.86, 0.93, 0.95]))
     bumped = irradiance * (1 + 1.1 * change).clamp(0.4, 1.8) * lost
     bounced = 1 + 0.9 * shut * colour * irradiance.new_tensor([1.1, 0.8, 0.7])
     lit = colour * bumped * bounced + _shine(values, row, at, gloss, change, cover)
     lit = _inside(lit, at, bumped, openness)
-    for index, painted in paint_mouth(values, row, mesh, irradiance, openness[:, 0], gloss[:, 1]):
+    for index, painted in paint_mouth(values, row, mesh, shape, irradiance, openness[:, 0], gloss[:, 1]):
         lit = lit.index_copy(0, index, painted)
-    del skin
     return display(lit)
 
 
@@ -85,10 +85,10 @@ def _shine(
 ) -> Tensor:
     """Highlights [V2,3]: a wide and a narrow one, broken up by pores; lips are wet."""
     oil = 0.35 + 1.1 * float(values["shine"][row, 0])
-    skin = at.oily * (1 - 0.55 * at.lids) * (1 - 0.7 * at.brow) * (1 - 0.8 * at.nostril)
-    broken = ((1 + 3.2 * change[:, 0]) * (1 + 0.30 * at.pore + 0.30 * at.fine + 0.15 * at.mottle)).clamp(0, 3)
+    skin = at.oily * (1 - 0.55 * at.lids) * (1 - 0.7 * at.brow) * (1 - at.nostril)
+    broken = ((1 + 2.5 * change[:, 0]) * (1 + 0.09 * at.pore + 0.08 * at.fine)).clamp(0, 2.5)
     wide, narrow = gloss.unbind(1)
-    skin = skin * broken * (0.060 * wide * (0.7 + 0.3 * oil) + 0.034 * narrow * oil) * (1 - at.lips)
+    skin = skin * broken * (0.040 * wide * (0.6 + 0.4 * oil) + 0.026 * narrow * oil) * (1 - at.lips)
     wet = at.lips * narrow * 0.075 * (1 + 6 * change[:, 0]).clamp(0, 3)
     shine = skin + wet + 0.02 * at.lips * wide
     if cover is not None:
@@ -97,8 +97,6 @@ def _shine(
 
 
 def _inside(lit: Tensor, at: Places, irradiance: Tensor, openness: Tensor) -> Tensor:
-    """Skin [V2,3] with the lining of the mouth and the dark of the nostrils."""
+    """Skin [V2,3] with the lining of the mouth."""
     lining = lit.new_tensor([0.24, 0.055, 0.048]) * (irradiance * 0.5 + 0.03) * openness.clamp(0.10, 1)
-    lit = torch.lerp(lit, lining, at.cavity[:, None])
-    deep = 0.85 * rise(at.nostril, 0.25, 0.9)
-    return lit * (1 - deep[:, None] * lit.new_tensor([0.88, 0.97, 1.0]))
+    return torch.lerp(lit, lining, at.cavity[:, None])

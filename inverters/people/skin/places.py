@@ -68,6 +68,7 @@ class Places:
     beard: Tensor
     brow: Tensor
     oily: Tensor
+    mouth_corner: Tensor
     nostril: Tensor
     broad: Tensor
     blotch: Tensor
@@ -104,7 +105,8 @@ def places(mesh: Body) -> Places:
         beard=_beard(c, lips),
         brow=_brow(c),
         oily=_oily(c),
-        nostril=_nostril(c),
+        nostril=(2.0 * spot(c, (0.0185, -0.0640, 0.196), (0.0068, 0.0055, 0.012))).clamp(0, 1),
+        mouth_corner=spot(c, (0.0600, -0.1215, 0.19), (0.0045, 0.0045, 0.02)),
         broad=layered(c, 7, 2, 1),
         blotch=layered(c, 24, 3, 4),
         mottle=layered(c, 60, 2, 7),
@@ -119,7 +121,7 @@ def _lash_line(c: Tensor) -> Tensor:
     side = torch.tensor([0.0714, 0.035, 0.15], device=c.device)
     offset = torch.cat([c[:, :1].abs(), c[:, 1:]], 1) - side
     distance = offset.norm(dim=1)
-    return rise(distance, 0.0425, 0.0375) * rise(offset[:, 2], 0.005, 0.018)
+    return rise(distance, 0.0392, 0.0362) * rise(offset[:, 2], 0.005, 0.018)
 
 
 def _beard(c: Tensor, lips: Tensor) -> Tensor:
@@ -128,7 +130,7 @@ def _beard(c: Tensor, lips: Tensor) -> Tensor:
     edge = 0.012 * noise(c, 25, 30)
     jaw = rise(y + edge - 0.62 * (x - 0.112), -0.028, -0.095) * rise(z, -0.045, -0.005)
     moustache = (1.8 * spot(c, (0.0, -0.090, 0.215), (0.038, 0.011, 0.05))).clamp(0, 1)
-    bare = 1 - 0.75 * spot(c, (0.030, -0.158, 0.20), (0.016, 0.010, 0.04))
+    bare = 1 - 0.4 * spot(c, (0.030, -0.158, 0.20), (0.012, 0.007, 0.04))
     smooth = 1 - spot(c, (0.075, -0.070, 0.17), (0.020, 0.022, 0.06))
     jaw = jaw * bare * smooth
     return torch.maximum(jaw, moustache) * (1 - lips) * rise(y + edge, -0.305, -0.225)
@@ -148,8 +150,5 @@ def _oily(c: Tensor) -> Tensor:
     zones = zones + 0.30 * spot(c, (0.0, 0.150, 0.20), (0.065, 0.040, 0.10))
     zones = zones + 0.22 * spot(c, (0.095, -0.010, 0.15), (0.025, 0.022, 0.05))
     zones = zones + 0.18 * spot(c, (0.0, -0.200, 0.20), (0.025, 0.020, 0.05))
-    return 0.5 + zones + 0.14 * noise(c, 34, 33)
+    return 0.5 + zones + 0.10 * noise(c, 34, 33)
 
-
-def _nostril(c: Tensor) -> Tensor:
-    return spot(c, (0.0165, -0.067, 0.205), (0.0085, 0.0085, 0.014))

@@ -55,7 +55,7 @@ def complexion(values: Values, row: int) -> Complexion:
     grey = _ramp(value("age") + 14 * value("hair_grey"), 45, 78)
     return Complexion(
         melanin=melanin,
-        blood=0.07 + 0.20 * value("blood") - 0.03 * value("skin_warmth"),
+        blood=0.06 + 0.17 * value("blood") - 0.03 * value("skin_warmth"),
         warmth=value("skin_warmth"),
         years=value("age"),
         aged=_ramp(value("age"), 28, 76),
@@ -87,7 +87,7 @@ def albedo(
     melanin = _melanin(at, skin) + extra
     blood = _blood(at, skin)
     bare = _BARE_TENSOR(mesh) * torch.tensor(
-        [math.exp(k * skin.warmth) for k in (0.01, -0.01, -0.16)], device=mesh.device
+        [math.exp(k * skin.warmth) for k in (0.01, 0.0, -0.10)], device=mesh.device
     )
     absorbed = melanin[:, None] * blood.new_tensor(_MELANIN) + blood[:, None] * blood.new_tensor(_BLOOD)
     colour = bare * torch.exp(-absorbed)
@@ -108,19 +108,21 @@ def _BARE_TENSOR(mesh: Body) -> Tensor:
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
     root = m**0.5
-    relative = 0.11 * at.broad + 0.055 * at.blotch + 0.03 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
+    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
     relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
-    return (m * (1 + relative) + root * shade + 0.03 * a * at.blotch).clamp_min(0.02)
+    # Dark skin is no more uneven than light skin.
+    even = 1 / (0.75 + 0.45 * m)
+    return (m * (1 + even * relative) + root * shade + 0.02 * a * at.blotch).clamp_min(0.02)
 
 
 def _blood(at: Places, skin: Complexion) -> Tensor:
     h, a = skin.blood, skin.aged
     flush = 0.55 + 2.6 * h
-    blood = h * (1 + 0.28 * at.blotch + 0.16 * at.mottle + 0.20 * at.broad)
+    blood = h * (1 + (0.14 + 0.14 * a) * at.blotch + (0.08 + 0.08 * a) * at.mottle + 0.20 * at.broad)
     blood = blood + flush * (
-        0.26 * at.cheek * (1 + 0.35 * at.mottle + 0.25 * at.blotch)
+        0.24 * at.cheek * (1 + (0.12 + 0.2 * a) * at.mottle + 0.15 * at.blotch)
         + 0.30 * at.nose
         + 0.20 * at.wings
         + 0.17 * at.ears
@@ -139,8 +141,10 @@ def _with_beard(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     """Roots of hair in the skin: blue-grey on light skin."""
     if skin.shadow <= 0:
         return colour
-    dense = (at.beard * (0.85 + 0.30 * at.fine + 0.22 * at.pore)).clamp(0, 1.2)
-    return colour * (1 - skin.shadow * dense[:, None] * colour.new_tensor([0.95, 0.84, 0.74]))
+    dense = (at.beard * (0.88 + 0.18 * at.fine + 0.14 * at.pore)).clamp(0, 1.2)
+    dark = min(1.0, skin.melanin / 1.4)
+    tint = [0.95 - 0.11 * dark, 0.84, 0.74 + 0.07 * dark]
+    return colour * (1 - skin.shadow * dense[:, None] * colour.new_tensor(tint))
 
 
 def _with_make_up(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
