@@ -36,10 +36,13 @@ class Tuft:
     """[S], how much of its way a hair has."""
     root_shade: float
     """Brightness at the root; at the tip it is a little over 1."""
-    radius: float
+    radius: Tensor | float
+    """[S] or a number, world units."""
     opacity: float
     soft: float
     label: int
+    gloss: float = 1.0
+    """Strength of highlights."""
     shadows: bool = True
     """Whether it darkens what lies below."""
 
@@ -54,7 +57,7 @@ class Tuft:
         step = (self.share[:, None] * t * (steps - 1)).round().long().clamp_max(steps - 1)
         at = both[(self.which[:, None] * steps + step).flatten()].reshape(*step.shape, 6)
         fade = torch.lerp(t.new_tensor(self.root_shade), t.new_tensor(1.05), t)[:, None] * _GAIN
-        strength = 5.0 * (0.12 + self.base.mean(1))[:, None, None]
+        strength = 5.0 * self.gloss * (0.12 + self.base.mean(1))[:, None, None]
         linear = (at[..., :3] * self.base[:, None] + at[..., 3:] * strength) * fade
         return Strands(
             self.points, display(linear).contiguous(), self.radius, self.opacity, self.soft, self.label

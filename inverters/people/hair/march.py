@@ -114,7 +114,7 @@ def _beside_face(at: Tensor, scalp: Scalp, way: Way) -> Tensor:
         return at
     x, y, z = (at - at.new_tensor(MIDDLE)).split(1, 1)
     azimuth = torch.atan2(x.abs(), z)
-    free = 0.45 * rise(y, 0.13, 0.06) + 0.30 * rise(y, 0.06, 0.0) + 0.40 * rise(y, 0.0, -0.12)
+    free = 0.52 * rise(y, 0.13, 0.06) + 0.26 * rise(y, 0.06, 0.0) + 0.37 * rise(y, 0.0, -0.12)
     free = free + 0.22 * (scalp.draw[:, 4:5] - 0.55)
     turn = (free - azimuth).clamp(0, 0.35) * 0.40 * way.beside * torch.where(x < 0, -1.0, 1.0)
     cos, sin = torch.cos(turn), torch.sin(turn)

@@ -46,6 +46,8 @@ def _combed(scalp: Scalp, style: Style, top: Tensor, messy: Tensor) -> Tensor:
     c, low = scalp.canonical, 1 - top
     front = rise(c[:, 2:3], 0.03, 0.12) * top
     side = torch.tanh((c[:, :1] - style.part + 0.008 * noise(c, 26, 4)[:, None]) / 0.003)
+    # The parting ends behind the crown; from there hair spreads evenly.
+    side = torch.lerp((c[:, :1] / 0.16).clamp(-1, 1), side, rise(c[:, 2:3], -0.15, -0.04))
     across = c.new_tensor([1.0, 0.0, 0.0]) * side
     toward = 1.0 if style.part <= 0 else -1.0
     forward = top * c.new_tensor([0.25 * toward, 0.10, 0.75]) + low * c.new_tensor([0.0, -1.0, 0.10])
