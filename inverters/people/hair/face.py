@@ -150,7 +150,13 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     c, u = roots.canonical, roots.draw
     dense = beard_area(c, form) * (0.88 + 0.20 * noise(c, 45, 23) + 0.12 * noise(c, 130, 24))
     lips = roots.on(mesh.level1.mask("lips")[:, None])[:, 0]
-    dense = dense * rise(lips, 0.35, 0.12) * grown
+    under = -roots.on(_canonical_normals(mesh))[:, 1]
+    dense = (
+        dense
+        * rise(lips, 0.35, 0.12)
+        * grown
+        * (1 - 0.85 * rise(under, 0.45, 0.85) * rise(c[:, 1], -0.12, -0.16))
+    )
     there = ((dense - u[:, 0] * 0.95) * 4).clamp(0, 1)
     alive = there > 0.05
     roots, there = roots.chosen(alive), there[alive]
@@ -198,6 +204,12 @@ def beard_area(canonical: Tensor, form: float) -> Tensor:
     below_lip = 1 - 0.75 * rise((x - 0.028).abs(), 0.016, 0.006) * rise((y + 0.163).abs(), 0.014, 0.005)
     every = torch.maximum(torch.maximum(jaw * below_lip, moustache), corner * rise(z, 0.08, 0.12))
     return every * rise(y, -0.295, -0.235) * (1 - rise(y, -0.205, -0.245) * rise(z, 0.16, 0.08))
+
+
+@cache
+def _canonical_normals(mesh: Body) -> Tensor:
+    """Normals [V1,3] of the base mesh."""
+    return mesh.level1.normals(mesh.level1.canonical)
 
 
 @cache
