@@ -32,8 +32,8 @@ _LEVELS = (0.0, 0.2, 0.35, 0.56, 1.0)
 """Levels of `Style` at which the numbers of drawing below are given."""
 _COUNTS = (_HAIRS, _HAIRS, 17_000, 11_000, 10_000)
 _POINTS = (4, 7, 12, 24, 26)
-_RADII = (0.00055, 0.0007, 0.0009, 0.0010, 0.0011)
-_OPACITIES = (0.35, 0.6, 0.72, 0.8, 0.8)
+_RADII = (0.0004, 0.0007, 0.0009, 0.0010, 0.0011)
+_OPACITIES = (0.3, 0.6, 0.72, 0.8, 0.8)
 
 
 def head_hair(values: Values, row: int, mesh: Body, shape: Shape) -> list[Tuft]:
@@ -79,7 +79,8 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
         which=groups.nearest,
         share=share,
         root_shade=0.50 + 0.25 * ramp(style.level, 0.3, 0.1),
-        radius=along(style.level, _LEVELS, _RADII),
+        deep=min(1.0, 0.14 / style.arc),
+        radius=along(style.level, _LEVELS, _RADII) * (1 - 0.55 * few[:, 0]),
         opacity=along(style.level, _LEVELS, _OPACITIES),
         soft=0.012,
         label=HAIR,
@@ -129,7 +130,7 @@ def _fringe(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: t
         **_lighting(ways, scalp.normal, 8),
         which=groups.nearest,
         share=share,
-        root_shade=0.65,
+        root_shade=0.55,
         radius=0.0008,
         opacity=0.6,
         soft=0.012,

@@ -30,7 +30,7 @@ class Roots:
 
     def on(self, values: Tensor) -> Tensor:
         """Interpolate values [V1,C] of the vertices, [N,C]."""
-        corners = values[self.corners.flatten()].reshape(len(self), 3, values.shape[1])
+        corners = values[self.corners.flatten()].reshape(*self.corners.shape, values.shape[1])
         return (corners * self.weights[..., None]).sum(1)
 
     def placed(self, vertices: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:

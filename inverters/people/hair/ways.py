@@ -46,6 +46,10 @@ def _combed(scalp: Scalp, style: Style, top: Tensor, messy: Tensor) -> Tensor:
     c, low = scalp.canonical, 1 - top
     front = rise(c[:, 2:3], 0.03, 0.12) * top
     side = torch.tanh((c[:, :1] - style.part + 0.008 * noise(c, 26, 4)[:, None]) / 0.003)
+    # No lock lies between the sides: it would stand up.
+    side = torch.where(side < 0, side.clamp_max(-0.7), side.clamp_min(0.7))
+    # The parting ends behind the crown; from there hair spreads evenly.
+    side = torch.lerp((c[:, :1] / 0.16).clamp(-1, 1), side, rise(c[:, 2:3], -0.15, -0.04))
     across = c.new_tensor([1.0, 0.0, 0.0]) * side
     toward = 1.0 if style.part <= 0 else -1.0
     forward = top * c.new_tensor([0.25 * toward, 0.10, 0.75]) + low * c.new_tensor([0.0, -1.0, 0.10])
@@ -65,7 +69,7 @@ def _arcs(scalp: Scalp, style: Style, top: Tensor) -> Tensor:
     reach = 0.50 + max(0.0, -0.05 - style.fall) * 1.05
     arc = torch.lerp(short, torch.full_like(short, reach), style.long)
     afro = (0.035 + 0.055 * style.volume) * ramp(style.level, 0.1, 0.5)
-    afro += 0.07 * style.long * (0.2 + 0.8 * style.volume)
+    afro += 0.05 * style.long * (0.2 + 0.8 * style.volume)
     ball = max(afro, 0.012) * (0.60 + 0.40 * rise(scalp.up, -0.4, 0.4))
     arc = torch.lerp(arc, torch.minimum(arc, ball), style.tight)
     return arc * (1 - 0.25 * style.curl * (1 - style.tight))
