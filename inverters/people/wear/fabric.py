@@ -48,9 +48,9 @@ def dye(values: Values, row: int) -> Dye:
 
 
 @cache
-def weave(device: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return fields [V] of a garment's cloth: its fine grain (deviation 1), soft blotches, and a fine knit."""
-    c = ground(device, name).sheet.canonical
+def weave(device: str, name: str, over: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Return fields [V] of a garment's cloth: fine grain (deviation 1), soft blotches, and a fine knit."""
+    c = ground(device, name, over).sheet.canonical
     grain = noise(c * c.new_tensor([1.0, 0.7, 1.0]), 330, 11)
     blotch = noise(c, 30, 12)
     knit = torch.sin(c[:, 1] * 420 + 1.5 * torch.sin(c[:, 0] * 300))
@@ -81,7 +81,7 @@ def placket(canonical: Tensor, border: Tensor) -> Tensor:
 
 
 def panel(canonical: Tensor) -> Tensor:
-    """Return the height within the cloth's front and back panels, [V]: level in front, along the shoulders above."""
+    """Return the height within the cloth's panels, [V]: level in front, along the shoulders above."""
     x, y, z = canonical.unbind(1)
     return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
 
