@@ -14,7 +14,7 @@ from inverters.people.expressions import rise
 from inverters.people.labels import CLOTH
 from inverters.people.params import Values
 from inverters.people.wear import fabric
-from inverters.people.wear.collars import Draped, band, cord, fold_collar, hood, lapels, roll
+from inverters.people.wear.collars import Draped, band, buttons, cord, fold_collar, hood, lapels, roll
 from inverters.people.wear.cuts import ground, hidden
 from inverters.people.wear.fabric import Dye
 from inverters.people.wear.piece import Coarse, Piece, made, merged
@@ -56,13 +56,15 @@ class _Base:
         self.device = device
         t = torso(device)
         self.torso = t
-        skin = shape.neutral[t.index1]
+        skin = self.skin = shape.neutral[t.index1]
         smooth = skin
         for _ in range(_SMOOTHINGS):
             smooth = t.smoothing @ smooth
         self.normals = self._normals(smooth)
         # Cloth bridges hollows and never lies within the body.
-        self.points = smooth + self.normals * ((skin - smooth) * self.normals).sum(1, keepdim=True).clamp_min(0)
+        self.points = smooth + self.normals * ((skin - smooth) * self.normals).sum(1, keepdim=True).clamp_min(
+            0
+        )
 
     def _normals(self, points: Tensor) -> Tensor:
         a, b, c = (points[self.torso.triangles1[:, k]] for k in range(3))
@@ -72,14 +74,17 @@ class _Base:
             total.index_add_(0, self.torso.triangles1[:, k], face)
         return F.normalize(total, dim=1, eps=1e-12)
 
-    def garment(self, name: str, thickness: float, fold: float) -> _Garment:
+    def garment(self, name: str, thickness: float, fold: float, over: str = "") -> _Garment:
         """Return a garment that stands `thickness` above the torso, with folds `fold` high."""
-        g = ground(self.device, name)
+        g = ground(self.device, name, over)
         rough = fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
-        points = self.points + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
+        # Near its border cloth lies closer to the skin.
+        loose = 0.35 + 0.65 * rise(g.on_torso, 0.0, 0.07)
+        close = self.skin + (self.points - self.skin) * loose[:, None]
+        points = close + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
         normals = self._normals(points)
         on = Draped(g.chart, g.chart.matrix @ points, g.chart.matrix @ normals)
-        return _Garment(name, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
+        return _Garment(name, over, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class _Garment:
     """A garment's cloth on a person."""
 
     name: str
+    over: str
+    """The garment worn over it, or an empty string."""
     device: str
     sheet: Cut
     on: Draped
@@ -95,7 +102,7 @@ class _Garment:
 
     def cloth(self, albedo: Tensor, grain: float = 0.06) -> Piece:
         """Return the cloth as a piece; albedo [3] or [V,3]."""
-        fine, blotch, _ = fabric.weave(self.device, self.name)
+        fine, blotch, _ = fabric.weave(self.device, self.name, self.over)
         shade = (1 + grain * fine.clamp(-2, 2) + 0.02 * blotch)[:, None]
         m = self.sheet.matrix @ torch.cat([self.coarse.points, self.coarse.normals], 1)
         surface = (m[:, :3].contiguous(), F.normalize(m[:, 3:], dim=1), self.sheet.triangles)
@@ -144,10 +151,16 @@ def _shirt(base: _Base, dye: Dye, share: float) -> Made:
     if 0.4 < share < 0.75:
         check = fabric.checks(canonical, 0.045)[:, None]
         albedo = albedo * (1 - 0.75 * check) + dye.second.to(albedo) * 0.75 * check
-    placket = ((canonical[:, 0].abs() - 0.022).abs() < 0.003) & (canonical[:, 2] > -0.1)
-    albedo = torch.where(placket[:, None], albedo * 0.8, albedo)
-    surface, shade = fold_collar(worn.on, 0.030, 0.046, 0.082, 0.012 if buttoned else 0.12, 0.07)
-    return [name], [worn.cloth(albedo, 0.03), _trim(surface, shade, dye.main)]
+    albedo = albedo * fabric.placket(canonical, worn.sheet.field)[:, None]
+    pieces = [worn.cloth(albedo, 0.03), *_shirt_front(worn, buttoned, dye.main, dye.pale)]
+    return [name], pieces
+
+
+def _shirt_front(worn: _Garment, buttoned: bool, albedo: Tensor, button: Tensor) -> list[Piece]:
+    """The collar and the buttons of a shirt."""
+    surface, shade = fold_collar(worn.on, 0.032, 0.046, 0.082, 0.004 if buttoned else 0.15, 0.07)
+    along = worn.on.points.new_tensor([0.03, 0.135, 0.24] if buttoned else [0.11, 0.215])
+    return [_trim(surface, shade, albedo), made(buttons(worn.on, along), 0.8 * button, 0.3, CLOTH)]
 
 
 def _turtle(base: _Base, dye: Dye, share: float) -> Made:
@@ -162,14 +175,14 @@ def _turtle(base: _Base, dye: Dye, share: float) -> Made:
 def _jacket(base: _Base, dye: Dye, share: float) -> Made:
     """A jacket over a pale shirt, or over a round neck."""
     inner = "buttoned" if share < 0.35 else "shirt" if share < 0.7 else "crew"
-    worn = base.garment(inner, 0.006, 0.003)
-    pieces = [worn.cloth(dye.pale, 0.02)]
+    worn = base.garment(inner, 0.006, 0.003, "jacket")
     if inner == "crew":
         surface, shade = band(worn.on, 0.021, 0.0035, 0.006)
+        pieces = [worn.cloth(dye.pale, 0.02), _trim(surface, shade, dye.pale)]
     else:
-        start = 0.012 if inner == "buttoned" else 0.12
-        surface, shade = fold_collar(worn.on, 0.034, 0.044, 0.080, start, 0.07)
-    pieces.append(_trim(surface, shade, dye.pale))
+        line = fabric.placket(worn.sheet.canonical, worn.sheet.field)[:, None]
+        pieces = [worn.cloth(dye.pale.to(line) * line, 0.02)]
+        pieces += _shirt_front(worn, inner == "buttoned", dye.pale, dye.pale)
     worn = base.garment("jacket", 0.022, 0.006)
     pieces.append(worn.cloth(dye.main))
     surface, shade = lapels(worn.on, 0.085)

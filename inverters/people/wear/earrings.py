@@ -50,7 +50,9 @@ def _hoop(lobe: Tensor, low: Tensor, normal: Tensor, radius: float) -> tuple[Ten
     turn = torch.arange(40, device=lobe.device) * (2 * torch.pi / 40)
     down = lobe.new_tensor([0.0, -1.0, 0.0])
     ahead = F.normalize(torch.linalg.cross(down, out), dim=0)
-    path = top + radius * ((1 - torch.cos(turn))[:, None] * down + torch.sin(turn)[:, None] * 0.94 * (0.55 * out + 0.83 * ahead))
+    path = top + radius * (
+        (1 - torch.cos(turn))[:, None] * down + torch.sin(turn)[:, None] * 0.94 * (0.55 * out + 0.83 * ahead)
+    )
     across = lobe.new_tensor([[0.0018, 0.0018]])
     centre = top + radius * down
     return tube(path, across, path - centre, 7, True)

@@ -35,7 +35,9 @@ def linear(r: float, g: float, b: float) -> Tensor:
 
 def dye(values: Values, row: int) -> Dye:
     """Return the colours of a person's clothes."""
-    hue, strength, lightness = (float(values[f"clothing_{n}"][row, 0]) for n in ("hue", "strength", "lightness"))
+    hue, strength, lightness = (
+        float(values[f"clothing_{n}"][row, 0]) for n in ("hue", "strength", "lightness")
+    )
     strength = 0.78 * strength**1.3
     # Light cloth is paler than dark cloth of the same dye.
     main = linear(*colorsys.hsv_to_rgb(hue, strength * (1 - 0.35 * lightness), 0.10 + 0.78 * lightness))
@@ -46,9 +48,9 @@ def dye(values: Values, row: int) -> Dye:
 
 
 @cache
-def weave(device: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return fields [V] of a garment's cloth: its fine grain (deviation 1), soft blotches, and a fine knit."""
-    c = ground(device, name).sheet.canonical
+def weave(device: str, name: str, over: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Return fields [V] of a garment's cloth: fine grain (deviation 1), soft blotches, and a fine knit."""
+    c = ground(device, name, over).sheet.canonical
     grain = noise(c * c.new_tensor([1.0, 0.7, 1.0]), 330, 11)
     blotch = noise(c, 30, 12)
     knit = torch.sin(c[:, 1] * 420 + 1.5 * torch.sin(c[:, 0] * 300))
@@ -70,8 +72,16 @@ def folds(device: str) -> Tensor:
     return ridge * (0.25 + 0.75 * hang) + 0.5 * noise(c, 14, 25)
 
 
+def placket(canonical: Tensor, border: Tensor) -> Tensor:
+    """Return a factor of a shirt's albedo [V]: seams beside the buttons and along the opening."""
+    x, _, z = canonical.unbind(1)
+    seam = torch.exp(-(((x.abs() - 0.026) / 0.004) ** 2)) * rise(z, -0.12, -0.08)
+    hem = torch.exp(-(((border - 0.012) / 0.003) ** 2)) + rise(-border, -0.003, 0.0)
+    return 1 - 0.20 * seam - 0.18 * hem
+
+
 def panel(canonical: Tensor) -> Tensor:
-    """Return the height within the cloth's front and back panels, [V]: level in front, along the shoulders above."""
+    """Return the height within the cloth's panels, [V]: level in front, along the shoulders above."""
     x, y, z = canonical.unbind(1)
     return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
 

@@ -26,8 +26,10 @@ def _places(device: str) -> _Places:
     level = body(device).level1
     c, skin = level.canonical, level.is_part("body")
     inner = level.mask("inside_mouth") > 0.1
-    front = (skin | level.is_part("left_eye", "right_eye")) & ~inner & (c[:, 2] > 0.05) & (c[:, 0].abs() < 0.175)
-    front &= (c[:, 1] > -0.12) & (c[:, 1] < 0.15)
+    front = (
+        (skin | level.is_part("left_eye", "right_eye")) & ~inner & (c[:, 2] > 0.05) & (c[:, 0].abs() < 0.175)
+    )
+    front &= (c[:, 1] > -0.10) & (c[:, 1] < 0.12)
     normals = level.normals(c)
     side = skin & (level.mask("ears") < 0.15) & (normals[:, 0].abs() > 0.2) & (c[:, 0] > 0.09)
     side &= (c[:, 1] > -0.08) & (c[:, 1] < 0.15) & (c[:, 2] > -0.13)
@@ -76,7 +78,9 @@ class Head:
 
 def _near(at: Tensor, places: Tensor, values: Tensor) -> Tensor:
     """Values at the nearest places, the nearer the more; the upper of two layers counts for more."""
-    far, index = torch.cdist(at, places).topk(6, largest=False)
+    far = (at[:, None, 0] - places[:, 0]).square() + (at[:, None, 1] - places[:, 1]).square()
+    far, index = far.topk(6, largest=False, sorted=False)
+    far = far.sqrt()
     found = values[index]
     weight = 1 / (far + 1e-3) * torch.exp(60 * (found - found.amax(1, keepdim=True)))
     return (weight * found).sum(1) / weight.sum(1)

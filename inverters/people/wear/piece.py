@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,11 +53,13 @@ def lit(pieces: Sequence[Piece], light: Light) -> list[Mesh]:
     """Return the pieces in the colours that are displayed; all are lit at once."""
     if not pieces:
         return []
-    at = [(p.vertices, p.normals) if p.coarse is None else (p.coarse.points, p.coarse.normals) for p in pieces]
+    at = [
+        (p.vertices, p.normals) if p.coarse is None else (p.coarse.points, p.coarse.normals) for p in pieces
+    ]
     seen = light.at(torch.cat([p for p, _ in at]), torch.cat([n for _, n in at]), CLOTH_WRAP)
     shine = 0.02 * seen.gloss[:, 0] + 0.20 * seen.gloss[:, 1]
     table = torch.cat([seen.irradiance, shine[:, None], seen.dominant], 1)
-    own_light = table.split([len(p) for p, _ in at])
+    own_light = torch.split(table, [len(p) for p, _ in at])
     meshes = []
     for piece, found in zip(pieces, own_light, strict=True):
         irradiance, shine, dominant = found[:, :3], found[:, 3], found[:, 4:]
@@ -80,7 +83,7 @@ def made(
     label: int,
     alpha: Tensor | None = None,
 ) -> Piece:
-    """Return a piece of a surface (vertices, normals, triangles) with one albedo [3] or one a vertex [V,3]."""
+    """Return a piece of a surface (vertices, normals, triangles) with an albedo [3] or [V,3]."""
     vertices, normals, triangles = surface
     return Piece(
         vertices,
@@ -112,7 +115,9 @@ def grid(points: Tensor, closed: tuple[bool, bool] = (False, False)) -> tuple[Te
         points: the grid.
         closed: whether the last row joins the first, and the last column the first.
     """
-    normals = F.normalize(torch.linalg.cross(_along(points, 0, closed[0]), _along(points, 1, closed[1])), dim=-1)
+    normals = F.normalize(
+        torch.linalg.cross(_along(points, 0, closed[0]), _along(points, 1, closed[1])), dim=-1
+    )
     rows, columns = points.shape[:2]
     return (
         points.reshape(-1, 3),
@@ -176,7 +181,9 @@ def merged(surfaces: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, T
     )
 
 
-def ellipsoid(centre: Tensor, axes: Tensor, rows: int = 8, columns: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+def ellipsoid(
+    centre: Tensor, axes: Tensor, rows: int = 8, columns: int = 10
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return an ellipsoid about a centre [3] with half axes [3,3], one a row."""
     polar = torch.linspace(1e-3, torch.pi - 1e-3, rows, device=centre.device)
     turn = torch.arange(columns, device=centre.device) * (2 * torch.pi / columns)
@@ -198,4 +205,4 @@ def noise(points: Tensor, frequency: float, seed: int, waves: int = 24) -> Tenso
     length = 0.6 + 0.8 * torch.rand(waves, 1, generator=rng)
     phase = 2 * torch.pi * torch.rand(waves, generator=rng)
     wave = points @ (direction * length * frequency).T.to(points) + phase.to(points)
-    return torch.sin(wave).sum(1) * (2 / waves) ** 0.5
+    return torch.sin(wave).sum(1) * math.sqrt(2 / waves)
