@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from inverters.people.params import Values
 
 RADIUS = 0.47
 """Radius of the half cylinder about the y axis at z < 0; beside it lies the plane z = 0."""
-_BLOBS = 6
+_SHAPES = 14
+_SHAPE_NUMBERS = 4
 
 
 def meet(origins: Tensor, directions: Tensor) -> Tensor:
@@ -29,19 +31,44 @@ def meet(origins: Tensor, directions: Tensor) -> Tensor:
 def colour(values: Values, row: int, points: Tensor) -> Tensor:
     """Return the backdrop's display colour [...,3] at points [...,3] of it, clamped to the cube.
 
-    Its soft shapes are those of the person's hue and lightness: a person has the same backdrop always.
+    Soft shapes, the same for everybody, come and go with the numbers `background_1` to `background_4`.
     """
-    hue, strength, lightness, blobs = (
-        float(values[f"background_{n}"][row, 0]) for n in ("hue", "strength", "lightness", "blobs")
+    read = {k: float(values[f"background_{k}"][row, 0]) for k in _NAMES}
+    base = points.new_tensor(
+        colorsys.hsv_to_rgb(read["hue"], 0.40 * read["strength"], 0.06 + 0.86 * read["lightness"])
     )
-    base = points.new_tensor(colorsys.hsv_to_rgb(hue, 0.34 * strength, 0.22 + 0.68 * lightness))
     x, y = points[..., 0].clamp(-0.5, 0.5), points[..., 1].clamp(-0.5, 0.5)
-    level = 1.0 + 0.16 * y
-    seed = int(1e4 * hue) * 7919 + int(1e4 * lightness)
-    rng = torch.Generator().manual_seed(seed)
-    where = torch.rand(_BLOBS, 4, generator=rng)
-    amount = 0.30 * max(0.0, blobs - 0.25)
-    for bx, by, size, sign in where.tolist():
-        r2 = ((x - (bx - 0.5)) ** 2 + (y - (by - 0.5)) ** 2) / (0.07 + 0.17 * size) ** 2
-        level = level + amount * (1 if sign > 0.5 else -1) * torch.exp(-r2)
-    return (base * level[..., None]).clamp(0, 1)
+    level = 1.0 + 0.16 * y + 0.55 * read["side"] * x
+    numbers = torch.tensor([float(values[f"background_{k + 1}"][row, 0]) for k in range(_SHAPE_NUMBERS)])
+    weights = torch.sin(_mixing() @ numbers * 2.2) * 0.42 * read["depth"]
+    tint = torch.zeros_like(points)
+    hues = points.new_tensor([colorsys.hsv_to_rgb((k * 0.618) % 1, 0.8, 1.0) for k in range(_SHAPES)])
+    for weight, place, hue in zip(weights.tolist(), _places(), hues, strict=True):
+        cx, cy, half_x, half_y, edge = place
+        inside = torch.sigmoid((half_x - (x - cx).abs()) / edge) * torch.sigmoid(
+            (half_y - (y - cy).abs()) / edge
+        )
+        level = level + weight * inside
+        tint = tint + (hue - 0.5) * (weight * 0.5 * read["tint"] * inside)[..., None]
+    return (base * level.clamp_min(0.1)[..., None] + tint * (0.3 + 0.7 * read["lightness"])).clamp(0, 1)
+
+
+_NAMES = ("hue", "strength", "lightness", "side", "depth", "tint")
+
+
+@cache
+def _mixing() -> Tensor:
+    """How the four numbers move each shape, [_SHAPES,4]."""
+    return torch.randn(_SHAPES, _SHAPE_NUMBERS, generator=torch.Generator().manual_seed(12))
+
+
+@cache
+def _places() -> list[tuple[float, ...]]:
+    """Centre, half sizes and softness of each shape, in world units: bars, boards and lamps out of focus."""
+    draws = torch.rand(_SHAPES, 5, generator=torch.Generator().manual_seed(13)).tolist()
+    found = []
+    for k, (a, b, c, d, e) in enumerate(draws):
+        upright = k % 3 == 0
+        half = (0.02 + 0.06 * c, 0.6) if upright else (0.04 + 0.16 * c, 0.03 + 0.14 * d)
+        found.append((a - 0.5, 0.0 if upright else 0.9 * b - 0.4, *half, 0.008 + 0.028 * e))
+    return found

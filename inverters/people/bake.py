@@ -164,7 +164,7 @@ def _principal(model: Any, offsets: Array) -> tuple[Array, Array, Array]:
         race = ("african", "asian", "caucasian")[int(row.pop("ancestry"))]
         row |= {name: float(name == race) for name in ("african", "asian", "caucasian")}
         rows.append([row.get(name, 0.5) for name in labels])
-    anchors = {k: v for k, v in model.anchors.named_buffers()}
+    anchors = dict(model.anchors.named_buffers())
     mask = model.stacked_phenotype_blend_shapes_mask
     table = torch.tensor(rows, dtype=torch.float64)
     coefficients = phenotype_blendshape_weights(table, labels, anchors, mask, False).double().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.body_file import MASKS, PARTS, PHENOTYPE_AXES, load_body
+from inverters.people.body_file import MASKS, PARTS, PHENOTYPE_AXES, BodyFile, Rows, load_body
 from inverters.people.expressions import Actions
 from inverters.people.local_changes import LOCAL_CHANGES
-from inverters.people.params import Values
+from inverters.people.params import PARAMETERS, Values, index
 from inverters.people.subdivision import subdivide
 
 CENTRE = (0.0, 0.035, 0.150)
@@ -36,7 +36,7 @@ class Level:
     triangle_part: Tensor
     """Part of each triangle [T]."""
     canonical: Tensor
-    """[V,3]: the vertices of the base mesh in world units, the same for everybody. People are painted by them."""
+    """[V,3]: the base mesh in world units, the same for everybody; people are painted by it."""
     masks: Tensor
     """[V,len(MASKS)] in [0,1]."""
     faces_of: Tensor
@@ -116,18 +116,15 @@ class Body:
             for side in ("left", "right")
         }
         """Centres of the eyes of the base mesh, in world units; left and right are the person's."""
-        self._read_shapes(file, once.matrix)
+        self._read_shapes(file)
 
-    def _read_shapes(self, file: object, matrix: Tensor) -> None:
-        from inverters.people.body_file import BodyFile
-
-        assert isinstance(file, BodyFile)
+    def _read_shapes(self, file: BodyFile) -> None:
         self.action_names = file.actions.names
         self._mean = torch.from_numpy(file.base + file.mean)
         self._principal = torch.from_numpy(file.principal).flatten(1)
         self._weights = torch.from_numpy(file.weights)
-        self._actions = _rows(file.actions)
-        self._changes = _rows(file.changes)
+        self._actions = _pieces(file.actions)
+        self._changes = _pieces(file.changes)
         self._change_index = {name: k for k, name in enumerate(file.changes.names)}
         upper = self.level1.is_part("upper_teeth")
         self._teeth1 = upper[:, None] * torch.tensor(_TEETH_SHIFT, device=self.device)
@@ -201,7 +198,9 @@ class Body:
 @cache
 def body(device: str = "cpu") -> Body:
     """Return the morphable mesh on a device; made once in a process."""
-    return Body(torch.device(device))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse", UserWarning)  # torch's notes on its sparse tensors
+        return Body(torch.device(device))
 
 
 def gender_of(values: Values, row: int = 0) -> float:
@@ -227,10 +226,8 @@ def _hat(value: float, anchors: tuple[float, ...]) -> Tensor:
     return weights
 
 
-def _rows(rows: object) -> list[tuple[Tensor, Tensor]]:
-    from inverters.people.body_file import Rows
-
-    assert isinstance(rows, Rows)
+def _pieces(rows: Rows) -> list[tuple[Tensor, Tensor]]:
+    """Vertices [R] and offsets [R,3] of each shape."""
     vertex, offset = torch.from_numpy(rows.vertex), torch.from_numpy(rows.offset)
     return [
         (vertex[a:b], offset[a:b])
@@ -274,13 +271,8 @@ def _smoothing(quads: Tensor, count: int) -> Tensor:
     return torch.sparse_coo_tensor(indices, weights, (count, count)).coalesce().to_sparse_csr()
 
 
-Named = Mapping[str, float]
-
-
 def mean_values(**changes: float) -> dict[str, Tensor]:
     """Return the values [1,1] of the middle of every range, with these replaced; for tools and tests."""
-    from inverters.people.params import PARAMETERS, index
-
     for name in changes:
         index(name)
     return {p.name: torch.tensor([[changes.get(p.name, (p.low + p.high) / 2)]]) for p in PARAMETERS}

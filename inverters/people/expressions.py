@@ -30,9 +30,9 @@ def actions_of(values: Values) -> Actions:
     v = {name: values[name].flatten() for name in _READ}
     smile, down = v["smile"].clamp_min(0.0), (-v["smile"]).clamp_min(0.0)
     broad = _ramp(smile, 0.3, 1.0)
-    jaw, blink = _ramp(v["mouth_open"], 0.5, 1.0), _ramp(v["blink"], 0.5, 1.0)
-    frown, surprise = _ramp(v["frown"], 0.6, 1.0), _ramp(v["surprise"], 0.6, 1.0)
-    pucker, squint = _ramp(v["pucker"], 0.6, 1.0), _ramp(v["squint"], 0.5, 1.0)
+    jaw, blink = _ramp(v["mouth_open"], 0.5, 1.0), _ramp(v["blink"], 0.6, 1.0)
+    frown, surprise = _ramp(v["frown"], 0.65, 1.0), _ramp(v["surprise"], 0.7, 1.0)
+    pucker, squint = _ramp(v["pucker"], 0.7, 1.0), _ramp(v["squint"], 0.6, 1.0)
     up, low = v["brows"].clamp_min(0.0), (-v["brows"]).clamp_min(0.0)
     right, left = v["gaze_x"].clamp_min(0.0), (-v["gaze_x"]).clamp_min(0.0)
     over, under = v["gaze_y"].clamp_min(0.0), (-v["gaze_y"]).clamp_min(0.0)

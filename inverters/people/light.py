@@ -111,7 +111,8 @@ def _environment(values: Values, row: int, directions: Tensor) -> tuple[Tensor, 
     side = 1.0 if x >= 0 else -1.0
     fill = _lobe(directions, torch.tensor([-x, 0.25, 0.75]), 3.0) * torch.tensor([0.95, 1.0, 1.1]) * 0.26
     rim = _lobe(directions, torch.tensor([-0.8 * side, 0.45, -0.5]), 10.0) * 0.8
-    radiance = (sky + ground + main + fill + rim) * (2.3 / len(directions))
+    strength = 0.72 + 0.56 * float(values["light_strength"][row, 0])
+    radiance = (sky + ground + main + fill + rim) * (2.3 * strength / len(directions))
     return key, radiance
 
 

@@ -23,12 +23,12 @@ def _c(name: str, target: str, meaning: str, reach: float = 0.55, middle: float 
 
 
 LOCAL_CHANGES: tuple[LocalChange, ...] = (
-    _c("head_width", "head-scale-horiz-incr", "narrow to wide head", 0.16, 0.30),
-    _c("head_height", "head-scale-vert-incr", "low to high head", 0.16, -0.28),
-    _c("head_depth", "head-scale-depth-incr", "flat to deep head", 0.16),
-    _c("head_back", "head-back-scale-depth-incr", "flat to round back of the head", 0.35),
+    _c("head_width", "head-scale-horiz-incr", "narrow to wide head", 0.11, 0.28),
+    _c("head_height", "head-scale-vert-incr", "low to high head", 0.10, -0.28),
+    _c("head_depth", "head-scale-depth-incr", "flat to deep head", 0.11),
+    _c("head_back", "head-back-scale-depth-incr", "flat to round back of the head", 0.25),
     _c("face_fat", "head-fat-incr", "lean to full face", 0.6),
-    _c("forehead_height", "forehead-scale-vert-incr", "low to high forehead", 0.5),
+    _c("forehead_height", "forehead-scale-vert-incr", "low to high forehead", 0.28),
     _c("forehead_forward", "forehead-trans-forward", "sloping to upright forehead", 0.5),
     _c("forehead_round", "forehead-nubian-incr", "flat to round forehead", 0.5),
     _c("temples", "forehead-temple-incr", "hollow to full temples", 0.6),

@@ -91,6 +91,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("light_y", "main light from level to above", "light", 0.15, 0.8),
     _p("light_soft", "hard sun to overcast", "light"),
     _p("light_warm", "blue (-) to warm (+) light", "light", -1.0),
+    _p("light_strength", "dim to bright light", "light"),
     _p("clothing_cut", "round neck, V-neck, collared shirt, turtle neck, jacket, hood", "clothing"),
     _p("clothing_hue", "hue of the clothes, red over green to violet", "clothing"),
     _p("clothing_strength", "grey to colourful clothes", "clothing"),
@@ -98,7 +99,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("background_hue", "hue of the backdrop, red over green to violet", "background"),
     _p("background_strength", "grey to colourful backdrop", "background"),
     _p("background_lightness", "dark to light backdrop", "background"),
-    _p("background_blobs", "plain backdrop to soft, out-of-focus shapes", "background"),
+    _p("background_side", "darker left (-) or right (+) half of the backdrop", "background", -1.0),
+    _p("background_depth", "plain backdrop to strong, out-of-focus shapes", "background"),
+    _p("background_tint", "shapes of the backdrop's own hue to shapes of other hues", "background"),
+    *(
+        _p(f"background_{k}", f"which shapes the backdrop has, {k} of 4", "background", -1.0)
+        for k in (1, 2, 3, 4)
+    ),
 )
 """Every parameter, in the order of a row of scores."""
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people import backdrop
-from inverters.people.labels import BACKDROP, OCCLUDER
+from inverters.people.labels import OCCLUDER
 from inverters.people.parts import Mesh, Strands, joined
 from inverters.people.person import Person
 from inverters.rendering.drawing import (
@@ -35,7 +34,7 @@ class Picture:
     image: Tensor
     """[3,H,W] in [-1,1]."""
     depth: Tensor
-    """[H,W] along the rays in world units, of the nearest of a pixel's samples; beyond the backdrop infinity."""
+    """[H,W] along the rays in world units, of the nearest of a pixel's samples."""
     label: Tensor
     """[H,W] uint8, of the first sample of each pixel (`labels`)."""
     occluder: Tensor
@@ -89,11 +88,3 @@ def draw(
         label=canvas.label[::SAMPLES, ::SAMPLES].contiguous(),
         occluder=label_alpha(canvas, (OCCLUDER,), SAMPLES),
     )
-
-
-def as_seen(images: Sequence[Picture]) -> Tensor:
-    """Return the images of pictures of one size, [N,3,H,W]."""
-    return torch.stack([p.image for p in images])
-
-
-__all__ = ["BACKDROP", "SAMPLES", "Extra", "F", "Picture", "as_seen", "draw"]

@@ -32,6 +32,9 @@ COMMANDS = {
     "cache": Command("what the cache holds; check it, make room in it", "pipeline.commands.cache"),
     "doctor": Command("what is installed and found, for a bug report", "pipeline.commands.doctor"),
     "completion": Command("completion of commands and options in a shell", "pipeline.commands.completion"),
+    "bake-people": Command(
+        "make the mesh of the bundled world's people again", "pipeline.commands.bake_people"
+    ),
     "train-generator": Command("train the bundled generator", "pipeline.commands.train_generator"),
     "train-judge": Command(
         "train the network that measures edits of the bundled generator", "pipeline.commands.train_judge"
