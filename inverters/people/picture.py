@@ -14,6 +14,7 @@ from inverters.people.parts import Mesh, Strands, joined
 from inverters.people.person import Person
 from inverters.rendering.drawing import (
     Camera,
+    Canvas,
     draw_strands,
     draw_translucent,
     draw_triangles,
@@ -38,7 +39,7 @@ class Picture:
     label: Tensor
     """[H,W] uint8, of the first sample of each pixel (`labels`)."""
     occluder: Tensor
-    """[H,W] in [0,1]: share of the pixel that an occluder covers."""
+    """[H,W] in [0,1]: share of the pixel that an occluder covers; what is translucent counts by its alpha."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,34 @@ def draw(
     canvas = draw_triangles(canvas, camera, vertices, colours, triangles, labels, sided)
     for s in (*person.strands, *extra.strands):
         canvas = draw_strands(canvas, camera, s.points, s.colours, s.radius, s.opacity, s.soft, s.label)
-    for mesh in (*person.glassy, *extra.glassy):
-        own = mesh.labels if bool((mesh.labels == OCCLUDER).any()) else None
-        canvas = draw_translucent(canvas, camera, mesh.vertices, mesh.colours, mesh.triangles, own)
+    covered = _draw_glass(canvas, camera, person, extra)
     colour, depth = resolve(canvas, SAMPLES)
     forward = directions[0].reshape(height, width, 3) @ cam2world[:3, 2]
     return Picture(
         image=colour.permute(2, 0, 1) * 2 - 1,
         depth=torch.minimum(depth / forward, wall.reshape(height, width)),
         label=canvas.label[::SAMPLES, ::SAMPLES].contiguous(),
-        occluder=label_alpha(canvas, (OCCLUDER,), SAMPLES),
+        occluder=covered,
     )
+
+
+def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) -> Tensor:
+    """Draw the translucent meshes of both, by depth; returns the share [H,W] of the pixels that occluders cover."""
+    if not extra.glassy:
+        for m in person.glassy:
+            draw_translucent(canvas, camera, m.vertices, m.colours, m.triangles)
+        return label_alpha(canvas, (OCCLUDER,), SAMPLES)
+    vertices, colours, triangles, labels, _ = joined([*person.glassy, *extra.glassy])
+    # The same blending, of white occluders over black people, gives the share that they cover.
+    opaque = (canvas.label == OCCLUDER).to(colours)[..., None].expand_as(canvas.colour).contiguous()
+    matte = Canvas(opaque, canvas.depth, canvas.label.clone())
+    white = torch.cat(
+        [
+            torch.full_like(m.colours[:, :3], k)
+            for k, g in ((0.0, person.glassy), (1.0, extra.glassy))
+            for m in g
+        ]
+    )
+    draw_translucent(matte, camera, vertices, torch.cat([white, colours[:, 3:]], 1), triangles)
+    draw_translucent(canvas, camera, vertices, colours, triangles, labels)
+    return resolve(matte, SAMPLES)[0][..., 0]

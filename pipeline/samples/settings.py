@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inverters.people.animation import MAX_YAW
 from pipeline.request.edits import View
 
 
@@ -11,8 +12,9 @@ from pipeline.request.edits import View
 class SampleSettings:
     """Settings of a synthetic clip.
 
-    size: (W, H) in pixels; attributes: head parameters that the truth also shows edited; views: rotations of
-    the camera from which the truth also shows the frames.
+    size: (W, H) in pixels; attributes: parameters of the person that the truth also shows edited; views:
+    rotations of the camera from which the truth also shows the frames; yaw: the widest turn of the head to
+    either side, in radians.
     """
 
     occluder: str = "mask"
@@ -22,6 +24,7 @@ class SampleSettings:
     attributes: tuple[str, ...] = ("smile",)
     size: tuple[int, int] = (384, 288)
     views: tuple[View, ...] = (View(yaw=0.3),)
+    yaw: float = MAX_YAW
 
     @property
     def frames(self) -> int:

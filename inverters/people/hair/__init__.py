@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from inverters.people.body import Body, Shape
@@ -15,11 +17,20 @@ from inverters.people.hair.style import ramp, style_of
 from inverters.people.params import Values
 
 
-def grow(values: Values, row: int, mesh: Body, shape: Shape) -> Hair:
-    """Return the hair of person `row` of values [N,1] on the person's mesh."""
+def grow(values: Values, row: int, mesh: Body, shape: Shape, head: Sequence[Tuft] | None = None) -> Hair:
+    """Return the hair of person `row` of values [N,1] on the person's mesh.
+
+    head: the hair of the head, from `head_hair` of the same person at any expression; None: grown here.
+    """
     chin = beard(values, row, mesh, shape)
     face = [brows(values, row, mesh, shape), lashes(values, row, mesh, shape)]
-    return Hair([*face, *([] if chin is None else [chin]), *head_hair(values, row, mesh, shape)])
+    return Hair(
+        [
+            *face,
+            *([] if chin is None else [chin]),
+            *(head_hair(values, row, mesh, shape) if head is None else head),
+        ]
+    )
 
 
 def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:
@@ -30,4 +41,4 @@ def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:
     return dense * (0.30 + 0.70 * ramp(style.level, 0.02, 0.25))
 
 
-__all__ = ["Hair", "Tuft", "grow", "hair_colour", "scalp_cover"]
+__all__ = ["Hair", "Tuft", "grow", "hair_colour", "head_hair", "scalp_cover"]
