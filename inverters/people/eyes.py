@@ -56,8 +56,6 @@ class Cap:
     """[E,3], with the cornea's own curvature."""
     angle: Tensor
     """[E] from the axis."""
-    turn: Tensor
-    """[E] about it, 0 at +x."""
     triangles: Tensor
     """[T,3] int32."""
     coarse: Tensor
@@ -94,10 +92,14 @@ def cap(device: torch.device) -> Cap:
     fibres = noise(fan_noise, 7, 2) + 0.7 * noise(torch.cat([around * 4.5, angle[:, None] * 0.8], 1), 7, 5)
     veins = (1 - noise(vertices * torch.tensor([0.7, 1.6, 1.0]), 130, 4).abs() * 3.0).clamp_min(0) ** 2
     return Cap(
-        *(t.to(device) for t in (vertices, normals, angle, turn, torch.cat([fan, bands]).int(), coarse)),
-        (near / near.sum(1, keepdim=True)).to(device),
-        fibres.to(device),
-        veins.to(device),
+        vertices=vertices.to(device),
+        normals=normals.to(device),
+        angle=angle.to(device),
+        triangles=torch.cat([fan, bands]).int().to(device),
+        coarse=coarse.to(device),
+        spread=(near / near.sum(1, keepdim=True)).to(device),
+        fibres=fibres.to(device),
+        veins=veins.to(device),
     )
 
 
@@ -156,7 +158,8 @@ def _enlarged(rotation: Tensor, factor: float) -> Tensor:
     angle = torch.atan2(sine, (rotation.trace() - 1) / 2) * factor
     x, y, z = (twist / (2 * sine).clamp_min(1e-6)).tolist()
     cross = rotation.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return torch.linalg.matrix_exp(cross * angle)
+    turned: Tensor = torch.linalg.matrix_exp(cross * angle)
+    return turned
 
 
 def make_eyes(values: Values, row: int, mesh: Body, shape: Shape, light: Light) -> list[Mesh]:
@@ -310,6 +313,3 @@ def _window(normals: Tensor, half: Tensor, size: float) -> Tensor:
     front = (normals @ half) > 0
     edge = 0.6 * size
     return rise(u, size + edge, size - edge) * rise(v, 1.25 * size + edge, 1.25 * size - edge) * front
-
-
-__all__ = ["Cap", "cap", "make_eyes", "pose"]

@@ -9,7 +9,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.body import Body, gender_of
 from inverters.people.expressions import rise
@@ -197,6 +196,3 @@ def turned(mesh: Body, strength: Tensor, normals: Tensor, towards: Tensor) -> tu
     weights[field.names.index("pores")] = 0
     weights[field.names.index("lips")] *= 0.5
     return change, weights @ field.depth
-
-
-__all__ = ["F", "Relief", "relief", "strengths", "turned"]

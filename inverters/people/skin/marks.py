@@ -53,7 +53,7 @@ def marks(mesh: Body) -> Marks:
     mole, vertex = (distance < _REACH).nonzero(as_tuple=True)
     band = spread(c)
     return Marks(
-        freckle=noise(c, 130, 50) + 0.6 * noise(c, 215, 51) + 0.25 * noise(c, 22, 52) + 0.8 * band,
+        freckle=noise(c, 150, 50) + 0.6 * noise(c, 240, 51) + 0.15 * noise(c, 22, 52) + 0.8 * band,
         age_spot=noise(c, 42, 53) + 0.4 * noise(c, 80, 54) + 0.15 * noise(c, 130, 55),
         mole_vertex=vertex,
         mole=mole,
@@ -93,4 +93,5 @@ def _moles(values: Values, row: int, field: Marks, melanin: float) -> Tensor:
     share = 0.30 * float(values["moles"][row, 0]) ** 1.5
     strong = ((share - chance) / 0.10).clamp(0, 1).to(field.mole_distance.device)[field.mole]
     size = 0.0026 + 0.0018 * strong
-    return (0.55 + 0.35 * min(1.0, melanin)) * strong * torch.exp(-((field.mole_distance / size) ** 2))
+    soft: Tensor = strong * torch.exp(-((field.mole_distance / size) ** 2))
+    return (0.55 + 0.35 * min(1.0, melanin)) * soft

@@ -121,7 +121,7 @@ def paint_mouth(
     colour = torch.lerp(colour, gum.expand_as(colour), teeth.gum[:, None])
     deep = (0.16 + 0.84 * teeth.front)[:, None]
     # What stands between lips that hardly part is dark.
-    parted = 0.06 + 0.94 * float(rise(gap(mesh, shape), 0.002, 0.014))
+    parted = 0.06 + 0.94 * float(rise(gap(mesh, shape), 0.0015, 0.011))
     deep = deep * parted
     light = irradiance[i] * (0.6 + 0.4 * openness[i, None]) + 0.16 * irradiance.new_tensor([1.0, 0.9, 0.84])
     painted = [(i, colour * light * deep + 0.10 * parted * (gloss[i] * teeth.front)[:, None])]

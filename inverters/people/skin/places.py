@@ -43,7 +43,8 @@ def curve(
     beyond = (along - inside) * length
     distance2 = across.square() + beyond.square()
     taper = 0.35 + 0.65 * (4 * inside * (1 - inside)).clamp(0, 1).sqrt()
-    return taper * torch.exp(-distance2 / width**2) * rise(c[:, 2], 0.0, 0.05)
+    groove: Tensor = taper * torch.exp(-distance2 / width**2) * rise(c[:, 2], 0.0, 0.05)
+    return groove
 
 
 @dataclass(frozen=True)

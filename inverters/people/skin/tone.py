@@ -103,7 +103,7 @@ def albedo(
 
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
-    root = m**0.5
+    root = math.sqrt(m)
     relative = (
         0.10 * at.broad
         + (0.03 + 0.03 * a) * at.blotch
@@ -155,7 +155,7 @@ def _with_make_up(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     if skin.make_up <= 0:
         return colour
     lid = (at.lids + 0.5 * at.socket).clamp(0, 1)[:, None] * skin.make_up
-    colour = colour * (1 - 0.42 * lid * colour.new_tensor([0.85, 1.0, 0.95]))
+    colour = colour * (1 - 0.52 * lid * colour.new_tensor([0.85, 1.0, 0.95]))
     colour = colour * (1 - 0.75 * skin.make_up * at.lash_line[:, None])
     return colour * torch.exp(-0.16 * skin.make_up * at.cheek[:, None] * colour.new_tensor(_BLOOD))
 
