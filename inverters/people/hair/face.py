@@ -23,7 +23,7 @@ _BROW_HAIRS, _BEARD_HAIRS = 6_000, 20_000
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """How a tuft of the face is drawn."""
 
     root_shade: float
@@ -60,7 +60,7 @@ def short_hairs(
     )
 
 
-def _tuft(points: Tensor, normal: Tensor, base: Tensor, look: _Look) -> Tuft:
+def tuft_of(points: Tensor, normal: Tensor, base: Tensor, look: Look) -> Tuft:
     """A tuft whose light is computed at the middle of each hair."""
     middle = points.shape[1] // 2
     ahead = unit(points[:, -1] - points[:, 0])
@@ -119,8 +119,8 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     own = pigment(values, row)
     own = torch.minimum(own * (0.85 - 0.45 * dark), torch.tensor([0.16, 0.115, 0.080]) * (1.25 - 0.75 * dark))
     base = strand_colours(own, 0.8 * grey_share(values, row, -8.0), u[:, 4:6], 0.25)
-    look = _Look(0.85, 0.00042, 0.55 + 0.25 * dark, 0.005, BROW, 0.4)
-    return _tuft(points, normal, base, look)
+    look = Look(0.85, 0.00042, 0.55 + 0.25 * dark, 0.005, BROW, 0.4)
+    return tuft_of(points, normal, base, look)
 
 
 def _brow_line(x: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     points = short_hairs(root, normal, ahead, length, 0.62, bend + 0.5 * curly, 6)
     own = pigment(values, row) * torch.tensor([0.80, 0.72, 0.66])
     base = strand_colours(own, grey_share(values, row, 4.0), u[:, 4:6], 0.28)
-    look = _Look(0.55, 0.00055, 0.60, 0.006, BEARD, 0.6, shadows=True)
-    return _tuft(points, normal, base, look)
+    look = Look(0.55, 0.00055, 0.60, 0.006, BEARD, 0.6, shadows=True)
+    return tuft_of(points, normal, base, look)
 
 
 def beard_area(canonical: Tensor, form: float) -> Tensor:

@@ -60,7 +60,7 @@ class Tuft:
         at = both[(self.which[:, None] * steps + step).flatten()].reshape(*step.shape, 6)
         risen = (t / self.deep).clamp_max(1)
         fade = (self.root_shade + (1.05 - self.root_shade) * risen)[:, None] * _GAIN
-        strength = 5.0 * self.gloss * (0.12 + self.base.mean(1))[:, None, None]
+        strength = 5.0 * self.gloss * (0.09 + self.base.mean(1))[:, None, None]
         linear = (at[..., :3] * self.base[:, None] + at[..., 3:] * strength) * fade
         return Strands(
             self.points, display(linear).contiguous(), self.radius, self.opacity, self.soft, self.label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -33,7 +34,7 @@ _LEVELS = (0.0, 0.2, 0.35, 0.56, 1.0)
 _COUNTS = (_HAIRS, _HAIRS, 17_000, 11_000, 10_000)
 _POINTS = (4, 7, 12, 24, 26)
 _RADII = (0.0004, 0.0007, 0.0009, 0.0010, 0.0011)
-_OPACITIES = (0.3, 0.6, 0.72, 0.8, 0.8)
+_OPACITIES = (0.22, 0.6, 0.72, 0.8, 0.8)
 
 
 def head_hair(values: Values, row: int, mesh: Body, shape: Shape) -> list[Tuft]:
@@ -107,7 +108,8 @@ def _shares(style: Style, dense: Tensor, draw: Tensor) -> Tensor:
     """How much of its guide's length each hair has, [S] in [0,1]; nothing where no hair grows."""
     there = ((dense - draw[:, 0]) * 5).clamp(0, 1) * style.presence
     # Hairs at the edge are short; at the tips all lengths differ, or the hair looks cut from felt.
-    edge = torch.lerp(rise(dense, -0.1, 0.85), torch.ones_like(dense), 0.35 * (draw[:, 1] > 0.55))
+    shortest = min(0.5, 0.055 / style.arc)
+    edge = shortest + (1 - shortest) * rise(dense - 0.15 * draw[:, 1], 0.15, 0.75)
     uneven = 1 - (0.10 + 0.35 * draw[:, 2].square()) * (0.5 + 0.5 * style.long)
     return there * edge * uneven
 
@@ -135,6 +137,7 @@ def _fringe(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: t
         opacity=0.6,
         soft=0.012,
         label=HAIR,
+        gloss=0.45,
     )
 
 
@@ -177,8 +180,10 @@ def _fringe_roots(mesh: Body) -> tuple[Roots, Roots, Groups]:
     return _planted(mesh, front, (_FRINGE_HAIRS, _FRINGE_GUIDES), 9)
 
 
-def _planted(mesh: Body, density: object, counts: tuple[int, int], seed: int) -> tuple[Roots, Roots, Groups]:
-    assert callable(density)
+def _planted(
+    mesh: Body, density: Callable[[Tensor], Tensor], counts: tuple[int, int], seed: int
+) -> tuple[Roots, Roots, Groups]:
+    """Scatter hairs and guides, counts of each, by a density on the base mesh, and group them."""
     hairs, many = scatter(mesh, counts[0], density, seed), scatter(mesh, 5 * counts[1], density, seed + 1)
     guides = many.chosen(spread_out(many.canonical, counts[1]))
     return hairs, guides, group(hairs, guides)

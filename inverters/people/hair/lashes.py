@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape, gender_of
-from inverters.people.hair.face import _Look, _tuft
+from inverters.people.hair.face import Look, tuft_of
 from inverters.people.hair.hair import Tuft
 from inverters.people.hair.style import ramp
 from inverters.people.labels import BROW
@@ -43,8 +43,8 @@ def lashes(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
         ] * _LOWER
     points = torch.cat(hairs)
     base = points.new_tensor([0.022, 0.016, 0.013]) * (1 - 0.6 * paint)
-    look = _Look(1.0, 0.00042 + 0.00022 * paint, 0.55 + 0.15 * woman + 0.2 * paint, 0.003, BROW, 0.3)
-    return _tuft(points, torch.cat(facing), base.expand(len(points), 3), look)
+    look = Look(1.0, 0.00042 + 0.00022 * paint, 0.55 + 0.15 * woman + 0.2 * paint, 0.003, BROW, 0.3)
+    return tuft_of(points, torch.cat(facing), base.expand(len(points), 3), look)
 
 
 def _hairs(grid: Tensor, upper: bool, woman: float, paint: float, closed: float) -> Tensor:

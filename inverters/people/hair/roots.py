@@ -37,7 +37,7 @@ class Roots:
         """Positions and unit normals [N,3] on a mesh with vertices and normals [V1,3]."""
         return self.on(vertices), unit(self.on(normals))
 
-    def chosen(self, which: Tensor) -> Roots:
+    def chosen(self, which: Tensor | slice) -> Roots:
         """Those at indices or where a mask [N] is true."""
         return Roots(self.corners[which], self.weights[which], self.canonical[which], self.draw[which])
 

@@ -19,8 +19,9 @@ def loose(scalp: Scalp, style: Style) -> Tensor:
     messy = messy + 0.5 * (scalp.draw[:, :3] - 0.5)
     flow = off(_combed(scalp, style, top, messy), scalp.normal)
     front = rise(scalp.canonical[:, 2:3], 0.04, 0.12) * top
-    stand = 1.5 * max(style.tight, 0.55 * style.curl)
-    stand += (0.55 + 0.35 * style.tousled) * (1 - style.long) * (0.35 + 0.65 * top)
+    stand = 1.5 * max(style.tight, 0.55 * style.curl) + (0.55 + 0.35 * style.tousled) * (1 - style.long) * (
+        0.35 + 0.65 * top
+    )
     start = flow + (0.20 + 0.45 * style.long * front + stand) * scalp.normal
     flow = flow * (1 - 0.85 * style.tight) + 0.35 * style.curl * messy
     lift = (0.006 + 0.018 * ramp(style.level, 0.12, 0.5)) * (0.45 + 1.1 * style.volume)
@@ -114,7 +115,7 @@ def fringe(scalp: Scalp, style: Style) -> tuple[Tensor, Tensor]:
         [2.2 * c[:, 0] + 0.10 * (u[:, 1] - 0.5) - 4.8 * style.part, 0 * c[:, 0], 0 * c[:, 0]], 1
     )
     ahead = ahead + c.new_tensor([0.0, -0.35, 0.9])
-    flow = off(ahead + 0.25 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
+    flow = off(ahead + 0.16 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
     back = rise(c[:, 2:3], 0.14, 0.06)
     arc = (0.130 + 0.060 * back + 0.10 * c[:, :1].abs()) * (0.85 + 0.22 * u[:, :1])
     layer = 0.004 + (0.006 + 0.010 * style.volume) * (0.3 + 0.7 * u[:, 2:3])
