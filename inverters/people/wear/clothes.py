@@ -77,7 +77,7 @@ class _Base:
     def garment(self, name: str, thickness: float, fold: float, over: str = "") -> _Garment:
         """Return a garment that stands `thickness` above the torso, with folds `fold` high."""
         g = ground(self.device, name, over)
-        rough = fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
+        rough = 1.6 * fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
         # Near its border cloth lies closer to the skin.
         loose = 0.35 + 0.65 * rise(g.on_torso, 0.0, 0.07)
         close = self.skin + (self.points - self.skin) * loose[:, None]

@@ -83,7 +83,11 @@ def placket(canonical: Tensor, border: Tensor) -> Tensor:
 def panel(canonical: Tensor) -> Tensor:
     """Return the height within the cloth's panels, [V]: level in front, along the shoulders above."""
     x, y, z = canonical.unbind(1)
-    return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+    far = x.abs()
+    ridge = -0.245 - 0.085 * rise(far, 0.03, 0.30) - 0.15 * (far - 0.30).clamp_min(0)
+    below = y - ridge - 0.15 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+    level = rise(-below, 0.0, 0.22)
+    return (below - 0.29) * (1 - level) + y * level
 
 
 def stripes(canonical: Tensor, period: float, share: float) -> Tensor:
