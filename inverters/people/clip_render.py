@@ -1,4 +1,4 @@
-"""Rendering of a clip's frames: make the person of a frame once, draw it from any camera, with and without occluder."""
+"""Rendering of a clip's frames: a person a frame, drawn from any camera, with occluder or without."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def draw_clean(script: ClipScript, t: int, posed: Posed) -> Frame:
 
 @torch.no_grad()
 def draw_occluded(script: ClipScript, t: int, posed: Posed, clean: Frame) -> Frame:
-    """Draw it with the occluder, over `clean` from the same camera: only where the occluder may be is drawn."""
+    """Draw it with the occluder over `clean`, of the same camera: only where the occluder may be is drawn."""
     if posed.occluder is None:
         return clean
     box = _box(script, t, posed.occluder)
@@ -100,7 +100,7 @@ def _drawn(
 
 
 def _box(script: ClipScript, t: int, extra: Extra) -> tuple[int, int, int, int] | None:
-    """Rows from, to, and columns from, to, of the pixels that the occluder may touch; None if there are none."""
+    """Rows from, to, columns from, to, of the pixels that the occluder may touch; None if there are none."""
     points = torch.cat([m.vertices for m in (*extra.meshes, *extra.glassy)])
     pose = script.cam2world[t].to(points)
     seen = (points - pose[:3, 3]) @ pose[:3, :3]

@@ -90,7 +90,7 @@ def draw(
 
 
 def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) -> Tensor:
-    """Draw the translucent meshes of both, by depth; returns the share [H,W] of the pixels that occluders cover."""
+    """Draw the translucent meshes of both; returns the share [H,W] of the pixels that occluders cover."""
     if not extra.glassy:
         for m in person.glassy:
             draw_translucent(canvas, camera, m.vertices, m.colours, m.triangles)
@@ -99,13 +99,8 @@ def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) ->
     # The same blending, of white occluders over black people, gives the share that they cover.
     opaque = (canvas.label == OCCLUDER).to(colours)[..., None].expand_as(canvas.colour).contiguous()
     matte = Canvas(opaque, canvas.depth, canvas.label.clone())
-    white = torch.cat(
-        [
-            torch.full_like(m.colours[:, :3], k)
-            for k, g in ((0.0, person.glassy), (1.0, extra.glassy))
-            for m in g
-        ]
-    )
+    groups = ((0.0, person.glassy), (1.0, extra.glassy))
+    white = torch.cat([torch.full_like(m.colours[:, :3], k) for k, group in groups for m in group])
     draw_translucent(matte, camera, vertices, torch.cat([white, colours[:, 3:]], 1), triangles)
     draw_translucent(canvas, camera, vertices, colours, triangles, labels)
     return resolve(matte, SAMPLES)[0][..., 0]

@@ -68,7 +68,7 @@ def _videos(camera: _Camera, settings: SampleSettings) -> list[str]:
 def render_clip(
     script: ClipScript, settings: SampleSettings, video: Path, truth: Path, on_frame: OnFrame | None
 ) -> None:
-    """Render all frames of a clip to `video`, and its truth to the folder `truth`: videos, masks, alpha, depth."""
+    """Render a clip to `video`, and its truth to the folder `truth`: videos, masks, alpha, depth."""
     rate = Fraction(settings.fps).limit_denominator(1001)
     depths: list[npt.NDArray[np.uint16]] = []
     note = f"A person who does not exist, made by invid sample (seed {settings.seed})"
@@ -98,7 +98,7 @@ def render_clip(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A frame in all variants: pixels by the name of the truth's video, and the clip's own without and with occluder."""
+    """A frame in all variants: pixels by the truth's videos, and the clip's without and with occluder."""
 
     videos: dict[str, U8]
     clean: Frame
@@ -106,7 +106,7 @@ class _Drawn:
 
 
 def _in_order(draw: Callable[[int], _Drawn], count: int) -> Iterator[_Drawn]:
-    """Draw frames in WORKERS threads, a few ahead, and yield them in order. The pictures do not depend on it."""
+    """Draw frames in WORKERS threads, a few ahead, and yield them in order."""
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting = deque(pool.submit(draw, t) for t in range(min(WORKERS + 1, count)))
         try:
@@ -130,7 +130,9 @@ def _first_poses(script: ClipScript, settings: SampleSettings) -> dict[str | Non
     return poses
 
 
-def _draw(cameras: Sequence[_Camera], t: int, settings: SampleSettings, firsts: Mapping[str | None, Person]) -> _Drawn:
+def _draw(
+    cameras: Sequence[_Camera], t: int, settings: SampleSettings, firsts: Mapping[str | None, Person]
+) -> _Drawn:
     """Make the person of frame t, and as each edit has it, and draw all from every camera."""
     script = cameras[0].script
     videos: dict[str, U8] = {}

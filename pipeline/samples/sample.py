@@ -64,7 +64,9 @@ def write_sample(path: Path, settings: SampleSettings, on_frame: OnFrame | None 
         raise OutputError(f"{taken} exists and is not a sample's; choose another name")
     height, width = settings.size[::-1]
     occluder = None if settings.occluder == "none" else settings.occluder
-    script = talking_clip(settings.seed, settings.frames, settings.fps, occluder, (height, width), yaw=settings.yaw)
+    script = talking_clip(
+        settings.seed, settings.frames, settings.fps, occluder, (height, width), yaw=settings.yaw
+    )
     with _draft(path) as draft:
         truth = draft / folder.name
         for name in ("mask", "alpha"):

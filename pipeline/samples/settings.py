@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inverters.people.animation import MAX_YAW
 from pipeline.request.edits import View
 
 
@@ -24,7 +23,7 @@ class SampleSettings:
     attributes: tuple[str, ...] = ("smile",)
     size: tuple[int, int] = (384, 288)
     views: tuple[View, ...] = (View(yaw=0.3),)
-    yaw: float = MAX_YAW
+    yaw: float = 0.36
 
     @property
     def frames(self) -> int:

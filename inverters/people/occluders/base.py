@@ -1,4 +1,4 @@
-"""Base class of occluders, and their paint: the light of the person, shadows of the person and of themselves."""
+"""Base class of occluders, and their colours by the person's light, with shadows of both."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Painter:
         gloss: tuple[float, float] = (0.0, 0.0),
         two_sided: bool = False,
     ) -> Mesh:
-        """Return a mesh with linear albedo [V,3], or [V,4] with alpha; gloss: share of the wide and narrow highlight."""
+        """Return a mesh with linear albedo [V,3], or [V,4] with alpha; gloss: of wide, narrow highlight."""
         lit = self.lit(vertices, normals, wrap)
         shine = (lit.gloss * lit.gloss.new_tensor(gloss)).sum(1, keepdim=True)
         colours = display(lit.irradiance * albedo[:, :3] + shine)

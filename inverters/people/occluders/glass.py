@@ -31,6 +31,8 @@ _LIQUID = ((0.78, 0.90, 0.96), (0.96, 0.66, 0.12), (0.86, 0.28, 0.20), (0.36, 0.
 _RADII, _HEIGHT, _WALL, _FLOOR = (0.050, 0.064), 0.225, 0.0035, 0.016
 """Radius at foot and rim, height, wall and floor of the glass, world units."""
 _ROWS, _SIDES = 30, 56
+_FACING = (0.0, 0.35, 0.94)
+"""Normal of what light comes through."""
 _GRIP = Pose(((0.30, 0.45, 0.35), *((0.62 + 0.03 * k, 0.80, 0.50) for k in range(4))))
 _HOLD = (0.0, 0.19, 0.088)
 """Where the glass's axis passes through the hand, in the hand's frame."""
@@ -71,7 +73,7 @@ class DrinkingGlass(Occluder):
         axis = lips.new_tensor([-0.10 * side * away, math.cos(tip), -math.sin(tip)])
         axis = F.normalize(axis, dim=0)
         middle = lips.mean(0)
-        rim = middle + lips.new_tensor([0.0, 0.004, 0.0])
+        rim = middle - lips.new_tensor([0.0, 0.010, 0.0])
         rim[2] = lips[:, 2].max() + 0.002
         # The rim's near edge rests on the lower lip: the axis passes one radius before it.
         out = F.normalize(lips.new_tensor([0.0, math.sin(tip), math.cos(tip)]), dim=0)
@@ -80,7 +82,7 @@ class DrinkingGlass(Occluder):
         axes = _axes(axis)
         outer = _wall(foot, axes, size, 0.0)
         inner = _wall(foot, axes, size, _WALL)
-        hand = _hand(person, foot + axis * 0.095 * size, axis, side, right)
+        hand = _hand(person, foot + axis * 0.085 * size, axis, side, right)
         painter = Painter(person, hand)
         model = hand_model(str(lips.device))
         skin = skin_mesh(painter, model, hand[0], right, *tone(person.values, None))
@@ -140,13 +142,11 @@ def _floor(painter: Painter, outer: Tensor) -> Mesh:
     centre = outer[0].mean(0)
     share = torch.tensor([0.05, 0.6, 0.92, 1.0], device=outer.device)[:, None, None]
     disc = centre + share * (outer[0] - centre)
-    normals = -F.normalize(torch.linalg.cross(outer[0, 1] - outer[0, 0], outer[1, 0] - outer[0, 0]), dim=0)
-    down = F.normalize(centre - outer[-1].mean(0), dim=0).expand_as(disc)
-    assert normals.shape == (3,)
+    facing = disc.new_tensor(_FACING).expand_as(disc)
     alpha = torch.tensor([0.16, 0.20, 0.42, 0.55], device=outer.device)[:, None].expand(-1, outer.shape[1])
     albedo = torch.cat([outer.new_tensor([0.70, 0.78, 0.80]).expand_as(disc), alpha[..., None]], -1)
     vertices, triangles = _flat(disc)
-    return painter.mesh(vertices, down.reshape(-1, 3), triangles, albedo.reshape(-1, 4), gloss=(0.0, 0.4))
+    return painter.mesh(vertices, facing.reshape(-1, 3), triangles, albedo.reshape(-1, 4))
 
 
 def _cover(state: State) -> float:
@@ -162,7 +162,9 @@ def _liquid(painter: Painter, inner: Tensor, level: float, state: State) -> Mesh
     alpha = wet * (_cover(state) + 0.10 * _fresnel(inner, normals))
     albedo = torch.cat([colour.expand_as(inner), alpha[..., None]], -1).reshape(-1, 4)
     vertices, triangles = _flat(inner)
-    return painter.mesh(vertices, normals.reshape(-1, 3), triangles, albedo, (0.5, 0.5, 0.5))
+    # Light comes through the liquid: it is bright on all sides.
+    through = F.normalize(0.35 * normals + normals.new_tensor(_FACING), dim=-1)
+    return painter.mesh(vertices, through.reshape(-1, 3), triangles, albedo, (0.8, 0.8, 0.8))
 
 
 def _surface(painter: Painter, inner: Tensor, level: float, state: State) -> list[Mesh]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inverters.people.occluders.base import Occluder, Painter, State, linear, p
 from inverters.people.occluders.hand_shape import (
+    HandModel,
     Pose,
     forearm,
     hand_model,
@@ -70,11 +71,16 @@ class Hand(Occluder):
         model = hand_model(device)
         right = state["side"] < 0.5
         side = -1.0 if right else 1.0
-        pose = _pose(state)
         arm = forearm(model)
-        points = torch.cat([posed(model, pose), arm])
-        world = _at_face(person, points, state, side, right)
-        vertices, path = world[: -len(arm)], world[-len(arm) :]
+        skin = front(skin_points(person.shape))
+        away = 0.25 * abs(state["way"])
+        flat = torch.full((5,), away)
+        reach = _Reach(person, skin, state, side, right, posed(model, _pose(state, flat)))
+        bent = flat
+        if abs(state["way"]) < 0.5:
+            still = math.exp(-((state["way"] / 0.12) ** 2))
+            bent = flat + still * _touching(model, reach, state, skin, flat)
+        vertices, path = reach.placed(posed(model, _pose(state, bent))), reach.placed(arm)
         painter = Painter(person, [vertices, path])
         other = None if state["skin"] < 0.5 else 2 * state["skin"] - 1
         skin = skin_mesh(painter, model, vertices, right, *tone(person.values, other))
@@ -92,35 +98,52 @@ def come_and_go(share: Tensor) -> Tensor:
     return ease(0.02, 0.17) - 1 + ease(0.56, 0.72)
 
 
-def _pose(state: State) -> Pose:
-    spread = state["spread"]
-    away = 0.25 * abs(state["way"])
-    curl = 0.16 + away
+def _pose(state: State, bend: Tensor) -> Pose:
+    """The hand with its fingers bent by `bend` [5] radians more than flat."""
+    spread, more = state["spread"], bend.tolist()
+    fingers = [(0.10 + more[k], 0.14 + 0.7 * more[k], 0.10 + 0.4 * more[k]) for k in range(1, 5)]
     return Pose(
-        ((0.05, 0.15, 0.15), *((curl * k, 0.22 + away, 0.15) for k in (0.7, 0.8, 0.95, 1.15))),
-        (0.05, -1.2 * spread, -0.3 * spread, 0.5 * spread, 1.6 * spread),
+        ((0.05, 0.15, 0.15), *fingers), (0.05, -1.2 * spread, -0.3 * spread, 0.5 * spread, 1.6 * spread)
     )
 
 
-def _at_face(person: Person, points: Tensor, state: State, side: float, right: bool) -> Tensor:
-    """Hand points [V,3] in the world: the palm before its aim, as near as skin and pressing allow."""
-    shape = person.shape
-    nose = landmark(shape, (0.0, -0.04, 0.247), rest=True)
-    aim = nose + nose.new_tensor([state["x"], state["y"], 0.0])
-    lean, turned = state["lean"], 0.30
-    fingers = points.new_tensor([-side * math.sin(lean), math.cos(lean), 0.06])
-    palm = points.new_tensor([side * -turned, 0.10, -1.0])
-    at = placed(points, points.new_zeros(3), fingers, palm, right)
-    anchor = placed(points.new_tensor([_PALM]), points.new_zeros(3), fingers, palm, right)[0]
-    at = at + (aim - anchor)
-    skin = front(skin_points(shape))
-    rest = at + at.new_tensor([0, 0, 1.0]) * (_contact(skin, at) - state["press"])
-    way = state["way"]
-    x, y, z = _BELOW if way < 0 else _BESIDE
-    offset = at.new_tensor([side * x * abs(way), y * abs(way), z * min(1.0, 2 * abs(way))])
-    moved = rest + offset
-    clear = _contact(skin, moved) + 0.004
-    return moved + at.new_tensor([0, 0, 1.0]) * clear.clamp_min(0) * min(1.0, 8 * abs(way))
+class _Reach:
+    """Where the hand is in the world: the palm before its aim, as near as skin and pressing allow."""
+
+    def __init__(
+        self, person: Person, skin: ReachMap, state: State, side: float, right: bool, points: Tensor
+    ) -> None:
+        nose = landmark(person.shape, (0.0, -0.04, 0.247), rest=True)
+        aim = nose + nose.new_tensor([state["x"], state["y"], 0.0])
+        lean, turned = state["lean"], 0.45
+        self.right = right
+        self.fingers = points.new_tensor([-side * math.sin(lean), math.cos(lean), 0.06])
+        self.palm = points.new_tensor([side * -turned, 0.10, -1.0])
+        self.wrist = points.new_zeros(3)
+        ahead = points.new_tensor([0.0, 0.0, 1.0])
+        self.wrist = aim - self.placed(points.new_tensor([_PALM]))[0]
+        self.wrist = self.wrist + ahead * (_contact(skin, self.placed(points)) - state["press"])
+        way = abs(state["way"])
+        x, y, z = _BELOW if state["way"] < 0 else _BESIDE
+        self.wrist = self.wrist + points.new_tensor([side * x * way, y * way, z * min(1.0, 2 * way)])
+        clear = _contact(skin, self.placed(points)) + 0.004
+        self.wrist = self.wrist + ahead * clear.clamp_min(0) * min(1.0, 8 * way)
+
+    def placed(self, points: Tensor) -> Tensor:
+        """Points [V,3] of the hand's frame in the world."""
+        return placed(points, self.wrist, self.fingers, self.palm, self.right)
+
+
+def _touching(model: HandModel, reach: _Reach, state: State, skin: ReachMap, flat: Tensor) -> Tensor:
+    """How much further each finger bends [5] until its tip is at the skin, in radians; by bisection."""
+    low, high = torch.zeros(5), torch.full((5,), 0.42)
+    for _ in range(5):
+        middle = 0.5 * (low + high)
+        at = reach.placed(posed(model, _pose(state, flat + middle)))
+        gap = at[:, 2] - skin.at(at[:, 1], at[:, 0])
+        apart = torch.stack([gap[tip].min() for tip in model.tips]).cpu() > -state["press"]
+        low, high = torch.where(apart, middle, low), torch.where(apart, high, middle)
+    return low
 
 
 def _contact(skin: ReachMap, points: Tensor) -> Tensor:

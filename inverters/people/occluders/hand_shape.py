@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,7 +26,7 @@ _BLEND = 0.018
 
 @dataclass(frozen=True)
 class HandModel:
-    """A left hand with n control vertices: x towards the thumb, y along the fingers, z out of the palm; world units."""
+    """A left hand, n control vertices: x to the thumb, y along the fingers, z from the palm; world units."""
 
     control: Tensor
     """[n,3], the wrist at the origin."""
@@ -41,6 +42,8 @@ class HandModel:
     """[V,3]: the vertices at rest, by which the hand is painted."""
     elbow: Tensor
     """[3]: unit direction from the wrist to the elbow."""
+    tips: Tensor
+    """Bool [5,V]: what lies beyond the second joint of each finger."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def hand_model(device: str) -> HandModel:
         triangles=triangles.int().to(device),
         rest=(matrix @ control).to(device),
         elbow=elbow.to(device),
+        tips=(matrix @ weights[:, 1].T).T.gt(0.5).to(device),
     )
 
 
@@ -93,9 +97,7 @@ def _weights(points: Tensor, joints: Tensor, quads: Tensor) -> Tensor:
         if f:
             chain = torch.cat([0.75 * joints[f, :1], chain])
         distances.append(
-            torch.stack([_to_segment(points, a, b) for a, b in zip(chain[:-1], chain[1:], strict=True)]).amin(
-                0
-            )
+            torch.stack([_to_segment(points, a, b) for a, b in itertools.pairwise(chain)]).amin(0)
         )
     own = F.one_hot(torch.stack(distances).argmin(0), 5).float()
     rows = []
@@ -219,12 +221,12 @@ def _nails(model: HandModel) -> Tensor:
         a, b, depth = v @ along, v @ across, v @ out
         size = 0.0125 if f == 0 else 0.0095
         plate = step(1.05, 0.85, torch.sqrt(((a + 0.012) / (1.25 * size)) ** 2 + (b / size) ** 2))
-        found = torch.maximum(found, plate * step(-0.002, -0.006, depth))
+        found = torch.maximum(found, plate * step(0.0, -0.004, depth))
     return found
 
 
 def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, float]) -> Mesh:
-    """Return a sleeve about a path [K,3] from the cuff to beyond the picture, with linear albedo `cloth` [3]."""
+    """Return a sleeve about a path [K,3] from the cuff on, with linear albedo `cloth` [3]."""
     share = torch.linspace(0, 1, len(path), device=path.device)
     size = radius[0] + (radius[1] - radius[0]) * share
     size = size + 0.0015 * torch.sin(90 * share) * step(0.02, 0.2, share) - 0.004 * step(0.03, 0.0, share)
@@ -238,6 +240,6 @@ def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, f
 
 
 def forearm(model: HandModel, points: int = 40) -> Tensor:
-    """Return the path [K,3] of the sleeve in the hand's frame: straight from above the wrist beyond the elbow."""
+    """Return the path [K,3] of the sleeve in the hand's frame: straight from the wrist beyond the elbow."""
     t = torch.linspace(0.10, 1.1, points, device=model.control.device)[:, None]
     return t * model.elbow

@@ -70,7 +70,7 @@ class Cap(Occluder):
 
 
 def _skull(person: Person, centre: Tensor) -> ReachMap:
-    """Radius about `centre` over elevation (rows) and azimuth (columns), of the skin with the hair upon it."""
+    """Radius about `centre` over elevation (rows) and azimuth (columns), of skin and hair."""
     skin = skin_points(person.shape) - centre
     bare = _spherical(skin)
     hair = [s.points.reshape(-1, 3) for s in person.strands if s.label == HAIR]
@@ -121,12 +121,13 @@ def _crown(person: Person, state: State) -> Tensor:
     share = torch.linspace(0, 1, _ROWS, device=brow.device)[:, None]
     elevation = low + (math.pi / 2 - 0.02 - low) * share
     reach = skull.at(elevation, azimuth.expand(_ROWS, -1)) + _GAP
-    reach = reach + 0.010 * torch.sin(math.pi * share.clamp(0, 1)) ** 0.5
-    for _ in range(30):
+    reach = reach + 0.010 * (share * (2 - share))
+    skin = reach - 0.004
+    for _ in range(40):
         around = torch.cat([reach[:, -1:], reach, reach[:, :1]], 1)
         above = torch.cat([reach[:1], reach, reach[-1:].mean(1, keepdim=True).expand(1, _COLUMNS)], 0)
         mean = 0.25 * (around[:, 2:] + around[:, :-2] + above[2:] + above[:-2])
-        reach = torch.maximum(mean, reach - 0.0012)
+        reach = torch.maximum(mean, skin)
     reach[-1] = reach[-1].mean()
     flat = reach * torch.cos(elevation)
     spot = torch.stack(
@@ -162,22 +163,23 @@ def _crown_mesh(painter: Painter, crown: Tensor, state: State) -> Mesh:
 def _brim(crown: Tensor, state: State) -> Tensor:
     """Grid [2 rows,columns,3]: the upper side from the hem outwards, then the lower side back."""
     half = _BRIM_COLUMNS // 2
-    hem = torch.cat([crown[1, -half:], crown[1, : half + 1]])
-    inner = hem[torch.arange(len(hem) - 1, -1, -1, device=crown.device)]
-    inner = hem if inner[0, 0] > inner[-1, 0] else inner
-    inner = inner.flip(0)
+    span = round(0.19 * _COLUMNS)
+    place = torch.linspace(-span, span, _BRIM_COLUMNS, device=crown.device)
+    low = place.floor().long()
+    share = (place - low)[:, None]
+    inner = crown[1, low % _COLUMNS] * (1 - share) + crown[1, (low + 1) % _COLUMNS] * share
     across = torch.linspace(-1, 1, _BRIM_COLUMNS, device=crown.device)[:, None]
-    narrow = torch.cos(across * math.pi / 2).clamp_min(0) ** 0.55
-    forward = crown[1, 0] - crown.mean((0, 1))
-    forward = F.normalize(forward * forward.new_tensor([1.0, 0.0, 1.0]), dim=0)
-    share = torch.linspace(0, 1, _BRIM_ROWS, device=crown.device)[:, None, None]
-    out = inner + share * (state["reach"] * narrow) * (forward - forward.new_tensor([0.0, 0.24, 0.0]))
-    sideways = (
-        (out - crown[1, 0]) @ torch.linalg.cross(forward, forward.new_tensor([0.0, 1.0, 0.0]))
-    ).square()
-    drop = share[..., 0] * state["curve"] * sideways
-    middle = out - drop[..., None] * out.new_tensor([0.0, 1.0, 0.0])
-    thick = out.new_tensor([0.0, 0.0035, 0.0])
+    length = state["reach"] * (1 - across.abs() ** 2.6).clamp_min(0) ** 0.75
+    ahead = inner[half] - crown[1].mean(0)
+    ahead = F.normalize(ahead * ahead.new_tensor([1.0, 0.0, 1.0]), dim=0)
+    side = torch.linalg.cross(ahead.new_tensor([0.0, 1.0, 0.0]), ahead)
+    out = torch.linspace(0, 1, _BRIM_ROWS, device=crown.device)[:, None, None]
+    middle = inner + out * length * (ahead - ahead.new_tensor([0.0, 0.42, 0.0]))
+    sideways = ((middle - inner[half]) @ side).square()
+    level = inner[half, 1] - 0.42 * ((middle - inner[half]) @ ahead) - state["curve"] * sideways
+    # At the hem the brim keeps to it; outwards it bends to an even curve.
+    middle[..., 1] += step(0.0, 0.5, out[..., 0]) * (level - middle[..., 1])
+    thick = middle.new_tensor([0.0, 0.0035, 0.0])
     return torch.cat([middle + thick, middle.flip(0) - thick])
 
 
@@ -189,7 +191,7 @@ def _brim_mesh(painter: Painter, brim: Tensor, tone: Tensor) -> Mesh:
     if upper[1] < 0:
         triangles, normals = triangles[:, [0, 2, 1]], -normals
     share = torch.linspace(0, 1, _BRIM_ROWS, device=brim.device)
-    stitch = 0.16 * (torch.remainder(6 * share, 1.0) < 0.3).float() * step(0.1, 0.2, share)
+    stitch = 0.07 * (torch.remainder(6 * share, 1.0) < 0.3).float() * step(0.1, 0.2, share)
     rows = torch.cat([1 - stitch, torch.full_like(stitch, 0.8)])
     albedo = (tone * rows[:, None]).repeat_interleave(_BRIM_COLUMNS, 0)
     return painter.mesh(vertices, normals, triangles, albedo, (0.15, 0.15, 0.15))

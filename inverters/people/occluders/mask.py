@@ -75,7 +75,7 @@ class SurgicalMask(Occluder):
 
 
 def _panel(person: Person, state: State) -> tuple[Tensor, Tensor]:
-    """Azimuth and height [R,C] of the cloth's vertices; row 0 is the lower edge, column 0 the image's left."""
+    """Azimuth and height [R,C] of the cloth; row 0 is the lower edge, column 0 the image's left."""
     shape = person.shape
     bridge = landmark(shape, (0.0, -0.006, 0.226))
     cheek = landmark(shape, (0.085, -0.045, 0.165))

@@ -93,7 +93,7 @@ def _axes(down: Tensor) -> Tensor:
 
 
 def _profile(size: float, like: Tensor) -> tuple[Tensor, float]:
-    """Radius and height [K,2] from the handle's end to the top of the grille; the height where steel begins."""
+    """Radius and height [K,2] from the handle's end to the grille's top; the height where steel begins."""
     handle = [
         (0.0, -0.46),
         (0.017, -0.46),

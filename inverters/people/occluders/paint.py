@@ -82,7 +82,7 @@ def _design(points: Tensor, state: State) -> tuple[Tensor, Tensor]:
     first, second = (palette(_PAINT, state[n], points) for n in ("first", "second"))
     white = palette((_WHITE, _WHITE), 0, points)
     x, y, z = points.unbind(1)
-    ragged = 0.0016 * torch.sin(190 * y + 60 * x + 3) + 0.0012 * torch.sin(457 * x - 211 * y)
+    ragged = 0.0014 * torch.sin(150 * y + 60 * x + 3) + 0.0009 * torch.sin(307 * x - 161 * y)
     kind = int(min(state["design"] * 3, 2))
     if kind == 0:
         colour, inside = _stripes(x, y, ragged, state, first, second, white)
@@ -97,7 +97,8 @@ def _design(points: Tensor, state: State) -> tuple[Tensor, Tensor]:
     lips = torch.sqrt((0.75 * x) ** 2 + (1.35 * (y + 0.122)) ** 2) + 0.3 * ragged
     free = step(0.036, 0.042, eyes) * (step(0.046, 0.052, lips) if kind == 1 else 1.0)
     streak = 1 - _DARK * (0.5 + 0.5 * torch.sin(700 * y + 60 * torch.sin(40 * x)))
-    return colour * streak[:, None], state["cover"] * inside * free * step(0.0, 0.02, z)
+    above = step(-0.232, -0.224, y + 0.6 * (z - 0.185).clamp_max(0.0))  # not under the chin
+    return colour * streak[:, None], state["cover"] * inside * free * above * step(0.0, 0.02, z)
 
 
 def _stripes(

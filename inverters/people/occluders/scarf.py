@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.labels import CLOTH
-from inverters.people.occluders.base import Occluder, Painter, State, blend, linear, p, step
+from inverters.people.light import display
+from inverters.people.occluders.base import Occluder, Painter, State, blend, linear, mesh, p, step
 from inverters.people.occluders.surface import (
     ReachMap,
     around,
@@ -56,7 +57,7 @@ class Scarf(Occluder):
         chin, mouth = (
             landmark(person.shape, q, rest=True)[1] for q in ((0.0, -0.225, 0.18), (0.0, -0.12, 0.22))
         )
-        edge = float(chin + 0.015 + (mouth - chin - 0.005) * state["height"])
+        edge = float(chin + 0.045 + (mouth - chin - 0.025) * state["height"])
         thick = state["thickness"]
         folds = [_fold(reach, edge - 0.9 * thick * (1 + 1.75 * k), k, state) for k in range(4)]
         painter = Painter(person, [f.reshape(-1, 3) for f in folds])
@@ -64,7 +65,7 @@ class Scarf(Occluder):
 
 
 def _fold(reach: ReachMap, height: float, k: int, state: State) -> Tensor:
-    """Coarse grid [rows,columns,3] of a fold: rows round its section, columns round the neck, the front half."""
+    """Coarse grid [rows,columns,3] of a fold's front: rows round its section, columns round the neck."""
     device = reach.values.device
     azimuth = torch.linspace(-2.6, 2.6, _COLUMNS, device=device)
     thick = state["thickness"] * (1.0 + 0.12 * k)
@@ -97,9 +98,6 @@ def _knitted(painter: Painter, fold: Tensor, k: int, state: State) -> Mesh:
     up = torch.cumsum(F.pad((points[1:] - points[:-1]).norm(dim=-1), (0, 0, 1, 0)), 0)
     height = _stitches(along / _STITCH, up / _STITCH)
     colour = _wool(along, up, k, state, points) * (0.42 + 0.62 * height)[..., None]
-    from inverters.people.light import display
-    from inverters.people.occluders.base import mesh
-
     shown = display(light * colour)
     vertices = points + 0.0030 * height[..., None] * out
     triangles = grid_triangles(*size).to(points.device)
@@ -120,7 +118,7 @@ def _wool(along: Tensor, up: Tensor, k: int, state: State, like: Tensor) -> Tens
     mottled = 1 + 0.08 * torch.sin(31 * along + 5 * k) * torch.sin(23 * up + 2 * along)
     colour = base * mottled[..., None]
     if state["stripes"] > 0.5:
-        band = step(0.42, 0.47, (torch.remainder(along * 5.0 + 0.3 * k, 1.0) - 0.5).abs() * -1 + 0.9)
+        band = step(0.30, 0.24, (torch.remainder(along * 5.0 + 0.3 * k, 1.0) - 0.5).abs())
         light = linear(like.new_tensor(colorsys.hsv_to_rgb(state["hue"], 0.35 * state["strength"], 0.92)))
-        colour = blend(colour, light.expand_as(colour), band * step(0.5, 0.6, torch.tensor(state["stripes"])))
+        colour = blend(colour, light.expand_as(colour), band)
     return colour

@@ -52,7 +52,7 @@ class Sunglasses(Occluder):
         centre, spacing = _eyes(person)
         y = float(centre[1]) - 0.010 - state["slide"]
         outline = _outline(state)
-        half = spacing / 2 + 0.003
+        half = spacing / 2 + 0.005
         plane = _plane(person, outline, half, y)
         sides, rims, glasses = (1.0, -1.0), [], []
         for side in sides:
@@ -85,8 +85,8 @@ def _outline(state: State) -> Tensor:
     square, drop = max(kind - 1.0, 0.0), 1.0 - abs(kind - 1.0)
     power = 2.0 / (2.2 + 2.6 * square)
     c, s = torch.cos(turn), torch.sin(turn)
-    x = c.sign() * c.abs() ** power * (0.048 + 0.006 * drop + 0.006 * square)
-    y = s.sign() * s.abs() ** power * (0.043 - 0.005 * square)
+    x = c.sign() * c.abs() ** power * (0.053 + 0.005 * drop + 0.005 * square)
+    y = s.sign() * s.abs() ** power * (0.046 - 0.006 * square)
     # A drop hangs down and outwards.
     low = (-s).clamp_min(0)
     x = x + drop * (0.010 * low * low * (1 - 0.3 * c) - 0.006 * low)
@@ -108,7 +108,7 @@ def _plane(person: Person, outline: Tensor, half: float, y: float) -> float:
 
 def _lens(outline: Tensor, side: float, half: float, y: float, plane: float) -> Tensor:
     """Grid [rings,A,3] of a lens from its middle to its rim."""
-    share = torch.linspace(0.02, 1, _RINGS)[:, None]
+    share = torch.linspace(0.001, 1, _RINGS)[:, None]
     x = side * (half + share * outline[:, 0])
     height = y + share * outline[:, 1]
     z = plane - _WRAP * x * x + 0.004 * (1 - share * share)
@@ -129,8 +129,8 @@ def _temple(person: Person, outline: Tensor, side: float, half: float, y: float,
     start = torch.tensor([side * x, y + float(outline[k, 1]) * 0.75, plane - _WRAP * x * x])
     ear = landmark(person.shape, (side * 0.172, 0.044, 0.000), rest=True).cpu()
     ear = ear + torch.tensor([side * 0.006, 0.004, 0.0])
-    hinge = torch.tensor([max(abs(float(start[0])) + 0.006, abs(float(ear[0])) - 0.012) * side, 0.0, 0.0])
-    hinge = torch.tensor([float(hinge[0]), float(start[1]), float(start[2]) - 0.022])
+    outer = abs(float(start[0])) + 0.004 + 0.3 * max(0.0, abs(float(ear[0])) - abs(float(start[0])))
+    hinge = torch.tensor([outer * side, float(start[1]), float(start[2]) - 0.028])
     end = ear + torch.tensor([-side * 0.004, -0.030, -0.045])
     corners = torch.stack([start, hinge, hinge + (ear - hinge) * 0.5, ear, end])
     t = torch.linspace(0, 1, 5)
@@ -140,7 +140,7 @@ def _temple(person: Person, outline: Tensor, side: float, half: float, y: float,
 
 
 def _solid(painter: Painter, vertices: Tensor, triangles: Tensor, tone: Tensor, metal: bool) -> Mesh:
-    shine = (0.30, 0.9) if metal else (0.05, 0.30)
+    shine = (0.10, 0.45) if metal else (0.006, 0.07)
     normals = normals_of(vertices, triangles)
     return painter.mesh(vertices, normals, triangles, tone.expand_as(vertices), gloss=shine)
 
@@ -155,15 +155,15 @@ def _glassy(painter: Painter, grid: Tensor, side: float, state: State) -> Mesh:
     lighter = state["gradient"] * step(0.75, 0.0, height)
     tint = palette(_LENS, state["tint"], grid)
     colour = tint.expand_as(grid) * (1 + 1.5 * lighter[..., None])
-    sky = step(0.55, 1.0, height) * 0.030
+    sky = step(0.55, 1.0, height) * 0.010
     across = grid[..., 0] - side * 0.07 + 0.45 * (grid[..., 1] - grid[..., 1].mean())
     streak = (
-        torch.exp(-((across / 0.009) ** 2)) * 0.035 + torch.exp(-(((across - 0.018) / 0.004) ** 2)) * 0.02
+        torch.exp(-((across / 0.009) ** 2)) * 0.014 + torch.exp(-(((across - 0.018) / 0.004) ** 2)) * 0.008
     )
     colour = colour + (sky + streak)[..., None] * colour.new_tensor([0.80, 0.93, 1.0])
     alpha = 0.985 - 0.20 * lighter
     albedo = torch.cat([blend(colour, colour * 0.6, step(0.9, 1.0, height)), alpha[..., None]], -1)
     triangles = grid_triangles(rings, turns, closed=True).to(grid.device)
     return painter.mesh(
-        grid.reshape(-1, 3), bulged.reshape(-1, 3), triangles, albedo.reshape(-1, 4), gloss=(0.015, 0.10)
+        grid.reshape(-1, 3), bulged.reshape(-1, 3), triangles, albedo.reshape(-1, 4), gloss=(0.0, 0.02)
     )

@@ -19,7 +19,7 @@ def mesh_of(shape: Shape) -> Body:
 
 
 def grid_triangles(rows: int, columns: int, closed: bool = False) -> Tensor:
-    """Return the triangles [T,3] int32 of a grid of vertices [rows,columns]; `closed`: the last column meets the first.
+    """Return the triangles [T,3] int32 of a grid of vertices; `closed`: the last column meets the first.
 
     Counter-clockwise for a viewer to whom columns go right and rows go up.
     """
@@ -42,7 +42,7 @@ def normals_of(vertices: Tensor, triangles: Tensor) -> Tensor:
 
 
 def grid_normals(points: Tensor, closed: bool = False) -> Tensor:
-    """Return unit normals [R,C,3] of a grid of points [R,C,3], from central differences; a closed grid has no seam."""
+    """Return unit normals [R,C,3] of a grid of points [R,C,3], by central differences."""
     if closed:
         padded = torch.cat([points[:, -1:], points, points[:, :1]], 1)
     else:
@@ -152,7 +152,7 @@ def reach_map(
 
 
 def skin_points(shape: Shape, ears: bool = False) -> Tensor:
-    """Return the vertices [P,3] of the skin without the inside of the mouth, and without ears unless asked for."""
+    """Return the vertices [P,3] of the skin outside the mouth, without ears unless asked for."""
     level = mesh_of(shape).level2
     keep = _skin(str(shape.fine.device), ears)
     assert len(keep) == len(level.part)
