@@ -20,18 +20,18 @@ Floats = npt.NDArray[np.floating[Any]]
 EXPRESSIONS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "smile": ("smile", (0.3, 0.6, 1.0)),
     "corners down": ("smile", (-0.3,)),
-    "mouth open": ("mouth_open", (0.65, 0.8, 1.0)),
-    "blink": ("blink", (0.65, 0.8, 1.0)),
+    "mouth open": ("mouth_open", (0.7, 0.85, 1.0)),
+    "blink": ("blink", (0.8, 0.9, 1.0)),
     "gaze to the right": ("gaze_x", (0.4, 1.0)),
     "gaze to the left": ("gaze_x", (-0.4, -1.0)),
     "gaze up": ("gaze_y", (0.4, 1.0)),
     "gaze down": ("gaze_y", (-0.4, -1.0)),
     "brows up": ("brows", (0.4, 1.0)),
     "brows down": ("brows", (-0.4, -1.0)),
-    "frown": ("frown", (0.8, 1.0)),
-    "surprise": ("surprise", (0.8, 1.0)),
-    "pucker": ("pucker", (0.8, 1.0)),
-    "squint": ("squint", (0.75, 1.0)),
+    "frown": ("frown", (0.87, 1.0)),
+    "surprise": ("surprise", (0.9, 1.0)),
+    "pucker": ("pucker", (0.9, 1.0)),
+    "squint": ("squint", (0.87, 1.0)),
 }
 """Parameter and its values, the strongest last."""
 _SEEN = 0.08

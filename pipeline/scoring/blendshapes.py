@@ -145,7 +145,7 @@ class LandmarkBlendshapes:
         features = features_of(points)
         mean = features.mean(axis=0)
         _, values, basis = np.linalg.svd(features - mean, full_matrices=False)
-        rank = min(_PRINCIPAL, int((values > 1e-6 * values[0]).sum()))
+        rank = min(_PRINCIPAL, int((values > 1e-3 * values[0]).sum()))
         scale = values[:rank] / np.sqrt(len(points))
         arrays = {"mean": mean, "basis": basis[:rank].T, "scale": scale, "bias": shapes.mean(0)}
         terms = _terms(features, arrays)
