@@ -14,7 +14,7 @@ from inverters.people.body_file import MASKS, PARTS, PHENOTYPE_AXES, BodyFile, R
 from inverters.people.expressions import Actions
 from inverters.people.local_changes import LOCAL_CHANGES
 from inverters.people.params import PARAMETERS, Values, index
-from inverters.people.subdivision import subdivide
+from inverters.people.subdivision import split_long, subdivide
 
 CENTRE = (0.0, 0.035, 0.150)
 """Where the middle between the eyes lies, in world units."""
@@ -23,6 +23,8 @@ SCALE = 2.32
 _TEETH_SHIFT = (0.0, -0.013, 0.006)
 """Upper teeth sit too high in the mesh; world units."""
 _SMOOTHING = 0.5
+_LONGEST = 0.0042
+"""Edges of the face longer than this are halved once more; about 1.8 pixels of a picture of 256 x 256."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Shape:
     """[V1,3]: once subdivided; light is computed here."""
     normals: Tensor
     fine: Tensor
-    """[V2,3]: twice subdivided; drawn and painted."""
+    """[V2,3]: twice subdivided, the face finer still; drawn and painted."""
     fine_normals: Tensor
     neutral: Tensor
     """[V1,3]: once subdivided, without face actions; hair grows here."""
@@ -96,16 +98,16 @@ class Body:
         masks = torch.from_numpy(file.masks)
         part1 = parts[solid][once.parent]
         self.quads = once.quads.to(device)
-        self.level1 = _level(once.matrix, once.quads, part1, canonical, masks, device)
+        triangles, part = _triangles(once.quads), part1.repeat(2)
+        self.level1 = _level(once.matrix, triangles, part, canonical, masks, device)
+        triangles, part = _triangles(twice.quads), part1[twice.parent].repeat(2)
+        dense = torch.sparse.mm(twice.matrix, once.matrix).to_sparse_csr()
+        split = split_long(triangles, dense @ canonical, _is_face(dense, canonical, masks), _LONGEST, 2)
+        fine = torch.sparse.mm(split.matrix, twice.matrix).coalesce()
         self.level2 = _level(
-            torch.sparse.mm(twice.matrix, once.matrix),
-            twice.quads,
-            part1[twice.parent],
-            canonical,
-            masks,
-            device,
+            torch.sparse.mm(fine, once.matrix), split.triangles, part[split.parent], canonical, masks, device
         )
-        self.to_fine = twice.matrix.to_sparse_csr().to(device)
+        self.to_fine = fine.to_sparse_csr().to(device)
         """Sparse [V2,V1]: values at the coarser vertices to the finer ones."""
         self._to1 = once.matrix.to_sparse_csr().to(device)
         self.canonical0 = canonical.to(device)
@@ -239,13 +241,28 @@ def _add(points: Tensor, rows: tuple[Tensor, Tensor], strength: float) -> None:
     points.index_add_(0, rows[0], rows[1], alpha=strength)
 
 
+def _triangles(quads: Tensor) -> Tensor:
+    return torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _is_face(matrix: Tensor, canonical: Tensor, masks: Tensor) -> Tensor:
+    """Whether the refined vertices lie on the skin of the face or the front of the neck, bool [n]."""
+    x, y, z = (matrix @ canonical).unbind(1)
+    mouth = (matrix @ masks)[:, MASKS.index("inside_mouth")]
+    return (z > 0.025) & (y > -0.33) & (y < 0.27) & (x.abs() < 0.165) & (mouth < 0.5)
+
+
 def _level(
-    matrix: Tensor, quads: Tensor, parts: Tensor, canonical: Tensor, masks: Tensor, device: torch.device
+    matrix: Tensor,
+    triangles: Tensor,
+    triangle_part: Tensor,
+    canonical: Tensor,
+    masks: Tensor,
+    device: torch.device,
 ) -> Level:
-    triangles = torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    triangle_part = parts.repeat(2)
     count = matrix.shape[0]
-    part = torch.zeros(count, dtype=torch.long).scatter(0, quads.flatten(), parts.repeat_interleave(4))
+    part = torch.zeros(count, dtype=torch.long)
+    part = part.scatter(0, triangles.flatten(), triangle_part.repeat_interleave(3))
     dense = matrix.to_sparse_csr()
     rows = torch.arange(len(triangles)).repeat_interleave(3)
     faces_of = torch.sparse_coo_tensor(

@@ -30,15 +30,15 @@ def actions_of(values: Values) -> Actions:
     v = {name: values[name].flatten() for name in _READ}
     smile, down = v["smile"].clamp_min(0.0), (-v["smile"]).clamp_min(0.0)
     broad = _ramp(smile, 0.3, 1.0)
-    jaw, blink = _ramp(v["mouth_open"], 0.5, 1.0), _ramp(v["blink"], 0.6, 1.0)
-    frown, surprise = _ramp(v["frown"], 0.65, 1.0), _ramp(v["surprise"], 0.7, 1.0)
-    pucker, squint = _ramp(v["pucker"], 0.7, 1.0), _ramp(v["squint"], 0.6, 1.0)
+    jaw, blink = _ramp(v["mouth_open"], 0.55, 1.0), _ramp(v["blink"], 0.7, 1.0)
+    frown, surprise = _ramp(v["frown"], 0.75, 1.0), _ramp(v["surprise"], 0.8, 1.0)
+    pucker, squint = _ramp(v["pucker"], 0.8, 1.0), _ramp(v["squint"], 0.75, 1.0)
     up, low = v["brows"].clamp_min(0.0), (-v["brows"]).clamp_min(0.0)
     right, left = v["gaze_x"].clamp_min(0.0), (-v["gaze_x"]).clamp_min(0.0)
     over, under = v["gaze_y"].clamp_min(0.0), (-v["gaze_y"]).clamp_min(0.0)
     found: Actions = {
         "jawOpen": 0.72 * jaw + 0.10 * broad + 0.30 * surprise,
-        "browInnerUp": 0.55 * up + 0.85 * surprise,
+        "browInnerUp": 0.8 * up + 0.85 * surprise,
         "mouthFunnel": 0.22 * surprise + 0.25 * pucker,
         "mouthPucker": 0.85 * pucker,
         "mouthShrugUpper": 0.1 * frown,
@@ -49,23 +49,23 @@ def actions_of(values: Values) -> Actions:
         "mouthLowerDown": 0.3 * broad + 0.15 * jaw,
         "cheekSquint": 0.5 * smile + 0.3 * squint,
         "mouthFrown": 1.2 * down + 0.8 * frown,
-        "eyeBlink": 0.06 + 0.94 * blink,
-        "eyeSquint": 0.3 * smile + 0.25 * frown + 0.7 * squint,
-        "eyeWide": 0.5 * surprise * (1.0 - blink),
-        "browOuterUp": 0.55 * up + 0.85 * surprise,
-        "browDown": 0.75 * low + 0.85 * frown,
+        "eyeBlink": 0.02 + 0.98 * blink,
+        "eyeSquint": 0.2 * smile + 0.2 * frown + 0.7 * squint,
+        "eyeWide": (0.12 + 0.5 * surprise) * (1.0 - blink),
+        "browOuterUp": 0.8 * up + 0.85 * surprise,
+        "browDown": 0.85 * low + 0.85 * frown,
         "noseSneer": 0.3 * frown,
-        "eyeLookUp": 0.55 * over,
-        "eyeLookDown": 0.55 * under,
+        "eyeLookUp": 0.75 * over,
+        "eyeLookDown": 0.6 * under,
     }
     for name, strength in both.items():
         found |= {f"{name}Left": strength, f"{name}Right": strength}
     # Left and right are the person's: the image's right is the person's left.
-    found |= {"eyeLookOutLeft": 0.75 * right, "eyeLookInRight": 0.75 * right}
-    found |= {"eyeLookOutRight": 0.75 * left, "eyeLookInLeft": 0.75 * left}
+    found |= {"eyeLookOutLeft": 0.85 * right, "eyeLookInRight": 0.85 * right}
+    found |= {"eyeLookOutRight": 0.85 * left, "eyeLookInLeft": 0.85 * left}
     # Lids follow the eyes when they look down; open lips cannot be both pushed forward and drawn wide.
     for side in ("Left", "Right"):
-        found[f"eyeBlink{side}"] = found[f"eyeBlink{side}"] + 0.25 * under * (1.0 - blink)
+        found[f"eyeBlink{side}"] = found[f"eyeBlink{side}"] + 0.15 * under * (1.0 - blink)
         found[f"mouthSmile{side}"] = found[f"mouthSmile{side}"] * (1.0 - 0.5 * pucker)
     return {name: torch.as_tensor(strength).clamp(0.0, 1.0) for name, strength in found.items()}
 

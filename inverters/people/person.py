@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from inverters.people.body import Shape, body
+from inverters.people.body import Body, Shape, body
 from inverters.people.body_file import PARTS
 from inverters.people.expressions import actions_of
-from inverters.people.labels import EYE, LIPS, MOUTH, SKIN
-from inverters.people.light import SKIN_WRAP, Light, display
+from inverters.people.eyes import make_eyes
+from inverters.people.hair import grow, hair_colour, scalp_cover
+from inverters.people.labels import LIPS, MOUTH, SKIN
+from inverters.people.light import SKIN_WRAP, Light
 from inverters.people.params import Values, to_values
 from inverters.people.parts import Mesh, Strands
+from inverters.people.skin import paint_skin
+from inverters.people.wear import dress
+
+_BUST = -0.6
+"""Vertices above this height cast shadows, in world units of the base mesh."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +45,28 @@ def make_person(scores: Tensor, device: str = "cpu") -> Person:
     values = to_values(scores.reshape(1, -1).float().cpu())
     mesh = body(device)
     shape = mesh.shape(values, actions_of(values))
-    light = Light(values, 0, shape.vertices[mesh.level1.canonical[:, 1] > -0.6])
+    worn, hair = dress(values, 0, mesh, shape), grow(values, 0, mesh, shape)
+    bust = shape.vertices[mesh.level1.canonical[:, 1] > _BUST]
+    light = Light(values, 0, torch.cat([bust, worn.occluders(), hair.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
-    colour = display(mesh.to_fine @ lit.irradiance * torch.tensor([0.6, 0.4, 0.32], device=shape.fine.device))
-    labels = torch.tensor(
-        [SKIN, EYE, EYE, MOUTH, MOUTH, MOUTH, SKIN], dtype=torch.uint8, device=shape.fine.device
-    )
-    lips = mesh.level2.mask("lips") > 0.5
-    own = labels[mesh.level2.triangle_part]
-    own[lips[mesh.level2.triangles[:, 0].long()]] = LIPS
-    return Person(values, shape, light, [Mesh(shape.fine, colour, mesh.level2.triangles, own)], [], [])
+    cover = scalp_cover(values, 0, mesh)
+    colours = paint_skin(values, 0, mesh, shape, lit, cover, hair_colour(values, 0).to(cover))
+    triangles, labels = _drawn(mesh)
+    shown = ~worn.hidden & triangles
+    skin = Mesh(shape.fine, colours, mesh.level2.triangles[shown], labels[shown])
+    opaque, glassy = worn.coloured(light)
+    meshes = [skin, *make_eyes(values, 0, mesh, shape, light), *opaque]
+    return Person(values, shape, light, meshes, hair.coloured(light), glassy)
 
 
-__all__ = ["PARTS", "Person", "make_person"]
+@cache
+def _drawn(mesh: Body) -> tuple[Tensor, Tensor]:
+    """Which triangles of the finest mesh are drawn (the eyes have meshes of their own), and their labels."""
+    part = mesh.level2.triangle_part
+    names = {"body": SKIN, "upper_teeth": MOUTH, "lower_teeth": MOUTH, "tongue": MOUTH}
+    labels = torch.tensor([names.get(p, SKIN) for p in PARTS], dtype=torch.uint8, device=part.device)[part]
+    corners = mesh.level2.triangles.long()
+    for mask, label in (("lips", LIPS), ("inside_mouth", MOUTH)):
+        labels[(mesh.level2.mask(mask) > 0.5)[corners[:, 0]]] = label
+    eyes = torch.tensor([PARTS.index("left_eye"), PARTS.index("right_eye")], device=part.device)
+    return ~torch.isin(part, eyes), labels

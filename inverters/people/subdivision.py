@@ -90,3 +90,70 @@ def _scale(factor: Tensor, matrix: Tensor) -> Tensor:
     matrix = matrix.coalesce()
     rows = matrix.indices()[0]
     return torch.sparse_coo_tensor(matrix.indices(), matrix.values() * factor[rows], matrix.shape).coalesce()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Triangles whose long edges are halved: `matrix` [m,n], triangles [T,3], the parent [T] of each."""
+
+    matrix: Tensor
+    triangles: Tensor
+    parent: Tensor
+
+
+def split_long(triangles: Tensor, points: Tensor, allowed: Tensor, longest: float, rounds: int = 3) -> Split:
+    """Halve the edges longer than `longest` between two allowed points, up to `rounds` times.
+
+    Neighbours share every new vertex, so that no gaps open.
+
+    Args:
+        triangles: [T,3] int64.
+        points: [n,3], by which edges are measured.
+        allowed: bool [n].
+        longest: in the unit of `points`.
+        rounds: the most halvings of an edge.
+    """
+    count = len(points)
+    every = torch.arange(count)
+    matrix = _sparse(every, every, torch.ones(count), count, count)
+    parent = torch.arange(len(triangles))
+    for _ in range(rounds):
+        sides = torch.stack([triangles, triangles.roll(-1, 1)], -1).reshape(-1, 2).sort(1).values
+        edges, of_side = torch.unique(sides, dim=0, return_inverse=True)
+        long = (points[edges[:, 0]] - points[edges[:, 1]]).norm(dim=1) > longest
+        long &= allowed[edges].all(1)
+        if not long.any():
+            break
+        ends = edges[long]
+        middle = torch.where(long, len(points) + long.cumsum(0) - 1, -1)[of_side].reshape(-1, 3)
+        triangles, kept = _split(triangles, middle)
+        parent = parent[kept]
+        row = torch.arange(len(ends)).repeat_interleave(2)
+        halves = _sparse(row, ends.flatten(), torch.full((2 * len(ends),), 0.5), len(ends), len(points))
+        matrix = torch.cat([matrix, torch.sparse.mm(halves, matrix)]).coalesce()
+        points = torch.cat([points, points[ends].mean(1)])
+        allowed = torch.cat([allowed, torch.ones(len(ends), dtype=torch.bool)])
+    return Split(matrix, triangles, parent)
+
+
+def _split(triangles: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Triangles and their parents after edges k to k + 1 were halved at vertex middle[:,k] (-1: not)."""
+    cut = middle >= 0
+    number = cut.sum(1)
+    # Turn each triangle so that one cut is its first edge, and of two the first and the second.
+    first = torch.where(number == 2, (cut.int().argmin(1) + 1) % 3, cut.int().argmax(1))
+    order = (first[:, None] + torch.arange(3)) % 3
+    (a, b, c), (ab, bc, ca) = triangles.gather(1, order).T, middle.gather(1, order).T
+    pieces = {
+        0: [(a, b, c)],
+        1: [(a, ab, c), (ab, b, c)],
+        2: [(ab, b, bc), (a, ab, bc), (a, bc, c)],
+        3: [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)],
+    }
+    found, parents = [], []
+    for cuts, corners in pieces.items():
+        own = (number == cuts).nonzero()[:, 0]
+        for three in corners:
+            found.append(torch.stack(three, 1)[own])
+            parents.append(own)
+    return torch.cat(found), torch.cat(parents)

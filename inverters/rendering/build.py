@@ -86,7 +86,8 @@ def _compile_cuda(program: str, folder: Path, made: Path) -> None:
     codes.append(f"-gencode=arch=compute_{last},code=compute_{last}")
     named = ",".join(f"sm_{a}" for a in ARCHITECTURES)
     flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", f'-DINVID_SM="{named},ptx"', *codes]
-    units: list[tuple[str, list[str]]] = [(p.name, []) for p in sorted((SOURCES / "cuda").glob("*.cu"))]
+    files = sorted(p.name for p in (SOURCES / "cuda").glob("*.cu"))
+    units = [(name, ["-fmad=false"] if name == "drawing.cu" else []) for name in files]
     _make([program, *flags], [program, "-shared", "-cudart=static"], units, SOURCES / "cuda", folder, made)
 
 

@@ -66,8 +66,8 @@ def draw_triangles(
     """Draw opaque triangles with a depth test against and into the canvas.
 
     A sample is covered where its centre lies in the triangle; one on a shared edge belongs to one of the two,
-    so that closed meshes have no holes. Positions are rounded to 1/256 sample. A triangle with a vertex that
-    is nearer than 1e-3 or 2^20 samples outside the canvas is dropped. Of two at one depth, the first is drawn.
+    so that closed meshes have no holes. Positions are rounded to 1/256 sample. A triangle with a vertex
+    nearer than 1e-3, or 2^20 samples outside the canvas, is dropped. Of two at one depth, the first is drawn.
 
     Args:
         canvas: changed in place.

@@ -71,8 +71,7 @@ def _triangles(
     hit = torch.empty(depth.shape, dtype=torch.int32, device=depth.device)
     kept = [hit, *(t.contiguous() for t in (screen.position, screen.inverse_depth, triangles))]
     kept += [] if two_sided is None else [two_sided.contiguous()]
-    if depth.is_cuda:
-        kept.append(torch.empty(depth.shape, dtype=torch.int64, device=depth.device))
+    kept.append(torch.empty(depth.shape, dtype=torch.int64, device=depth.device))
     call = _Triangles(
         height=depth.shape[0],
         width=depth.shape[1],
@@ -83,7 +82,7 @@ def _triangles(
         two_sided=None if two_sided is None else kept[4].data_ptr(),
         depth=depth.data_ptr(),
         hit=hit.data_ptr(),
-        keys=kept[-1].data_ptr() if depth.is_cuda else None,
+        keys=kept[-1].data_ptr(),
     )
     return call, kept
 

@@ -1,8 +1,8 @@
 """Drawing in plain torch, the specification of `drawing_compiled.py`, which has the same functions.
 
 Triangles: a sample is covered where its centre lies inside by exact integer edge functions; a centre on an
-edge belongs to one of the two triangles that share it. Strands: one fragment for each sample along the longer
-axis of a segment, or a column of them where it is wider than a sample.
+edge belongs to the triangle to the right of it, or below. Strands: one fragment for each sample along the
+longer axis of a segment, or a column of them where it is wider than a sample.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _sides(corners: Tensor) -> Tensor:
 def _ties(corners: Tensor) -> Tensor:
     """[N,3]: 1 where a sample exactly on the edge belongs to the neighbour."""
     dx, dy = _sides(corners).unbind(-1)
-    return 1 - ((dy > 0) | ((dy == 0) & (dx > 0))).long()
+    return 1 - ((dy < 0) | ((dy == 0) & (dx > 0))).long()
 
 
 def _edges(

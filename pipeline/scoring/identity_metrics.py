@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, I64, U8, Status
+from pipeline.clip import F32, F64, I64, U8, Status
 from pipeline.faces.identity import FaceEmbedder
 from pipeline.report.manifest import JobResult
 from pipeline.samples.truth import Truth, frames_of
@@ -28,14 +28,10 @@ def identity_metrics(
     found: dict[str, float | None] = dict.fromkeys(
         ("identity_reconstruction", "identity_edit", "tl_id", "tg_id")
     )
-    landmarks, status, affine, rows_of = (
-        job.array(n) for n in ("track/landmarks", "track/status", "align/affine", "align/frames")
-    )
-    if landmarks is None or status is None or affine is None or rows_of is None:
+    faces = _faces(job)
+    if faces is None:
         return found
-    rows = np.flatnonzero(status[rows_of] == Status.FOUND)
-    frames: I64 = rows_of[rows].astype(np.int64)
-    inside = [warp_points(landmarks[t], affine[t]) for t in frames]
+    rows, frames, landmarks, inside = faces
 
     def embedded(images: npt.NDArray[Any] | None) -> F32 | None:
         return None if images is None else embedder.embed((images[row] for row in rows), inside)
@@ -51,6 +47,29 @@ def identity_metrics(
         pair = [embedder.embed(_chosen(v, truth, frames), landmarks[frames]) for v in (video, source)]
         found["tl_id"], found["tg_id"] = _temporal(pair[0], pair[1], frames)
     return found
+
+
+def crop_identity(job: JobResult, embedder: FaceEmbedder) -> float | None:
+    """Mean cosine between reconstructed crops and the input's; None where the job has no such crops."""
+    faces = _faces(job)
+    plain, given = job.shown("reconstruction"), job.array("align/crops")
+    if faces is None or plain is None or given is None:
+        return None
+    rows, _, _, inside = faces
+    pair = [embedder.embed((images[row] for row in rows), inside) for images in (plain, given)]
+    return _similarity(pair[0], pair[1])
+
+
+def _faces(job: JobResult) -> tuple[I64, I64, F32, list[F64]] | None:
+    """Rows of the crops with a face found, their frames, all landmarks, and the rows' landmarks in crops."""
+    landmarks, status, affine, rows_of = (
+        job.array(n) for n in ("track/landmarks", "track/status", "align/affine", "align/frames")
+    )
+    if landmarks is None or status is None or affine is None or rows_of is None:
+        return None
+    rows = np.flatnonzero(status[rows_of] == Status.FOUND)
+    frames: I64 = rows_of[rows].astype(np.int64)
+    return rows, frames, landmarks, [warp_points(landmarks[t], affine[t]) for t in frames]
 
 
 def _chosen(video: Path, truth: Truth, frames: I64) -> Iterator[U8]:

@@ -48,25 +48,6 @@ void find_hits(const invid_triangles &call, Band band) {
          });
 }
 
-void shade_hits(const invid_triangles &call, Band band) {
-  for (int row = band.low; row < band.high; row++)
-    for (int column = 0; column < call.width; column++) {
-      const int64_t place = int64_t(row) * call.width + column;
-      const int t = call.hit[place];
-      Surface surface = {};
-      if (t >= 0) {
-        Triangle triangle;
-        load(call, t, true, 0, call.height, triangle);
-        surface = surface_at(triangle, edges_of(triangle, row, column).at);
-      }
-      if (call.barycentric)
-        for (int i = 0; i < 3; i++) call.barycentric[3 * place + i] = surface.weight[i];
-      if (t < 0 || !call.colours) continue;
-      for (int k = 0; k < 3; k++) call.colour[3 * place + k] = blend_of(call, t, surface, 3, k);
-      if (call.labels) call.label[place] = call.labels[t];
-    }
-}
-
 void draw_triangles(void *given, int thread, Barrier &) {
   const invid_triangles &call = *static_cast<const invid_triangles *>(given);
   const Band band = band_of(call.height, thread, team_of(call.threads, call.height));
@@ -78,16 +59,11 @@ void draw_triangles(void *given, int thread, Barrier &) {
     return;
   }
   find_hits(call, band);
-  shade_hits(call, band);
+  for (int row = band.low; row < band.high; row++)
+    for (int column = 0; column < call.width; column++)
+      shade(call, call.hit[int64_t(row) * call.width + column], row, column);
 }
 
-// What the strands of one call do to a sample.
-struct Cell {
-  float colour[3], weight;  // sums over the fragments near the front
-  float clear;              // product of 1 - alpha
-  float nearest, limit;     // depth of the nearest fragment; fragments beyond the limit are hidden
-  float unused;
-};
 static_assert(sizeof(Cell) == 32, "cells have 8 floats");
 
 // Part of the canvas that strands can touch.
@@ -144,24 +120,14 @@ void draw_strands(void *given, int thread, Barrier &) {
   walk(call, band, [&](int64_t place, const Fragment &fragment, const float *a, const float *b) {
     Cell &cell = cells[place];
     if (!(fragment.depth < cell.limit)) return;
-    cell.clear *= 1.f - least(call.opacity * fragment.weight, kOpaque);
+    cell.clear *= 1.f - alpha_of(call, fragment);
     if (!(fragment.depth <= cell.nearest + call.soft)) return;
     for (int c = 0; c < 3; c++) cell.colour[c] += fragment.weight * (a[c] + fragment.share * (b[c] - a[c]));
     cell.weight += fragment.weight;
   });
   for (int row = box.top; row < box.bottom; row++)
-    for (int64_t place = int64_t(row) * call.width + box.left; place < int64_t(row) * call.width + box.right; place++) {
-      const Cell &cell = cells[place];
-      if (!(cell.weight > 0)) continue;
-      const float covered = 1.f - cell.clear;
-      for (int c = 0; c < 3; c++) {
-        float &colour = call.colour[3 * place + c];
-        colour = colour * cell.clear + cell.colour[c] / cell.weight * covered;
-      }
-      if (!(covered > .5f)) continue;
-      call.depth[place] = least(call.depth[place], cell.nearest);
-      call.label_of[place] = uint8_t(call.label);
-    }
+    for (int64_t place = int64_t(row) * call.width + box.left; place < int64_t(row) * call.width + box.right; place++)
+      finish(call, place, cells[place], cells[place].clear);
 }
 
 template <class Call>

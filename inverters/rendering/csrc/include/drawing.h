@@ -75,7 +75,8 @@ INVID_DRAW_FN bool load(const invid_triangles &call, int t, bool two_sided, int 
   return true;
 }
 
-// Edge functions in steps over samples; `tie` is 1 where a sample exactly on the edge belongs to the neighbour.
+// Edge functions in steps over samples; `tie` is 1 where a sample exactly on the edge belongs to the neighbour, that is
+// unless it is a left or a top edge.
 struct Edges {
   int64_t at[3], across[3], down[3];  // at the first sample of the box; step to the next column, row
   int64_t tie[3];
@@ -89,7 +90,7 @@ INVID_DRAW_FN Edges edges_of(const Triangle &triangle, int row, int column) {
     const int64_t dy = int64_t(triangle.sign) * (triangle.y[k] - triangle.y[j]);
     edges.at[i] = dx * (256 * row + 128 - triangle.y[j]) - dy * (256 * column + 128 - triangle.x[j]);
     edges.across[i] = -256 * dy, edges.down[i] = 256 * dx;
-    edges.tie[i] = !(dy > 0 || (dy == 0 && dx > 0));
+    edges.tie[i] = !(dy < 0 || (dy == 0 && dx > 0));
   }
   return edges;
 }
@@ -125,6 +126,22 @@ INVID_DRAW_FN float blend_of(const invid_triangles &call, int t, const Surface &
   const float b = call.colours[int64_t(index[1]) * channels + channel];
   const float c = call.colours[int64_t(index[2]) * channels + channel];
   return surface.weight[0] * a + surface.weight[1] * b + surface.weight[2] * c;
+}
+
+// Writes what is wanted of sample (row, column), whose nearest triangle is t; -1: none.
+INVID_DRAW_FN void shade(const invid_triangles &call, int t, int row, int column) {
+  const int64_t place = int64_t(row) * call.width + column;
+  Surface surface = {};
+  if (t >= 0) {
+    Triangle triangle;
+    load(call, t, true, 0, call.height, triangle);
+    surface = surface_at(triangle, edges_of(triangle, row, column).at);
+  }
+  if (call.barycentric)
+    for (int i = 0; i < 3; i++) call.barycentric[3 * place + i] = surface.weight[i];
+  if (t < 0 || !call.colours) return;
+  for (int k = 0; k < 3; k++) call.colour[3 * place + k] = blend_of(call, t, surface, 3, k);
+  if (call.labels) call.label[place] = call.labels[t];
 }
 
 // Blends triangle t over sample `place`, where nearer than the canvas.
@@ -190,6 +207,66 @@ INVID_DRAW_FN Fragment fragment_at(const Segment &segment, int i) {
     found.weight = 1.f;
   }
   return found;
+}
+
+// What the strands of one call do to a sample.
+struct Cell {
+  float colour[3], weight;  // sums over the fragments near the front
+  float clear;              // product of 1 - alpha; on CUDA the sum of their logarithms
+  float nearest, limit;     // depth of the nearest fragment; fragments beyond the limit are hidden
+  float unused;
+};
+
+INVID_DRAW_FN float alpha_of(const invid_strands &call, const Fragment &fragment) {
+  return least(call.opacity * fragment.weight, kOpaque);
+}
+
+// Blends the strands over sample `place`; `clear`: share of the canvas that shows through.
+INVID_DRAW_FN void finish(const invid_strands &call, int64_t place, const Cell &cell, float clear) {
+  if (!(cell.weight > 0)) return;
+  const float covered = 1.f - clear;
+  for (int c = 0; c < 3; c++) {
+    float &colour = call.colour[3 * place + c];
+    colour = colour * clear + cell.colour[c] / cell.weight * covered;
+  }
+  if (!(covered > .5f)) return;
+  call.depth[place] = least(call.depth[place], cell.nearest);
+  call.label_of[place] = uint8_t(call.label);
+}
+
+// Row of an affine map at point i of points [3,count].
+INVID_DRAW_FN float along(const float *axis, const float *points, int64_t count, int64_t i) {
+  return points[i] * axis[0] + points[count + i] * axis[1] + points[2 * count + i] * axis[2] + axis[3];
+}
+
+// Cell of the map; the one after the last for a point outside it.
+INVID_DRAW_FN int cell_of(float column, float row, int side) {
+  const float limit = float(side);
+  const bool within = (column >= 0) & (column < limit) & (row >= 0) & (row < limit);
+  const int place = int(most(least(row, limit), 0.f)) * side + int(most(least(column, limit), 0.f));
+  return within ? place : side * side;
+}
+
+// Four cells around a query, from `cell`, and its position between them in [0,1].
+struct Taps {
+  int cell;
+  float right, down;
+};
+INVID_DRAW_FN Taps taps_of(float column, float row, int side) {
+  const float last = float(side - 2);
+  const int c = int(least(most(column, 0.f), last)), r = int(least(most(row, 0.f), last));
+  return {r * side + c, least(most(column - float(c), 0.f), 1.f), least(most(row - float(r), 0.f), 1.f)};
+}
+
+// How far an occluder at this depth leaves light to a point whose depth and bias are `reach`.
+INVID_DRAW_FN float lit(float occluder, float reach) {
+  return least(most(1.f - (occluder - reach) * kSharpness, 0.f), 1.f);
+}
+
+INVID_DRAW_FN float compare(float a, float b, float c, float d, float right, float down, float reach) {
+  const float above = (1.f - right) * lit(a, reach) + right * lit(b, reach);
+  const float below = (1.f - right) * lit(c, reach) + right * lit(d, reach);
+  return (1.f - down) * above + down * below;
 }
 
 }  // namespace drawing

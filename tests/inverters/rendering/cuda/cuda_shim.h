@@ -94,6 +94,7 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
   return votes;
 }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __ffs(unsigned x) { return __builtin_ffs(int(x)); }
 
 template <class T>
 T __ldg(const T *place) {
@@ -104,6 +105,15 @@ inline float __logf(float x) { return logf(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 
 // Threads take turns, so that nothing has to be atomic.
+template <class T>
+void atomicMin(T *place, T x) {
+  if (x < *place) *place = x;
+}
+template <class T>
+void atomicMax(T *place, T x) {
+  if (x > *place) *place = x;
+}
+inline void atomicAdd(float *place, float x) { *place += x; }
 inline void add_to(float *place, float4 x) { place[0] += x.x, place[1] += x.y, place[2] += x.z, place[3] += x.w; }
 
 // Round to nearest, ties away from zero, as cvt.rna does; 10 bits of mantissa stay.

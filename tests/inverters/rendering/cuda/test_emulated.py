@@ -12,6 +12,7 @@ import torch
 
 from inverters.errors import RendererError
 from inverters.rendering import backends
+from tests.inverters.rendering import drawing_cases
 from tests.inverters.rendering.cases import CASES, Case, Scene, compared, differences, failures
 from tests.inverters.rendering.cuda.emulated import SOURCES, EmulatedLibrary, build
 
@@ -79,6 +80,14 @@ def test_tensor_cores_are_near_the_reference(
 def test_refuses_what_does_not_fit(as_cpu: EmulatedLibrary) -> None:
     with pytest.raises(RendererError, match="does not know this call"):
         Scene(Case(coarse=20000, size=(1, 1))).run("cpu", torch.float32)
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_draws_as_the_reference(seed: int, reverse: int, as_cpu: EmulatedLibrary) -> None:
+    as_cpu.raw.invid_emulator_reverse(reverse)
+    scene = drawing_cases.Scene(seed)
+    drawing_cases.check_equal(scene.draw(), drawing_cases.reference(scene.draw))
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from inverters.rendering import backends
+from tests.inverters.rendering import drawing_cases
 from tests.inverters.rendering.cases import CASES, Case, Scene, compared, differences, failures
 
 pytestmark = [
@@ -49,6 +50,26 @@ def test_deterministic_gradients_are_the_same_in_every_run(case: Case) -> None:
     for one, other in zip(first, second, strict=True):
         assert all(tensor.equal(other[key]) for key, tensor in one.items())
     assert not failures(differences(first, scene.run("reference")), "fp32")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_draws_as_the_reference(seed: int) -> None:
+    scene, on_cpu = drawing_cases.Scene(seed, "cuda"), drawing_cases.Scene(seed)
+    found = {name: value.cpu() for name, value in scene.draw().items()}
+    # On the same points on the canvas; the CPU's differ in the last bit.
+    expected = drawing_cases.reference(scene.draw)
+    drawing_cases.check_equal(found, {name: value.cpu() for name, value in expected.items()})
+    assert (found["triangle"] != on_cpu.draw()["triangle"]).float().mean() < 0.02
+
+
+def test_drawn_meshes_are_the_same_in_every_run() -> None:
+    scene = drawing_cases.Scene(3, "cuda", count=5000)
+    first, second = scene.draw(), scene.draw()
+    for name, value in first.items():
+        if name.startswith("strands colour"):
+            torch.testing.assert_close(value, second[name], rtol=1e-5, atol=1e-5)
+        elif not name.startswith("strands"):
+            assert torch.equal(value, second[name]), name
 
 
 def test_a_thousand_calls_leave_nothing_behind() -> None:

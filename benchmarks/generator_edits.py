@@ -1,0 +1,154 @@
+"""What edits do to a generator's pictures: the gain of expressions, and the directions of the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from benchmarks.drawn_people import REST, generated, pixels, synthesised, true_picture, unseen, with_values
+from benchmarks.people_expressions import regression
+from inverters.generators.eg3d import Generator
+from inverters.people.params import PARAMETERS, index, to_z
+from pipeline.scoring.blendshapes import NAMES, BlendshapeReader, component
+from pipeline.scoring.edit_metrics import READABLE
+from pipeline.scoring.judge import Judge
+
+Floats = npt.NDArray[np.floating[Any]]
+Say = Callable[[str], None]
+
+GAINS: Mapping[str, tuple[str, float, float, bool]] = {
+    "smile": ("smile", 0.3, 1.0, False),
+    "jaw": ("mouth_open", 0.6, 1.0, False),
+    "blink": ("blink", 0.6, 1.0, False),
+    "gaze": ("gaze_x", 0.25, 1.0, True),
+    "brows": ("brows", 0.25, 1.0, True),
+}
+"""Parameter, least and greatest value at the edit's end, and whether it starts at minus that or at rest."""
+
+VISIBLE: Mapping[str, Mapping[str, float]] = {
+    "beard": {"gender": 0.15},
+    "hair_colour": {"hair_length": 0.6, "age": 25.0, "hair_grey": -0.8},
+    "age": {"hair_length": 0.5},
+}
+"""Values at which an edit can be seen at all: only men have beards, grey hair has no other colour."""
+DIRECTIONS = ("glasses", "beard", "age", "hair_colour")
+_STEP = 0.75
+"""Standard deviations of its parameter to which an edit goes, from as many below the middle."""
+_TURN = 0.3
+"""The people are seen at yaws within this angle, in radians."""
+
+
+def turns(people: int) -> list[float]:
+    """Yaws of the people's pictures, in radians."""
+    return torch.linspace(-_TURN, _TURN, people)[torch.randperm(people, generator=_rng(0))].tolist()
+
+
+def _rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gains(
+    generator: Generator, people: int, seed: int, reader: BlendshapeReader, say: Say
+) -> dict[str, dict[str, float | None]]:
+    """Gain and correlation of each edit of GAINS, by name.
+
+    Each person is rendered with the parameter low and high, all other expressions at rest: truly and by the
+    generator. How far the edit goes is drawn for each person, so that there is something to correlate.
+
+    Returns:
+        gain, slope through the origin of the generator's change over the true picture's; correlation of the
+        two over people; seen, the mean true change; pairs, the people in whose pictures a face was found.
+    """
+    scores = with_values(unseen(people, seed), **REST)
+    far = torch.rand(len(GAINS), people, generator=_rng(seed + 17))
+    yaw = turns(people)
+    changes = {name: np.full((people, 2), np.nan) for name in GAINS}
+    for k, score in enumerate(scores):
+        rest = _read(generator, score, yaw[k], reader)
+        for row, (name, (parameter, least, greatest, both)) in enumerate(GAINS.items()):
+            reach = least + (greatest - least) * float(far[row, k])
+            high = _read(generator, with_values(score[None], **{parameter: reach})[0], yaw[k], reader)
+            low = rest
+            if both:
+                low = _read(generator, with_values(score[None], **{parameter: -reach})[0], yaw[k], reader)
+            changes[name][k] = component(high, name) - component(low, name)
+        if (k + 1) % 5 == 0 or k + 1 == people:
+            say(f"gain: {k + 1}/{people} people, " + _so_far(changes))
+    return {name: _gain(change) for name, change in changes.items()}
+
+
+def _read(generator: Generator, score: Tensor, yaw: float, reader: BlendshapeReader) -> Floats:
+    """Blendshapes [2,len(NAMES)] of the true and the generator's picture of a person [P]; NaN: no face."""
+    images = true_picture(score, yaw).image, generated(generator, score, yaw)
+    rows = [reader.read(pixels(image)) for image in images]
+    return np.stack([np.full(len(NAMES), np.nan) if row is None else row for row in rows])
+
+
+def _gain(change: Floats) -> dict[str, float | None]:
+    slope, correlation = regression(change[:, 0], change[:, 1])
+    known = np.isfinite(change).all(1)
+    mean = float(change[known, 0].mean()) if known.any() else None
+    named = {"gain": slope, "correlation": correlation, "seen": mean}
+    return {n: None if v is None else round(v, 3) for n, v in named.items()} | {"pairs": int(known.sum())}
+
+
+def _so_far(changes: Mapping[str, Floats]) -> str:
+    return ", ".join(f"{name} {_gain(change)['gain']}" for name, change in changes.items())
+
+
+def directions(
+    generator: Generator, people: int, seed: int, judge: Judge, say: Say
+) -> dict[str, dict[str, Any] | None]:
+    """Judged effect of the card's directions of DIRECTIONS; None where the card lacks one.
+
+    Returns:
+        By name: sign_right, share of people whose parameter rises; leakage, mean absolute change in standard
+        deviations of the other parameters that the judge reads (correlation with the truth from 0.5 on);
+        mean_rise; worst_leak and worst_leak_into; judge_correlation.
+    """
+    found: dict[str, dict[str, Any] | None] = {}
+    yaw = turns(people)
+    if list(judge.correlation) != [p.name for p in PARAMETERS]:
+        say("directions: the judge reads other parameters than people have")
+        return dict.fromkeys(DIRECTIONS)
+    for name in DIRECTIONS:
+        if name not in generator.card.directions:
+            say(f"directions: the generator's card has no direction {name}")
+            found[name] = None
+            continue
+        scores = with_values(unseen(people, seed), **VISIBLE.get(name, {}))
+        scores[:, index(name)] = -_STEP
+        step = 2 * _STEP * generator.card.directions[name]
+        before, after = [], []
+        for score, turn in zip(scores, yaw, strict=True):
+            ws = generator.mapping(to_z(score[None], generator.config.z_dim))
+            before.append(pixels(synthesised(generator, ws, turn)))
+            after.append(pixels(synthesised(generator, ws + step, turn)))
+        change = judge.scores(np.stack(after)) - judge.scores(np.stack(before))
+        found[name] = judged(change, name, judge.correlation)
+        say(f"direction {name}: {found[name]}")
+    return found
+
+
+def judged(change: Floats, name: str, correlation: Mapping[str, float]) -> dict[str, Any]:
+    """Sign, rise and leakage of judged changes [N,P] by an edit of a parameter; NaN without a face."""
+    own = change[:, index(name)]
+    others = [
+        p.name for p in PARAMETERS if p.name != name and correlation[p.name] >= READABLE
+    ]  # the judge's guess of what it cannot read says nothing
+    known = ~np.isnan(own)
+    leaks = np.abs(change[known][:, [index(n) for n in others]]).mean(axis=0) if known.any() else np.zeros(0)
+    worst = int(leaks.argmax()) if len(leaks) else None
+    return {
+        "sign_right": round(float((own > 0).mean()), 4),  # a picture without a face counts as wrong
+        "leakage": None if worst is None else round(float(leaks.mean()), 3),
+        "mean_rise": round(float(own[known].mean()), 3) if known.any() else None,
+        "worst_leak": None if worst is None else round(float(leaks[worst]), 3),
+        "worst_leak_into": None if worst is None else others[worst],
+        "judge_correlation": round(correlation[name], 3),
+    }

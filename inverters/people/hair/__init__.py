@@ -1,0 +1,33 @@
+"""Hair of people: head, beard, brows and lashes, grown on a person's mesh."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from inverters.people.body import Body, Shape
+from inverters.people.hair.colour import hair_colour
+from inverters.people.hair.face import beard, brows
+from inverters.people.hair.hair import Hair, Tuft
+from inverters.people.hair.hairline import growth, near_ears
+from inverters.people.hair.head import head_hair
+from inverters.people.hair.lashes import lashes
+from inverters.people.hair.style import ramp, style_of
+from inverters.people.params import Values
+
+
+def grow(values: Values, row: int, mesh: Body, shape: Shape) -> Hair:
+    """Return the hair of person `row` of values [N,1] on the person's mesh."""
+    chin = beard(values, row, mesh, shape)
+    face = [brows(values, row, mesh, shape), lashes(values, row, mesh, shape)]
+    return Hair([*face, *([] if chin is None else [chin]), *head_hair(values, row, mesh, shape)])
+
+
+def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:
+    """Return the share of hair over each vertex of the finest mesh [V2], in [0,1], to paint the scalp by."""
+    style = style_of(values, row)
+    ears = mesh.to_fine @ near_ears(mesh)
+    dense = growth(mesh.level2.canonical, ears, style) * (mesh.level2.part == 0)
+    return dense * (0.30 + 0.70 * ramp(style.level, 0.02, 0.25))
+
+
+__all__ = ["Hair", "Tuft", "grow", "hair_colour", "scalp_cover"]

@@ -1,0 +1,89 @@
+"""Colours, patterns and folds of cloth."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from inverters.people.expressions import rise
+from inverters.people.params import Values
+from inverters.people.wear.cuts import ground
+from inverters.people.wear.piece import noise
+from inverters.people.wear.torso import torso
+
+
+@dataclass(frozen=True)
+class Dye:
+    """Colours of a garment, linear albedo [3] each."""
+
+    main: Tensor
+    second: Tensor
+    """Of stripes, checks and trims."""
+    pale: Tensor
+    """Of a shirt below a jacket."""
+
+
+def linear(r: float, g: float, b: float) -> Tensor:
+    """Return sRGB's values in [0,1] as linear albedo [3]."""
+    x = torch.tensor([r, g, b])
+    return torch.where(x < 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def dye(values: Values, row: int) -> Dye:
+    """Return the colours of a person's clothes."""
+    hue, strength, lightness = (float(values[f"clothing_{n}"][row, 0]) for n in ("hue", "strength", "lightness"))
+    strength = 0.78 * strength**1.3
+    # Light cloth is paler than dark cloth of the same dye.
+    main = linear(*colorsys.hsv_to_rgb(hue, strength * (1 - 0.35 * lightness), 0.10 + 0.78 * lightness))
+    other = (lightness + 0.45) % 1.0 if lightness < 0.55 else lightness - 0.45
+    second = linear(*colorsys.hsv_to_rgb((hue + 0.06) % 1, 0.6 * strength, 0.10 + 0.78 * other))
+    pale = linear(*colorsys.hsv_to_rgb((hue + 0.5) % 1, 0.12 * strength, 0.86 - 0.1 * strength))
+    return Dye(main, second, pale)
+
+
+@cache
+def weave(device: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return fields [V] of a garment's cloth: its fine grain (deviation 1), soft blotches, and a fine knit."""
+    c = ground(device, name).sheet.canonical
+    grain = noise(c * c.new_tensor([1.0, 0.7, 1.0]), 330, 11)
+    blotch = noise(c, 30, 12)
+    knit = torch.sin(c[:, 1] * 420 + 1.5 * torch.sin(c[:, 0] * 300))
+    return grain, blotch, knit
+
+
+@cache
+def folds(device: str) -> Tensor:
+    """Return how cloth rises and falls over the torso, [n1], about 0 and within 1.
+
+    Folds hang from the shoulders: narrow across, long downwards, and weak on the shoulders themselves.
+    """
+    c = torso(device).canonical1
+    turn = torch.stack([c[:, 0] + 0.25 * c[:, 1] * c[:, 0].sign(), 0.28 * c[:, 1], 0.8 * c[:, 2]], 1)
+    bent = turn + 0.03 * torch.stack([noise(c, 9, 21), noise(c, 9, 22), noise(c, 9, 23)], 1)
+    wave = noise(bent, 38, 24)
+    ridge = 1 - 1.6 * (wave * 0.7).abs().clamp_max(1.0)
+    hang = rise(-c[:, 1], 0.30, 0.42)
+    return ridge * (0.25 + 0.75 * hang) + 0.5 * noise(c, 14, 25)
+
+
+def panel(canonical: Tensor) -> Tensor:
+    """Return the height within the cloth's front and back panels, [V]: level in front, along the shoulders above."""
+    x, y, z = canonical.unbind(1)
+    return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+
+
+def stripes(canonical: Tensor, period: float, share: float) -> Tensor:
+    """Return 1 within level stripes and 0 between, [V], a little soft."""
+    at = torch.remainder(panel(canonical) / period, 1.0)
+    return rise(0.5 - (at - 0.5).abs(), 0.5 - share / 2 - 0.06, 0.5 - share / 2 + 0.06)
+
+
+def checks(canonical: Tensor, period: float) -> Tensor:
+    """Return a check of level and upright bands, 0, 0.5 or 1, [V]."""
+    across = torch.remainder(canonical[:, 0] / period + 0.5, 1.0)
+    level = stripes(canonical, period, 0.45)
+    return 0.5 * level + 0.5 * rise(0.5 - (across - 0.5).abs(), 0.22, 0.34)
