@@ -93,8 +93,8 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     x = c[:, 0].abs()
     t = ((x - 0.020) / 0.098).clamp(0, 1)
     above = c[:, 1] - _brow_line(x)
-    width = (0.0042 + 0.0058 * thick) * (0.82 + 0.36 * man)
-    width = width * (0.62 + 0.38 * rise(t, 0.0, 0.22)) * (1 - 0.78 * rise(t, 0.48, 1.0))
+    broad = (0.0042 + 0.0058 * thick) * (0.82 + 0.36 * man)
+    width = broad * (0.62 + 0.38 * rise(t, 0.0, 0.22)) * (1 - 0.78 * rise(t, 0.48, 1.0))
     across = above / width
     solid = rise(across.abs(), 1.25, 0.45) * rise(t, -0.02, 0.16) * rise(t, 1.0, 0.86)
     patchy = 0.80 + 0.24 * noise(c, 90, 21) + 0.22 * noise(c, 210, 22)

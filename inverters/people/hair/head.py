@@ -55,14 +55,15 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
     roots, guides, groups = _roots(mesh)
     scalp = scalp_of(guides, shape.neutral, shape.neutral_normals, field, _ears(mesh, shape))
     ways, keep = _ways(scalp, style)
-    count = int(along(style.level, _LEVELS, _COUNTS))
+    # A curl crosses more of the picture than a straight hair, and is drawn with more points.
+    count = int(along(style.level, _LEVELS, _COUNTS) * (1 - 0.3 * style.curl))
     roots, groups = roots.chosen(slice(0, count)), groups.chosen(slice(0, count))
     dense = growth(roots.canonical, roots.on(near_ears(mesh)[:, None])[:, 0], style)
     share = _shares(style, dense, roots.draw) * keep[groups.nearest]
     alive = share > 0.03
     roots, groups, share = roots.chosen(alive), groups.chosen(alive), share[alive]
     # Curls need more points than straight hair to be round.
-    steps = int(along(style.level, _LEVELS, _POINTS)) + int(12 * style.curl)
+    steps = int(along(style.level, _LEVELS, _POINTS)) + int(10 * style.curl)
     points = between(ways, groups, share, steps, 1 - 0.7 * style.curl)
     clump = (0.15 + 0.40 * ramp(style.level, 0.15, 0.4)) * (1 + 0.35 * style.curl - 0.3 * style.tight)
     loosely = (0.0015 + 0.0075 * ramp(style.level, 0.15, 0.6)) * (0.6 + 0.8 * style.volume)

@@ -19,10 +19,9 @@ def loose(scalp: Scalp, style: Style) -> Tensor:
     messy = messy + 0.5 * (scalp.draw[:, :3] - 0.5)
     flow = off(_combed(scalp, style, top, messy), scalp.normal)
     front = rise(scalp.canonical[:, 2:3], 0.04, 0.12) * top
-    stand = 1.5 * max(style.tight, 0.55 * style.curl) + (0.55 + 0.35 * style.tousled) * (1 - style.long) * (
-        0.35 + 0.65 * top
-    )
-    start = flow + (0.20 + 0.45 * style.long * front + stand) * scalp.normal
+    curled = 1.5 * max(style.tight, 0.55 * style.curl)
+    stand = (0.55 + 0.35 * style.tousled) * (1 - style.long) * (0.35 + 0.65 * top)
+    start = flow + (0.20 + 0.45 * style.long * front + stand + curled) * scalp.normal
     flow = flow * (1 - 0.85 * style.tight) + 0.35 * style.curl * messy
     lift = (0.006 + 0.018 * ramp(style.level, 0.12, 0.5)) * (0.45 + 1.1 * style.volume)
     lift *= 1 + 0.6 * style.curl
