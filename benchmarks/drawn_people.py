@@ -28,8 +28,9 @@ _SEED = 3_900_000_000
 
 
 def unseen(count: int, seed: int) -> Tensor:
-    """Scores [count,P] of people from seeds that training does not use."""
-    return sample_scores(count, torch.Generator().manual_seed((_SEED + seed) % 2**32))
+    """Scores [count,P] of people from seeds that training does not use; fewer are the first of more."""
+    rng = torch.Generator().manual_seed((_SEED + seed) % 2**32)
+    return torch.cat([sample_scores(1, rng) for _ in range(count)])
 
 
 def with_values(scores: Tensor, **values: float | Tensor) -> Tensor:

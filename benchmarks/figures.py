@@ -14,6 +14,8 @@ from typing import Any
 
 from benchmarks.figures_editing import editing
 from benchmarks.figures_fidelity import fidelity
+from benchmarks.figures_generator import generator
+from benchmarks.figures_generator import page as generator_page
 from benchmarks.figures_scaling import scaling
 from benchmarks.markdown import measured_on, number, prose, share, table
 
@@ -97,56 +99,6 @@ def memory(found: dict[str, Any]) -> list[str]:
         f"{number(found['peak']['invert'])} GB in it "
         f"(`python -m benchmarks.memory {found['sample']} --fps {found['clip']['fps']:g}`)."
     )
-
-
-def generator(found: dict[str, Any]) -> list[str]:
-    """Fidelity and directions on held-out heads."""
-    heads = [
-        [
-            name.replace("yaw ", ""),
-            str(row["pictures"]),
-            number(row["psnr"], 1, " dB"),
-            number(row["lpips_alex"], 3),
-            share(row["face_found"]),
-        ]
-        for name, row in found["fidelity"].items()
-    ]
-    moves = [
-        [
-            name,
-            share(row["sign_right"]),
-            number(row["mean_rise"], 2),
-            number(row["mean_leak"], 2),
-            number(row["judge_correlation"], 2),
-        ]
-        for name, row in found["directions"].items()
-    ]
-    return [
-        *prose(
-            f"The generator on held-out heads (`python -m benchmarks.generator --heads {found['heads']} "
-            f"--edit-heads {found['edit_heads']} --card`, with AlexNet's features for LPIPS; its card has "
-            "the same figures):"
-        ),
-        "",
-        *table(["yaw", "pictures", "PSNR", "LPIPS (alex)", "face found by MediaPipe"], heads),
-        "",
-        *prose(
-            f"Each direction moved from -0.75 to +0.75 standard deviations on {found['edit_heads']} heads, "
-            "with the changes that a judge network predicts. The judge was trained without the generator; "
-            "where its correlation with the truth is low, its predictions are unreliable:"
-        ),
-        "",
-        *table(
-            [
-                "direction",
-                "right sign",
-                "mean change of its parameter",
-                "mean change of the other parameters",
-                "judge's correlation",
-            ],
-            moves,
-        ),
-    ]
 
 
 def renderer(found: dict[str, Any]) -> list[str]:
@@ -303,22 +255,25 @@ def main() -> None:
     results = {
         path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("*.json")
     }
+    measured = [name for name in ("generator",) if name in results]
     readme = [
-        *measured_on(results, "mask", "cameras", "memory", "generator"),
+        *measured_on(results, "mask", "cameras", "memory", *measured),
         "",
         *main_job(results["mask"]),
         "",
         *cameras(results["cameras"]),
         "",
         *memory(results["memory"]),
-        "",
-        *generator(results["generator"]),
     ]
+    for name in measured:
+        readme += ["", *generator(results[name])]
     write(ROOT / "README.md", readme)
     write(ROOT / "docs/performance.md", performance(results))
     write(ROOT / "docs/scaling.md", scaling(results))
     write(ROOT / "docs/editing.md", editing(results))
     write(ROOT / "docs/fidelity.md", fidelity(results))
+    if measured:
+        write(ROOT / "docs/generator.md", generator_page(results))
 
 
 def write(path: Path, lines: list[str]) -> None:

@@ -14,6 +14,7 @@ except `gain`, which a map of our own then reads. `gain` takes at most 200 peopl
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from benchmarks.generator_fidelity import fidelity, speed
 from benchmarks.report import report
 from inverters.errors import CheckpointError
 from inverters.generators.eg3d import Generator
-from inverters.generators.load import load_generator
+from inverters.generators.load import BUNDLED, load_generator
 from pipeline.machine import machine
 from pipeline.scoring.blendshapes import COMPONENTS, BlendshapeReader, LandmarkBlendshapes, load_reader
 
@@ -53,6 +54,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="leave the rest null")
     parser.add_argument("--json", action="store_true", help="print the result as JSON alone")
     parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="add a row to a table of checkpoints (JSON)")
+    parser.add_argument("--card", action="store_true", help="write the result into the generator's card too")
     return parser.parse_args(words)
 
 
@@ -99,6 +102,29 @@ def _directions(generator: Generator, people: int, seed: int, say: Say) -> dict[
     return directions(generator, people, seed, judge, say)
 
 
+def log(path: Path, generator: Generator, result: dict[str, Any]) -> None:
+    """Add a row to the table of checkpoints at `path`, made where missing; a measured one is replaced."""
+    training = generator.card.reports.get("training", {})
+    hours = training.get("hours", training["seconds"] / 3600 if "seconds" in training else None)
+    row = {name: result[name] for name in ("fingerprint", "people", "seed", *FIGURES)}
+    row |= {"steps": training.get("steps"), "hours": hours, "date": result["machine"]["date"]}
+    row["same"] = (result["identity"] or {}).get("same")
+    row["gain"] = {name: each["gain"] for name, each in (result["gain"] or {}).items()}
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [other for other in rows if other["fingerprint"] != row["fingerprint"]] + [row]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def write_card(source: str, result: dict[str, Any]) -> None:
+    """Write the result into the generator's card, under reports["people"]."""
+    path = (BUNDLED if source == "bundled" else Path(source)).with_suffix(".json")
+    card = json.loads(path.read_text())
+    card["reports"]["people"] = result
+    path.write_text(json.dumps(card, indent=2) + "\n")
+
+
+FIGURES = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
 PARTS = ("fidelity", "gain", "directions", "speed")
 FIELDS = (
     *("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found", "gain", "gain_judge", "directions", "identity"),
@@ -120,6 +146,10 @@ def main(words: list[str] | None = None) -> None:
     result["machine"] = machine()
     result["fingerprint"] = generator.card.fingerprint
     result |= {"people": args.people, "seed": args.seed, "seconds": round(time.monotonic() - began)}
+    if args.log is not None:
+        log(args.log, generator, result)
+    if args.card:
+        write_card(args.generator, result)
     if args.json:
         report(result, args.out)
         return

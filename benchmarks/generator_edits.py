@@ -23,8 +23,8 @@ Say = Callable[[str], None]
 
 GAINS: Mapping[str, tuple[str, float, float, bool]] = {
     "smile": ("smile", 0.3, 1.0, False),
-    "jaw": ("mouth_open", 0.6, 1.0, False),
-    "blink": ("blink", 0.6, 1.0, False),
+    "jaw": ("mouth_open", 0.65, 1.0, False),
+    "blink": ("blink", 0.75, 1.0, False),
     "gaze": ("gaze_x", 0.25, 1.0, True),
     "brows": ("brows", 0.25, 1.0, True),
 }

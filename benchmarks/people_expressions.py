@@ -20,18 +20,18 @@ Floats = npt.NDArray[np.floating[Any]]
 EXPRESSIONS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "smile": ("smile", (0.3, 0.6, 1.0)),
     "corners down": ("smile", (-0.3,)),
-    "mouth open": ("mouth_open", (0.65, 0.8, 1.0)),
-    "blink": ("blink", (0.65, 0.8, 1.0)),
+    "mouth open": ("mouth_open", (0.7, 0.85, 1.0)),
+    "blink": ("blink", (0.8, 0.9, 1.0)),
     "gaze to the right": ("gaze_x", (0.4, 1.0)),
     "gaze to the left": ("gaze_x", (-0.4, -1.0)),
     "gaze up": ("gaze_y", (0.4, 1.0)),
     "gaze down": ("gaze_y", (-0.4, -1.0)),
     "brows up": ("brows", (0.4, 1.0)),
     "brows down": ("brows", (-0.4, -1.0)),
-    "frown": ("frown", (0.8, 1.0)),
-    "surprise": ("surprise", (0.8, 1.0)),
-    "pucker": ("pucker", (0.8, 1.0)),
-    "squint": ("squint", (0.75, 1.0)),
+    "frown": ("frown", (0.87, 1.0)),
+    "surprise": ("surprise", (0.9, 1.0)),
+    "pucker": ("pucker", (0.9, 1.0)),
+    "squint": ("squint", (0.87, 1.0)),
 }
 """Parameter and its values, the strongest last."""
 _SEEN = 0.08
@@ -72,7 +72,7 @@ def expressions(reader: BlendshapeReader, scores: Tensor) -> dict[str, Any]:
     scores = with_values(scores, **REST)
     rest = np.stack([read(reader, row) for row in scores])
     true_rest = true_shapes(scores)
-    found: dict[str, Any] = {"rest": _strong(rest.mean(0) if len(rest) else rest)}
+    found: dict[str, Any] = {"rest": _strong(rest[np.isfinite(rest).all(1)])}
     for name, (parameter, values) in EXPRESSIONS.items():
         true, seen, levels = [], [], {}
         for value in values:
@@ -92,7 +92,8 @@ def expressions(reader: BlendshapeReader, scores: Tensor) -> dict[str, Any]:
 
 def _level(true: Floats, seen: Floats) -> dict[str, dict[str, float]]:
     """Mean change in truth and as read, of blendshapes in which either is not small."""
-    means = true.mean(0), np.nanmean(seen, axis=0)
+    known = seen[np.isfinite(seen).all(1)]
+    means = true.mean(0), known.mean(0) if len(known) else np.zeros(len(NAMES))
     return {
         name: {"true": round(float(means[0][k]), 3), "read": round(float(means[1][k]), 3)}
         for k, name in enumerate(NAMES)
@@ -100,7 +101,8 @@ def _level(true: Floats, seen: Floats) -> dict[str, dict[str, float]]:
     }
 
 
-def _strong(means: Floats) -> dict[str, float]:
+def _strong(shapes: Floats) -> dict[str, float]:
+    means = shapes.mean(0) if len(shapes) else np.zeros(len(NAMES))
     return {n: round(float(v), 3) for n, v in zip(NAMES, means, strict=True) if v > _SEEN}
 
 

@@ -1,4 +1,7 @@
-"""Our own file form of a generator: NAME.safetensors (weights and the card's arrays) and NAME.json (card)."""
+"""Our own file form of a generator: NAME.safetensors (weights and the card's arrays) and NAME.json (card).
+
+Weights of more than MAX_FILE_BYTES go on in NAME.2.safetensors and so on.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ from inverters.generators.eg3d import Generator
 
 FORMAT = "invid-generator"
 VERSION = 1
+MAX_FILE_BYTES = 15_000_000
+"""Weights in a file, unless one tensor has more."""
 _ARRAYS = "card."
 """Prefix of the card's arrays among the tensors; the fingerprint leaves them out."""
 
@@ -41,6 +46,8 @@ def save_generator(
     path: Path, generator: Generator, card: GeneratorCard | None = None, dtype: torch.dtype = torch.float16
 ) -> GeneratorCard:
     """Write `path` (.safetensors) and the card beside it (.json), each to the side and renamed.
+
+    Large generators take several files, see the module's text.
 
     Args:
         path: ends in .safetensors; its folder is made if missing.
@@ -62,10 +69,12 @@ def save_generator(
     card = dataclasses.replace(
         card or generator.card, config=generator.config, fingerprint=fingerprint(weights)
     )
-    arrays = {_ARRAYS + k: v for k, v in _arrays(card).items()}
+    shards = _shards(weights)
+    shards[0] |= {_ARRAYS + k: v for k, v in _arrays(card).items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, save({**weights, **arrays}, metadata={"format": FORMAT}))
+        for k, shard in enumerate(shards):
+            _write_whole(_shard_path(path, k), save(shard, {"format": FORMAT, "files": str(len(shards))}))
         _write_whole(path.with_suffix(".json"), (json.dumps(_card_json(card), indent=2) + "\n").encode())
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
@@ -111,10 +120,42 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
         ) from error
 
 
+def _shards(weights: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Weights in order, in parts of at most MAX_FILE_BYTES or one larger tensor."""
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for name, tensor in weights.items():
+        if used and used + tensor.nbytes > MAX_FILE_BYTES:
+            shards.append({})
+            used = 0
+        shards[-1][name] = tensor
+        used += tensor.nbytes
+    return shards
+
+
+def _shard_path(path: Path, number: int) -> Path:
+    """NAME.safetensors, NAME.2.safetensors, ..."""
+    return path.with_suffix(f".{number + 1}{path.suffix}") if number else path
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of all files of a generator."""
+    tensors, files = _read_file(path)
+    for number in range(1, files):
+        more = _shard_path(path, number)
+        if not more.is_file():
+            raise CheckpointError(f"the generator '{path}' has {files} files: '{more.name}' is missing")
+        tensors |= _read_file(more)[0]
+    return tensors
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], int]:
+    """The tensors of one file, and how many files there are."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in list(file.keys())}
+            count = (file.metadata() or {}).get("files", "1")
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+            return tensors, int(count) if count.isdecimal() else 1
     except FileNotFoundError:
         raise CheckpointError(f"there is no generator at '{path}'") from None
     except OSError as error:

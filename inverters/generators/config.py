@@ -10,7 +10,7 @@ from typing import Any, Literal
 from inverters.errors import CheckpointError
 
 PlaneAxes = Literal["original", "fixed"]
-SuperresolutionKind = Literal["8XDC", "8X", "4X", "2X", "small4x"]
+SuperresolutionKind = Literal["8XDC", "8X", "4X", "2X", "small4x", "small2x"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GeneratorConfig:
     decoder_lr_mul: float = 1.0
     superresolution: SuperresolutionKind = "8XDC"
     sr_channels: tuple[int, int] = (64, 32)
-    """Output channels of the two blocks of `small4x`; fixed for the official kinds."""
+    """Output channels of the two blocks of `small4x` and `small2x`; fixed for the official kinds."""
     sr_antialias: bool = True
     sr_conv_clamp: float | None = 256.0
     ray_start: float = 2.25

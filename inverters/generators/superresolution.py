@@ -1,4 +1,4 @@
-"""EG3D's super-resolution modules and a smaller one of ours: two blocks, driven by the last row of ws."""
+"""EG3D's super-resolution modules and two smaller ones of ours: two blocks, driven by the last row of ws."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ _PLANS = {
 }
 
 
+def _small(config: GeneratorConfig) -> _Plan:
+    """The plan of one of our own kinds: `small4x` doubles the size in both blocks, `small2x` in the last."""
+    times = {"small4x": 4, "small2x": 2}[config.superresolution]
+    return _Plan(config.img_resolution // times, False, config.sr_channels, times == 4, False)
+
+
 class Superresolution(nn.Module):
     """Maps raw features to the final image; the first three are the raw image, refined by two skip blocks.
 
@@ -40,7 +46,7 @@ class Superresolution(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         size = config.img_resolution
-        plan = _PLANS.get(config.superresolution) or _Plan(size // 4, False, config.sr_channels, True, False)
+        plan = _PLANS.get(config.superresolution) or _small(config)
         self.input_resolution, self.only_enlarge = plan.input_resolution, plan.only_enlarge
         self.antialias = config.sr_antialias
         if plan.has_filter:

@@ -65,7 +65,7 @@ def actions_of(values: Values) -> Actions:
     found |= {"eyeLookOutRight": 0.85 * left, "eyeLookInLeft": 0.85 * left}
     # Lids follow the eyes when they look down; open lips cannot be both pushed forward and drawn wide.
     for side in ("Left", "Right"):
-        found[f"eyeBlink{side}"] = found[f"eyeBlink{side}"] + 0.15 * under * (1.0 - blink)
+        found[f"eyeBlink{side}"] = found[f"eyeBlink{side}"] + 0.08 * under * (1.0 - blink)
         found[f"mouthSmile{side}"] = found[f"mouthSmile{side}"] * (1.0 - 0.5 * pucker)
     return {name: torch.as_tensor(strength).clamp(0.0, 1.0) for name, strength in found.items()}
 

@@ -1,4 +1,4 @@
-"""Eyes: finely tessellated caps that turn with the gaze, with pupil, iris, white, lids' shade and highlight."""
+"""Eyes: finely tessellated caps that turn with the gaze: pupil, iris, white, shade of the lids, highlight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.body import Body, Shape, ancestry_of
-from inverters.people.body_file import PARTS
 from inverters.people.expressions import rise
 from inverters.people.labels import EYE
 from inverters.people.light import Light, Lit, display
@@ -30,12 +29,16 @@ _BACK = ((1.0, 0.0315), (1.3, 0.0309), (1.6, 0.0307))
 """Distance from the eye's centre by the angle from the gaze axis: the eyeball of the base mesh."""
 _CORNEA = 1.5
 """The cornea is rounder than the eyeball: its normals turn this much faster."""
+_TURN = 1.5
+"""How much further eyes turn than the face actions turn them."""
+_SHIFT = 0.5
+"""Share of the eye's shift by face actions that is kept: they move vertices on straight lines."""
 _COARSE = 8
 """Light is computed at every eighth sector and ring."""
 _IRISES = (
-    (0.085, 0.040, 0.018),
-    (0.135, 0.068, 0.026),
-    (0.165, 0.115, 0.045),
+    (0.050, 0.024, 0.013),
+    (0.110, 0.054, 0.022),
+    (0.160, 0.105, 0.042),
     (0.120, 0.150, 0.095),
     (0.115, 0.175, 0.215),
     (0.170, 0.215, 0.245),
@@ -53,8 +56,6 @@ class Cap:
     """[E,3], with the cornea's own curvature."""
     angle: Tensor
     """[E] from the axis."""
-    turn: Tensor
-    """[E] about it, 0 at +x."""
     triangles: Tensor
     """[T,3] int32."""
     coarse: Tensor
@@ -86,15 +87,19 @@ def cap(device: torch.device) -> Cap:
     fan = torch.stack([torch.zeros_like(first), 1 + first, 1 + (first + 1) % _SECTORS], 1)
     bands = torch.cat([torch.stack([a, c, d], -1).reshape(-1, 3), torch.stack([a, d, b], -1).reshape(-1, 3)])
     coarse = torch.cat([torch.zeros(1, dtype=torch.long), _coarse_rings(count)])
-    near = torch.exp(-(torch.cdist(vertices, vertices[coarse]) / 0.006) ** 2) + 1e-9
+    near = torch.exp(-((torch.cdist(vertices, vertices[coarse]) / 0.006) ** 2)) + 1e-9
     fan_noise = torch.cat([around * 1.6, angle[:, None] * 0.9], 1)
     fibres = noise(fan_noise, 7, 2) + 0.7 * noise(torch.cat([around * 4.5, angle[:, None] * 0.8], 1), 7, 5)
     veins = (1 - noise(vertices * torch.tensor([0.7, 1.6, 1.0]), 130, 4).abs() * 3.0).clamp_min(0) ** 2
     return Cap(
-        *(t.to(device) for t in (vertices, normals, angle, turn, torch.cat([fan, bands]).int(), coarse)),
-        (near / near.sum(1, keepdim=True)).to(device),
-        fibres.to(device),
-        veins.to(device),
+        vertices=vertices.to(device),
+        normals=normals.to(device),
+        angle=angle.to(device),
+        triangles=torch.cat([fan, bands]).int().to(device),
+        coarse=coarse.to(device),
+        spread=(near / near.sum(1, keepdim=True)).to(device),
+        fibres=fibres.to(device),
+        veins=veins.to(device),
     )
 
 
@@ -128,21 +133,33 @@ def _interpolated(x: Tensor, table: tuple[tuple[float, float], ...]) -> Tensor:
 
 
 def pose(mesh: Body, shape: Shape, side: str) -> tuple[Tensor, Tensor, float]:
-    """Return the rotation [3,3], the centre [3] and the size of a posed eye against the base mesh's.
+    """Return the rotation [3,3], the centre [3] and the size of an eye against the base mesh's.
 
-    The best fit of the eye's control points (Kabsch, "A solution for the best rotation to relate two sets of
-    vectors", 1976).
+    At rest eyes look straight ahead, whatever the shape does to them. The face actions turn the mesh's eye;
+    the turn is the best fit of its vertices (Kabsch, "A solution for the best rotation to relate two sets of
+    vectors", 1976), enlarged, as the actions are timid.
     """
-    own = (mesh.part0 == PARTS.index(f"{side}_eye")).to(shape.coarse.device)
-    before = mesh.canonical0[own]
-    before = before - before.mean(0)
-    after = shape.coarse[own]
-    centre = after.mean(0)
-    u, _, v = torch.linalg.svd((after - centre).T @ before)
+    own = mesh.level1.is_part(f"{side}_eye")
+    base, rest, posed = (v[own] for v in (mesh.level1.canonical, shape.neutral, shape.vertices))
+    centre = rest.mean(0)
+    size = float((rest - centre).norm() / (base - base.mean(0)).norm())
+    u, _, v = torch.linalg.svd((posed - posed.mean(0)).T @ (rest - centre))
     flip = torch.ones_like(u[0])
     flip[2] = torch.sign(torch.linalg.det(u @ v))
-    size = float((after - centre).norm() / before.norm())
-    return (u * flip) @ v, centre, size
+    return _enlarged((u * flip) @ v, _TURN), torch.lerp(centre, posed.mean(0), _SHIFT), size
+
+
+def _enlarged(rotation: Tensor, factor: float) -> Tensor:
+    """The rotation [3,3] about the same axis by a multiple of the angle."""
+    twist = torch.stack(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    sine = twist.norm() / 2
+    angle = torch.atan2(sine, (rotation.trace() - 1) / 2) * factor
+    x, y, z = (twist / (2 * sine).clamp_min(1e-6)).tolist()
+    cross = rotation.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    turned: Tensor = torch.linalg.matrix_exp(cross * angle)
+    return turned
 
 
 def make_eyes(values: Values, row: int, mesh: Body, shape: Shape, light: Light) -> list[Mesh]:
@@ -163,8 +180,14 @@ def make_eyes(values: Values, row: int, mesh: Body, shape: Shape, light: Light) 
         rotation, centre, size = pose(mesh, shape, side)
         vertices = centre + size * (ball.vertices @ rotation.T)
         normals = ball.normals @ rotation.T
-        coarse = light.at(vertices[ball.coarse], F.normalize(vertices[ball.coarse] - centre, dim=1), (0.2, 0.2, 0.2))
-        colours = _paint(values, row, ball, _spread(ball, coarse), light, normals, _lids(mesh, shape, side, vertices))
+        gaps = _lids(mesh, shape, side, vertices)
+        # What the lids cover lies deeper, so that it never shows through them.
+        hidden = rise(torch.minimum(*gaps), -0.0003, -0.0036)[:, None]
+        vertices = torch.lerp(vertices, centre, 0.16 * hidden)
+        coarse = light.at(
+            vertices[ball.coarse], F.normalize(vertices[ball.coarse] - centre, dim=1), (0.2, 0.2, 0.2)
+        )
+        colours = _paint(values, row, ball, _spread(ball, coarse), light, normals, gaps)
         labels = torch.full((len(ball.triangles),), EYE, dtype=torch.uint8, device=vertices.device)
         found.append(Mesh(vertices, colours, ball.triangles, labels))
     return found
@@ -266,10 +289,10 @@ def _lens(ball: Cap, light: Light, normals: Tensor) -> Tensor:
 def _reflections(
     values: Values, row: int, light: Light, normals: Tensor, gaps: tuple[Tensor, Tensor], open_: Tensor
 ) -> Tensor:
-    """What the wet eye mirrors for a viewer in front: a window, its weaker counterpart, the tear line; [E,3]."""
+    """What the wet eye mirrors for a viewer in front: a window, a weaker one, the tear line; [E,3]."""
     soft = float(values["light_soft"][row, 0])
     viewer = torch.tensor([0.0, 0.0, 1.0], device=normals.device)
-    # A light from far aside would be mirrored in the white; lamps and windows of portraits are nearer the lens.
+    # A light from far aside would be mirrored in the white: it is moved nearer to the camera.
     towards = light.key * light.key.new_tensor([0.8, 0.9, 1.0])
     window = _window(normals, F.normalize(F.normalize(towards, dim=0) + viewer, dim=0), 0.080 + 0.04 * soft)
     across = light.key * light.key.new_tensor([-0.8, -0.35, 1.0])
@@ -290,6 +313,3 @@ def _window(normals: Tensor, half: Tensor, size: float) -> Tensor:
     front = (normals @ half) > 0
     edge = 0.6 * size
     return rise(u, size + edge, size - edge) * rise(v, 1.25 * size + edge, 1.25 * size - edge) * front
-
-
-__all__ = ["Cap", "cap", "make_eyes", "pose"]

@@ -67,12 +67,23 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("brow_thickness", "thin to thick brows", "eyes"),
     _p("brow_darkness", "pale to dark brows", "eyes"),
     _p("hair_length", "bald or shorn, cropped, short, chin-long, below the shoulders; men's shorter", "hair"),
-    _p("hair_curl", "straight, wavy, curly, tight curls", "hair"),
+    _p(
+        "hair_curl",
+        "straight, wavy, curly, tight curls; curlier on African, straighter on Asian people",
+        "hair",
+    ),
     _p("hair_volume", "flat to full hair", "hair"),
-    _p("hair_tie", "loose (lower two thirds of the range), or tied back where it is long", "hair"),
+    _p(
+        "hair_tie", "loose (lower two thirds of the range); where it is long, a pony tail, then a bun", "hair"
+    ),
     _p("hair_colour", "black, brown, fair, light blond", "hair"),
     _p("hair_red", "no red to red hair", "hair"),
-    _p("hair_grey", "less (-) or more (+) grey than the age's mean", "hair", -1.0),
+    _p(
+        "hair_grey",
+        "less (-) or more (+) grey than the age's mean, which rises from 45 years on",
+        "hair",
+        -1.0,
+    ),
     _p("hair_part", "parted at the image's left (-), in the middle, or at the right (+)", "hair", -1.0),
     _p("fringe", "none (lower two thirds of the range), or a fringe over the forehead", "hair"),
     _p("hairline", "low hairline to a receding one; on women never receding", "hair"),

@@ -31,8 +31,8 @@ class Strands:
     """[S,K,3] in world units."""
     colours: Tensor
     """[S,K,3] display values in [0,1]."""
-    radius: float
-    """In world units."""
+    radius: Tensor | float
+    """In world units, [S] or the same for all."""
     opacity: float
     """Coverage of a sample by one strand as wide as the sample."""
     soft: float

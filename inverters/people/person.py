@@ -26,6 +26,14 @@ _BUST = -0.6
 
 
 @dataclass(frozen=True)
+class Still:
+    """What hangs on the face at rest, before it is lit: the same in every expression of a person."""
+
+    worn: Worn
+    hair: Sequence[Tuft]
+
+
+@dataclass(frozen=True)
 class Person:
     """A person who does not exist, with one expression; what `picture.draw` draws."""
 
@@ -39,14 +47,6 @@ class Person:
     """Translucent meshes."""
     still: Still
     """What expressions do not change."""
-
-
-@dataclass(frozen=True)
-class Still:
-    """What hangs on the face at rest, before it is lit: the same in every expression of a person."""
-
-    worn: Worn
-    hair: Sequence[Tuft]
 
 
 @torch.no_grad()
@@ -68,21 +68,16 @@ def make_person(scores: Tensor, device: str = "cpu", previous: Person | None = N
         still = Still(dress(values, 0, mesh, shape), head_hair(values, 0, mesh, shape))
     worn, hair = still.worn, grow(values, 0, mesh, shape, still.hair)
     bust = shape.vertices[mesh.level1.canonical[:, 1] > _BUST]
-    light = Light(values, 0, torch.cat([bust, worn.occluders(), hair.occluders()]))
+    light = Light(values, 0, torch.cat([bust, hair.occluders(), worn.occluders()]))
     lit = light.at(shape.vertices, shape.normals, SKIN_WRAP)
     cover = scalp_cover(values, 0, mesh)
     colours = paint_skin(values, 0, mesh, shape, lit, cover, hair_colour(values, 0).to(cover))
-    triangles, labels = _drawn(mesh)
-    shown = ~worn.hidden & triangles
+    drawn, labels = _drawn(mesh)
+    shown = drawn & ~worn.hidden
     skin = Mesh(shape.fine, colours, mesh.level2.triangles[shown], labels[shown])
     opaque, glassy = worn.coloured(light)
     meshes = [skin, *make_eyes(values, 0, mesh, shape, light), *opaque]
     return Person(values, shape, light, meshes, hair.coloured(light), glassy, still)
-
-
-def _differ_in_expression(one: Values, two: Values) -> bool:
-    """Whether two people are the same at other expressions."""
-    return all(bool(one[q.name] == two[q.name]) for q in PARAMETERS if q.group != "expression")
 
 
 @cache
@@ -96,3 +91,8 @@ def _drawn(mesh: Body) -> tuple[Tensor, Tensor]:
         labels[(mesh.level2.mask(mask) > 0.5)[corners[:, 0]]] = label
     eyes = torch.tensor([PARTS.index("left_eye"), PARTS.index("right_eye")], device=part.device)
     return ~torch.isin(part, eyes), labels
+
+
+def _differ_in_expression(one: Values, two: Values) -> bool:
+    """Whether two people are the same at other expressions."""
+    return all(bool(one[p.name] == two[p.name]) for p in PARAMETERS if p.group != "expression")

@@ -22,7 +22,7 @@ Precision = Literal["fp32", "tf32"]
 
 ABI = 1
 """INVID_RENDER_ABI of csrc/include/invid_render.h, which `compiled._Call` mirrors."""
-DRAW_ABI = 1
+DRAW_ABI = 2
 """INVID_DRAW_ABI of csrc/include/invid_draw.h, which `drawing_compiled` mirrors."""
 
 _log = logging.getLogger(__name__)

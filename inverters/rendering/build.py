@@ -69,7 +69,8 @@ def _compile(program: str, folder: Path, made: Path) -> None:
     units: list[tuple[str, list[str]]] = [
         ("isa.cpp", _PLAIN),
         ("team.cpp", []),
-        ("drawing.cpp", _SEPARATE),
+        ("triangles.cpp", _SEPARATE),
+        ("strands.cpp", _SEPARATE),
         ("visibility.cpp", _SEPARATE),
         ("library.cpp", ["-DINVID_X86"] if x86 else []),
     ]

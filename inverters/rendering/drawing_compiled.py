@@ -10,10 +10,10 @@ from torch import Tensor
 
 from inverters.errors import RendererError
 from inverters.rendering import backends
-from inverters.rendering.canvas import Canvas, FixedScreen, Screen
+from inverters.rendering.canvas import Canvas, Screen
 
 _FAILURES = {
-    1: "does not know this call",
+    1: "does not know this call; install Invid again",
     2: "has not enough memory or threads",
     3: "failed on the GPU",
 }
@@ -26,7 +26,7 @@ def _fields(names: str, kind: type) -> tuple[tuple[str, type], ...]:
 class _Triangles(ctypes.Structure):
     _fields_ = (
         *_fields("abi threads height width triangles translucent", c_int32),
-        *_fields("position inverse_depth triangle two_sided colours labels", c_void_p),
+        *_fields("x y inverse_depth triangle two_sided colours labels", c_void_p),
         *_fields("colour depth label hit barycentric keys stream", c_void_p),
     )
 
@@ -35,7 +35,7 @@ class _Strands(ctypes.Structure):
     _fields_ = (
         *_fields("abi threads height width strands points label", c_int32),
         *_fields("opacity soft", c_float),
-        *_fields("position colours diameter colour depth label_of cells stream", c_void_p),
+        *_fields("x y inverse_depth colours diameter colour depth label_of cells stream", c_void_p),
     )
 
 
@@ -65,21 +65,22 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _triangles(
-    screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, depth: Tensor
+    screen: Screen, triangles: Tensor, two_sided: Tensor | None, depth: Tensor
 ) -> tuple[_Triangles, list[Tensor]]:
     """The call with `depth` and hits as outputs; its hits [H,W], and the other memory that it points to."""
     hit = torch.empty(depth.shape, dtype=torch.int32, device=depth.device)
-    kept = [hit, *(t.contiguous() for t in (screen.position, screen.inverse_depth, triangles))]
+    kept = [hit, *(t.contiguous() for t in (*screen, triangles))]
     kept += [] if two_sided is None else [two_sided.contiguous()]
     kept.append(torch.empty(depth.shape, dtype=torch.int64, device=depth.device))
     call = _Triangles(
         height=depth.shape[0],
         width=depth.shape[1],
         triangles=len(triangles),
-        position=kept[1].data_ptr(),
-        inverse_depth=kept[2].data_ptr(),
-        triangle=kept[3].data_ptr(),
-        two_sided=None if two_sided is None else kept[4].data_ptr(),
+        x=kept[1].data_ptr(),
+        y=kept[2].data_ptr(),
+        inverse_depth=kept[3].data_ptr(),
+        triangle=kept[4].data_ptr(),
+        two_sided=None if two_sided is None else kept[5].data_ptr(),
         depth=depth.data_ptr(),
         hit=hit.data_ptr(),
         keys=kept[-1].data_ptr(),
@@ -88,10 +89,10 @@ def _triangles(
 
 
 def hits(
-    screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
+    screen: Screen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """As `drawing_reference.hits`."""
-    depth = torch.full(size, torch.inf, device=screen.position.device)
+    depth = torch.full(size, torch.inf, device=screen.x.device)
     barycentric = depth.new_empty(*size, 3)
     call, kept = _triangles(screen, triangles, two_sided, depth)
     call.barycentric = barycentric.data_ptr()
@@ -101,7 +102,7 @@ def hits(
 
 def draw_triangles(
     canvas: Canvas,
-    screen: FixedScreen,
+    screen: Screen,
     colours: Tensor,
     triangles: Tensor,
     labels: Tensor,
@@ -117,7 +118,7 @@ def draw_triangles(
 
 
 def draw_translucent(
-    canvas: Canvas, screen: FixedScreen, colours: Tensor, triangles: Tensor, labels: Tensor | None
+    canvas: Canvas, screen: Screen, colours: Tensor, triangles: Tensor, labels: Tensor | None
 ) -> None:
     """As `drawing_reference.draw_translucent`."""
     colours = colours.contiguous()
@@ -140,18 +141,20 @@ def draw_strands(
     label: int,
 ) -> None:
     """As `drawing_reference.draw_strands`."""
-    position = torch.cat([screen.position, screen.inverse_depth[..., None]], -1)
-    colours, diameter = colours.contiguous(), diameter.contiguous()
-    cells = canvas.depth.new_empty(*canvas.size, 8)
+    x, y, inverse, colours, diameter = (t.contiguous() for t in (*screen, colours, diameter))
+    height, width = canvas.size
+    cells = canvas.depth.new_empty(height, width + 9, 10)
     call = _Strands(
-        height=canvas.size[0],
-        width=canvas.size[1],
-        strands=position.shape[0],
-        points=position.shape[1],
+        height=height,
+        width=width,
+        strands=x.shape[0],
+        points=x.shape[1],
         label=label,
         opacity=opacity,
         soft=soft,
-        position=position.data_ptr(),
+        x=x.data_ptr(),
+        y=y.data_ptr(),
+        inverse_depth=inverse.data_ptr(),
         colours=colours.data_ptr(),
         diameter=diameter.data_ptr(),
         colour=canvas.colour.data_ptr(),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inverters.rendering.canvas import STEPS, Canvas, FixedScreen, Screen
+from inverters.rendering.canvas import STEPS, Canvas, Screen
 
 SLACK = 1e-3
 """Fragments of strands count up to this far behind the canvas, world units."""
@@ -38,10 +38,10 @@ class _Covered(NamedTuple):
 
 
 def hits(
-    screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
+    screen: Screen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Return the nearest triangle [H,W] int32 (-1: none) and barycentric coordinates [H,W,3]."""
-    farthest = torch.full(size, torch.inf, device=screen.position.device)
+    farthest = torch.full(size, torch.inf, device=screen.x.device)
     found = _nearest(screen, triangles, two_sided, farthest)
     triangle = torch.full((farthest.numel(),), -1, dtype=torch.int32, device=farthest.device)
     weights = farthest.new_zeros(farthest.numel(), 3)
@@ -52,7 +52,7 @@ def hits(
 
 def draw_triangles(
     canvas: Canvas,
-    screen: FixedScreen,
+    screen: Screen,
     colours: Tensor,
     triangles: Tensor,
     labels: Tensor,
@@ -66,7 +66,7 @@ def draw_triangles(
 
 
 def draw_translucent(
-    canvas: Canvas, screen: FixedScreen, colours: Tensor, triangles: Tensor, labels: Tensor | None
+    canvas: Canvas, screen: Screen, colours: Tensor, triangles: Tensor, labels: Tensor | None
 ) -> None:
     """Blend triangles over the canvas one after another, from both sides."""
     both = torch.ones(len(triangles), dtype=torch.bool, device=triangles.device)
@@ -93,7 +93,7 @@ def _layers(sample: Tensor) -> Iterator[Tensor]:
         yield order[rank == place]
 
 
-def _nearest(screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, depth: Tensor) -> _Covered:
+def _nearest(screen: Screen, triangles: Tensor, two_sided: Tensor | None, depth: Tensor) -> _Covered:
     """The nearest triangle of each sample, if nearer than `depth` [H,W]; the first of two at one depth."""
     size = (depth.shape[0], depth.shape[1])
     none = torch.iinfo(torch.int64).max
@@ -110,11 +110,11 @@ def _nearest(screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, d
 
 
 def _covered(
-    screen: FixedScreen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
+    screen: Screen, triangles: Tensor, two_sided: Tensor | None, size: tuple[int, int]
 ) -> Iterator[_Covered]:
     """The samples inside each triangle, in the order of the triangles."""
     height, width = size
-    corners = screen.position[triangles.long()]
+    corners = _corners(screen, triangles)
     area = _area(corners)
     kept = (screen.inverse_depth[triangles.long()] > 0).all(1) & (area != 0)
     # Rows count downwards, so that the front has a negative area.
@@ -149,6 +149,11 @@ def _expand(counts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         start = stop
 
 
+def _corners(screen: Screen, triangles: Tensor) -> Tensor:
+    """Positions [N,3,2] int32 of the vertices of triangles [N,3]."""
+    return torch.stack([screen.x[triangles.long()], screen.y[triangles.long()]], -1)
+
+
 def _area(corners: Tensor) -> Tensor:
     """Twice the signed area of triangles [N,3,2] int32, as int64."""
     (ux, uy), (vx, vy) = ((corners[:, k] - corners[:, 0]).long().unbind(1) for k in (1, 2))
@@ -169,10 +174,10 @@ def _ties(corners: Tensor) -> Tensor:
 
 
 def _edges(
-    screen: FixedScreen, triangles: Tensor, triangle: Tensor, sample: Tensor, width: int
+    screen: Screen, triangles: Tensor, triangle: Tensor, sample: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
     """Edge functions [N,3] of samples [N] in triangles [N], and the area [N], all positive inside."""
-    corners = screen.position[triangles[triangle].long()]
+    corners = _corners(screen, triangles[triangle])
     x, y = (STEPS * v + STEPS // 2 for v in (sample % width, sample // width))
     along = _sides(corners)
     start = corners[:, [1, 2, 0]].long()
@@ -181,7 +186,7 @@ def _edges(
 
 
 def _surface(
-    screen: FixedScreen, triangles: Tensor, triangle: Tensor, sample: Tensor, edges: Tensor, area: Tensor
+    screen: Screen, triangles: Tensor, triangle: Tensor, sample: Tensor, edges: Tensor, area: Tensor
 ) -> _Covered:
     weights = edges.float() * screen.inverse_depth[triangles[triangle].long()]
     total = weights[:, 0] + weights[:, 1] + weights[:, 2]
@@ -257,7 +262,7 @@ def draw_strands(
 
 
 def _segments(screen: Screen, colours: Tensor, diameter: Tensor, size: tuple[int, int]) -> _Segments:
-    points = torch.cat([screen.position, screen.inverse_depth[..., None]], -1)
+    points = torch.stack(screen, -1)
     a, b = points[:, :-1].reshape(-1, 3), points[:, 1:].reshape(-1, 3)
     colour_a, colour_b = colours[:, :-1].reshape(-1, 3), colours[:, 1:].reshape(-1, 3)
     delta = b - a

@@ -1,16 +1,18 @@
-"""Contact sheets: a generator's renders beside the true heads."""
+"""A generator's pictures beside the stored ones that are held out: contact sheets and PSNR."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.generators.eg3d import Generator
-from inverters.heads.params import sample_scores, to_z
-from inverters.heads.render import render
-from inverters.rendering.cameras import default_intrinsics, look_at
+from inverters.metrics import psnr
+from inverters.rendering.cameras import default_intrinsics
+from inverters.training.people_pictures import DETAIL, open_set, to_z
+from inverters.training.stored_set import Views, zoomed_intrinsics
 
 
 def save_sheet(rows: list[Tensor], path: Path) -> None:
@@ -23,36 +25,60 @@ def save_sheet(rows: list[Tensor], path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return held-out heads: scores [count,P] from seeds that training does not use, and cameras [count,4,4].
-
-    The cameras' yaw goes from -0.5 to 0.5 radians.
-    """
-    rng = torch.Generator().manual_seed(4_000_000_000 + seed)
-    scores = sample_scores(count, rng)
-    yaw = torch.linspace(-0.5, 0.5, count)
-    return scores, look_at(yaw, torch.zeros(count))
-
-
 @torch.no_grad()
-def draw(generator: Generator, scores: Tensor, cam2world: Tensor) -> tuple[Tensor, Tensor]:
-    """Render heads [n,P] one at a time: final images [n,3,S,S] and raw images [n,3,h,h], in about [-1,1]."""
+def draw(
+    generator: Generator, scores: Tensor, cam2world: Tensor, intrinsics: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Render people [n,P] one at a time: final images [n,3,S,S] and raw images [n,3,h,h], in about [-1,1].
+
+    The cameras are `cam2world` [n,4,4] and `intrinsics` [n,3,3]; None takes EG3D's.
+    """
     device = next(generator.parameters()).device
+    intrinsics = default_intrinsics(len(scores)) if intrinsics is None else intrinsics
     images, raws = [], []
-    for score, camera in zip(scores, cam2world, strict=True):
-        ws = generator.mapping(to_z(score[None], generator.config.z_dim).to(device))
-        out = generator.synthesis(ws, camera[None].to(device), default_intrinsics(1).to(device), noise="none")
+    for score, camera, lens in zip(scores, cam2world, intrinsics, strict=True):
+        ws = generator.mapping(to_z(score[None].to(device), generator.config.z_dim))
+        out = generator.synthesis(ws, camera[None].to(device), lens[None].to(device), noise="none")
         images.append(out.image)
         raws.append(out.image_raw)
-    return torch.cat(images), torch.cat(raws)
+    return torch.cat(images).cpu(), torch.cat(raws).cpu()
 
 
-@torch.no_grad()
-def comparison_sheet(generator: Generator, path: Path, seed: int, count: int) -> None:
-    """Write a sheet of `count` heads as PNG; its rows are true heads, final images, enlarged raw images."""
-    scores, cam2world = held_out(count, seed)
-    size = generator.config.img_resolution
-    truth = render(scores, cam2world, default_intrinsics(count), (size, size)).image
-    image, raw = draw(generator, scores, cam2world)
-    raw = torch.nn.functional.interpolate(raw, size=(size, size))
-    save_sheet([truth, image, raw], path)
+def held_out_views(folder: Path, people: int) -> Views:
+    """Return one view of each of `people` people of the part held out; every second view is frontal."""
+    stored = open_set(folder, held_out=True)
+    people = min(people, len(stored))
+    last = stored.read([0], names=("zoom",))["zoom"].shape[1] - 1
+    views = stored.read(list(range(people)), [[0 if k % 2 == 0 else last] for k in range(people)])
+    return {name: value if name == "scores" else value[:, 0] for name, value in views.items()}
+
+
+def compare(
+    generator: Generator, views: Views, sheet: Path | None = None, columns: int = 8
+) -> dict[str, float]:
+    """Return the mean PSNR in dB of the generator's pictures of held-out views, and write a sheet.
+
+    Args:
+        generator: with densities in the units of the renderer.
+        views: from `held_out_views`.
+        sheet: a PNG of the first `columns` people; its rows are true, final, enlarged raw images.
+        columns: people in the sheet.
+
+    Returns:
+        psnr; psnr_raw, of the raw images against the area-averaged truth; psnr_detail, over the pixels of
+        eyes, mouth and brows alone.
+    """
+    truth = views["image"].float() / 127.5 - 1
+    image, raw = draw(generator, views["scores"], views["cam2world"], zoomed_intrinsics(views["zoom"]))
+    if sheet is not None:
+        enlarged = F.interpolate(raw[:columns], size=truth.shape[-2:])
+        save_sheet([truth[:columns], image[:columns], enlarged], sheet)
+    low = F.interpolate(truth, size=raw.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
+    detail = torch.isin(views["label"], views["label"].new_tensor(DETAIL)).float()[:, None]
+    detail = F.interpolate(detail, size=truth.shape[-2:])
+    error = ((image.clamp(-1, 1) - truth).square() * detail).sum() / (3 * detail.sum().clamp_min(1))
+    return {
+        "psnr": float(psnr(image, truth).mean()),
+        "psnr_raw": float(psnr(raw, low).mean()),
+        "psnr_detail": float(-10 * torch.log10(error / 4)),
+    }

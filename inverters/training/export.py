@@ -12,25 +12,26 @@ from inverters.editing.directions import fit_directions
 from inverters.generators.card import GeneratorCard
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
-from inverters.heads.params import PARAMETERS, sample_scores, to_z
+from inverters.training.people_pictures import PARAMETERS, sample_scores, to_z
 
-LICENCE = "Apache-2.0; trained on procedural heads only, no photograph of anyone was used"
+LICENCE = "Apache-2.0; trained on pictures of invented people only, no photograph of anyone was used"
 
 
 @torch.no_grad()
 def export_generator(generator: Generator, path: Path, **training: Any) -> GeneratorCard:
-    """Write generator and card, with statistics of w over 10,000 heads and a direction for each parameter.
+    """Write generator and card, with statistics of w over 10,000 people and a direction for each parameter.
 
     Landmarks and the crop rule are added by `invid calibrate` afterwards.
 
     Args:
-        generator: its mean code w_avg is set in place.
+        generator: its mean code w_avg is set in place, on the CPU.
         path: where to write, ends in .safetensors.
         **training: steps, seconds and so on, kept in the card under reports["training"].
 
     Returns:
         The card as written.
     """
+    generator = generator.cpu()
     rng = torch.Generator().manual_seed(1)
     z_dim = generator.config.z_dim
     w = generator.mapping(to_z(sample_scores(10_000, rng), z_dim))[:, 0]

@@ -1,83 +1,99 @@
-"""Pretraining of the mapping network: make the colours of a head at fixed points linear in w.
+"""Pretraining of the mapping network: make small frontal pictures and depth linear in w.
 
-A head's colours are strongly non-linear functions of its parameters (hues, palettes, beards that begin
-half-way). Learning them through the whole generator takes tens of minutes, through the mapping alone one
-minute. The synthesis then reads them from w by its affine layers.
+A person's colours are strongly non-linear functions of the parameters. Learning them through the whole
+generator takes hours, through the mapping alone minutes. The synthesis then reads them from w by its affine
+layers.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverters.generators.eg3d import Generator
-from inverters.heads.field import radiance, signed_distance
-from inverters.heads.params import NUM_PARAMETERS, sample_scores, to_values, to_z
-from inverters.rendering.cameras import default_intrinsics, look_at
-from inverters.rendering.rays import make_rays
-from inverters.training.supervision import visible_depth
+from inverters.rendering.cameras import angles
+from inverters.training.people_pictures import to_z
+from inverters.training.stored_set import StoredPeople
 
-_REACH = 0.03
-"""Range, in world units, to which signed distances at the probes are clamped."""
+SMALL = 24
+"""Side of the small pictures."""
+
+_CHECK_EVERY = 100
+_BLUR = 0.3
+"""Standard deviation of what is added to the scores in a step: with a thousand people the mapping would
+otherwise learn each of them by heart.
+"""
+
+_MOST_PEOPLE = 20_000
+_DEPTH_SPREAD = 0.05
+"""Deviation of depth, in world units, that counts as much as the full range of a colour."""
 
 
-@torch.no_grad()
-def probe_points(side: int = 7) -> Tensor:
-    """Return points [3*side*side,3] on the surface of the mean head, seen from three sides."""
-    values = to_values(torch.zeros(3, NUM_PARAMETERS))
-    cameras = look_at(torch.tensor([-0.6, 0.0, 0.6]), torch.zeros(3))
-    origins, directions = make_rays(cameras, default_intrinsics(3), (side, side))
-    return (origins + directions * visible_depth(values, origins, directions).unsqueeze(-1)).reshape(-1, 3)
-
-
-@torch.no_grad()
-def probe_truth(scores: Tensor, points: Tensor) -> Tensor:
-    """Return colours and clamped signed distances [N,4M] in [-1,1] of heads [N,P] at probe points [M,3]."""
-    values = to_values(scores)
-    where = points.expand(len(scores), -1, -1)
-    distance = (signed_distance(values, where) / _REACH).clamp(-1, 1)
-    return torch.cat([radiance(values, where).flatten(1) * 2 - 1, distance], dim=1)
+def small_pictures(stored: StoredPeople, size: int = SMALL) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what near frontal views show: scores [N,P], colours and depth [N,4*size*size], cameras [N,3]."""
+    names = ("scores", "image", "depth", "cam2world", "zoom")
+    scores, flat, terms = [], [], []
+    for person in range(min(len(stored), _MOST_PEOPLE)):
+        view = stored.read([person], [[0]], names)
+        image = F.interpolate(view["image"][0].float() / 127.5 - 1, size=(size, size), mode="area")
+        depth = F.interpolate(view["depth"].clamp_max(3.3), size=(size, size), mode="area")
+        depth = (depth - 2.7).clamp(-0.5, 0.5) * (0.25 / _DEPTH_SPREAD)
+        flat.append(torch.cat([image.flatten(), depth.flatten()]))
+        yaw, pitch = angles(view["cam2world"][0])
+        terms.append(torch.cat([yaw * 5, pitch * 5, (view["zoom"][0] - 0.95) * 5]))
+        scores.append(view["scores"][0])
+    return torch.stack(scores), torch.stack(flat), torch.stack(terms)
 
 
 def pretrain_mapping(
-    generator: Generator, heads: int = 24_000, steps: int = 2500, batch: int = 256, seed: int = 5
+    generator: Generator, stored: StoredPeople, steps: int = 2500, batch: int = 256, seed: int = 5
 ) -> float:
-    """Fit the mapping and a linear readout of w to the colours and distances at probe points.
+    """Fit the mapping, and a linear readout of w and the camera, to small frontal pictures and depth.
 
     Args:
-        generator: its mapping is trained in place.
-        heads: number of random heads, whose truth is computed once.
-        steps: steps of Adam.
-        batch: heads a step.
-        seed: of heads and batches.
+        generator: its mapping is trained in place; the best state on people held out of the fit is kept.
+        stored: the people.
+        steps: most steps of Adam.
+        batch: people a step.
+        seed: of batches.
 
     Returns:
-        Share of the variance that the readout leaves unexplained, a running mean.
+        Share of the variance that the readout leaves unexplained, on a tenth of the people, held out.
     """
-    rng = torch.Generator().manual_seed(seed)
-    points = probe_points()
-    scores = sample_scores(heads, rng) * 1.1
-    truth = torch.cat([probe_truth(part, points) for part in scores.split(50)])
-    truth = truth - truth.mean(0)
-    readout = nn.Linear(generator.config.w_dim, truth.shape[1])
     mapping = generator.backbone.mapping
-    groups = [{"params": mapping.parameters(), "gain": 100.0}, {"params": readout.parameters(), "gain": 1.0}]
+    device = mapping.w_avg.device
+    rng = torch.Generator().manual_seed(seed)
+    scores, truth, terms = (t.to(device) for t in small_pictures(stored))
+    keep = max(1, len(scores) * 9 // 10)
+    truth = truth - truth[:keep].mean(0)
+    readout = nn.Linear(generator.config.w_dim + terms.shape[1], truth.shape[1]).to(device)
+    groups = [{"params": mapping.parameters(), "gain": 10.0}, {"params": readout.parameters(), "gain": 1.0}]
     optimiser = torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99))
-    left = 1.0
+
+    def error(rows: Tensor | slice, blur: float = 0.0) -> tuple[Tensor, Tensor]:
+        own = scores[rows]
+        own = own + blur * torch.randn(own.shape, generator=rng).to(device)
+        ws = generator.mapping(to_z(own, generator.config.z_dim))[:, 0]
+        left = (readout(torch.cat([ws, terms[rows]], 1)) - truth[rows]).square().mean() / truth.var()
+        return left, (ws.square().mean() - 1).square()
+
+    least, best = float("inf"), copy.deepcopy(mapping.state_dict())
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1.5e-3 * group["gain"] * min(1.0, (step + 1) / 50) * (1 - step / steps)
-        rows = torch.randint(heads, (batch,), generator=rng)
-        ws = generator.mapping(to_z(scores[rows], generator.config.z_dim))[:, 0]
-        error = (readout(ws) - truth[rows]).square().mean() / truth.var()
-        size = (ws.square().mean() - 1).square()
+        left, size = error(torch.randint(keep, (batch,), generator=rng).to(device), _BLUR)
         optimiser.zero_grad()
-        (error + 0.1 * size).backward()
+        (left + 0.1 * size).backward()
         optimiser.step()
-        left = 0.99 * left + 0.01 * error.item()
-        if step % 250 == 249:
-            print(
-                f"mapping: step {step + 1}/{steps}, {left:.1%} of the probes' variance unexplained",
-                flush=True,
-            )
-    return left
+        if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == steps - 1:
+            with torch.no_grad():
+                now = error(slice(keep, None) if keep < len(scores) else slice(None))[0].item()
+            if now < least:
+                least, best = now, copy.deepcopy(mapping.state_dict())
+            if (step + 1) % (5 * _CHECK_EVERY) == 0:
+                print(f"mapping: step {step + 1}/{steps}, {now:.1%} of the variance unexplained", flush=True)
+    mapping.load_state_dict(best)
+    return least

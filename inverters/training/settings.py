@@ -10,40 +10,56 @@ class TrainSettings:
     """Settings of one call of the trainer.
 
     A fresh run begins from the generator `start` if that is given, else by training the mapping alone for
-    `pretrain` steps.
+    `pretrain` steps. What is learned when depends on the step alone, not on the minutes of a call.
     """
 
     minutes: float = 60.0
     """Wall time of the call."""
+    cooldown: float = 0.0
+    """Minutes in which the learning rate falls to zero in a copy of the run, which is then exported; 0 trains
+    on.
+    """
     learning_rate: float = 1e-2
-    """Learning rate of Adam."""
-    cooldown: float = 0.6
-    """Share of the time, at its end, over which the learning rate falls."""
+    """Learning rate of Adam before its decay with 1/sqrt of the step."""
     seed: int = 0
-    """Seed of heads and points."""
+    """Seed of people, rays and patches."""
     ema: float = 0.998
     """Decay of the moving average of the weights, which is what is exported."""
-    grow_at: int = 6000
+    grow_at: int = 3000
     """Step from which planes have their full size; half of it before."""
-    patches_from: int = 8000
-    """Step from which patches of stored pictures join every step."""
-    heads: int = 4
-    """Heads in a step."""
-    patches: int = 3
-    """Patches in a step."""
-    patch: int = 20
-    """Side of a patch in pixels of the neural render."""
-    pictures: int = 2500
-    """Stored pictures to make."""
-    sharpen: float = 10.0
-    """Minutes of training super-resolution alone, at the end."""
+    patches_from: int = 4000
+    """Step from which rendered patches join every step."""
+    batch: int = 0
+    """People in a step; 0: 4 on a CPU, as many as fit into its memory on a GPU."""
+    views: int = 2
+    """Views of a person in a step."""
+    rays: int = 320
+    """Rays of a view in a step."""
+    patches: int = 1
+    """Patches of a person in a step."""
+    patch: int = 24
+    """Side of a patch in pixels of a raw render of 64; larger renders take as many rays."""
+    perceptual: float = 0.0
+    """Weight of the loss on features of the judge."""
+    judge: str = ""
+    """Weights of that judge; empty takes the bundled one."""
+    adversarial: float = 0.0
+    """Weight of the adversarial loss."""
+    people: int = 0
+    """Stored people to make, beside the 50 held out, while training goes on; 0: 2000 on a CPU, 20000 on a
+    GPU.
+    """
+    workers: int = 0
+    """Processes that make people; 0: one on a CPU, four on a GPU."""
     pretrain: int = 2500
     """Steps of training the mapping alone, at the beginning of a fresh run."""
     start: str = ""
     """Exported generator that a fresh run begins from."""
-    save_every: float = 300.0
+    save_every: float = 600.0
     """Seconds between two checkpoints."""
-    workers: int = 1
-    """Processes that make heads."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    precision: str = "auto"
+    """Of the convolutions: float32, bfloat16, or auto, the faster of the two on this machine."""
+    nice: int = 19
+    """Added to the process's niceness: training yields to other work."""

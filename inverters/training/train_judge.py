@@ -1,8 +1,9 @@
-"""Training of the judge of edits on stored renders of procedural heads (`invid train-judge`)."""
+"""Training of the judge of edits on stored people (`invid train-judge`)."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -11,138 +12,152 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
-from inverters.heads.field import radiance
-from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, sample_scores, to_values
-from inverters.rendering.cameras import default_intrinsics
-from inverters.rendering.rays import make_rays
-from inverters.training.supervision import random_cameras, visible_depth
+from inverters.training.machine import pick_device
+from inverters.training.people_pictures import NUM_PARAMETERS, PARAMETERS, open_set
+from inverters.training.stored_set import StoredPeople
 
-MARGIN = 8
-"""Additional pixels on every side, so that jittered framing never shows a border."""
+HELD_OUT_EVERY = 20
+"""Every so many people of the set are held out, beside the part that always is."""
+
+_BATCH, _CPU_BATCH = 256, 48
+_RATE = 2e-3
 
 
-@torch.no_grad()
-def make_set(folder: Path, count: int, seed: int, batch: int = 4, part: int = 500) -> None:
-    """Render `count` heads from random cameras into `folder`, `part` a file; files that exist are kept.
+def jitter(images: Tensor, zoom: Tensor, rng: torch.Generator) -> Tensor:
+    """Augment uint8 images [N,3,S,S] by random framing, gain, blur and noise; [N,3,128,128] in about [-1,1].
 
-    Each file holds uint8 images [part,3,S,S] with MARGIN on every side, and scores [part,P].
+    Pictures of focal length `zoom` [N] times EG3D's are brought to EG3D's, then shifted by up to 4 % of their
+    side, scaled by up to 6 % and rolled by up to 3 degrees. `rng` is on the device of the images.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    size = JUDGE_SIZE + 2 * MARGIN
-    intrinsics = default_intrinsics(batch)
-    intrinsics[:, :2, :2] *= JUDGE_SIZE / size
-    for first in range(0, count, part):
-        path = folder / f"heads-{first:06d}.safetensors"
-        if path.exists():
-            continue
-        images, scores = [], []
-        for k in range(first, first + part, batch):
-            rng = torch.Generator().manual_seed(3_000_000_000 + seed * 1_000_000 + k)
-            s = sample_scores(batch, rng)
-            values = to_values(s)
-            origins, directions = make_rays(random_cameras(batch, rng), intrinsics, (size, size))
-            depth = visible_depth(values, origins, directions)
-            colour = radiance(values, origins + directions * depth.unsqueeze(-1))
-            images.append((colour.mT.reshape(batch, 3, size, size) * 255).round().byte())
-            scores.append(s)
-        draft = path.with_suffix(".part")
-        save_file({"images": torch.cat(images).contiguous(), "scores": torch.cat(scores).contiguous()}, draft)
-        draft.rename(path)
-        print(f"{first + part}/{count} heads", flush=True)
+    n, device = len(images), images.device
 
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=rng, device=device) * 2 - 1
 
-def load_set(folder: Path) -> dict[str, Tensor]:
-    """Read all heads that `make_set` has written to `folder`."""
-    parts = [load_file(path) for path in sorted(folder.glob("heads-*.safetensors"))]
-    return {name: torch.cat([part[name] for part in parts]) for name in ("images", "scores")}
-
-
-def jitter(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Augment uint8 images [N,3,S,S] by random framing, gain, blur and noise; [N,3,64,64] in about [-1,1].
-
-    Shift up to 5 pixels, scale up to 6 %, roll up to 3 degrees.
-    """
-    n, size = len(images), images.shape[-1]
-    shift = (torch.rand(n, 2, generator=rng) * 2 - 1) * 5 * 2 / size
-    zoom = JUDGE_SIZE / size * (1 + (torch.rand(n, generator=rng) * 2 - 1) * 0.06)
-    roll = (torch.rand(n, generator=rng) * 2 - 1) * 0.05
+    shift = uniform(n, 2) * 0.08
+    scale = zoom * (1 + uniform(n) * 0.06)
+    roll = uniform(n) * 0.05
     rows = torch.stack(
-        [torch.stack([zoom, -roll * zoom, shift[:, 0]], 1), torch.stack([roll * zoom, zoom, shift[:, 1]], 1)],
+        [
+            torch.stack([scale, -roll * scale, shift[:, 0]], 1),
+            torch.stack([roll * scale, scale, shift[:, 1]], 1),
+        ],
         1,
     )
-    grid = F.affine_grid(rows, [n, 3, JUDGE_SIZE, JUDGE_SIZE], align_corners=False)
-    out = F.grid_sample(images.float() / 127.5 - 1, grid, align_corners=False)
-    soft = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    blur = torch.rand(n, 1, 1, 1, generator=rng) ** 2
-    gain = 1 + (torch.rand(n, 3, 1, 1, generator=rng) * 2 - 1) * 0.06
+    grid = F.affine_grid(rows, [n, 3, 2 * JUDGE_SIZE, 2 * JUDGE_SIZE], align_corners=False)
+    fine = F.grid_sample(images.float() / 127.5 - 1, grid, padding_mode="border", align_corners=False)
+    out = F.avg_pool2d(fine, 2)
+    soft = F.avg_pool2d(F.pad(out, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    blur = torch.rand(n, 1, 1, 1, generator=rng, device=device) ** 3
+    gain = 1 + uniform(n, 3, 1, 1) * 0.06
     out = ((out + (soft - out) * blur + 1) * gain - 1).clamp(-1, 1)
-    return out + 0.02 * torch.randn(out.shape, generator=rng)
+    return out + 0.02 * torch.randn(out.shape, generator=rng, device=device)
+
+
+def _read(stored: StoredPeople, people: list[int], views: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images [n,3,S,S], zooms [n] and scores [n,P] of one view of each of these people."""
+    found = stored.read(people, [[v] for v in views], ("image", "zoom", "scores"))
+    return found["image"][:, 0], found["zoom"][:, 0], found["scores"]
+
+
+def correlations(network: JudgeNetwork, stored: StoredPeople, people: list[int]) -> dict[str, float]:
+    """Return the correlation of readings with the truth by parameter, over two views of these people."""
+    device = next(network.parameters()).device
+    rng = torch.Generator(device).manual_seed(0)
+    guesses, truths = [], []
+    for view in (0, 1):
+        for start in range(0, len(people), 32):
+            some = people[start : start + 32]
+            images, zoom, scores = _read(stored, some, [view] * len(some))
+            with torch.no_grad():
+                guesses.append(network(jitter(images.to(device), zoom.to(device), rng)).float().cpu())
+            truths.append(scores)
+    guess, truth = torch.cat(guesses), torch.cat(truths)
+    return {
+        p.name: round(torch.corrcoef(torch.stack([guess[:, k], truth[:, k]]))[0, 1].item(), 4)
+        for k, p in enumerate(PARAMETERS)
+    }
 
 
 def train(
-    data: dict[str, Tensor], steps: int, seed: int, start: Path | None = None, batch: int = 48
-) -> tuple[JudgeNetwork, dict[str, float]]:
+    stored: StoredPeople,
+    minutes: float,
+    seed: int = 0,
+    device: str = "auto",
+    start: Path | None = None,
+    batch: int = 0,
+) -> tuple[JudgeNetwork, dict[str, float], int]:
     """Train the judge to regress the scores (Huber loss), from the weights at `start` if given.
 
     Returns:
-        The network, and the correlation of its readings with the truth by parameter, on the last 5 % of the
-        set, which are held out.
+        The network on the CPU, the correlation of its readings with the truth by parameter on people held
+        out, and the number of steps.
     """
+    place = pick_device(device)
     torch.manual_seed(seed)
-    rng = torch.Generator().manual_seed(seed)
-    network = JudgeNetwork().to(memory_format=torch.channels_last)
+    draws, rng = torch.Generator().manual_seed(seed), torch.Generator(place).manual_seed(seed)
+    network = JudgeNetwork().to(place, memory_format=torch.channels_last)
     if start is not None:
         network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
-    images, scores = data["images"], data["scores"]
-    keep = len(images) * 19 // 20
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
-    for step in range(steps):
+    held = list(range(0, len(stored), HELD_OUT_EVERY))
+    kept = torch.tensor([k for k in range(len(stored)) if k % HELD_OUT_EVERY])
+    batch = batch or (_CPU_BATCH if place.type == "cpu" else _BATCH)
+    views = stored.read([0], names=("zoom",))["zoom"].shape[1]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.02)
+    began = last = time.monotonic()
+    step, mean = 0, torch.zeros((), device=place)
+    while (elapsed := time.monotonic() - began) < 60 * minutes:
+        share = elapsed / (60 * minutes)
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * min(1.0, 1.6 * (1 - step / steps))
-        rows = torch.randint(keep, (batch,), generator=rng)
-        picture = jitter(images[rows], rng).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+            group["lr"] = _RATE * min(1.0, (step + 1) / 50) * min(1.0, 1.4 * (1 - share))
+        people = kept[torch.randint(len(kept), (batch,), generator=draws)].tolist()
+        chosen = torch.randint(views, (batch,), generator=draws).tolist()
+        images, zoom, scores = (t.to(place) for t in _read(stored, people, chosen))
+        picture = jitter(images, zoom, rng).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(place.type, torch.bfloat16):
             guess = network(picture)
-        loss = F.smooth_l1_loss(guess.float(), scores[rows], beta=0.5)
+        loss = F.smooth_l1_loss(guess.float(), scores, beta=0.5)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}/{steps}  loss {loss.item():.4f}", flush=True)
-    network.eval()
-    with torch.no_grad():
-        guess = torch.cat([network(jitter(chunk, rng)) for chunk in images[keep:].split(128)])
-    truth = scores[keep:]
-    pairs = {
-        p.name: torch.corrcoef(torch.stack([guess[:, k], truth[:, k]]))[0, 1].item()
-        for k, p in enumerate(PARAMETERS)
-    }
-    return network, pairs
+        step += 1
+        mean = torch.lerp(mean, loss.detach(), 1 / min(step, 100))
+        if time.monotonic() - last > 20:
+            last = time.monotonic()
+            print(f"step {step}  {share:.0%}  loss {mean.item():.4f}", flush=True)
+    network = network.eval().cpu()
+    return network, correlations(network, stored, held), step
 
 
 def make_judge(
-    folder: Path, count: int, steps: int, seed: int, start: Path | None = None, out: Path | None = None
+    folder: Path,
+    minutes: float,
+    seed: int = 0,
+    device: str = "auto",
+    start: Path | None = None,
+    out: Path | None = None,
 ) -> dict[str, float]:
-    """Render the set where it is missing, train the judge, write its weights and card.
+    """Train the judge on the stored people in `folder`, and write its weights and card.
 
     Args:
-        folder: folder of the set.
-        count: number of heads.
-        steps: steps of training.
-        seed: of heads and training.
+        folder: folder of the stored set.
+        minutes: time of training.
+        seed: of the training.
+        device: auto, cpu or cuda.
         start: weights to begin from; None begins from random ones.
         out: where to write; None replaces the bundled judge.
 
     Returns:
-        The correlation of its readings with the truth on held-out heads, by parameter.
+        The correlation of its readings with the truth on held-out people, by parameter.
     """
     out = out or JUDGE_PATH
-    make_set(folder, count, seed)
-    network, correlation = train(load_set(folder), steps, seed, start)
+    stored = open_set(folder)
+    network, correlation, steps = train(stored, minutes, seed, device, start)
+    out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out)
     card = {
         "parameters": NUM_PARAMETERS,
-        "heads": count,
+        "people": len(stored),
         "steps": steps,
         "start": None if start is None else start.name,
         "correlation": correlation,

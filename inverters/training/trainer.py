@@ -1,134 +1,94 @@
-"""Training of the bundled generator on procedural heads: first at points in space, then on patches as well.
+"""Training of the bundled generator on stored people: at points in space, then on patches of pictures too.
 
-There are no photographs and no discriminator. The truth of every head is known, so plain regression learns
-the map from z, whose first entries are the head's parameters, to the tri-planes.
+There are no photographs. The truth of every person is known, so plain regression learns the map from z, whose
+first entries are the person's parameters, to the tri-planes and to the final picture.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
+import json
+import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from inverters.generators.checkpoint import load_checkpoint
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
-from inverters.heads.params import NUM_PARAMETERS
-from inverters.training.contact import comparison_sheet
-from inverters.training.generator_losses import (
-    DENSITY_GAIN,
+from inverters.generators.judge import JUDGE_PATH
+from inverters.memory import keep_freed_memory
+from inverters.training.adversarial import Adversary
+from inverters.training.batches import Cameras, detail_chances, patch_batch, point_batch
+from inverters.training.contact import compare, held_out_views
+from inverters.training.export import export_generator
+from inverters.training.losses import (
+    EDGE,
     density_scaled,
-    patch_losses,
+    final_losses,
     planes_of,
     point_losses,
+    raw_losses,
 )
-from inverters.training.pictures import PICTURE_SEED, load_pictures, make_pictures, patch_batch
+from inverters.training.machine import pick_batch, pick_device, pick_precision
+from inverters.training.people_pictures import open_set, start_workers
+from inverters.training.perceptual import FeatureLoss
 from inverters.training.pretrain import pretrain_mapping
+from inverters.training.reading import Reader, step_rng
 from inverters.training.settings import TrainSettings
-from inverters.training.sharpen import KERNEL_RATE_GAIN, sharpen
-from inverters.training.supervision import SEED_STRIDE, HeadBatches, PointSettings
+from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser, prepare
+from inverters.training.stored_set import HELD_OUT, Views, part_path
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 
-MAPPING_RATE_GAIN = 12.5
-"""Learning rate of the mapping relative to all other parameters: its multiplier of 0.01 is for adversarial
-training.
-"""
+FIRST_PEOPLE = 500
 
-BUNDLED_CONFIG = GeneratorConfig(
-    z_dim=512,
-    w_dim=512,
-    c_dim=0,
-    mapping_layers=4,
-    mapping_features=512,
-    channel_base=3072,
-    channel_max=192,
-    plane_resolution=128,
-    plane_channels=32,
-    plane_axes="fixed",
-    img_resolution=256,
-    neural_rendering_resolution=64,
-    superresolution="small4x",
-)
-
-
-def _rate_gain(name: str, parameter: Tensor) -> float:
-    """Learning rate of a parameter relative to the run's."""
-    if ".mapping." in name:
-        return MAPPING_RATE_GAIN
-    return KERNEL_RATE_GAIN if parameter.ndim == 4 else 1.0
-
-
-def _prepare(generator: Generator) -> None:
-    """Zero the weights of z beyond the parameters for good, and zero the blocks trained later.
-
-    With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
-    the raw image.
-    """
-    weight = generator.backbone.mapping.fc0.weight
-    silent = torch.ones_like(weight)
-    silent[:, NUM_PARAMETERS:] = 0
-    with torch.no_grad():
-        weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
-        _silence_late_blocks(generator)
-    weight.register_hook(lambda grad: grad * silent)
-
-
-@torch.no_grad()
-def _silence_late_blocks(generator: Generator) -> None:
-    """Zero the `torgb` layers of the last block of the planes and of both blocks of super-resolution.
-
-    The blocks then pass on their enlarged input and add nothing to it.
-    """
-    last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
-    for block in (last, generator.superresolution.block0, generator.superresolution.block1):
-        block.torgb.weight.zero_()
-        block.torgb.bias.zero_()
+HELD_OUT_PEOPLE = 24
+"""People that a checkpoint is measured on."""
 
 
 class Trainer:
     """A training run in `folder`: generator, moving average, Adam, step number; resumes from its state."""
 
     def __init__(
-        self, folder: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG
+        self, folder: Path, people: Path, settings: TrainSettings, config: GeneratorConfig = BUNDLED_CONFIG
     ) -> None:
         self.folder, self.settings = folder, settings
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = pick_device(settings.device)
         torch.manual_seed(settings.seed)
         self.generator = Generator(config).to(self.device)
-        _prepare(self.generator)
+        prepare(self.generator)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        named = sorted(self.generator.named_parameters(), key=lambda item: _rate_gain(*item), reverse=True)
-        self.named = dict(named)
-        groups = [
-            {"params": [p for _, p in group], "gain": gain}
-            for gain, group in itertools.groupby(named, key=lambda item: _rate_gain(*item))
-        ]
-        self.optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
+        self.optimiser, self.named = make_optimiser(self.generator, settings.learning_rate)
         self.step = 0
         self.seconds = 0.0
-        self.pictures: dict[str, Tensor] = {}
+        self.cooled = 0.0
+        self.stored = open_set(people)
+        self.precision = torch.float32
+        self.features = (
+            FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
+        )
+        self.adversary = Adversary(self.device) if settings.adversarial else None
+        self._judged: tuple[Tensor, Tensor] | None = None
+        self.mean: dict[str, Tensor] = {}
+        self._saved = time.monotonic()
         self.resume()
 
+    @property
+    def _state(self) -> Path:
+        """Folder of the state of this call: a cooling run has its own, so that the run itself can go on."""
+        return self.folder / ("cooling" if self.settings.cooldown else "state")
+
     def resume(self) -> None:
-        """Load the state in `folder`; a run without one begins from `start` or by pretraining the mapping."""
-        found = load_state(self.folder / "state")
+        """Load the state in `folder`; a run without one begins from `start`, if that is given."""
+        found = load_state(self._state) or load_state(self.folder / "state")
         if found is None:
             if self.settings.start:
-                self.begin_from(Path(self.settings.start))
-            elif self.settings.pretrain:
-                pretrain_mapping(self.generator, steps=self.settings.pretrain)
+                begin_from(self.generator, Path(self.settings.start), self.settings.grow_at > 0)
                 self.average.load_state_dict(self.generator.state_dict())
             return
         tensors, info = found
@@ -136,140 +96,186 @@ class Trainer:
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(own)
         restore_optimiser(self.optimiser, list(self.named), tensors)
-        self.step, self.seconds = info["step"], info["seconds"]
-        print(f"resumed at step {self.step}, after {self.seconds / 60:.0f} minutes of training", flush=True)
-
-    def begin_from(self, path: Path) -> None:
-        """Load the weights of an exported generator of this configuration."""
-        _, weights = load_checkpoint(path)
-        self.generator.load_state_dict({k: v.float() for k, v in weights.items()})
-        with torch.no_grad():
-            self.generator.decoder.net[2].weight[0] /= DENSITY_GAIN
-            self.generator.decoder.net[2].bias[0] /= DENSITY_GAIN
-        if self.settings.grow_at > 0:
-            _silence_late_blocks(self.generator)
-        self.average.load_state_dict(self.generator.state_dict())
+        if self.adversary is not None:
+            self.adversary.restore(tensors)
+        self.step, self.seconds, self.cooled = info["step"], info["seconds"], info["cooled"]
+        print(f"resumed at step {self.step}, after {self.seconds / 3600:.2f} hours of training", flush=True)
 
     def save(self) -> None:
         """Write the state to `folder`."""
         tensors = {f"g.{k}": v for k, v in self.generator.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= optimiser_tensors(self.optimiser, list(self.named))
-        info = {"step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
-        save_state(self.folder / "state", tensors, info)
+        if self.adversary is not None:
+            tensors |= self.adversary.tensors()
+        info = {"step": self.step, "seconds": self.seconds, "cooled": self.cooled}
+        save_state(self._state, tensors, info | {"settings": asdict(self.settings)})
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of points from the present step on, made by worker processes."""
-        points = PointSettings(heads=self.settings.heads)
-        data = HeadBatches(points, self.settings.seed, self.step, self.step + 10_000_000)
-        options: dict[str, Any] = {}
-        if workers := self.settings.workers:
-            # A signal to the whole group must reach the trainer alone: it saves, and its workers end with it.
-            options = {"num_workers": workers, "prefetch_factor": 6, "worker_init_fn": _ignore_signals}
-        return iter(DataLoader(data, batch_size=None, **options))
+    def export(self, path: Path) -> None:
+        """Write the moving average to `path` (.safetensors), with its card beside it; ends a cooling run."""
+        generator = density_scaled(self.average)
+        export_generator(generator, path, steps=self.step, hours=round(self.seconds / 3600, 3))
+        if self.settings.cooldown:
+            shutil.rmtree(self._state, ignore_errors=True)
 
-    def stored_pictures(self) -> dict[str, Tensor]:
-        """Load the pictures that patches are cut from, after rendering those that are missing."""
-        whole = self.generator.config.img_resolution
-        folder, count = self.folder / "pictures-set", self.settings.pictures
-        make_pictures(folder, count, self.settings.seed, whole=whole, side=whole * 5 // 8)
-        return load_pictures(folder)
+    # One step
 
-    def patches(self) -> dict[str, Tensor]:
-        """Return the patches of the present step."""
-        if not self.pictures:
-            self.pictures = self.stored_pictures()
-        config, s = self.generator.config, self.settings
-        rng = torch.Generator().manual_seed((PICTURE_SEED + s.seed * SEED_STRIDE + self.step) % 2**32)
-        sizes = {"whole": config.img_resolution, "neural_resolution": config.neural_rendering_resolution}
-        return patch_batch(self.pictures, s.patches, s.patch, rng, **sizes)
+    def losses(self, views: Views) -> dict[str, Tensor]:
+        """Return the losses of the present step on views."""
+        s, config = self.settings, self.generator.config
+        rng = step_rng(s.seed, self.step, self.device)
+        full, early = config.plane_resolution, self.step < s.grow_at
+        planes, ws = planes_of(self.generator, views["scores"], self.precision, full // 2 if early else full)
+        cameras = Cameras.of(views)
+        chances = detail_chances(views["label"].flatten(0, 1), views["depth"].flatten(0, 1))
+        points = point_batch(views, cameras, chances, s.rays, s.rays // 4, rng)
+        found = point_losses(self.generator, planes, points)
+        if self.step < s.patches_from:
+            return found
+        raw_size = config.neural_rendering_resolution
+        patches = patch_batch(views, chances, s.patches, self.patch, raw_size, rng)
+        raw, features = raw_losses(self.generator, planes, cameras, patches, rng)
+        last = ws.repeat_interleave(s.patches, 0)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            image = self.generator.superresolution.patch(features, last, raw_size)
+        return found | raw | self._image_losses(image.float(), patches.image.flatten(0, 1))
 
-    def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
+    def _image_losses(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Losses of final patches [n,3,H,W]: against the truth, by the judge's features, by the critic."""
+        s = self.settings
+        found = final_losses(image, truth)
+        inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
+        image, truth = image[inner], truth[inner]
+        if self.features is not None:
+            found["features"] = self.features(image, truth) * s.perceptual
+        if self.adversary is not None:
+            found["critic"] = self.adversary.loss(image, truth) * s.adversarial
+            self._judged = image.detach(), truth
+        return found
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels of the raw render."""
+        return min(self.settings.patch, self.generator.config.neural_rendering_resolution)
+
+    def learn(self, views: Views, rate: float) -> dict[str, Tensor]:
         """Do one step of Adam at learning rate `rate`, update the moving average, and return the losses."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["gain"]
-        if self.step >= self.settings.patches_from:
-            batch = batch | self.patches()
-        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        full = self.generator.config.plane_resolution
-        planes, _ = planes_of(
-            self.generator, batch["scores"], full if self.step >= self.settings.grow_at else full // 2
-        )
-        losses = point_losses(self.generator, planes, batch)
-        if "patch_uv" in batch:
-            rng = torch.Generator(device=self.device).manual_seed(self.step)
-            losses |= patch_losses(self.generator, batch, rng)
-        total = torch.stack(list(losses.values())).sum()
+        losses = self.losses(views)
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.named.values(), 5.0)
         self.optimiser.step()
+        if self.adversary is not None and self._judged is not None:
+            losses["critic_own"] = self.adversary.learn(*self._judged)
         self.step += 1
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, parameter in self.average.named_parameters():
                 parameter.lerp_(self.named[name], 1 - decay)
-        return {k: v.item() for k, v in losses.items()}
+        return {k: v.detach() for k, v in losses.items()}
 
-    def rate(self, elapsed: float) -> float:
-        """Return the learning rate after `elapsed` seconds: warm-up, 1/sqrt of the step, linear cool-down."""
+    def rate(self) -> float:
+        """Return the learning rate: warm-up, 1/sqrt of the step, and the fall of a cooling run."""
         s = self.settings
         rate = s.learning_rate * min(1.0, (self.step + 1) / 200) / (1 + self.step / 3000) ** 0.5
-        left = 1 - elapsed / (60 * s.minutes)
-        return rate * (max(0.02, min(1.0, left / s.cooldown)) if s.cooldown > 0 else 1.0)
+        return rate * (max(0.02, 1 - self.cooled / (60 * s.cooldown)) if s.cooldown else 1.0)
 
-    def run(self) -> None:
-        """Train for `minutes`; save every `save_every` seconds, at the end, and on SIGINT or SIGTERM."""
+    # A call
+
+    def begin(self) -> Reader:
+        """Choose precision and batch for this machine, pretrain the mapping of a fresh run, start reading."""
+        s = self.settings
+        self.precision = pick_precision(self.generator, s.precision)
+        if self.step == 0 and s.pretrain and not s.start:
+            pretrain_mapping(self.generator, self.stored, steps=s.pretrain)
+            self.average.load_state_dict(self.generator.state_dict())
+        people = pick_batch(self.generator, s.batch, self._bytes_a_person())
+        print(f"{people} people a step, of {len(self.stored)} stored", flush=True)
+        return Reader(self.stored, s.seed, people, s.views, self.device)
+
+    def _bytes_a_person(self) -> int:
+        """GPU memory that a person takes in a whole step, from a step of two people that is not applied."""
+        if self.device.type != "cuda" or self.settings.batch:
+            return 0
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        views = self.stored.draw(2, self.settings.views, step_rng(0, 0))
+        step, self.step = self.step, max(self.settings.patches_from, self.settings.grow_at)
+        losses = self.losses({k: v.to(self.device) for k, v in views.items()})
+        torch.stack(list(losses.values())).sum().backward()
+        self.step = step
+        self.optimiser.zero_grad(set_to_none=True)
+        return (torch.cuda.max_memory_allocated(self.device) - before) // 2
+
+    def run(self) -> bool:
+        """Train for `minutes`, or cool down; return whether it came to its end.
+
+        The state is saved every `save_every` seconds, at the end, and on SIGINT or SIGTERM.
+        """
+        s = self.settings
+        keep_freed_memory()
+        os.nice(max(0, s.nice - os.nice(0)))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
-        began = last_save = last_line = time.monotonic()
-        batches = self.batches()
-        mean: dict[str, float] = {}
+        began = self._saved = time.monotonic()
+        workers: list[BaseProcess] = []
         try:
-            while (elapsed := time.monotonic() - began) < 60 * self.settings.minutes:
-                now = self.learn(next(batches), self.rate(elapsed))
-                mean = {k: 0.98 * mean.get(k, v) + 0.02 * v for k, v in now.items()}
-                if time.monotonic() - last_line > 10:
-                    last_line = time.monotonic()
-                    text = "  ".join(f"{k} {v:.4f}" for k, v in mean.items())
-                    print(f"step {self.step}  {elapsed / 60:.1f} min  {text}", flush=True)
-                if time.monotonic() - last_save > self.settings.save_every:
-                    self.seconds += time.monotonic() - last_save
-                    last_save = time.monotonic()
-                    self.save()
-                    self.picture()
-            if self.settings.sharpen and self.step >= self.settings.patches_from:
-                self.sharpen()
+            workers = start_workers(self.stored.folder, s.people, s.workers, s.seed, self.device.type)
+            self._wait_for_people(workers)
+            self._train(began, self.begin())
+            finished = True
         except KeyboardInterrupt:
             print("stopped by hand; the run is saved and continues when started again", flush=True)
-        self.seconds += time.monotonic() - last_save
-        self.save()
-        self.picture()
+            finished = False
+        self.checkpoint()
+        for worker in workers:
+            worker.terminate()
+        return finished
 
-    def sharpen(self, steps: int = 0) -> None:
-        """Train the super-resolution of the moving average alone, and copy it to the generator.
+    def _train(self, began: float, reader: Reader) -> None:
+        """Do steps until the time is over."""
+        s, last_line = self.settings, began
+        while (self.cooled < 60 * s.cooldown) if s.cooldown else (time.monotonic() < began + 60 * s.minutes):
+            now = time.monotonic()
+            losses = self.learn(reader.at(self.step), self.rate())
+            self.mean = {k: torch.lerp(self.mean.get(k, v), v, 0.02) for k, v in losses.items()}
+            if now - last_line > 10:
+                last_line = now
+                text = "  ".join(f"{k} {v.item():.4f}" for k, v in self.mean.items())
+                print(f"step {self.step}  {(now - began) / 60:.1f} min  {text}", flush=True)
+            if now - self._saved > s.save_every:
+                self.checkpoint()
+            self.cooled += time.monotonic() - now if s.cooldown else 0.0
 
-        Args:
-            steps: number of steps; 0 takes the settings' minutes.
+    def _wait_for_people(self, workers: list[BaseProcess]) -> None:
+        """Wait while workers make the people held out, and the first ones to learn from.
+
+        The mapping of a fresh run is pretrained on FIRST_PEOPLE or more.
         """
-        baked = density_scaled(self.average).cpu()
-        pictures = self.pictures or self.stored_pictures()
-        sharpen(baked, pictures, self.settings.sharpen, steps, seed=self.step)
-        for module in (self.average, self.generator):
-            module.superresolution.load_state_dict(baked.superresolution.state_dict())
+        enough = FIRST_PEOPLE if self.step == 0 and self.settings.pretrain else 1
+        held = part_path(self.stored.folder, HELD_OUT)
+        while not (held.exists() and self.stored.refresh() >= enough) and any(w.is_alive() for w in workers):
+            time.sleep(0.2)
 
-    @torch.no_grad()
-    def picture(self) -> None:
-        """Save `folder`/pictures/STEP.png: true heads above, the moving average's renders below."""
-        baked = density_scaled(self.average)
-        path = self.folder / "pictures" / f"{self.step:07d}.png"
-        comparison_sheet(baked, path, seed=10_000, count=6)
-
-
-def _ignore_signals(worker: int) -> None:
-    """Leave SIGINT and SIGTERM to the parent process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    def checkpoint(self) -> None:
+        """Save the state, measure the moving average on held-out people, and add a row to the curve."""
+        now = time.monotonic()
+        self.seconds += now - self._saved
+        self._saved = now
+        self.save()
+        row: dict[str, float] = {"step": self.step, "hours": round(self.seconds / 3600, 4)}
+        row |= {"people": len(self.stored), "rate": self.rate()}
+        row |= {k: v.item() for k, v in self.mean.items()}
+        if part_path(self.stored.folder, HELD_OUT).exists():
+            sheet = self.folder / "pictures" / f"{self.step:07d}.png"
+            views = held_out_views(self.stored.folder, HELD_OUT_PEOPLE)
+            row |= compare(density_scaled(self.average), views, sheet)
+        row = {k: v if k in ("step", "people", "hours") else float(f"{v:.5g}") for k, v in row.items()}
+        with (self.folder / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -10,20 +10,20 @@ from pipeline.request.fields import Option
 
 def run(
     *,
-    set: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/set"),
-    count: int = 7000,
-    steps: int = 6000,
+    set: Annotated[Path, Option(metavar="DIR")] = Path("runs/people"),
+    minutes: float = 60.0,
+    device: Annotated[str, Option(metavar="auto|cpu|cuda")] = "auto",
     seed: int = 77,
     start: Annotated[Path | None, Option(metavar="FILE")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:
-    """Train the network that measures edits of the bundled generator, on renders of procedural heads.
+    """Train the network that measures edits of the bundled generator, on the stored people.
 
     Args:
-        set: Folder of the renders, made where missing.
-        count: Renders to make.
-        steps: Steps of the training.
-        seed: Seed of renders and training.
+        set: Folder of the stored people, see train-generator.
+        minutes: Wall time of the training.
+        device: As in process-video.
+        seed: Seed of the training.
         start: Weights to begin from.
         out: The weights to write; their card goes beside them.
     """
@@ -31,6 +31,6 @@ def run(
 
     from inverters.training.train_judge import make_judge
 
-    correlation = make_judge(set, count, steps, seed, start, out)
+    correlation = make_judge(set, minutes, seed, device, start, out)
     print(json.dumps({name: round(value, 3) for name, value in correlation.items()}))
     return 0

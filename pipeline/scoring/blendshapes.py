@@ -135,9 +135,9 @@ class LandmarkBlendshapes:
         """Write weights and card to a .safetensors file."""
         from safetensors.numpy import save_file
 
-        halves = {name: np.ascontiguousarray(a, np.float16) for name, a in self.arrays.items()}
-        halves["mean"] = np.ascontiguousarray(self.arrays["mean"], np.float32)
-        save_file(halves, path, {"card": json.dumps(self.card | {"names": list(NAMES)})})
+        kinds = {"basis": np.float16, "weights": np.float16}
+        kept = {n: np.ascontiguousarray(a, kinds.get(n, np.float32)) for n, a in self.arrays.items()}
+        save_file(kept, path, {"card": json.dumps(self.card | {"names": list(NAMES)})})
 
     @classmethod
     def fit(cls, points: F32, shapes: F32) -> LandmarkBlendshapes:
@@ -145,9 +145,9 @@ class LandmarkBlendshapes:
         features = features_of(points)
         mean = features.mean(axis=0)
         _, values, basis = np.linalg.svd(features - mean, full_matrices=False)
-        rank = min(_PRINCIPAL, int((values > 1e-6 * values[0]).sum()))
+        rank = min(_PRINCIPAL, int((values > 1e-3 * values[0]).sum()))
         scale = values[:rank] / np.sqrt(len(points))
-        arrays = {"mean": mean, "basis": (basis[:rank] / scale[:, None]).T, "bias": shapes.mean(0)}
+        arrays = {"mean": mean, "basis": basis[:rank].T, "scale": scale, "bias": shapes.mean(0)}
         terms = _terms(features, arrays)
         ridge = terms.T @ terms + _RIDGE * np.eye(terms.shape[1])
         arrays["weights"] = np.linalg.solve(ridge, terms.T @ (shapes - arrays["bias"]))
@@ -187,7 +187,7 @@ def features_of(points: F32) -> F64:
 
 def _terms(features: F64, arrays: dict[str, npt.NDArray[Any]]) -> F64:
     """Regressors: components, and products of the first two, which are the head's turn, with the first."""
-    parts = (features - arrays["mean"]) @ arrays["basis"].astype(np.float64)
+    parts = (features - arrays["mean"]) @ arrays["basis"].astype(np.float64) / arrays["scale"]
     turned = parts[:, :2, None] * parts[:, None, :_TURNED]
     terms: F64 = np.concatenate([parts, turned.reshape(len(parts), -1)], axis=1)
     return terms

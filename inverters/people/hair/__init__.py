@@ -38,7 +38,7 @@ def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:
     style = style_of(values, row)
     ears = mesh.to_fine @ near_ears(mesh)
     dense = growth(mesh.level2.canonical, ears, style) * (mesh.level2.part == 0)
-    return dense * (0.30 + 0.70 * ramp(style.level, 0.02, 0.25))
+    return dense * (0.45 + 0.55 * ramp(style.level, 0.02, 0.25))
 
 
 __all__ = ["Hair", "Tuft", "grow", "hair_colour", "head_hair", "scalp_cover"]

@@ -63,7 +63,8 @@ def strand_colours(own: Tensor, grey: float, draw: Tensor, vary: float = 0.2) ->
         draw: [S,>=2], uniform in [0,1): which hairs turn grey first, and how dark each is.
         vary: greatest relative change of one hair.
     """
-    white = ((grey * 1.15 - draw[:, :1]) / 0.15).clamp(0, 1)
+    # Hairs lose their pigment over years: few are black beside white ones.
+    white = ((grey * 1.6 - draw[:, :1]) / 0.6).clamp(0, 1)
     tone = 1 + vary * (2 * draw[:, 1:2] - 1)
     warm = 1 + 0.10 * (draw[:, :1] - 0.5) * own.new_tensor([0.3, 0.0, -1.0]).to(draw)
     colours = own.to(draw) * warm

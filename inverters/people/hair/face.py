@@ -23,7 +23,7 @@ _BROW_HAIRS, _BEARD_HAIRS = 6_000, 20_000
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """How a tuft of the face is drawn."""
 
     root_shade: float
@@ -31,6 +31,7 @@ class _Look:
     opacity: float
     soft: float
     label: int
+    gloss: float = 1.0
     shadows: bool = False
 
 
@@ -59,7 +60,7 @@ def short_hairs(
     )
 
 
-def _tuft(points: Tensor, normal: Tensor, base: Tensor, look: _Look) -> Tuft:
+def tuft_of(points: Tensor, normal: Tensor, base: Tensor, look: Look) -> Tuft:
     """A tuft whose light is computed at the middle of each hair."""
     middle = points.shape[1] // 2
     ahead = unit(points[:, -1] - points[:, 0])
@@ -77,6 +78,7 @@ def _tuft(points: Tensor, normal: Tensor, base: Tensor, look: _Look) -> Tuft:
         opacity=look.opacity,
         soft=look.soft,
         label=look.label,
+        gloss=look.gloss,
         shadows=look.shadows,
     )
 
@@ -91,8 +93,8 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     x = c[:, 0].abs()
     t = ((x - 0.020) / 0.098).clamp(0, 1)
     above = c[:, 1] - _brow_line(x)
-    width = (0.0042 + 0.0058 * thick) * (0.82 + 0.36 * man)
-    width = width * (0.62 + 0.38 * rise(t, 0.0, 0.22)) * (1 - 0.78 * rise(t, 0.48, 1.0))
+    broad = (0.0042 + 0.0058 * thick) * (0.82 + 0.36 * man)
+    width = broad * (0.62 + 0.38 * rise(t, 0.0, 0.22)) * (1 - 0.78 * rise(t, 0.48, 1.0))
     across = above / width
     solid = rise(across.abs(), 1.25, 0.45) * rise(t, -0.02, 0.16) * rise(t, 1.0, 0.86)
     patchy = 0.80 + 0.24 * noise(c, 90, 21) + 0.22 * noise(c, 210, 22)
@@ -117,8 +119,8 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     own = pigment(values, row)
     own = torch.minimum(own * (0.85 - 0.45 * dark), torch.tensor([0.16, 0.115, 0.080]) * (1.25 - 0.75 * dark))
     base = strand_colours(own, 0.8 * grey_share(values, row, -8.0), u[:, 4:6], 0.25)
-    look = _Look(0.85, 0.00042, 0.55 + 0.25 * dark, 0.005, BROW)
-    return _tuft(points, normal, base, look)
+    look = Look(0.85, 0.00042, 0.55 + 0.25 * dark, 0.005, BROW, 0.4)
+    return tuft_of(points, normal, base, look)
 
 
 def _brow_line(x: Tensor) -> Tensor:
@@ -148,7 +150,13 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     c, u = roots.canonical, roots.draw
     dense = beard_area(c, form) * (0.88 + 0.20 * noise(c, 45, 23) + 0.12 * noise(c, 130, 24))
     lips = roots.on(mesh.level1.mask("lips")[:, None])[:, 0]
-    dense = dense * rise(lips, 0.35, 0.12) * grown
+    under = -roots.on(_canonical_normals(mesh))[:, 1]
+    dense = (
+        dense
+        * rise(lips, 0.35, 0.12)
+        * grown
+        * (1 - 0.85 * rise(under, 0.45, 0.85) * rise(c[:, 1], -0.12, -0.16))
+    )
     there = ((dense - u[:, 0] * 0.95) * 4).clamp(0, 1)
     alive = there > 0.05
     roots, there = roots.chosen(alive), there[alive]
@@ -170,8 +178,8 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     points = short_hairs(root, normal, ahead, length, 0.62, bend + 0.5 * curly, 6)
     own = pigment(values, row) * torch.tensor([0.80, 0.72, 0.66])
     base = strand_colours(own, grey_share(values, row, 4.0), u[:, 4:6], 0.28)
-    look = _Look(0.55, 0.00055, 0.60, 0.006, BEARD, shadows=True)
-    return _tuft(points, normal, base, look)
+    look = Look(0.55, 0.00055, 0.60, 0.006, BEARD, 0.6, shadows=True)
+    return tuft_of(points, normal, base, look)
 
 
 def beard_area(canonical: Tensor, form: float) -> Tensor:
@@ -195,7 +203,13 @@ def beard_area(canonical: Tensor, form: float) -> Tensor:
     corner = rise((x - 0.066).abs(), 0.018, 0.008) * rise(y, -0.100, -0.112) * rise(y, -0.19, -0.16)
     below_lip = 1 - 0.75 * rise((x - 0.028).abs(), 0.016, 0.006) * rise((y + 0.163).abs(), 0.014, 0.005)
     every = torch.maximum(torch.maximum(jaw * below_lip, moustache), corner * rise(z, 0.08, 0.12))
-    return every * rise(y, -0.295, -0.235)
+    return every * rise(y, -0.295, -0.235) * (1 - rise(y, -0.205, -0.245) * rise(z, 0.16, 0.08))
+
+
+@cache
+def _canonical_normals(mesh: Body) -> Tensor:
+    """Normals [V1,3] of the base mesh."""
+    return mesh.level1.normals(mesh.level1.canonical)
 
 
 @cache

@@ -35,11 +35,16 @@ class Tuft:
     share: Tensor
     """[S], how much of its way a hair has."""
     root_shade: float
-    """Brightness at the root; at the tip it is a little over 1."""
-    radius: float
+    """Brightness at the root, which lies deep; it rises to a little over 1."""
+    radius: Tensor | float
+    """[S] or a number, world units."""
     opacity: float
     soft: float
     label: int
+    deep: float = 1.0
+    """Share of a hair over which its brightness rises."""
+    gloss: float = 1.0
+    """Strength of highlights."""
     shadows: bool = True
     """Whether it darkens what lies below."""
 
@@ -53,8 +58,9 @@ class Tuft:
         t = torch.linspace(0, 1, self.points.shape[1], device=self.points.device)
         step = (self.share[:, None] * t * (steps - 1)).round().long().clamp_max(steps - 1)
         at = both[(self.which[:, None] * steps + step).flatten()].reshape(*step.shape, 6)
-        fade = torch.lerp(t.new_tensor(self.root_shade), t.new_tensor(1.05), t)[:, None] * _GAIN
-        strength = 5.0 * (0.12 + self.base.mean(1))[:, None, None]
+        risen = (t / self.deep).clamp_max(1)
+        fade = (self.root_shade + (1.05 - self.root_shade) * risen)[:, None] * _GAIN
+        strength = 5.0 * self.gloss * (0.09 + self.base.mean(1))[:, None, None]
         linear = (at[..., :3] * self.base[:, None] + at[..., 3:] * strength) * fade
         return Strands(
             self.points, display(linear).contiguous(), self.radius, self.opacity, self.soft, self.label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -32,8 +33,8 @@ _LEVELS = (0.0, 0.2, 0.35, 0.56, 1.0)
 """Levels of `Style` at which the numbers of drawing below are given."""
 _COUNTS = (_HAIRS, _HAIRS, 17_000, 11_000, 10_000)
 _POINTS = (4, 7, 12, 24, 26)
-_RADII = (0.00055, 0.0007, 0.0009, 0.0010, 0.0011)
-_OPACITIES = (0.35, 0.6, 0.72, 0.8, 0.8)
+_RADII = (0.0004, 0.0007, 0.0009, 0.0010, 0.0011)
+_OPACITIES = (0.22, 0.6, 0.72, 0.8, 0.8)
 
 
 def head_hair(values: Values, row: int, mesh: Body, shape: Shape) -> list[Tuft]:
@@ -54,14 +55,15 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
     roots, guides, groups = _roots(mesh)
     scalp = scalp_of(guides, shape.neutral, shape.neutral_normals, field, _ears(mesh, shape))
     ways, keep = _ways(scalp, style)
-    count = int(along(style.level, _LEVELS, _COUNTS))
+    # A curl crosses more of the picture than a straight hair, and is drawn with more points.
+    count = int(along(style.level, _LEVELS, _COUNTS) * (1 - 0.3 * style.curl))
     roots, groups = roots.chosen(slice(0, count)), groups.chosen(slice(0, count))
     dense = growth(roots.canonical, roots.on(near_ears(mesh)[:, None])[:, 0], style)
     share = _shares(style, dense, roots.draw) * keep[groups.nearest]
     alive = share > 0.03
     roots, groups, share = roots.chosen(alive), groups.chosen(alive), share[alive]
     # Curls need more points than straight hair to be round.
-    steps = int(along(style.level, _LEVELS, _POINTS)) + int(12 * style.curl)
+    steps = int(along(style.level, _LEVELS, _POINTS)) + int(10 * style.curl)
     points = between(ways, groups, share, steps, 1 - 0.7 * style.curl)
     clump = (0.15 + 0.40 * ramp(style.level, 0.15, 0.4)) * (1 + 0.35 * style.curl - 0.3 * style.tight)
     loosely = (0.0015 + 0.0075 * ramp(style.level, 0.15, 0.6)) * (0.6 + 0.8 * style.volume)
@@ -79,7 +81,8 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
         which=groups.nearest,
         share=share,
         root_shade=0.50 + 0.25 * ramp(style.level, 0.3, 0.1),
-        radius=along(style.level, _LEVELS, _RADII),
+        deep=min(1.0, 0.14 / style.arc),
+        radius=along(style.level, _LEVELS, _RADII) * (1 - 0.55 * few[:, 0]),
         opacity=along(style.level, _LEVELS, _OPACITIES),
         soft=0.012,
         label=HAIR,
@@ -106,7 +109,8 @@ def _shares(style: Style, dense: Tensor, draw: Tensor) -> Tensor:
     """How much of its guide's length each hair has, [S] in [0,1]; nothing where no hair grows."""
     there = ((dense - draw[:, 0]) * 5).clamp(0, 1) * style.presence
     # Hairs at the edge are short; at the tips all lengths differ, or the hair looks cut from felt.
-    edge = torch.lerp(rise(dense, -0.1, 0.85), torch.ones_like(dense), 0.35 * (draw[:, 1] > 0.55))
+    shortest = min(0.5, 0.055 / style.arc)
+    edge = shortest + (1 - shortest) * rise(dense - 0.15 * draw[:, 1], 0.15, 0.75)
     uneven = 1 - (0.10 + 0.35 * draw[:, 2].square()) * (0.5 + 0.5 * style.long)
     return there * edge * uneven
 
@@ -129,11 +133,12 @@ def _fringe(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: t
         **_lighting(ways, scalp.normal, 8),
         which=groups.nearest,
         share=share,
-        root_shade=0.65,
+        root_shade=0.55,
         radius=0.0008,
         opacity=0.6,
         soft=0.012,
         label=HAIR,
+        gloss=0.45,
     )
 
 
@@ -176,8 +181,10 @@ def _fringe_roots(mesh: Body) -> tuple[Roots, Roots, Groups]:
     return _planted(mesh, front, (_FRINGE_HAIRS, _FRINGE_GUIDES), 9)
 
 
-def _planted(mesh: Body, density: object, counts: tuple[int, int], seed: int) -> tuple[Roots, Roots, Groups]:
-    assert callable(density)
+def _planted(
+    mesh: Body, density: Callable[[Tensor], Tensor], counts: tuple[int, int], seed: int
+) -> tuple[Roots, Roots, Groups]:
+    """Scatter hairs and guides, counts of each, by a density on the base mesh, and group them."""
     hairs, many = scatter(mesh, counts[0], density, seed), scatter(mesh, 5 * counts[1], density, seed + 1)
     guides = many.chosen(spread_out(many.canonical, counts[1]))
     return hairs, guides, group(hairs, guides)

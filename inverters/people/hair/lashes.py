@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape, gender_of
-from inverters.people.hair.face import _Look, _tuft
+from inverters.people.hair.face import Look, tuft_of
 from inverters.people.hair.hair import Tuft
 from inverters.people.hair.style import ramp
 from inverters.people.labels import BROW
@@ -33,17 +33,21 @@ def lashes(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     woman = ramp(gender_of(values, row), 0.3, 0.7)
     paint = max(0.0, 2 * float(values["make_up"][row, 0]) - 1) * woman
     hairs, facing = [], []
-    for strip in lash_strips(mesh):
-        points = _hairs(shape.coarse[strip.grid], strip.upper, woman, paint)
-        hairs.append(points)
-        facing.append(points.new_tensor([0.0, 0.3 if strip.upper else -0.1, 0.95]).expand(len(points), 3))
+    for upper, lower in _lids(mesh):
+        above, below = shape.coarse[upper.grid], shape.coarse[lower.grid]
+        closed = _closed(mesh.canonical0[upper.grid], above)
+        hairs.append(_hairs(above + _overlap(above, below), True, woman, paint, closed))
+        hairs.append(_hairs(below, False, woman, paint, closed))
+        facing += [above.new_tensor([0.0, 0.3, 0.95])] * _UPPER + [
+            above.new_tensor([0.0, -0.1, 0.95])
+        ] * _LOWER
     points = torch.cat(hairs)
     base = points.new_tensor([0.022, 0.016, 0.013]) * (1 - 0.6 * paint)
-    look = _Look(1.0, 0.00042 + 0.00022 * paint, 0.55 + 0.15 * woman + 0.2 * paint, 0.003, BROW)
-    return _tuft(points, torch.cat(facing), base.expand(len(points), 3), look)
+    look = Look(1.0, 0.00042 + 0.00022 * paint, 0.55 + 0.15 * woman + 0.2 * paint, 0.003, BROW, 0.3)
+    return tuft_of(points, torch.cat(facing), base.expand(len(points), 3), look)
 
 
-def _hairs(grid: Tensor, upper: bool, woman: float, paint: float) -> Tensor:
+def _hairs(grid: Tensor, upper: bool, woman: float, paint: float, closed: float) -> Tensor:
     """Hairs [S,6,3] over the positions [rows,columns,3] of a strip."""
     rows, columns, _ = grid.shape
     count = _UPPER if upper else _LOWER
@@ -52,6 +56,7 @@ def _hairs(grid: Tensor, upper: bool, woman: float, paint: float) -> Tensor:
     column = where * (columns - 1.001)
     reach = (0.45 + 0.55 * (where * 1.25).clamp_max(1)) * (1 - 0.35 * ((where - 0.9) / 0.1).clamp(0, 1))
     long = (0.52 + 0.25 * woman + 0.22 * paint) if upper else (0.26 + 0.10 * woman + 0.10 * paint)
+    long = long if upper else long * (1 - closed)
     share = reach * long * (0.72 + 0.5 * draw[:, 1])
     t = torch.linspace(0, 1, 6, device=grid.device)
     at = share.clamp_max(1)[:, None] * t * (rows - 1.001)
@@ -61,9 +66,24 @@ def _hairs(grid: Tensor, upper: bool, woman: float, paint: float) -> Tensor:
     ] * t.square()
     across = (column[:, None] + lean).clamp(0, columns - 1.001)
     points = _bilinear(grid, at, across)
-    # Lids are thinner than the mesh shows: what leaves the lid curls up (down on the lower lid).
-    curl = 0.0030 * (1 if upper else -0.35) * share[:, None] * t.square()
-    return points + curl[..., None] * points.new_tensor([0.0, 1.0, 0.35])
+    # Lashes curl up, those of a closed eye down, where the mesh turns them less.
+    up = 0.0030 - 0.0150 * closed if upper else -0.0011
+    bend = share[:, None] * up * t.square()
+    return points + bend[..., None] * points.new_tensor([0.0, 1.0, 0.35 - 0.2 * closed])
+
+
+def _closed(canonical: Tensor, grid: Tensor) -> float:
+    """How far an upper lid with a strip [rows,columns,3] has turned down from the base mesh's, in [0,1]."""
+    rest, now = ((g[-1] - g[0])[:, 1].mean() for g in (canonical, grid))
+    return ramp(float(rest - now), 0.002, 0.0085)
+
+
+def _overlap(upper: Tensor, lower: Tensor) -> Tensor:
+    """How far to move the upper lashes [1,columns,3], which a closing lid takes too low."""
+    at = torch.linspace(0, lower.shape[1] - 1.001, upper.shape[1], device=upper.device)
+    edge = _bilinear(lower, torch.zeros_like(at), at)[:, 1]
+    over = (edge - upper[0, :, 1]).clamp_min(0)
+    return torch.stack([0 * over, 0.75 * over, 0.3 * over], 1)[None]
 
 
 def _bilinear(grid: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -76,6 +96,14 @@ def _bilinear(grid: Tensor, row: Tensor, column: Tensor) -> Tensor:
 @cache
 def _draws(count: int, device: str, upper: bool) -> Tensor:
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(13 + upper)).to(device)
+
+
+def _lids(mesh: Body) -> list[tuple[Strip, Strip]]:
+    """Upper and lower strip of each eye."""
+    strips = lash_strips(mesh)
+    pairs = [(u, w) for u in strips for w in strips if u.upper and not w.upper]
+    x = mesh.canonical0[:, 0]
+    return [(u, w) for u, w in pairs if float(x[u.grid].mean() * x[w.grid].mean()) > 0]
 
 
 @cache

@@ -114,8 +114,11 @@ def _beside_face(at: Tensor, scalp: Scalp, way: Way) -> Tensor:
         return at
     x, y, z = (at - at.new_tensor(MIDDLE)).split(1, 1)
     azimuth = torch.atan2(x.abs(), z)
-    free = 0.45 * rise(y, 0.13, 0.06) + 0.30 * rise(y, 0.06, 0.0) + 0.40 * rise(y, 0.0, -0.12)
+    free = 0.52 * rise(y, 0.13, 0.06) + 0.26 * rise(y, 0.06, 0.0) + 0.37 * rise(y, 0.0, -0.12)
     free = free + 0.22 * (scalp.draw[:, 4:5] - 0.55)
     turn = (free - azimuth).clamp(0, 0.35) * 0.40 * way.beside * torch.where(x < 0, -1.0, 1.0)
+    # On the shoulders hair parts to the chest and to the back.
+    apart = 0.10 * torch.tanh((azimuth - 1.5) / 0.12) * rise(y, -0.33, -0.45) * way.beside
+    turn = turn + apart * torch.where(x < 0, -1.0, 1.0)
     cos, sin = torch.cos(turn), torch.sin(turn)
     return torch.cat([x * cos + z * sin, y, z * cos - x * sin], 1) + at.new_tensor(MIDDLE)

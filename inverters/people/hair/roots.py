@@ -30,14 +30,14 @@ class Roots:
 
     def on(self, values: Tensor) -> Tensor:
         """Interpolate values [V1,C] of the vertices, [N,C]."""
-        corners = values[self.corners.flatten()].reshape(len(self), 3, values.shape[1])
+        corners = values[self.corners.flatten()].reshape(*self.corners.shape, values.shape[1])
         return (corners * self.weights[..., None]).sum(1)
 
     def placed(self, vertices: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Positions and unit normals [N,3] on a mesh with vertices and normals [V1,3]."""
         return self.on(vertices), unit(self.on(normals))
 
-    def chosen(self, which: Tensor) -> Roots:
+    def chosen(self, which: Tensor | slice) -> Roots:
         """Those at indices or where a mask [N] is true."""
         return Roots(self.corners[which], self.weights[which], self.canonical[which], self.draw[which])
 

@@ -75,6 +75,7 @@ def style_of(values: Values, row: int = 0) -> Style:
     long = ramp(level, 0.44, 0.56)
     recession = (1 - woman) * ramp(v["hairline"], 0.25, 1.0) * ramp(v["age"], 22.0, 52.0)
     tie = ramp(v["hair_tie"], 0.655, 0.68) * ramp(level, 0.54, 0.58)
+    bare = (1 - ramp(recession, 0.1, 0.5)) * (1 - tight) * ramp(level, 0.18, 0.36)
     return Style(
         level=level,
         arc=along(level, _LEVELS, _ARCS),
@@ -92,12 +93,9 @@ def style_of(values: Values, row: int = 0) -> Style:
         tie=tie,
         bun=ramp(v["hair_tie"], 0.82, 0.85),
         tie_height=0.05 + 0.10 * abs((v["hair_tie"] * 6) % 2 - 1),
-        fringe=max(0.0, (v["fringe"] - 2 / 3) * 3)
-        * (1 - tie * 0.5)
-        * (1 - ramp(recession, 0.1, 0.5))
-        * (1 - tight),
+        fringe=max(0.0, 3 * v["fringe"] - 2) * (1 - 0.7 * tie) * bare,
         recession=recession,
-        bald=ramp(recession, 0.72, 0.98),
+        bald=ramp(recession, 0.62, 0.95),
         thin_crown=0.97 * ramp(recession, 0.35, 0.85),
         hairline_shift=0.016 * (v["hairline"] - 0.5) * (1 - recession),
         presence=ramp(v["hair_length"], 0.0, 0.02),
@@ -107,7 +105,7 @@ def style_of(values: Values, row: int = 0) -> Style:
 def _level(length: float, woman: float) -> float:
     man_level = along(length, (0.0, 0.10, 0.62, 0.86, 1.0), (0.0, 0.10, 0.42, 0.56, 0.92))
     woman_level = along(
-        length, (0.0, 0.04, 0.12, 0.22, 0.30, 0.60, 1.0), (0.0, 0.12, 0.34, 0.46, 0.56, 0.78, 1.0)
+        length, (0.0, 0.02, 0.10, 0.20, 0.28, 0.60, 1.0), (0.0, 0.14, 0.34, 0.46, 0.56, 0.78, 1.0)
     )
     return man_level + woman * (woman_level - man_level)
 

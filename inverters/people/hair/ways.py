@@ -19,9 +19,9 @@ def loose(scalp: Scalp, style: Style) -> Tensor:
     messy = messy + 0.5 * (scalp.draw[:, :3] - 0.5)
     flow = off(_combed(scalp, style, top, messy), scalp.normal)
     front = rise(scalp.canonical[:, 2:3], 0.04, 0.12) * top
-    stand = 1.5 * max(style.tight, 0.55 * style.curl)
-    stand += (0.55 + 0.35 * style.tousled) * (1 - style.long) * (0.35 + 0.65 * top)
-    start = flow + (0.20 + 0.45 * style.long * front + stand) * scalp.normal
+    curled = 1.5 * max(style.tight, 0.55 * style.curl)
+    stand = (0.55 + 0.35 * style.tousled) * (1 - style.long) * (0.35 + 0.65 * top)
+    start = flow + (0.20 + 0.45 * style.long * front + stand + curled) * scalp.normal
     flow = flow * (1 - 0.85 * style.tight) + 0.35 * style.curl * messy
     lift = (0.006 + 0.018 * ramp(style.level, 0.12, 0.5)) * (0.45 + 1.1 * style.volume)
     lift *= 1 + 0.6 * style.curl
@@ -46,6 +46,10 @@ def _combed(scalp: Scalp, style: Style, top: Tensor, messy: Tensor) -> Tensor:
     c, low = scalp.canonical, 1 - top
     front = rise(c[:, 2:3], 0.03, 0.12) * top
     side = torch.tanh((c[:, :1] - style.part + 0.008 * noise(c, 26, 4)[:, None]) / 0.003)
+    # No lock lies between the sides: it would stand up.
+    side = torch.where(side < 0, side.clamp_max(-0.7), side.clamp_min(0.7))
+    # The parting ends behind the crown; from there hair spreads evenly.
+    side = torch.lerp((c[:, :1] / 0.16).clamp(-1, 1), side, rise(c[:, 2:3], -0.15, -0.04))
     across = c.new_tensor([1.0, 0.0, 0.0]) * side
     toward = 1.0 if style.part <= 0 else -1.0
     forward = top * c.new_tensor([0.25 * toward, 0.10, 0.75]) + low * c.new_tensor([0.0, -1.0, 0.10])
@@ -65,7 +69,7 @@ def _arcs(scalp: Scalp, style: Style, top: Tensor) -> Tensor:
     reach = 0.50 + max(0.0, -0.05 - style.fall) * 1.05
     arc = torch.lerp(short, torch.full_like(short, reach), style.long)
     afro = (0.035 + 0.055 * style.volume) * ramp(style.level, 0.1, 0.5)
-    afro += 0.07 * style.long * (0.2 + 0.8 * style.volume)
+    afro += 0.05 * style.long * (0.2 + 0.8 * style.volume)
     ball = max(afro, 0.012) * (0.60 + 0.40 * rise(scalp.up, -0.4, 0.4))
     arc = torch.lerp(arc, torch.minimum(arc, ball), style.tight)
     return arc * (1 - 0.25 * style.curl * (1 - style.tight))
@@ -110,7 +114,7 @@ def fringe(scalp: Scalp, style: Style) -> tuple[Tensor, Tensor]:
         [2.2 * c[:, 0] + 0.10 * (u[:, 1] - 0.5) - 4.8 * style.part, 0 * c[:, 0], 0 * c[:, 0]], 1
     )
     ahead = ahead + c.new_tensor([0.0, -0.35, 0.9])
-    flow = off(ahead + 0.25 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
+    flow = off(ahead + 0.16 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
     back = rise(c[:, 2:3], 0.14, 0.06)
     arc = (0.130 + 0.060 * back + 0.10 * c[:, :1].abs()) * (0.85 + 0.22 * u[:, :1])
     layer = 0.004 + (0.006 + 0.010 * style.volume) * (0.3 + 0.7 * u[:, 2:3])

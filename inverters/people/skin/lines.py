@@ -9,12 +9,11 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverters.people.body import Body, gender_of
 from inverters.people.expressions import rise
 from inverters.people.params import Values
-from inverters.people.skin.noise import layered, noise
+from inverters.people.skin.noise import noise
 from inverters.people.skin.places import curve, spot
 
 _STEP = 0.0009
@@ -88,7 +87,7 @@ def _mouth(c: Tensor) -> Tensor:
 def _cheeks(c: Tensor) -> Tensor:
     """Slack skin: shallow creases that run down the cheeks."""
     tilted = torch.stack([c[:, 0].abs() * 1.6 + 0.7 * c[:, 1], c[:, 1] * 0.4, c[:, 2] * 0.4], 1)
-    creases = 1 - (noise(tilted, 60, 12).abs() * 1.8).clamp(max=1)
+    creases = 1 - (noise(tilted, 40, 12).abs() * 1.7).clamp(max=1)
     return creases**2 * spot(c, (0.108, -0.075, 0.13), (0.035, 0.060, 0.08))
 
 
@@ -120,7 +119,7 @@ _KINDS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "nasolabial": (_nasolabial, 0.0034),
     "marionette": (_marionette, 0.0026),
     "mouth": (_mouth, 0.0014),
-    "cheeks": (_cheeks, 0.0016),
+    "cheeks": (_cheeks, 0.0012),
     "neck": (_neck, 0.0030),
     "lips": (_lips, 0.0007),
     "pores": (_pores, 0.00016),
@@ -142,7 +141,10 @@ def relief(mesh: Body) -> Relief:
 
 
 def strengths(values: Values, row: int) -> Tensor:
-    """Return how strong each kind of line is, [K], in the order of `relief`; age makes lines, faces deepen them."""
+    """Return how strong each kind of line is, [K], in the order of `relief`.
+
+    Age makes lines, expressions deepen them.
+    """
 
     def value(name: str) -> float:
         return float(values[name][row, 0])
@@ -194,6 +196,3 @@ def turned(mesh: Body, strength: Tensor, normals: Tensor, towards: Tensor) -> tu
     weights[field.names.index("pores")] = 0
     weights[field.names.index("lips")] *= 0.5
     return change, weights @ field.depth
-
-
-__all__ = ["F", "Relief", "relief", "strengths", "turned"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from inverters.people.body import Body
 from inverters.people.expressions import rise
 from inverters.people.params import Values
-from inverters.people.skin.noise import layered, noise
+from inverters.people.skin.noise import noise
 
 _MOLES = 36
 _REACH = 0.012
@@ -45,7 +45,7 @@ def marks(mesh: Body) -> Marks:
     x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
     generator = torch.Generator().manual_seed(5)
     calm = (mesh.level2.mask("lips") < 0.1) & (mesh.level2.mask("eyelids") < 0.1)
-    able = (z > 0.03) & (y > -0.30) & (y < 0.20) & (x < 0.16) & calm & (mesh.level2.part == 0)
+    able = (z > 0.03) & (y > -0.30) & (y < 0.20) & (x > 0.025) & (x < 0.16) & calm & (mesh.level2.part == 0)
     able &= mesh.level2.mask("inside_mouth") < 0.1
     near = able.nonzero()[:, 0]
     cells = torch.randperm(len(near), generator=generator)[:_MOLES].to(near.device)
@@ -53,7 +53,7 @@ def marks(mesh: Body) -> Marks:
     mole, vertex = (distance < _REACH).nonzero(as_tuple=True)
     band = spread(c)
     return Marks(
-        freckle=noise(c, 130, 50) + 0.6 * noise(c, 215, 51) + 0.25 * noise(c, 22, 52) + 0.8 * band,
+        freckle=noise(c, 150, 50) + 0.6 * noise(c, 240, 51) + 0.15 * noise(c, 22, 52) + 0.8 * band,
         age_spot=noise(c, 42, 53) + 0.4 * noise(c, 80, 54) + 0.15 * noise(c, 130, 55),
         mole_vertex=vertex,
         mole=mole,
@@ -78,7 +78,9 @@ def melanin_of_marks(values: Values, row: int, mesh: Body, melanin: float) -> Te
     old = max(0.0, (float(values["age"][row, 0]) - 45) / 35)
     total = torch.zeros_like(field.freckle)
     if many > 0:
-        total += rise(field.freckle, 0.95 - 0.75 * many, 1.65 - 0.65 * many) * (0.40 * light * min(1.0, 0.3 + many))
+        total += rise(field.freckle, 1.00 - 0.70 * many, 1.70 - 0.60 * many) * (
+            0.40 * light * min(1.0, 0.3 + many)
+        )
     if old > 0:
         total += rise(field.age_spot, 0.85 - 0.15 * old, 2.0) * (0.34 * old)
     return total.index_add(0, field.mole_vertex, _moles(values, row, field, melanin))
@@ -91,4 +93,5 @@ def _moles(values: Values, row: int, field: Marks, melanin: float) -> Tensor:
     share = 0.30 * float(values["moles"][row, 0]) ** 1.5
     strong = ((share - chance) / 0.10).clamp(0, 1).to(field.mole_distance.device)[field.mole]
     size = 0.0026 + 0.0018 * strong
-    return (0.55 + 0.35 * min(1.0, melanin)) * strong * torch.exp(-((field.mole_distance / size) ** 2))
+    soft: Tensor = strong * torch.exp(-((field.mole_distance / size) ** 2))
+    return (0.55 + 0.35 * min(1.0, melanin)) * soft

@@ -58,12 +58,20 @@ def dentition(mesh: Body) -> Dentition:
     columns = []
     for part, widths, down in (("upper_teeth", _UPPER, True), ("lower_teeth", _LOWER, False)):
         index = level.is_part(part).nonzero()[:, 0]
-        columns.append((index, *_row_of_teeth(level.canonical[index], widths, down)))
+        c, normals = level.canonical[index], level.normals(level.canonical)[index]
+        outward = c - c.new_tensor([0.0, 0.0, 0.075])
+        inner = (normals[:, 0] * outward[:, 0] + normals[:, 2] * outward[:, 2]) < 0
+        columns.append((index, *_row_of_teeth(c, widths, down, inner)))
     return Dentition(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
 
 
-def _row_of_teeth(c: Tensor, widths: tuple[float, ...], down: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """White, gum, yellow and front [n] at points [n,3] of one row; `down`: the teeth's edges are below."""
+def _row_of_teeth(
+    c: Tensor, widths: tuple[float, ...], down: bool, inner: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """White, gum, yellow and front [n] at points [n,3] of one row.
+
+    `down`: the teeth's edges are below; inner: bool [n], points that face the tongue.
+    """
     x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
     bend = 24.0
     slope = 2 * bend * x
@@ -76,11 +84,11 @@ def _row_of_teeth(c: Tensor, widths: tuple[float, ...], down: bool) -> tuple[Ten
     near = (arc[:, None] - arc).abs() < 0.008
     edge = torch.where(near, y, 9.0).min(1).values if down else torch.where(near, y, -9.0).max(1).values
     height = (y - edge) if down else (edge - y)
-    crown = (0.0245 if down else 0.0205) * (1 - 0.025 * tooth)
+    crown = (0.0245 if down else 0.0205) * (1 - 0.025 * tooth) * torch.where(inner, 0.55, 1.0)
     gum = rise(height - crown * (1 - 0.22 * across**2 * (0.4 + across.abs())), -0.0015, 0.0015)
     white = white * (0.90 + 0.10 * rise(height, 0.0, 0.004))
     yellow = 0.25 * (tooth == 2) + 0.12 * tooth / 6 + 0.35 * rise(height, 0.35 * 0.022, 0.022)
-    return white, gum, yellow, rise(z, 0.10, 0.195)
+    return white, gum, yellow, rise(z, 0.10, 0.195) * torch.where(inner, 0.35, 1.0)
 
 
 def paint_mouth(
@@ -106,14 +114,14 @@ def paint_mouth(
     old = max(0.0, (float(values["age"][row, 0]) - 30) / 50)
     teeth = dentition(mesh)
     i = teeth.index
-    enamel = irradiance.new_tensor([0.74, 0.68, 0.58]) * (1 - 0.10 * old)
+    enamel = irradiance.new_tensor([0.80, 0.72, 0.60]) * (1 - 0.10 * old)
     dull = (0.5 * teeth.yellow + 0.35 * old)[:, None] * irradiance.new_tensor([0.10, 0.17, 0.34])
     colour = enamel * (1 - dull) * teeth.white[:, None]
     gum = irradiance.new_tensor([0.46, 0.17, 0.16])
     colour = torch.lerp(colour, gum.expand_as(colour), teeth.gum[:, None])
     deep = (0.16 + 0.84 * teeth.front)[:, None]
     # What stands between lips that hardly part is dark.
-    parted = 0.06 + 0.94 * float(rise(gap(mesh, shape), 0.002, 0.014))
+    parted = 0.06 + 0.94 * float(rise(gap(mesh, shape), 0.0015, 0.011))
     deep = deep * parted
     light = irradiance[i] * (0.6 + 0.4 * openness[i, None]) + 0.16 * irradiance.new_tensor([1.0, 0.9, 0.84])
     painted = [(i, colour * light * deep + 0.10 * parted * (gloss[i] * teeth.front)[:, None])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
@@ -46,4 +47,4 @@ def layered(points: Tensor, frequency: float, layers: int = 3, offset: float = 0
     for k in range(layers):
         total += noise(points, frequency * 2**k, offset + k) * 0.5**k
         scale += 0.25**k
-    return total / scale**0.5
+    return total / math.sqrt(scale)

@@ -88,7 +88,7 @@ def _shine(
     skin = at.oily * (1 - 0.55 * at.lids) * (1 - 0.7 * at.brow) * (1 - at.nostril)
     broken = ((1 + 2.5 * change[:, 0]) * (1 + 0.09 * at.pore + 0.08 * at.fine)).clamp(0, 2.5)
     wide, narrow = gloss.unbind(1)
-    skin = skin * broken * (0.040 * wide * (0.6 + 0.4 * oil) + 0.026 * narrow * oil) * (1 - at.lips)
+    skin = skin * broken * (0.044 * wide * (0.6 + 0.4 * oil) + 0.034 * narrow * oil) * (1 - at.lips)
     wet = at.lips * narrow * 0.075 * (1 + 6 * change[:, 0]).clamp(0, 3)
     shine = skin + wet + 0.02 * at.lips * wide
     if cover is not None:

@@ -43,7 +43,8 @@ def curve(
     beyond = (along - inside) * length
     distance2 = across.square() + beyond.square()
     taper = 0.35 + 0.65 * (4 * inside * (1 - inside)).clamp(0, 1).sqrt()
-    return taper * torch.exp(-distance2 / width**2) * rise(c[:, 2], 0.0, 0.05)
+    groove: Tensor = taper * torch.exp(-distance2 / width**2) * rise(c[:, 2], 0.0, 0.05)
+    return groove
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,14 @@ class Places:
 def places(mesh: Body) -> Places:
     """Return the static masks of a mesh's skin; made once a mesh."""
     level, c = mesh.level2, mesh.level2.canonical
-    x, y, z = c[:, 0].abs(), c[:, 1], c[:, 2]
+    y, z = c[:, 1], c[:, 2]
     mask = level.mask
     ragged = noise(c, 90, 40)
     lips = rise(mask("lips") + 0.05 * ragged, 0.15, 0.75)
     return Places(
         lips=lips,
         lower_lip=lips * rise(y, -0.118, -0.126),
-        lids=mask("eyelids"),
+        lids=torch.maximum(mask("eyelids"), spot(c, (0.072, 0.049, 0.178), (0.022, 0.006, 0.02))),
         ears=mask("ears"),
         cavity=rise(mask("inside_mouth"), 0.3, 0.7),
         lash_line=_lash_line(c),
@@ -151,4 +152,3 @@ def _oily(c: Tensor) -> Tensor:
     zones = zones + 0.22 * spot(c, (0.095, -0.010, 0.15), (0.025, 0.022, 0.05))
     zones = zones + 0.18 * spot(c, (0.0, -0.200, 0.20), (0.025, 0.020, 0.05))
     return 0.5 + zones + 0.10 * noise(c, 34, 33)
-

@@ -13,9 +13,11 @@ from inverters.people.params import Values
 from inverters.people.skin.marks import melanin_of_marks
 from inverters.people.skin.places import Places, places
 
-_BARE = (0.80, 0.60, 0.485)
+_BARE = (0.81, 0.588, 0.452)
+_WARMTH = (0.01, 0.0, -0.10)
 _MELANIN = (0.72, 0.92, 1.08)
 _BLOOD = (0.08, 0.75, 0.62)
+"""Reflectance of skin without melanin and blood; what warmth adds to its logarithm; absorption by both."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,7 @@ def albedo(
     extra = melanin_of_marks(values, row, mesh, skin.melanin)
     melanin = _melanin(at, skin) + extra
     blood = _blood(at, skin)
-    bare = _BARE_TENSOR(mesh) * torch.tensor(
-        [math.exp(k * skin.warmth) for k in (0.01, 0.0, -0.10)], device=mesh.device
-    )
+    bare = blood.new_tensor([b * math.exp(k * skin.warmth) for b, k in zip(_BARE, _WARMTH, strict=True)])
     absorbed = melanin[:, None] * blood.new_tensor(_MELANIN) + blood[:, None] * blood.new_tensor(_BLOOD)
     colour = bare * torch.exp(-absorbed)
     colour = colour * (1 + 0.035 * at.pore + 0.025 * at.fine)[:, None]
@@ -101,15 +101,18 @@ def albedo(
     return colour
 
 
-def _BARE_TENSOR(mesh: Body) -> Tensor:
-    return torch.tensor(_BARE, device=mesh.device)
-
-
 def _melanin(at: Places, skin: Complexion) -> Tensor:
     m, a = skin.melanin, skin.aged
-    root = m**0.5
-    relative = 0.10 * at.broad + (0.03 + 0.03 * a) * at.blotch + 0.018 * at.mottle + (0.05 + 0.08 * a) * at.mottle * at.neck
-    relative = relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    root = math.sqrt(m)
+    relative = (
+        0.10 * at.broad
+        + (0.03 + 0.03 * a) * at.blotch
+        + 0.018 * at.mottle
+        + (0.05 + 0.08 * a) * at.mottle * at.neck
+    )
+    relative = (
+        relative - 0.10 * at.cheek - 0.05 * at.nose + 0.09 * at.forehead + 0.12 * at.neck + 0.06 * at.chin
+    )
     shade = (0.09 + 0.10 * a) * at.under_eye + 0.10 * at.socket + 0.08 * at.wings + 0.05 * at.neck
     shade = shade + 0.16 * at.lids * (1 - 0.5 * at.lash_line) + 0.20 * at.brow
     # Dark skin is no more uneven than light skin.
@@ -152,7 +155,7 @@ def _with_make_up(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     if skin.make_up <= 0:
         return colour
     lid = (at.lids + 0.5 * at.socket).clamp(0, 1)[:, None] * skin.make_up
-    colour = colour * (1 - 0.42 * lid * colour.new_tensor([0.85, 1.0, 0.95]))
+    colour = colour * (1 - 0.52 * lid * colour.new_tensor([0.85, 1.0, 0.95]))
     colour = colour * (1 - 0.75 * skin.make_up * at.lash_line[:, None])
     return colour * torch.exp(-0.16 * skin.make_up * at.cheek[:, None] * colour.new_tensor(_BLOOD))
 
@@ -165,5 +168,5 @@ def _lips(colour: Tensor, at: Places, skin: Complexion) -> Tensor:
     pale = (0.10 + 0.16 * dark) * at.lower_lip
     lips = lips * (1 + pale[:, None] * colour.new_tensor([1.0, 0.75, 0.75]))
     paint = colour.new_tensor([0.40, 0.055, 0.075]) * (0.5 + 0.6 * math.exp(-skin.melanin))
-    red = 0.62 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
+    red = 0.72 * skin.lip_colour * (0.55 + 0.45 * skin.make_up)
     return torch.lerp(lips, paint.expand_as(lips), red)

@@ -50,7 +50,7 @@ def distance_field(device: str, field: Tensor) -> Tensor:
     # The loop's vertices are a mesh edge apart; more points between them make the distance smooth.
     share = torch.arange(4, device=border.device)[:, None, None] / 4
     dense = (border * (1 - share) + border.roll(-1, 0) * share).reshape(-1, 3)
-    far = torch.cat([torch.cdist(part, dense).amin(1) for part in t.canonical2.split(4096)])
+    far = torch.cat([torch.cdist(part, dense).amin(1) for part in torch.split(t.canonical2, 4096)])
     return torch.where(field > 0, far, -far)
 
 
@@ -60,8 +60,8 @@ def chart(device: str, distance: Tensor, levels: tuple[float, ...]) -> Chart:
     loops = [(level, _loop(device, distance - level)) for level in levels]
     loops = [(level, loop) for level, loop in loops if loop.goes_around]
     blocks = [_resampled(loop) for _, loop in loops]
-    rows = torch.cat([b.to_sparse_coo() for b in blocks]).coalesce()
-    matrix = torch.sparse.mm(rows, t.to_fine.to_sparse_coo()).coalesce().to_sparse_csr()
+    rows = torch.cat([b.to_sparse() for b in blocks]).coalesce()
+    matrix = torch.sparse.mm(rows, t.to_fine.to_sparse()).coalesce().to_sparse_csr()
     return Chart(matrix, tuple(level for level, _ in loops))
 
 
@@ -141,8 +141,9 @@ def _resampled(loop: _Loop) -> Tensor:
         (weight / weight.sum()).repeat(SAMPLES),
         (SAMPLES, SAMPLES),
     )
-    mixed = torch.sparse.mm(blur.to_sparse_coo(), pick.to_sparse_coo())
-    return torch.sparse.mm(mixed, loop.rows)
+    mixed = torch.sparse.mm(blur.to_sparse(), pick.to_sparse())
+    rows: Tensor = torch.sparse.mm(mixed, loop.rows)
+    return rows
 
 
 def _middle(points: Tensor, far: Tensor, side: float) -> float:

@@ -56,7 +56,7 @@ class _Base:
         self.device = device
         t = torso(device)
         self.torso = t
-        skin = shape.neutral[t.index1]
+        skin = self.skin = shape.neutral[t.index1]
         smooth = skin
         for _ in range(_SMOOTHINGS):
             smooth = t.smoothing @ smooth
@@ -74,14 +74,17 @@ class _Base:
             total.index_add_(0, self.torso.triangles1[:, k], face)
         return F.normalize(total, dim=1, eps=1e-12)
 
-    def garment(self, name: str, thickness: float, fold: float) -> _Garment:
+    def garment(self, name: str, thickness: float, fold: float, over: str = "") -> _Garment:
         """Return a garment that stands `thickness` above the torso, with folds `fold` high."""
-        g = ground(self.device, name)
-        rough = fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
-        points = self.points + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
+        g = ground(self.device, name, over)
+        rough = 1.6 * fold * fabric.folds(self.device) * rise(g.on_torso, 0.02, 0.09)
+        # Near its border cloth lies closer to the skin.
+        loose = 0.35 + 0.65 * rise(g.on_torso, 0.0, 0.07)
+        close = self.skin + (self.points - self.skin) * loose[:, None]
+        points = close + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
         normals = self._normals(points)
         on = Draped(g.chart, g.chart.matrix @ points, g.chart.matrix @ normals)
-        return _Garment(name, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
+        return _Garment(name, over, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class _Garment:
     """A garment's cloth on a person."""
 
     name: str
+    over: str
+    """The garment worn over it, or an empty string."""
     device: str
     sheet: Cut
     on: Draped
@@ -97,7 +102,7 @@ class _Garment:
 
     def cloth(self, albedo: Tensor, grain: float = 0.06) -> Piece:
         """Return the cloth as a piece; albedo [3] or [V,3]."""
-        fine, blotch, _ = fabric.weave(self.device, self.name)
+        fine, blotch, _ = fabric.weave(self.device, self.name, self.over)
         shade = (1 + grain * fine.clamp(-2, 2) + 0.02 * blotch)[:, None]
         m = self.sheet.matrix @ torch.cat([self.coarse.points, self.coarse.normals], 1)
         surface = (m[:, :3].contiguous(), F.normalize(m[:, 3:], dim=1), self.sheet.triangles)
@@ -170,7 +175,7 @@ def _turtle(base: _Base, dye: Dye, share: float) -> Made:
 def _jacket(base: _Base, dye: Dye, share: float) -> Made:
     """A jacket over a pale shirt, or over a round neck."""
     inner = "buttoned" if share < 0.35 else "shirt" if share < 0.7 else "crew"
-    worn = base.garment(inner, 0.006, 0.003)
+    worn = base.garment(inner, 0.006, 0.003, "jacket")
     if inner == "crew":
         surface, shade = band(worn.on, 0.021, 0.0035, 0.006)
         pieces = [worn.cloth(dye.pale, 0.02), _trim(surface, shade, dye.pale)]

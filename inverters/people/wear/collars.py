@@ -25,7 +25,7 @@ class Draped:
     normals: Tensor
 
     def strip(self, around: Tensor, distance: Tensor, lift: Tensor, closed: bool) -> Surface:
-        """Return the surface at these places, [S,K] each, S across the strip from the neck outwards, K along it.
+        """Return the surface at these places, [S,K] each: S outwards from the neck, K along the strip.
 
         lift: distance from the ground along its normals.
         """
@@ -57,7 +57,7 @@ def band(
     device = on.points.device
     across = _line(device, -0.05, -0.06, -0.03, 0.05, 0.2, 0.5, 0.8, 0.93, 1.0, 1.03) * width
     lift = _line(device, -1.0, -0.2, 0.45, 0.85, 1.0, 1.05, 1.0, 0.8, 0.3, -0.6)
-    lift = torch.where(lift < 0, lift * (under + 0.010), lift * thickness)
+    lift = torch.where(lift < 0, lift * (under + 0.016), lift * thickness)
     around = _ring(device, columns).expand(len(across), -1)
     surface = on.strip(around, across.expand_as(around), lift.expand_as(around), True)
     ribs = 1 - 0.10 * torch.cos(torch.pi * 60 * 2 * around).clamp(-0.4, 1)
@@ -72,7 +72,7 @@ def roll(
     device = on.points.device
     across = _line(device, 0.18, 0.02, -0.02, 0.0, 0.10, 0.35, 0.65, 0.9, 0.99, 1.0, 0.93) * height
     lift = _line(device, -0.55, -0.3, 0.35, 0.85, 1.0, 1.04, 1.06, 1.0, 0.7, 0.2, -0.2)
-    lift = torch.where(lift < 0, lift * under * 1.4, lift * thickness)
+    lift = torch.where(lift < 0, lift * under * 3.5, lift * thickness)
     around = _ring(device, columns).expand(len(across), -1)
     # The roll sits a little unevenly.
     wave = 1 + 0.07 * torch.sin(torch.pi * (3 * around + 0.3)) + 0.05 * torch.sin(torch.pi * (5 * around + 1))
@@ -91,7 +91,8 @@ def fold_collar(
     Args:
         on: the cloth.
         stand: height of the stand.
-        back, point: width of the turned-down part behind, and at its points in front.
+        back: width of the turned-down part behind.
+        point: its width at the points in front.
         start: where the collar begins beside the opening's front, in [0,1].
         spread: how far the points lie from the front, in the same unit.
         columns: vertices along the collar.

@@ -1,4 +1,4 @@
-"""Cuts of clothes: borders on the torso in canonical coordinates, and what is made of them once in a process."""
+"""Cuts of clothes: borders on the torso in canonical coordinates, and what is made of them, once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04, 0.055, 0.07, 0.085, 
 """Distances from the border at which charts are made."""
 _FINE = -0.46
 """Cloth above this height is finer than the mesh."""
-_MARGIN = 0.012
+_MARGIN = 0.028
 """Skin is drawn as far as this under the cloth."""
 
 
@@ -79,17 +79,25 @@ _CHART_OF = {"shirt": "buttoned"}
 
 
 @cache
-def ground(device: str, name: str) -> Ground:
-    """Return a garment's ground; made once in a process."""
+def ground(device: str, name: str, over: str = "") -> Ground:
+    """Return a garment's ground; made once in a process.
+
+    Args:
+        device: of its tensors.
+        name: of the opening.
+        over: a garment that is worn over it; the cloth ends a little below that one.
+    """
     t = torso(device)
     distance = distance_field(device, OPENINGS[name](t.canonical2))
     field = torch.minimum(distance, t.canonical2[:, 1] - BOTTOM)
     covered = torch.zeros(int(t.index2.max()) + 1, dtype=torch.bool, device=t.index2.device)
     covered[t.index2] = distance > _MARGIN
-    below = torch.sparse.mm(t.to_fine.to_sparse_coo().t(), distance[:, None])[:, 0]
-    weight = torch.sparse.mm(t.to_fine.to_sparse_coo().t(), torch.ones_like(distance)[:, None])[:, 0]
+    below = torch.sparse.mm(t.to_fine.to_sparse().t(), distance[:, None])[:, 0]
+    weight = torch.sparse.mm(t.to_fine.to_sparse().t(), torch.ones_like(distance)[:, None])[:, 0]
     around = _CHART_OF.get(name)
     own = chart(device, distance, LEVELS) if around is None else ground(device, around).chart
+    if over:
+        field = torch.minimum(field, 0.06 - distance_field(device, OPENINGS[over](t.canonical2)))
     sheet = cut(device, field)
     sheet = finer(sheet, (sheet.canonical[:, 1] > _FINE) & (sheet.field < 0.32))
     return Ground(sheet, own, covered, below / weight.clamp_min(1e-6))

@@ -48,9 +48,9 @@ def dye(values: Values, row: int) -> Dye:
 
 
 @cache
-def weave(device: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return fields [V] of a garment's cloth: its fine grain (deviation 1), soft blotches, and a fine knit."""
-    c = ground(device, name).sheet.canonical
+def weave(device: str, name: str, over: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Return fields [V] of a garment's cloth: fine grain (deviation 1), soft blotches, and a fine knit."""
+    c = ground(device, name, over).sheet.canonical
     grain = noise(c * c.new_tensor([1.0, 0.7, 1.0]), 330, 11)
     blotch = noise(c, 30, 12)
     knit = torch.sin(c[:, 1] * 420 + 1.5 * torch.sin(c[:, 0] * 300))
@@ -81,9 +81,13 @@ def placket(canonical: Tensor, border: Tensor) -> Tensor:
 
 
 def panel(canonical: Tensor) -> Tensor:
-    """Return the height within the cloth's front and back panels, [V]: level in front, along the shoulders above."""
+    """Return the height within the cloth's panels, [V]: level in front, along the shoulders above."""
     x, y, z = canonical.unbind(1)
-    return y + 0.22 * (x * x + 0.01).sqrt() - 0.3 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+    far = x.abs()
+    ridge = -0.245 - 0.085 * rise(far, 0.03, 0.30) - 0.15 * (far - 0.30).clamp_min(0)
+    below = y - ridge - 0.15 * ((z + 0.09) ** 2 + 0.0004).sqrt()
+    level = rise(-below, 0.0, 0.22)
+    return (below - 0.29) * (1 - level) + y * level
 
 
 def stripes(canonical: Tensor, period: float, share: float) -> Tensor:

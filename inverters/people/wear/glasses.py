@@ -87,7 +87,7 @@ def style_of(values: Values, row: int = 0) -> Style | None:
     scale = 0.88 + 0.24 * size
     outline[0], outline[1], outline[4] = outline[0] * scale, outline[1] * scale, outline[4] * scale
     albedo, gloss = _frame_colour(colour, float(values["clothing_hue"][row, 0]))
-    tint = 0.05 + 0.30 * float(rise(torch.tensor(colour), 0.86, 0.97))
+    tint = 0.03 + 0.32 * float(rise(torch.tensor(colour), 0.86, 0.97))
     return Style(strength, tuple(outline), albedo, gloss, tint)
 
 
@@ -95,7 +95,7 @@ def _frame_colour(colour: float, hue: float) -> tuple[tuple[Tensor, Tensor], flo
     """Albedo of frame and pattern, and gloss: black, brown, metal, clear, coloured."""
     own = linear(*colorsys.hsv_to_rgb((hue + 0.45) % 1, 0.75, 0.38))
     anchors = (
-        (torch.full((3,), 0.010), torch.full((3,), 0.010), 0.4),
+        (torch.full((3,), 0.008), torch.full((3,), 0.008), 0.28),
         (torch.tensor([0.050, 0.020, 0.009]), torch.tensor([0.26, 0.11, 0.032]), 0.55),
         (torch.tensor([0.34, 0.29, 0.20]), torch.tensor([0.34, 0.29, 0.20]), 1.0),
         (torch.tensor([0.62, 0.58, 0.54]), torch.tensor([0.70, 0.68, 0.66]), 0.7),
@@ -285,8 +285,8 @@ def reflection(places: Tensor, style: Style, key: Tensor) -> Tensor:
     u, v = x - across - 0.10 * (y - up), y - up + 0.06 * (x - across)
     pane = _pane(u, 0.30) * _pane(v, 0.24)
     bars = 1 - 0.75 * torch.exp(-((u / 0.035) ** 2)) - 0.6 * torch.exp(-((v / 0.035) ** 2))
-    window = 0.34 * pane * bars.clamp(0, 1)
-    sheen = 0.13 * rise(y + 0.25 * x * key[0].sign(), -0.2, 1.1)
+    window = 0.27 * pane * bars.clamp(0, 1)
+    sheen = 0.08 * rise(y + 0.25 * x * key[0].sign(), -0.2, 1.1)
     light = 1 - (1 - window) * (1 - sheen)
     fade = min(1.0, 4 * style.strength)
     alpha = (1 - (1 - light) * (1 - style.tint)) * fade

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -58,7 +59,7 @@ def lit(pieces: Sequence[Piece], light: Light) -> list[Mesh]:
     seen = light.at(torch.cat([p for p, _ in at]), torch.cat([n for _, n in at]), CLOTH_WRAP)
     shine = 0.02 * seen.gloss[:, 0] + 0.20 * seen.gloss[:, 1]
     table = torch.cat([seen.irradiance, shine[:, None], seen.dominant], 1)
-    own_light = table.split([len(p) for p, _ in at])
+    own_light = torch.split(table, [len(p) for p, _ in at])
     meshes = []
     for piece, found in zip(pieces, own_light, strict=True):
         irradiance, shine, dominant = found[:, :3], found[:, 3], found[:, 4:]
@@ -82,7 +83,7 @@ def made(
     label: int,
     alpha: Tensor | None = None,
 ) -> Piece:
-    """Return a piece of a surface (vertices, normals, triangles) with one albedo [3] or one a vertex [V,3]."""
+    """Return a piece of a surface (vertices, normals, triangles) with an albedo [3] or [V,3]."""
     vertices, normals, triangles = surface
     return Piece(
         vertices,
@@ -204,4 +205,4 @@ def noise(points: Tensor, frequency: float, seed: int, waves: int = 24) -> Tenso
     length = 0.6 + 0.8 * torch.rand(waves, 1, generator=rng)
     phase = 2 * torch.pi * torch.rand(waves, generator=rng)
     wave = points @ (direction * length * frequency).T.to(points) + phase.to(points)
-    return torch.sin(wave).sum(1) * (2 / waves) ** 0.5
+    return torch.sin(wave).sum(1) * math.sqrt(2 / waves)

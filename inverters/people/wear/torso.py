@@ -1,7 +1,7 @@
 """The torso as ground for clothes: cuts of its mesh along smooth curves, and charts around the neck.
 
-Everything here is made once in a process on the base mesh. It yields sparse matrices from the torso's vertices
-(of the once subdivided mesh), so that cuts and charts follow every person's shape.
+Everything here is made once in a process on the base mesh. It yields sparse matrices from the vertices of the
+once subdivided torso, so that cuts and charts follow every person's shape.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _renumbered(triangles: Tensor, kept: Tensor, count: int) -> Tensor:
 
 def _block(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Rows and columns of a sparse matrix, each row scaled to sum 1."""
-    coo = matrix.to_sparse_coo().coalesce()
+    coo = matrix.to_sparse().coalesce()
     (r, c), v = coo.indices(), coo.values()
     row = _renumbered(r, rows, matrix.shape[0])
     column = _renumbered(c, columns, matrix.shape[1])
@@ -120,13 +120,13 @@ def cut(device: str, field: Tensor) -> Cut:
     )
     used, triangles = torch.unique(triangles, return_inverse=True)
     rows = _with_edges(field, edges).index_select(0, used).coalesce()
-    matrix = torch.sparse.mm(rows, t.to_fine.to_sparse_coo()).coalesce().to_sparse_csr()
+    matrix = torch.sparse.mm(rows, t.to_fine.to_sparse()).coalesce().to_sparse_csr()
     at = torch.sparse.mm(rows, torch.cat([t.canonical2, field[:, None]], 1))
     return Cut(matrix, triangles.int(), at[:, :3], at[:, 3])
 
 
 def finer(sheet: Cut, where: Tensor) -> Cut:
-    """Split the triangles that have a corner in `where` (bool [V]) into four, and their neighbours to match."""
+    """Split the triangles with a corner in `where` (bool [V]) into four, and their neighbours to match."""
     triangles = sheet.triangles.long()
     inside = where[triangles].any(1)
     sides = torch.stack([triangles, triangles.roll(-1, 1)], -1).sort(-1).values
@@ -153,20 +153,20 @@ def finer(sheet: Cut, where: Tensor) -> Cut:
         parts.append(torch.stack([a, ab, ca], 1)[count == 3])
     parts.append(middle[count == 3])
     v, e = len(sheet.canonical), edges[split]
-    k = torch.arange(v, device=where.device)
+    old = torch.arange(v, device=where.device)
     m = torch.arange(len(e), device=where.device) + v
     rows = torch.sparse_coo_tensor(
-        torch.stack([torch.cat([k, m, m]), torch.cat([k, e[:, 0], e[:, 1]])]),
+        torch.stack([torch.cat([old, m, m]), torch.cat([old, e[:, 0], e[:, 1]])]),
         torch.cat([torch.ones(v), torch.full((2 * len(e),), 0.5)]).to(sheet.field),
         (v + len(e), v),
     ).coalesce()
-    matrix = torch.sparse.mm(rows, sheet.matrix.to_sparse_coo()).coalesce().to_sparse_csr()
+    matrix = torch.sparse.mm(rows, sheet.matrix.to_sparse()).coalesce().to_sparse_csr()
     at = torch.sparse.mm(rows, torch.cat([sheet.canonical, sheet.field[:, None]], 1))
     return Cut(matrix, torch.cat(parts).int(), at[:, :3], at[:, 3])
 
 
 def cut_edges(device: str, field: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the zeros of a field [n2] on mesh edges, sparse [E,n2], and the pairs [S,2] of them that are joined."""
+    """Return a field's zeros on mesh edges, sparse [E,n2], and the pairs [S,2] of them that are joined."""
     _, _, edges, first, second = _crossings(device, field)
     n = len(field)
     rows = _with_edges(field, edges).index_select(0, torch.arange(n, n + len(edges), device=field.device))
@@ -174,8 +174,12 @@ def cut_edges(device: str, field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _crossings(device: str, field: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Triangles that the zero line crosses, with the odd corner first; whether that one is positive; the edges
-    [E,2] it crosses; and numbers of the new vertices on the edges from the first corner to the other two."""
+    """Find the triangles that the zero line crosses.
+
+    Returns:
+        Their corners [C,3], the odd one first; whether that one is positive [C]; the edges [E,2] that are
+        crossed; the numbers [C] of the new vertices on the edges from the first corner to the other two.
+    """
     triangles = torso(device).triangles2
     positive = field > 0
     count = positive[triangles].sum(1)

@@ -72,6 +72,21 @@ def test_full_precision_and_other_axes(tmp_path: Path) -> None:
     assert load_generator(path).config.plane_axes == "original"
 
 
+def test_a_large_generator_takes_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, path = made(), tmp_path / "g.safetensors"
+    whole = save_generator(path, generator)
+    monkeypatch.setattr("inverters.generators.checkpoint.MAX_FILE_BYTES", path.stat().st_size // 3)
+    card = save_generator(path, generator)
+    files = sorted(tmp_path.glob("g.*safetensors"))
+    assert len(files) > 2 and card.fingerprint == whole.fingerprint
+    found = load_generator(path)
+    assert all(
+        torch.equal(v, generator.state_dict()[k].half().float()) for k, v in found.state_dict().items()
+    )
+    (tmp_path / "g.2.safetensors").unlink()
+    refused(path, "'g.2.safetensors' is missing")
+
+
 def test_fingerprint_is_of_the_weights_alone(saved: tuple[Path, Generator, GeneratorCard]) -> None:
     path, generator, card = saved
     other = path.with_name("other.safetensors")

@@ -36,7 +36,7 @@ def made(**changes: object) -> Generator:
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"), [("small4x", 64), ("8XDC", 512), ("8X", 512), ("4X", 256), ("2X", 128)]
+    ("kind", "size"), [("small4x", 64), ("small2x", 64), ("8XDC", 512), ("8X", 512), ("4X", 256), ("2X", 128)]
 )
 def test_shapes_of_every_kind(kind: str, size: int) -> None:
     if kind in ("8XDC", "8X"):

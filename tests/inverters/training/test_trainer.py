@@ -1,9 +1,9 @@
-"""The trainer: batches are a function of (seed, step), losses fall, a stopped run continues bit for bit."""
+"""The trainer: losses fall, a stopped run continues bit for bit, a cooling run leaves it as it was."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,84 +11,52 @@ import torch
 
 from inverters.errors import CheckpointError
 from inverters.generators.checkpoint import save_generator
-from inverters.generators.config import GeneratorConfig
-from inverters.heads.params import to_z
-from inverters.training.generator_losses import DENSITY_GAIN, density_scaled
-from inverters.training.sharpen import image_losses, window_features
-from inverters.training.supervision import DISTANCE_SCALE, HeadBatches, PointSettings
-from inverters.training.trainer import Trainer, TrainSettings
+from inverters.generators.load import load_generator
+from inverters.training.losses import DENSITY_GAIN, density_scaled
+from inverters.training.people_pictures import NUM_PARAMETERS, open_set, to_z
+from inverters.training.pretrain import pretrain_mapping
+from inverters.training.reading import Reader
+from inverters.training.settings import TrainSettings
+from inverters.training.stored_set import write_part
+from inverters.training.trainer import Trainer
 from inverters.training.training_state import MAX_FILE_BYTES, load_state, save_state
+from tests.inverters.training.conftest import TINY, balls
 
-TINY = GeneratorConfig(
-    z_dim=64,
-    w_dim=32,
-    c_dim=0,
-    mapping_features=32,
-    channel_base=256,
-    channel_max=16,
-    plane_resolution=16,
-    plane_channels=8,
-    plane_axes="fixed",
-    img_resolution=64,
-    neural_rendering_resolution=16,
-    feature_channels=8,
-    decoder_hidden=16,
-    superresolution="small4x",
-    sr_channels=(8, 8),
-)
 SETTINGS = TrainSettings(
-    heads=2,
-    workers=0,
+    minutes=0.02,
+    batch=2,
+    rays=48,
     grow_at=2,
     patches_from=3,
-    patches=1,
     patch=8,
-    pictures=3,
     device="cpu",
-    cooldown=0.0,
+    precision="float32",
     pretrain=0,
+    people=1,
+    nice=0,
 )
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rays: the behaviour is the same, the time is not."""
-    few = partial(PointSettings, rays=32, free=16)
-    monkeypatch.setattr("inverters.training.trainer.PointSettings", few)
+def trainer_in(folder: Path, people: Path, **changes: object) -> Trainer:
+    """A trainer of the tiny generator."""
+    return Trainer(folder, people, replace(SETTINGS, **changes), TINY)  # type: ignore[arg-type]
 
 
 def steps(trainer: Trainer, count: int) -> list[dict[str, float]]:
     """Train `count` steps at a fixed rate."""
-    losses = []
-    for _ in range(count):
-        batch = next(trainer.batches())
-        losses.append(trainer.learn(batch, 3e-3))
-    return losses
+    reader = Reader(trainer.stored, trainer.settings.seed, 2, 2, torch.device("cpu"))
+    found = [trainer.learn(reader.at(trainer.step), 3e-3) for _ in range(count)]
+    return [{k: v.item() for k, v in losses.items()} for losses in found]
 
 
-def test_batches_depend_on_seed_and_step_alone() -> None:
-    sizes = PointSettings(heads=1, rays=16, free=8)
-    late, whole = HeadBatches(sizes, 3, 5, 9)[1], HeadBatches(sizes, 3, 0, 9)[6]
-    assert all(torch.equal(late[k], whole[k]) for k in whole)
-    assert not torch.equal(HeadBatches(sizes, 4, 0, 9)[6]["scores"], whole["scores"])
-
-
-def test_targets_are_solid_inside_and_empty_outside() -> None:
-    batch = HeadBatches(PointSettings(heads=2, rays=64, free=64), 0, 0, 1)[0]
-    assert batch["target"].min() == -1 and batch["target"].max() == 1
-    assert (batch["colour"] >= 0).all() and (batch["colour"] <= 1).all()
-    at_surface = batch["target"][:, :64].abs()  # within a few spreads of the visible surface
-    assert at_surface.median() * DISTANCE_SCALE < 0.01
-
-
-def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
+def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path, ball_set: Path) -> None:
     """Across growing (step 2) and the first patches (step 3)."""
-    whole = Trainer(tmp_path / "a", SETTINGS, TINY)
+    whole = trainer_in(tmp_path / "a", ball_set)
     steps(whole, 5)
-    first = Trainer(tmp_path / "b", SETTINGS, TINY)
+    first = trainer_in(tmp_path / "b", ball_set)
     steps(first, 2)
     first.save()
-    again = Trainer(tmp_path / "b", SETTINGS, TINY)
+    again = trainer_in(tmp_path / "b", ball_set)
     assert again.step == 2
     steps(again, 3)
     for one, other in ((whole.generator, again.generator), (whole.average, again.average)):
@@ -96,43 +64,66 @@ def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path, SETTINGS, TINY)
-    trainer.settings = replace(SETTINGS, patches_from=10**6, grow_at=0)
-    batch = next(trainer.batches())
-    losses = [trainer.learn(batch, 3e-3) for _ in range(40)]
-    for name in ("density", "colour"):
-        assert losses[-1][name] < 0.8 * losses[0][name]
-    z = to_z(torch.randn(1, 41, generator=torch.Generator().manual_seed(0)), 64)
+def test_a_run_with_a_critic_continues_bit_for_bit(tmp_path: Path, ball_set: Path) -> None:
+    on = {"adversarial": 0.1, "grow_at": 0, "patches_from": 0, "patch": 12}
+    whole = trainer_in(tmp_path / "a", ball_set, **on)
+    losses = steps(whole, 4)
+    assert losses[-1]["critic_own"] > 0
+    first = trainer_in(tmp_path / "b", ball_set, **on)
+    steps(first, 2)
+    first.save()
+    again = trainer_in(tmp_path / "b", ball_set, **on)
+    steps(again, 2)
+    assert whole.adversary is not None and again.adversary is not None
+    for one, other in ((whole.generator, again.generator), (whole.adversary.critic, again.adversary.critic)):
+        a, b = one.state_dict(), other.state_dict()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set, grow_at=0, patches_from=0)
+    losses = steps(trainer, 60)
+    for name in ("density", "colour", "raw", "image"):
+        early, late = (sum(row[name] for row in part) for part in (losses[:10], losses[-10:]))
+        assert late < 0.9 * early, name
+    z = to_z(torch.randn(1, NUM_PARAMETERS, generator=torch.Generator().manual_seed(0)), TINY.z_dim)
     other = z.clone()
-    other[:, 41:] = -other[:, 41:]  # same norm
+    other[:, NUM_PARAMETERS:] = -other[:, NUM_PARAMETERS:]  # same norm
     assert torch.equal(trainer.generator.mapping(z), trainer.generator.mapping(other))
 
 
-def test_sharpening_moves_super_resolution_alone_and_towards_the_truth(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path, replace(SETTINGS, pictures=4), TINY)
-    steps(trainer, 4)
-    before = {k: v.clone() for k, v in trainer.average.state_dict().items()}
-    pictures = trainer.stored_pictures()
-
-    def error() -> float:
-        generator = density_scaled(trainer.average)
-        features, w = window_features(generator, pictures, 0)
-        image = generator.superresolution.patch(features[None].float(), w[None, None], 16)
-        return float(sum(image_losses(image, pictures["image"][:1].float() / 127.5 - 1).values()))
-
-    at_start = error()
-    trainer.sharpen(steps=120)
-    after = trainer.average.state_dict()
-    moved = {k for k in before if not torch.equal(before[k], after[k])}
-    assert moved and all(name.startswith("superresolution.") for name in moved)
-    assert error() < 0.9 * at_start
-    for name in moved:
-        assert torch.equal(trainer.generator.state_dict()[name], after[name])
+def test_a_run_writes_its_curve_and_a_cooling_one_leaves_it_alone(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set)
+    assert trainer.run()
+    step = trainer.step
+    row = json.loads((tmp_path / "curve.jsonl").read_text())
+    assert row["step"] == step > 3 and 0 < row["psnr"] < 60 and row["hours"] > 0
+    assert (tmp_path / "pictures" / f"{step:07d}.png").exists()
+    cooling = trainer_in(tmp_path, ball_set, cooldown=0.02)
+    high = cooling.rate()
+    assert cooling.run() and cooling.step > step and cooling.rate() < 0.1 * high
+    cooling.export(tmp_path / "cooled.safetensors")
+    assert trainer_in(tmp_path, ball_set).step == step
+    assert load_generator(tmp_path / "cooled.safetensors").card.parameters[0] == "smile"
+    assert not (tmp_path / "cooling").exists()
 
 
-def test_baked_density_is_the_scaled_target(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path, SETTINGS, TINY)
+def test_the_rate_follows_the_step_alone(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set, learning_rate=1.0)
+    trainer.step = 9000
+    assert trainer.rate() == pytest.approx(0.5)
+
+
+def test_pretraining_explains_pictures_of_unseen_people(tmp_path: Path) -> None:
+    people = balls(300, 5, size=24, maps=24, turned=False)
+    people["scores"][:, 1:] = 0
+    write_part(tmp_path, 1, lambda: people)
+    trainer = trainer_in(tmp_path, tmp_path)
+    assert pretrain_mapping(trainer.generator, open_set(tmp_path), steps=300, batch=64) < 0.5
+
+
+def test_baked_density_is_the_scaled_target(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set)
     features = torch.randn(1, 7, 8, generator=torch.Generator().manual_seed(0))
     raw, rgb = trainer.generator.decoder(features)
     baked, same = density_scaled(trainer.generator).decoder(features)
@@ -145,22 +136,19 @@ def test_state_is_written_in_small_files_and_damage_is_named(tmp_path: Path) -> 
     save_state(tmp_path / "s", tensors, {"step": 7})
     assert all(f.stat().st_size <= MAX_FILE_BYTES + 1000 for f in (tmp_path / "s").iterdir())
     found = load_state(tmp_path / "s")
-    assert (
-        found is not None
-        and found[1]["step"] == 7
-        and all(torch.equal(found[0][k], tensors[k]) for k in tensors)
-    )
+    assert found is not None and found[1]["step"] == 7
+    assert all(torch.equal(found[0][k], tensors[k]) for k in tensors)
     (tmp_path / "s" / "state-01.safetensors").write_bytes(b"not tensors")
     with pytest.raises(CheckpointError, match="remove it to start anew"):
         load_state(tmp_path / "s")
     assert load_state(tmp_path / "nothing") is None
 
 
-def test_a_run_begins_from_an_exported_generator(tmp_path: Path) -> None:
-    trainer = Trainer(tmp_path / "a", SETTINGS, TINY)
+def test_a_run_begins_from_an_exported_generator(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path / "a", ball_set)
     steps(trainer, 1)
     save_generator(tmp_path / "tiny.safetensors", density_scaled(trainer.generator), dtype=torch.float32)
-    again = Trainer(tmp_path / "b", replace(SETTINGS, start=str(tmp_path / "tiny.safetensors")), TINY)
+    again = trainer_in(tmp_path / "b", ball_set, start=str(tmp_path / "tiny.safetensors"))
     before, after = trainer.generator.state_dict(), again.average.state_dict()
     for name in before:
         torch.testing.assert_close(after[name], before[name])

@@ -1,9 +1,9 @@
 // Visibility of points from directions on the CPU. Threads take directions.
 #include <algorithm>
 
-#include "../include/drawing.h"
 #include "../include/export.h"
 #include "../include/invid_render.h"
+#include "../include/visibility.h"
 #include "team.h"
 
 namespace invid {

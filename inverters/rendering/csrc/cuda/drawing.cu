@@ -1,7 +1,8 @@
 // Triangles, strands and visibility on the GPU. Compiled without fused multiply-add, as on the CPU.
-#include "../include/drawing.h"
-
 #include "../include/export.h"
+#include "../include/strands.h"
+#include "../include/triangles.h"
+#include "../include/visibility.h"
 #include "on_device.cuh"
 
 namespace invid {
@@ -111,14 +112,15 @@ INVID_DEVICE void walk(const invid_strands &call, Visit visit) {
   const int64_t number = thread_of();
   const int pieces = call.points - 1;
   if (number >= int64_t(call.strands) * pieces) return;
-  const int64_t strand = number / pieces, point = 3 * (strand * call.points + number % pieces);
-  Segment segment;
-  if (!load(call.position + point, call.diameter[strand], call.width, 0, call.height, segment)) return;
-  const float *a = call.colours + point + (segment.backwards ? 3 : 0);
-  const float *b = call.colours + point + (segment.backwards ? 0 : 3);
+  const int64_t strand = number / pieces, point = strand * call.points + number % pieces;
+  const auto segment = segment_of<float, int>(
+      call.x[point], call.y[point], call.inverse_depth[point], call.x[point + 1], call.y[point + 1],
+      call.inverse_depth[point + 1], call.diameter[strand], call.width, 0, call.height);
+  const float *a = call.colours + 3 * (point + (segment.backwards ? 1 : 0));
+  const float *b = call.colours + 3 * (point + (segment.backwards ? 0 : 1));
   const int limit = segment.steep ? call.width : call.height;
   for (int i = segment.first; i < segment.last; i++) {
-    const Fragment fragment = fragment_at(segment, i);
+    const auto fragment = fragment_of<float, int>(segment, float(i) + .5f);
     for (int j = most(fragment.low, 0); j < least(fragment.high, limit); j++) {
       const int64_t place = segment.steep ? int64_t(i) * call.width + j : int64_t(j) * call.width + i;
       visit(reinterpret_cast<Cell *>(call.cells)[place], fragment, a, b);
@@ -127,16 +129,16 @@ INVID_DEVICE void walk(const invid_strands &call, Visit visit) {
 }
 
 __global__ void find_nearest(INVID_PARAMETER invid_strands call) {
-  walk(call, [](Cell &cell, const Fragment &fragment, const float *, const float *) {
+  walk(call, [](Cell &cell, const Fragment<float, int> &fragment, const float *, const float *) {
     if (fragment.depth < cell.limit)
       atomicMin(reinterpret_cast<unsigned *>(&cell.nearest), unsigned(bits_of(fragment.depth)));
   });
 }
 
 __global__ void sum_fragments(INVID_PARAMETER invid_strands call) {
-  walk(call, [&call](Cell &cell, const Fragment &fragment, const float *a, const float *b) {
+  walk(call, [&call](Cell &cell, const Fragment<float, int> &fragment, const float *a, const float *b) {
     if (!(fragment.depth < cell.limit)) return;
-    atomicAdd(&cell.clear, log1pf(-alpha_of(call, fragment)));
+    atomicAdd(&cell.clear, log1pf(-alpha_of(call, fragment.weight)));
     if (!(fragment.depth <= cell.nearest + call.soft)) return;
     for (int c = 0; c < 3; c++)
       atomicAdd(&cell.colour[c], fragment.weight * (a[c] + fragment.share * (b[c] - a[c])));

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define INVID_DRAW_ABI 1
+#define INVID_DRAW_ABI 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,7 +16,7 @@ extern "C" {
 // A triangle with a vertex of inverse depth 0 is dropped; indices are in range.
 typedef struct {
   int32_t abi, threads, height, width, triangles, translucent;
-  const int32_t *position;     // [V,2] x and y in 1/256 samples, within +-2^28
+  const int32_t *x, *y;        // [V] in 1/256 samples, within +-2^28
   const float *inverse_depth;  // [V]
   const int32_t *triangle;     // [T,3]; translucent: in the order of drawing
   const uint8_t *two_sided;    // [T], null: none; translucent triangles always are
@@ -35,13 +35,14 @@ typedef struct {
   int32_t abi, threads, height, width, strands, points;
   int32_t label;
   float opacity, soft;
-  const float *position;  // [S,K,3] x and y in samples, 1 / z; 0 drops the segments of the point
-  const float *colours;   // [S,K,3]
-  const float *diameter;  // [S] in samples at z = 1
-  float *colour;          // [H,W,3]
-  float *depth;           // [H,W]
-  uint8_t *label_of;      // [H,W]
-  float *cells;           // scratch [H,W,8]
+  const float *x, *y;           // [S,K] in samples, within +-2^20
+  const float *inverse_depth;   // [S,K]; 0 drops the segments of the point
+  const float *colours;         // [S,K,3]
+  const float *diameter;        // [S] in samples at z = 1
+  float *colour;                // [H,W,3]
+  float *depth;                 // [H,W]
+  uint8_t *label_of;            // [H,W]
+  float *cells;                 // scratch [H,W+9,10], aligned to 32 bytes
   void *stream;
 } invid_strands;
 

@@ -1,0 +1,170 @@
+"""The figures of docs/generator.md and of README's part about the generator, from results/generator.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import measured_on, number, prose, share, table
+
+WANTED: Mapping[str, tuple[str, str]] = {
+    "psnr": ("PSNR of unseen people, yaw 0, +-0.3, +-0.5", ">= 26 dB"),
+    "lpips": ("LPIPS (alex) of the same", "<= 0.14"),
+    "psnr_eyes": ("PSNR of the windows around the eyes", ">= 22 dB"),
+    "psnr_mouth": ("PSNR of the window around the mouth", ">= 22 dB"),
+    "found": ("MediaPipe finds a face", "100 %"),
+    "same": ("face network, generated against true", ">= 0.75"),
+    "different": ("face network, different people", "<= 0.42"),
+    "picture_s": ("a true picture, 256 x 256, one thread", "<= 0.25 s"),
+    "person_s": ("making a person, one thread", "<= 0.5 s"),
+}
+_FORMATS = {
+    **{"psnr": (1, " dB"), "lpips": (3, ""), "psnr_eyes": (1, " dB"), "psnr_mouth": (1, " dB")},
+    **{"same": (2, ""), "different": (2, ""), "picture_s": (2, " s"), "person_s": (2, " s")},
+}
+
+
+def _shown(name: str, value: float | None) -> str:
+    return share(value) if name == "found" else number(value, *_FORMATS[name])
+
+
+def _identity(found: Mapping[str, Any]) -> Mapping[str, float | None]:
+    return found["identity"] or {"same": None, "different": None}
+
+
+def summary(found: Mapping[str, Any]) -> list[str]:
+    """Each figure beside what was wanted."""
+    values = {**found, **_identity(found)}
+    rows = [[words, _shown(name, values[name]), wanted] for name, (words, wanted) in WANTED.items()]
+    return table(["figure", "measured", "wanted"], rows)
+
+
+def by_yaw(found: Mapping[str, Any]) -> list[str]:
+    """The pictures by the turn of the camera."""
+    names = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "same", "found")
+    rows = [
+        [yaw, str(row["pictures"]), *(_shown(name, row[name]) for name in names)]
+        for yaw, row in found["by_yaw"].items()
+    ]
+    head = ["yaw", "pictures", "PSNR", "LPIPS", "eyes", "mouth", "identity", "face found"]
+    return table(head, rows)
+
+
+def gain(found: Mapping[str, Any]) -> list[str]:
+    """The gain of expressions, and who read it."""
+    if not found["gain"]:
+        return []
+    judge = found["gain_judge"]
+    pairs = max(row["pairs"] for row in found["gain"].values())
+    text = (
+        f"Edit gain: the change of blendshapes in the generator's pictures over that in true ones, of the "
+        f"same {pairs} people, read by {judge['name']}. Wanted: 0.8 to 1.2, correlation >= 0.9."
+    )
+    agreement = judge.get("correlation_with_mediapipe")
+    if agreement:
+        told = ", ".join(f"{name} {number(value, 2)}" for name, value in agreement.items())
+        text += f" Its correlation with MediaPipe's blendshapes: {told}."
+    rows = [
+        [name, number(row["gain"], 2), number(row["correlation"], 2), number(row["seen"], 2)]
+        for name, row in found["gain"].items()
+    ]
+    head = ["edit", "gain", "correlation", "mean true change"]
+    return [*prose(text), "", *table(head, rows)]
+
+
+def directions(found: Mapping[str, Any]) -> list[str]:
+    """The card's directions by the judge."""
+    rows = [
+        [
+            name,
+            share(row["sign_right"]),
+            number(row["leakage"], 3),
+            f"{row['worst_leak_into']}, {number(row['worst_leak'], 2)}",
+            number(row["mean_rise"], 2),
+            number(row["judge_correlation"], 2),
+        ]
+        for name, row in (found["directions"] or {}).items()
+        if row
+    ]
+    if not rows:
+        return []
+    text = (
+        "Each direction moved from -0.75 to +0.75 standard deviations, with the changes that the judge "
+        "predicts; leakage over the parameters that it reads (correlation with the truth >= 0.5). Wanted: "
+        "sign >= 99 %, leakage <= 0.1."
+    )
+    head = ["direction", "right sign", "leakage", "most into", "mean change", "judge's correlation"]
+    return [*prose(text), "", *table(head, rows)]
+
+
+def real(found: Mapping[str, Any]) -> list[str]:
+    """Codes alone on real clips; their names stay out of the pages."""
+    clips = found.get("real")
+    if not clips:
+        return []
+    psnr, identity = ([c[name] for c in clips if c[name] is not None] for name in ("psnr", "identity"))
+    text = f"Codes alone (`--inverter w+ --finetune-steps 0 --max-frames 8`) on {len(clips)} real clips: "
+    text += f"{_spread(psnr, 1)} dB, wanted 20"
+    if identity:
+        text += f"; face network, reconstruction against crop: {_spread(identity, 2)}, wanted 0.4"
+    return prose(text + ".")
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean, least, greatest = (number(v, digits) for v in (sum(values) / len(values), min(values), max(values)))
+    return f"{mean} ({least} to {greatest})"
+
+
+def checkpoints(rows: list[Mapping[str, Any]]) -> list[str]:
+    """The checkpoints that were measured, in the order of training."""
+    if not rows:
+        return []
+    named = ("smile", "jaw", "blink", "gaze", "brows")
+    cells = [
+        [
+            number(row["steps"], 0),
+            number(row["hours"], 1),
+            str(row["people"]),
+            *(number(row[name], 2) for name in ("psnr", "psnr_eyes", "psnr_mouth")),
+            number(row["lpips"], 3),
+            number(row["same"], 2),
+            *(number((row["gain"] or {}).get(name), 2) for name in named),
+        ]
+        for row in rows
+    ]
+    head = ["steps", "hours", "people", "PSNR", "eyes", "mouth", "LPIPS", "identity"]
+    return [
+        *prose(
+            "Checkpoints (`python -m benchmarks.generator --generator FILE --log "
+            "benchmarks/results/generator_checkpoints.json`), the last five columns are edit gains:"
+        ),
+        "",
+        *table([*head, *named], cells),
+    ]
+
+
+def generator(found: Mapping[str, Any]) -> list[str]:
+    """What README shows."""
+    return [
+        *prose(
+            f"The generator on {found['people']} people that it never saw (`python -m benchmarks.generator "
+            f"--people {found['people']} --seed {found['seed']} --json`); the rest is in `docs/generator.md`:"
+        ),
+        "",
+        *summary(found),
+    ]
+
+
+def page(results: Mapping[str, Any]) -> list[str]:
+    """What docs/generator.md shows."""
+    found = results["generator"]
+    parts = [
+        measured_on(dict(results), "generator"),
+        generator(found),
+        by_yaw(found),
+        gain(found),
+        directions(found),
+        real(found),
+        checkpoints(results.get("generator_checkpoints", {"rows": []})["rows"]),
+    ]
+    return [line for k, part in enumerate(p for p in parts if p) for line in ([""] * (k > 0) + part)]

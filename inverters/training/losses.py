@@ -1,0 +1,123 @@
+"""Losses of the generator in training: density and colour at points, raw and final patches of pictures."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inverters.generators.eg3d import Generator
+from inverters.rendering.fused import Field, render_rays
+from inverters.rendering.rays import rays_at
+from inverters.training.batches import Cameras, Patches, Points
+from inverters.training.people_pictures import to_z
+
+DENSITY_GAIN = 200.0
+"""Raw density of a point whose target is 1. While training, the decoder's first output is in units of the
+target.
+"""
+
+EDGE = 6
+"""Pixels at a final patch's border whose convolutions see zeros in place of neighbours."""
+
+_DEPTH_REACH = 0.05
+"""Error of depth, in world units, beyond which it does not count more."""
+
+
+def density_scaled(generator: Generator) -> Generator:
+    """Return a copy whose decoder gives raw density in the units of EG3D's renderer (see DENSITY_GAIN)."""
+    baked = copy.deepcopy(generator)
+    with torch.no_grad():
+        baked.decoder.net[2].weight[0] *= DENSITY_GAIN
+        baked.decoder.net[2].bias[0] *= DENSITY_GAIN
+    return baked
+
+
+def planes_of(
+    generator: Generator, scores: Tensor, dtype: torch.dtype, resolution: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return planes [B,3,C,R,R] float32 and ws [B,num_ws,w_dim] of people.
+
+    Args:
+        generator: the generator in training.
+        scores: [B,P], the people's parameters.
+        dtype: of the convolutions.
+        resolution: stop the synthesis at the block of this resolution, as in progressive growing.
+    """
+    ws = generator.mapping(to_z(scores, generator.config.z_dim))
+    synthesis = generator.backbone.synthesis
+    x: Tensor | None = None
+    image: Tensor | None = None
+    row = 0
+    with torch.autocast(scores.device.type, dtype, enabled=dtype != torch.float32):
+        for name in synthesis.names:
+            block = getattr(synthesis, name)
+            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], "none")
+            row += block.num_convs
+            if name == f"b{resolution}":
+                break
+    if image is None:
+        raise ValueError("a generator needs at least one block")
+    return image.float().reshape(len(ws), 3, -1, *image.shape[2:]), ws
+
+
+def point_losses(generator: Generator, planes: Tensor, points: Points) -> dict[str, Tensor]:
+    """Return L1 losses at points of people with planes [B,3,C,R,R]: of density, and of colour (times 8).
+
+    Points with a target within +-0.99, near the surface, have weight 4 in the density loss.
+    """
+    count = points.where.shape[1]
+    sigma, rgb = generator.sample(planes, torch.cat([points.where, points.surface], 1))
+    near = points.weight * (1 + 3 * (points.target.abs() < 0.99).float())
+    return {
+        "density": ((sigma[:, :count] - points.target).abs() * near).sum() / points.weight.sum().clamp_min(1),
+        "colour": (rgb[:, count:, :3] - points.colour).abs().mean() * 8,
+    }
+
+
+def slopes(error: Tensor, scales: int = 3) -> Tensor:
+    """Return the mean absolute gradient of an error image [n,C,H,W], summed over halved sizes."""
+    total = error.new_zeros(())
+    for scale in range(scales):
+        error = F.avg_pool2d(error, 2) if scale else error
+        if min(error.shape[-2:]) < 4:
+            break
+        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return total
+
+
+def raw_losses(
+    generator: Generator, planes: Tensor, cameras: Cameras, patches: Patches, rng: torch.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Render patches raw; return their losses and their features [B*n,C,p,p].
+
+    L1 and gradients against the area-averaged truth, and L1 of depth. `rng` draws the samples of the rays.
+    """
+    b, n, rays, _ = patches.uv.shape
+    p = round(rays**0.5)
+    person = torch.arange(b, device=planes.device)[:, None]
+    camera = cameras.cam2world[person, patches.view], cameras.intrinsics[person, patches.view]
+    origins, directions = rays_at(*(c.flatten(0, 1) for c in camera), patches.uv.flatten(0, 1))
+    field = Field(planes, generator.decoder.weights().scaled_density(DENSITY_GAIN))
+    sampling = generator.sampling(coarse=32, fine=24, rng=rng)
+    seen = render_rays(field, origins.reshape(b, -1, 3), directions.reshape(b, -1, 3), sampling)
+    features = seen.features.reshape(b * n, rays, -1).mT.reshape(b * n, -1, p, p)
+    truth = patches.image.flatten(0, 1)
+    low = F.interpolate(truth, size=(p, p), mode="bilinear", antialias=True, align_corners=False)
+    low = F.avg_pool2d(truth, truth.shape[-1] // p) if truth.shape[-1] % p == 0 else low
+    error = features[:, :3] - low
+    off = (seen.depth.reshape(b * n, p, p) - patches.depth.flatten(0, 1).clamp_max(sampling.ray_end)).abs()
+    losses = {
+        "raw": error.abs().mean() * 2,
+        "raw_slope": slopes(error) * 0.5,
+        "depth": off.clamp_max(_DEPTH_REACH).mean() * 4,
+    }
+    return losses, features
+
+
+def final_losses(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Return L1 of super-resolved patches [n,3,H,W], and of their gradients at several scales."""
+    error = (image - truth)[..., EDGE:-EDGE, EDGE:-EDGE]
+    return {"image": error.abs().mean() * 2, "slope": slopes(error)}

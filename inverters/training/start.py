@@ -1,0 +1,98 @@
+"""How the weights of a fresh run begin, and how fast each kind of them learns."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inverters.generators.checkpoint import load_checkpoint
+from inverters.generators.config import GeneratorConfig
+from inverters.generators.eg3d import Generator
+from inverters.training.losses import DENSITY_GAIN
+from inverters.training.people_pictures import NUM_PARAMETERS
+
+BUNDLED_CONFIG = GeneratorConfig(
+    z_dim=512,
+    w_dim=512,
+    c_dim=0,
+    mapping_layers=4,
+    mapping_features=512,
+    channel_base=3072,
+    channel_max=192,
+    plane_resolution=128,
+    plane_channels=32,
+    plane_axes="fixed",
+    img_resolution=256,
+    neural_rendering_resolution=64,
+    superresolution="small4x",
+)
+
+MAPPING_RATE_GAIN = 12.5
+"""Learning rate of the mapping relative to all other parameters: its multiplier of 0.01 is for adversarial
+training.
+"""
+
+KERNEL_RATE_GAIN = 4.0
+"""Learning rate of the convolutions' kernels relative to all other parameters: kernels have unit variance,
+which suits the smaller rate of adversarial training.
+"""
+
+
+def rate_gain(name: str, parameter: Tensor) -> float:
+    """Learning rate of a parameter relative to the run's."""
+    if ".mapping." in name:
+        return MAPPING_RATE_GAIN
+    return KERNEL_RATE_GAIN if parameter.ndim == 4 else 1.0
+
+
+def prepare(generator: Generator) -> None:
+    """Zero the weights of z beyond the parameters for good, and zero the blocks trained later.
+
+    With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
+    the raw image.
+    """
+    weight = generator.backbone.mapping.fc0.weight
+    silent = torch.ones_like(weight)
+    silent[:, NUM_PARAMETERS:] = 0
+    with torch.no_grad():
+        weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
+        silence_late_blocks(generator)
+    weight.register_hook(lambda grad: grad * silent)
+
+
+@torch.no_grad()
+def silence_late_blocks(generator: Generator) -> None:
+    """Zero the `torgb` layers of the last block of the planes and of both blocks of super-resolution.
+
+    The blocks then pass on their enlarged input and add nothing to it.
+    """
+    last = getattr(generator.backbone.synthesis, generator.backbone.synthesis.names[-1])
+    for block in (last, generator.superresolution.block0, generator.superresolution.block1):
+        block.torgb.weight.zero_()
+        block.torgb.bias.zero_()
+
+
+def begin_from(generator: Generator, path: Path, late: bool) -> None:
+    """Load the weights of an exported generator of this configuration; `late` zeroes its late blocks."""
+    _, weights = load_checkpoint(path)
+    generator.load_state_dict({k: v.float() for k, v in weights.items()})
+    with torch.no_grad():
+        generator.decoder.net[2].weight[0] /= DENSITY_GAIN
+        generator.decoder.net[2].bias[0] /= DENSITY_GAIN
+    if late:
+        silence_late_blocks(generator)
+
+
+def make_optimiser(
+    generator: Generator, rate: float
+) -> tuple[torch.optim.Optimizer, dict[str, torch.nn.Parameter]]:
+    """Return Adam over groups with a "gain" each, and the parameters by name in its order."""
+    named = sorted(generator.named_parameters(), key=lambda item: rate_gain(*item), reverse=True)
+    groups = [
+        {"params": [p for _, p in group], "gain": gain}
+        for gain, group in itertools.groupby(named, key=lambda item: rate_gain(*item))
+    ]
+    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99)), dict(named)
