@@ -141,7 +141,8 @@ def project(camera: Camera, points: Tensor, size: tuple[int, int]) -> Screen:
 def project_fixed(camera: Camera, points: Tensor, size: tuple[int, int]) -> Screen:
     """Project points [V,3] to a canvas of `size`, in 1 / STEPS samples."""
     x, y, inverse = project(camera, points, size)
-    return Screen(*((v * STEPS).round_().to(torch.int32) for v in (x, y)), inverse)
+    fixed_x, fixed_y = ((v * STEPS).round_().to(torch.int32) for v in (x, y))
+    return Screen(fixed_x, fixed_y, inverse)
 
 
 def focal_samples(camera: Camera, size: tuple[int, int]) -> float:

@@ -66,6 +66,22 @@ def test_equals_the_reference(seed: int) -> None:
 
 
 @compiled
+@pytest.mark.parametrize("radius", [2e-4, 1.2e-3, 0.02])
+def test_long_strands_equal_the_reference(radius: float) -> None:
+    rng = torch.Generator().manual_seed(2)
+    points = (torch.randn(30, 150, 3, generator=rng) * 0.02).cumsum(1)
+    points[:, 100:] *= 1.5
+    colours = torch.rand(points.shape, generator=rng)
+
+    def draw() -> dict[str, Tensor]:
+        canvas = new_canvas((300, 260), GREY)
+        draw_strands(canvas, camera(0.5), points, colours, radius, 0.7, 0.02, 9)
+        return {f"strands {name}": value for name, value in vars(canvas).items()}
+
+    check_equal(draw(), reference(draw))
+
+
+@compiled
 @pytest.mark.parametrize("seed", range(4))
 def test_does_not_depend_on_the_number_of_threads(seed: int) -> None:
     scene, before = Scene(seed), torch.get_num_threads()
