@@ -1,0 +1,79 @@
+"""The people's pictures for the stored set: formats, cameras, and depth at half the size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from inverters.people import person, picture
+from inverters.rendering.cameras import angles
+from inverters.training import people_pictures
+from inverters.training.people_pictures import (
+    MAP_SIZE,
+    MAX_PITCH,
+    MAX_YAW,
+    NUM_PARAMETERS,
+    SIZE,
+    VIEWS,
+    ZOOM,
+    make_people,
+    open_set,
+    random_views,
+    start_workers,
+)
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People are one grey level, so that making them takes no time."""
+
+    def draw(one: torch.Tensor, camera: torch.Tensor, lens: torch.Tensor, size: tuple[int, int]) -> object:
+        image = torch.sigmoid(one[0]).expand(3, *size) * 2 - 1
+        label = torch.arange(size[0], dtype=torch.uint8)[:, None].expand(size)
+        return SimpleNamespace(image=image, depth=torch.full(size, torch.inf), label=label)
+
+    monkeypatch.setattr(person, "make_person", lambda scores, device: scores)
+    monkeypatch.setattr(picture, "draw", draw)
+    monkeypatch.setattr(people_pictures, "PART_PEOPLE", 3)
+
+
+def test_people_are_made_until_there_are_enough(tmp_path: Path, painted: None) -> None:
+    assert make_people(tmp_path, 4, seed=1) == 3  # one part held out, two of three people
+    stored = open_set(tmp_path)
+    assert len(stored) == 6 and len(open_set(tmp_path, held_out=True)) == 3
+    found = stored.read([5])
+    assert found["image"].shape == (1, VIEWS, 3, SIZE, SIZE) and found["scores"].shape[1] == NUM_PARAMETERS
+    assert found["label"].shape == found["depth"].shape == (1, VIEWS, MAP_SIZE, MAP_SIZE)
+    assert found["depth"].isfinite().all()
+    grey = (torch.sigmoid(found["scores"][0, 0]) * 255).round()
+    assert (found["image"].float() - grey).abs().max() <= 1
+    assert make_people(tmp_path, 4, seed=1) == 0
+    assert start_workers(tmp_path, 4, 2, seed=1) == []
+
+
+def test_what_a_part_holds_follows_from_its_number_and_the_seed(tmp_path: Path, painted: None) -> None:
+    make_people(tmp_path / "a", 3, seed=1)
+    make_people(tmp_path / "b", 3, seed=1)
+    make_people(tmp_path / "c", 3, seed=2)
+    a, b, c = (open_set(tmp_path / name).read([0, 1, 2])["scores"] for name in "abc")
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_views_lie_in_range_and_the_first_is_near_frontal() -> None:
+    cameras, zoom = random_views(200, torch.Generator().manual_seed(0))
+    yaw, pitch = (a.reshape(200, VIEWS) for a in angles(cameras.flatten(0, 1)))
+    assert yaw.abs().max() <= MAX_YAW + 1e-5 and pitch.abs().max() <= MAX_PITCH + 1e-5
+    assert yaw[:, 0].abs().max() < 0.2 * MAX_YAW and yaw[:, 1:].abs().max() > 0.9 * MAX_YAW
+    assert ZOOM[0] <= zoom.min() < zoom.max() <= ZOOM[1]
+
+
+def test_halved_depth_lies_on_one_surface() -> None:
+    depth = torch.full((4, 4), 3.0)
+    depth[:, :3] = 2.5  # an outline through the second column of squares
+    depth[0, 2], depth[3, 3] = 3.0, 2.5
+    half = people_pictures._halved(depth)
+    assert set(half.flatten().tolist()) == {2.5, 3.0}
+    assert half[:, 0].tolist() == [2.5, 2.5] and half[0, 1] == 3.0 and half[1, 1] == 2.5
