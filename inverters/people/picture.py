@@ -11,7 +11,7 @@ from torch import Tensor
 from inverters.people import backdrop
 from inverters.people.labels import OCCLUDER
 from inverters.people.parts import Mesh, Strands, joined
-from inverters.people.person import Person
+from inverters.people.person import Person, make_person
 from inverters.rendering.drawing import (
     Camera,
     Canvas,
@@ -104,3 +104,15 @@ def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) ->
     draw_translucent(matte, camera, vertices, torch.cat([white, colours[:, 3:]], 1), triangles)
     draw_translucent(canvas, camera, vertices, colours, triangles, labels)
     return resolve(matte, SAMPLES)[0][..., 0]
+
+
+@torch.no_grad()
+def portraits(scores: Tensor, cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return pictures [N,3,H,W] in [-1,1] of people with scores [N,P] from cameras [N,4,4], [N,3,3]."""
+    device = str(scores.device)
+    return torch.stack(
+        [
+            draw(make_person(row, device), pose, lens, size).image
+            for row, pose, lens in zip(scores, cam2world, intrinsics, strict=True)
+        ]
+    )
