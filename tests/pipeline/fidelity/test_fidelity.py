@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from inverters.people.occluders import OCCLUDERS
 from inverters.methods.table import find_method
+from inverters.people.occluders import OCCLUDERS
 from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import FRAMES, QUICK_FRAMES, made_clips
