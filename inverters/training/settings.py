@@ -33,12 +33,12 @@ class TrainSettings:
     """People in a step; 0: 4 on a CPU, as many as fit into its memory on a GPU."""
     views: int = 2
     """Views of a person in a step."""
-    rays: int = 320
+    rays: int = 512
     """Rays of a view in a step."""
     patches: int = 1
     """Patches of a person in a step."""
-    patch: int = 24
-    """Side of a patch in pixels of a raw render of 64; larger renders take as many rays."""
+    patch: int = 48
+    """Side of a patch in pixels of the raw render."""
     perceptual: float = 0.0
     """Weight of the loss on features of the judge."""
     judge: str = ""

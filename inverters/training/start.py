@@ -20,14 +20,14 @@ BUNDLED_CONFIG = GeneratorConfig(
     c_dim=0,
     mapping_layers=4,
     mapping_features=512,
-    channel_base=3072,
-    channel_max=192,
+    channel_base=4096,
+    channel_max=512,
     plane_resolution=128,
     plane_channels=32,
     plane_axes="fixed",
     img_resolution=256,
-    neural_rendering_resolution=64,
-    superresolution="small4x",
+    neural_rendering_resolution=128,
+    superresolution="small2x",
 )
 
 MAPPING_RATE_GAIN = 12.5
