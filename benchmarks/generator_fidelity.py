@@ -191,19 +191,22 @@ def _different(frontal: Sequence[F32]) -> dict[str, float | None]:
 
 @torch.no_grad()
 def speed(people: int, seed: int) -> dict[str, float]:
-    """Median seconds of making a person, and of its picture of 256 x 256, on one thread."""
+    """Median seconds of making a person, and of its picture of 256 x 256, on one thread.
+
+    Processor time, so that other work on the machine does not count.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         scores = unseen(people + 1, seed)
         making, drawing = [], []
         for score in scores:
-            began = time.perf_counter()
+            began = time.process_time()
             who = make_person(score)
-            made = time.perf_counter()
+            made = time.process_time()
             draw(who, camera(0.3), default_intrinsics(1)[0], (256, 256))
             making.append(made - began)
-            drawing.append(time.perf_counter() - made)
+            drawing.append(time.process_time() - made)
     finally:
         torch.set_num_threads(threads)
     # The first person fills the caches.
