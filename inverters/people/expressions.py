@@ -30,7 +30,7 @@ def actions_of(values: Values) -> Actions:
     v = {name: values[name].flatten() for name in _READ}
     smile, down = v["smile"].clamp_min(0.0), (-v["smile"]).clamp_min(0.0)
     broad = _ramp(smile, 0.3, 1.0)
-    jaw, blink = _ramp(v["mouth_open"], 0.55, 1.0), _ramp(v["blink"], 0.7, 1.0)
+    jaw, blink = _ramp(v["mouth_open"], 0.55, 1.0), _ramp(v["blink"], 0.75, 1.0)
     frown, surprise = _ramp(v["frown"], 0.75, 1.0), _ramp(v["surprise"], 0.8, 1.0)
     pucker, squint = _ramp(v["pucker"], 0.8, 1.0), _ramp(v["squint"], 0.75, 1.0)
     up, low = v["brows"].clamp_min(0.0), (-v["brows"]).clamp_min(0.0)
@@ -49,9 +49,9 @@ def actions_of(values: Values) -> Actions:
         "mouthLowerDown": 0.3 * broad + 0.15 * jaw,
         "cheekSquint": 0.5 * smile + 0.3 * squint,
         "mouthFrown": 1.2 * down + 0.8 * frown,
-        "eyeBlink": 0.02 + 0.98 * blink,
-        "eyeSquint": 0.2 * smile + 0.2 * frown + 0.7 * squint,
-        "eyeWide": (0.12 + 0.5 * surprise) * (1.0 - blink),
+        "eyeBlink": blink,
+        "eyeSquint": 0.2 * smile + 0.2 * frown + 0.55 * squint,
+        "eyeWide": (0.45 + 0.45 * surprise) * (1.0 - blink),
         "browOuterUp": 0.8 * up + 0.85 * surprise,
         "browDown": 0.85 * low + 0.85 * frown,
         "noseSneer": 0.3 * frown,

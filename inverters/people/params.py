@@ -38,7 +38,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         -0.3,
     ),
     _p("mouth_open", "jaw closed (lower half of the range) to wide open", "expression"),
-    _p("blink", "eyes open (lower two thirds of the range) to fully closed", "expression"),
+    _p("blink", "eyes open (lower three quarters of the range) to fully closed", "expression"),
     _p("gaze_x", "eyes look to the image's left (-) or right (+)", "expression", -1.0),
     _p("gaze_y", "eyes look down (-) or up (+)", "expression", -1.0),
     _p("brows", "brows lowered (-) or raised (+)", "expression", -1.0),
