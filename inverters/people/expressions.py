@@ -37,10 +37,10 @@ def actions_of(values: Values) -> Actions:
     right, left = v["gaze_x"].clamp_min(0.0), (-v["gaze_x"]).clamp_min(0.0)
     over, under = v["gaze_y"].clamp_min(0.0), (-v["gaze_y"]).clamp_min(0.0)
     found: Actions = {
-        "jawOpen": 0.72 * jaw + 0.10 * broad + 0.30 * surprise,
-        "browInnerUp": 0.8 * up + 0.85 * surprise,
-        "mouthFunnel": 0.22 * surprise + 0.25 * pucker,
-        "mouthPucker": 0.85 * pucker,
+        "jawOpen": 0.9 * jaw + 0.10 * broad + 0.30 * surprise,
+        "browInnerUp": up + 0.85 * surprise,
+        "mouthFunnel": 0.22 * surprise + 0.45 * pucker,
+        "mouthPucker": pucker,
         "mouthShrugUpper": 0.1 * frown,
     }
     both = {
@@ -49,23 +49,22 @@ def actions_of(values: Values) -> Actions:
         "mouthLowerDown": 0.3 * broad + 0.15 * jaw,
         "cheekSquint": 0.5 * smile + 0.3 * squint,
         "mouthFrown": 1.2 * down + 0.8 * frown,
-        "eyeBlink": blink,
+        "eyeBlink": 0.88 * blink,
         "eyeSquint": 0.2 * smile + 0.2 * frown + 0.55 * squint,
         "eyeWide": (0.45 + 0.45 * surprise) * (1.0 - blink),
-        "browOuterUp": 0.8 * up + 0.85 * surprise,
-        "browDown": 0.85 * low + 0.85 * frown,
+        "browOuterUp": up + 0.85 * surprise,
+        "browDown": low + 0.85 * frown,
         "noseSneer": 0.3 * frown,
-        "eyeLookUp": 0.75 * over,
-        "eyeLookDown": 0.6 * under,
+        "eyeLookUp": over,
+        "eyeLookDown": 0.7 * under,
     }
     for name, strength in both.items():
         found |= {f"{name}Left": strength, f"{name}Right": strength}
     # Left and right are the person's: the image's right is the person's left.
-    found |= {"eyeLookOutLeft": 0.85 * right, "eyeLookInRight": 0.85 * right}
-    found |= {"eyeLookOutRight": 0.85 * left, "eyeLookInLeft": 0.85 * left}
-    # Lids follow the eyes when they look down; open lips cannot be both pushed forward and drawn wide.
+    found |= {"eyeLookOutLeft": right, "eyeLookInRight": right}
+    found |= {"eyeLookOutRight": left, "eyeLookInLeft": left}
+    # Open lips cannot be both pushed forward and drawn wide. Lids follow the eyes down by themselves.
     for side in ("Left", "Right"):
-        found[f"eyeBlink{side}"] = found[f"eyeBlink{side}"] + 0.08 * under * (1.0 - blink)
         found[f"mouthSmile{side}"] = found[f"mouthSmile{side}"] * (1.0 - 0.5 * pucker)
     return {name: torch.as_tensor(strength).clamp(0.0, 1.0) for name, strength in found.items()}
 
