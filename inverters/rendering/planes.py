@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 PlaneAxes = Literal["original", "fixed"]
 
-_COORDINATES: dict[str, tuple[tuple[int, int], ...]] = {
+COORDINATES: dict[str, tuple[tuple[int, int], ...]] = {
     "original": ((0, 1), (0, 2), (2, 0)),
     "fixed": ((0, 1), (1, 2), (2, 0)),
 }
@@ -60,7 +60,7 @@ def _lookups(planes: Tensor, points: Tensor, box_warp: float, axes: PlaneAxes) -
     shared = len(planes) == 1 and n > 1
     grid = (points * (2 / box_warp)).reshape(1 if shared else n, 1, -1, 3)
     found = []
-    for plane, (column, row) in zip(planes.unbind(dim=1), _COORDINATES[axes], strict=True):
+    for plane, (column, row) in zip(planes.unbind(dim=1), COORDINATES[axes], strict=True):
         where = torch.stack([grid[..., column], grid[..., row]], dim=-1)
         values = F.grid_sample(plane, where, mode="bilinear", padding_mode="zeros", align_corners=False)[
             :, :, 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inverters.generators.eg3d import Generator
 from inverters.rendering.fused import Field, render_rays
+from inverters.rendering.planes import COORDINATES, PlaneAxes
 from inverters.rendering.rays import rays_at
 from inverters.training.batches import Cameras, Patches, Points
 from inverters.training.people_pictures import to_z
@@ -63,13 +64,55 @@ def planes_of(
     return image.float().reshape(len(ws), 3, -1, *image.shape[2:]), ws
 
 
+def point_features(planes: Tensor, points: Tensor, box_warp: float, axes: PlaneAxes) -> Tensor:
+    """Return what `rendering.planes.mean_features` returns, with a gradient in the layout of the renderer's.
+
+    The twelve texels of a point are rows of one table; so the gradients of points and of rays add up without
+    a change of layout, and scattering them is faster on a CPU. No gradient for the points.
+
+    Args:
+        planes: [B,3,C,R,R].
+        points: [B,M,3] in world units.
+        box_warp: side of the cube that the planes cover, in world units.
+        axes: see `rendering.planes`.
+
+    Returns:
+        [B,M,C].
+    """
+    b, m, _ = points.shape
+    size = planes.shape[-1]
+    table = planes.permute(0, 3, 4, 1, 2).reshape(-1, planes.shape[2])  # a view of what the synthesis makes
+    columns = torch.tensor(COORDINATES[axes], device=points.device)  # [3,2]
+    at = (points * (2 / box_warp) + 1) * (size / 2) - 0.5
+    at = at[..., columns.flatten()].reshape(b, m, 3, 2)
+    low = at.floor()
+    part = at - low
+    taps = low[..., None, :] + torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=at.device)  # [B,M,3,4,2]
+    share = torch.stack([1 - part, part], -1)  # [B,M,3,2,2]
+    weight = (share[..., 1, :, None] * share[..., 0, None, :]).flatten(-2)
+    inside = ((taps >= 0) & (taps < size)).all(-1)
+    taps = taps.clamp(0, size - 1).long()
+    person = torch.arange(b, device=at.device).reshape(b, 1, 1, 1)
+    plane = torch.arange(3, device=at.device).reshape(3, 1)
+    rows = ((person * size + taps[..., 1]) * size + taps[..., 0]) * 3 + plane
+    found = F.embedding_bag(
+        rows.reshape(b * m, 12),
+        table,
+        mode="sum",
+        per_sample_weights=(weight * inside / 3).reshape(b * m, 12),
+    )
+    return found.reshape(b, m, -1)
+
+
 def point_losses(generator: Generator, planes: Tensor, points: Points) -> dict[str, Tensor]:
     """Return L1 losses at points of people with planes [B,3,C,R,R]: of density, and of colour (times 8).
 
     Points with a target within +-0.99, near the surface, have weight 4 in the density loss.
     """
     count = points.where.shape[1]
-    sigma, rgb = generator.sample(planes, torch.cat([points.where, points.surface], 1))
+    config = generator.config
+    where = torch.cat([points.where, points.surface], 1)
+    sigma, rgb = generator.decoder(point_features(planes, where, config.box_warp, config.plane_axes))
     near = points.weight * (1 + 3 * (points.target.abs() < 0.99).float())
     return {
         "density": ((sigma[:, :count] - points.target).abs() * near).sum() / points.weight.sum().clamp_min(1),

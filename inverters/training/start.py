@@ -95,4 +95,4 @@ def make_optimiser(
         {"params": [p for _, p in group], "gain": gain}
         for gain, group in itertools.groupby(named, key=lambda item: rate_gain(*item))
     ]
-    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99)), dict(named)
+    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True), dict(named)

@@ -21,6 +21,7 @@ HELD_OUT_EVERY = 20
 
 _BATCH, _CPU_BATCH = 256, 48
 _RATE = 2e-3
+_REFRESH_EVERY = 50
 
 
 def jitter(images: Tensor, zoom: Tensor, rng: torch.Generator) -> Tensor:
@@ -58,6 +59,11 @@ def _read(stored: StoredPeople, people: list[int], views: list[int]) -> tuple[Te
     """Images [n,3,S,S], zooms [n] and scores [n,P] of one view of each of these people."""
     found = stored.read(people, [[v] for v in views], ("image", "zoom", "scores"))
     return found["image"][:, 0], found["zoom"][:, 0], found["scores"]
+
+
+def _learned(number: Tensor) -> Tensor:
+    """Place in the set of the people that are not held out, by their number among these."""
+    return number + number // (HELD_OUT_EVERY - 1) + 1
 
 
 def correlations(network: JudgeNetwork, stored: StoredPeople, people: list[int]) -> dict[str, float]:
@@ -99,8 +105,6 @@ def train(
     network = JudgeNetwork().to(place, memory_format=torch.channels_last)
     if start is not None:
         network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
-    held = list(range(0, len(stored), HELD_OUT_EVERY))
-    kept = torch.tensor([k for k in range(len(stored)) if k % HELD_OUT_EVERY])
     batch = batch or (_CPU_BATCH if place.type == "cpu" else _BATCH)
     views = stored.read([0], names=("zoom",))["zoom"].shape[1]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.02)
@@ -108,9 +112,15 @@ def train(
     step, mean = 0, torch.zeros((), device=place)
     while (elapsed := time.monotonic() - began) < 60 * minutes:
         share = elapsed / (60 * minutes)
+        if step % _REFRESH_EVERY == 0:
+            stored.refresh()
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 50) * min(1.0, 1.4 * (1 - share))
-        people = kept[torch.randint(len(kept), (batch,), generator=draws)].tolist()
+        people = _learned(
+            torch.randint(
+                max(1, len(stored) * (HELD_OUT_EVERY - 1) // HELD_OUT_EVERY), (batch,), generator=draws
+            )
+        ).tolist()
         chosen = torch.randint(views, (batch,), generator=draws).tolist()
         images, zoom, scores = (t.to(place) for t in _read(stored, people, chosen))
         picture = jitter(images, zoom, rng).contiguous(memory_format=torch.channels_last)
@@ -126,7 +136,7 @@ def train(
             last = time.monotonic()
             print(f"step {step}  {share:.0%}  loss {mean.item():.4f}", flush=True)
     network = network.eval().cpu()
-    return network, correlations(network, stored, held), step
+    return network, correlations(network, stored, list(range(0, len(stored), HELD_OUT_EVERY))), step
 
 
 def make_judge(

@@ -216,7 +216,7 @@ class Trainer:
         """
         s = self.settings
         keep_freed_memory()
-        os.nice(max(0, s.nice - os.nice(0)))
+        os.nice(s.nice)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         began = self._saved = time.monotonic()

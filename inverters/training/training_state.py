@@ -75,7 +75,10 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: list[str]) -> dic
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]) -> None:
-    """Load the moments and step counts that `optimiser_tensors` returned."""
+    """Load the moments and step counts that `optimiser_tensors` returned.
+
+    Moments get the memory layout of their parameters, which a fused optimiser takes for granted.
+    """
     state = optimiser.state_dict()
     keys = ("step", "exp_avg", "exp_avg_sq")
     state["state"] = {
@@ -84,3 +87,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensor
         if f"adam.{name}.step" in tensors
     }
     optimiser.load_state_dict(state)
+    for parameter, entry in optimiser.state.items():
+        for key in keys[1:]:
+            entry[key] = torch.empty_like(parameter).copy_(entry[key])

@@ -14,6 +14,7 @@ def run(
     minutes: float = 60.0,
     device: Annotated[str, Option(metavar="auto|cpu|cuda")] = "auto",
     seed: int = 77,
+    nice: int = 19,
     start: Annotated[Path | None, Option(metavar="FILE")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:
@@ -24,13 +25,16 @@ def run(
         minutes: Wall time of the training.
         device: As in process-video.
         seed: Seed of the training.
+        nice: Added to the process's niceness: training yields to other work.
         start: Weights to begin from.
         out: The weights to write; their card goes beside them.
     """
     import json
+    import os
 
     from inverters.training.train_judge import make_judge
 
+    os.nice(nice)
     correlation = make_judge(set, minutes, seed, device, start, out)
     print(json.dumps({name: round(value, 3) for name, value in correlation.items()}))
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from inverters.people.labels import EYE
+from inverters.rendering.planes import PlaneAxes, mean_features
 from inverters.rendering.rays import rays_at
 from inverters.training.batches import (
     DISTANCE_SCALE,
@@ -15,6 +17,7 @@ from inverters.training.batches import (
     patch_batch,
     point_batch,
 )
+from inverters.training.losses import point_features
 from inverters.training.people_pictures import open_set
 from inverters.training.stored_set import Views
 from tests.inverters.training.conftest import EYE_CENTRE, RADIUS
@@ -85,3 +88,19 @@ def test_patches_of_a_render_that_does_not_divide_the_picture(ball_set: Path) ->
     first = patches.uv[:, :, 0] * 24 - 0.5
     torch.testing.assert_close(first % 3, torch.zeros_like(first), atol=1e-4, rtol=0)
     assert patches.image.shape[-1] == 32
+
+
+@pytest.mark.parametrize("axes", ["fixed", "original"])
+def test_features_of_points_are_those_of_the_renderer(axes: PlaneAxes) -> None:
+    rng = torch.Generator().manual_seed(0)
+    planes = torch.randn(2, 3, 4, 16, 16, generator=rng)
+    points = (torch.rand(2, 50, 3, generator=rng) - 0.5) * 1.2  # some outside of the cube
+    slope = torch.randn(2, 50, 4, generator=rng)
+    found = []
+    for lookup in (mean_features, point_features):
+        leaf = planes.clone().requires_grad_()
+        features = lookup(leaf, points, 1.0, axes)
+        features.backward(slope)
+        found.append((features.detach(), leaf.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
