@@ -54,7 +54,7 @@ def mesh():
 @pytest.fixture(scope="module")
 def head():
     """A made-up person, uint8 [128,128,3]."""
-    scores = sample_scores(1, torch.Generator().manual_seed(11))
+    scores = 0.5 * sample_scores(1, torch.Generator().manual_seed(11))
     image = portraits(scores, look_at(0.1, 0.0), default_intrinsics(), (128, 128))[0]
     return ((image.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
 

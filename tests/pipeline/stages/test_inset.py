@@ -51,8 +51,8 @@ S = 96
 EVERYWHERE = np.ones((S, S), bool)
 STILL = np.array([[[1.0, 0, 0], [0, 1, 0]]])
 RING = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-NECK = np.array([[0.0, -0.25, -0.035]])
-"""A point in the neck of a made-up person, in its world."""
+NECK = np.array([[0.0, -0.30, 0.05]])
+"""The front of the neck of a made-up person, in its world."""
 
 
 def texture(dx: float = 0.0, dy: float = 0.0) -> U8:
