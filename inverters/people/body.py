@@ -139,7 +139,7 @@ class Body:
         The neutral face is centred and scaled, so that expressions do not move the head.
         """
         rest = self._mean.clone()
-        rest += (self._phenotype(values, row) @ self._principal).reshape(-1, 3)
+        rest += (self.phenotype(values, row) @ self._principal).reshape(-1, 3)
         for change in LOCAL_CHANGES:
             strength = change.middle + change.reach * float(values[change.name][row, 0])
             self._add_change(rest, change.target, strength)
@@ -165,8 +165,8 @@ class Body:
             scale=scale,
         )
 
-    def _phenotype(self, values: Values, row: int) -> Tensor:
-        """Weights [S] of the principal shapes."""
+    def phenotype(self, values: Values, row: int) -> Tensor:
+        """Return the weights [S] of the principal shapes."""
         years = float(values["age"][row, 0])
         age = 0.6 + (2 / 3 - 0.6) * min(1.0, (years - 18) / 8)
         if years > 26:

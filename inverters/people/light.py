@@ -45,7 +45,7 @@ class Light:
         """occluders: points [P,3] that cast shadows: vertices of the head, of the hair, of what is worn."""
         like = occluders
         self.directions = sphere(DIRECTIONS).to(like)
-        self.key, self.radiance = (t.to(like) for t in _environment(values, row, self.directions.cpu()))
+        self.key, self.radiance = (t.to(like) for t in environment(values, row, self.directions.cpu()))
         self.occluders = occluders
 
     def at(
@@ -95,8 +95,14 @@ def sphere(count: int) -> Tensor:
     return torch.stack([x, torch.cos(polar), z], 1).float()
 
 
-def _environment(values: Values, row: int, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Direction of the key light [3] and radiance [D,3] of sky, ground, key, fill and rim light."""
+def environment(values: Values, row: int, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the direction of the key light [3], and the radiance [D,3] of sky, ground, key, fill and rim light.
+
+    Args:
+        values: [N,1] by parameter name.
+        row: the person's.
+        directions: [D,3].
+    """
     x, y, soft, warm = (float(values[n][row, 0]) for n in ("light_x", "light_y", "light_soft", "light_warm"))
     key = F.normalize(torch.tensor([x, y, 0.75]), dim=0)
     height = directions[:, 1:2]

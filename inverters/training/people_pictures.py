@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.labels import BROW, EYE, LIPS, MOUTH
+from inverters.people.look import looks
 from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
 from inverters.rendering.cameras import look_at
 from inverters.training.stored_set import PART_PEOPLE, StoredPeople, part_path, write_part, zoomed_intrinsics
@@ -29,6 +30,7 @@ __all__ = [
     "PARAMETERS",
     "fill",
     "index",
+    "looks",
     "make_people",
     "open_set",
     "sample_scores",

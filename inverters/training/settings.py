@@ -19,19 +19,19 @@ class TrainSettings:
     """Minutes in which the learning rate falls to zero in a copy of the run, which is then exported; 0 trains
     on.
     """
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     """Learning rate of Adam before its decay with 1/sqrt of the step."""
     seed: int = 0
     """Seed of people, rays and patches."""
     ema: float = 0.998
     """Decay of the moving average of the weights, which is what is exported."""
-    grow_at: int = 3000
+    grow_at: int = 2000
     """Step from which planes have their full size; half of it before."""
-    patches_from: int = 4000
+    patches_from: int = 2500
     """Step from which rendered patches join every step."""
     batch: int = 0
     """People in a step; 0: 4 on a CPU, as many as fit into its memory on a GPU."""
-    views: int = 2
+    views: int = 3
     """Views of a person in a step."""
     rays: int = 512
     """Rays of a view in a step."""
@@ -51,7 +51,7 @@ class TrainSettings:
     """
     workers: int = 0
     """Processes that make people; 0: one on a CPU, four on a GPU."""
-    pretrain: int = 2500
+    pretrain: int = 4000
     """Steps of training the mapping alone, at the beginning of a fresh run."""
     start: str = ""
     """Exported generator that a fresh run begins from."""

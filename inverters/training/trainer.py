@@ -45,8 +45,6 @@ from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser,
 from inverters.training.stored_set import HELD_OUT, Views, part_path
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 
-FIRST_PEOPLE = 500
-
 HELD_OUT_PEOPLE = 24
 """People that a checkpoint is measured on."""
 
@@ -189,7 +187,7 @@ class Trainer:
         s = self.settings
         self.precision = pick_precision(self.generator, s.precision)
         if self.step == 0 and s.pretrain and not s.start:
-            pretrain_mapping(self.generator, self.stored, steps=s.pretrain)
+            pretrain_mapping(self.generator, steps=s.pretrain)
             self.average.load_state_dict(self.generator.state_dict())
         people = pick_batch(self.generator, s.batch, self._bytes_a_person())
         print(f"{people} people a step, of {len(self.stored)} stored", flush=True)
@@ -250,13 +248,9 @@ class Trainer:
             self.cooled += time.monotonic() - now if s.cooldown else 0.0
 
     def _wait_for_people(self, workers: list[BaseProcess]) -> None:
-        """Wait while workers make the people held out, and the first ones to learn from.
-
-        The mapping of a fresh run is pretrained on FIRST_PEOPLE or more.
-        """
-        enough = FIRST_PEOPLE if self.step == 0 and self.settings.pretrain else 1
+        """Wait while workers make the people held out, and the first ones to learn from."""
         held = part_path(self.stored.folder, HELD_OUT)
-        while not (held.exists() and self.stored.refresh() >= enough) and any(w.is_alive() for w in workers):
+        while not (held.exists() and self.stored.refresh()) and any(w.is_alive() for w in workers):
             time.sleep(0.2)
 
     def checkpoint(self) -> None:

@@ -68,6 +68,14 @@ def complexion(values: Values, row: int) -> Complexion:
     )
 
 
+def reflectance(skin: Complexion) -> Tensor:
+    """Return the mean colour [3] of skin, linear."""
+    bare, warmth = torch.tensor(_BARE), skin.warmth * torch.tensor(_WARMTH)
+    return bare * torch.exp(
+        warmth - skin.melanin * torch.tensor(_MELANIN) - skin.blood * torch.tensor(_BLOOD)
+    )
+
+
 def _ramp(value: float, low: float, high: float) -> float:
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
