@@ -96,7 +96,7 @@ def sphere(count: int) -> Tensor:
 
 
 def environment(values: Values, row: int, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the direction of the key light [3], and the radiance [D,3] of sky, ground, key, fill and rim light.
+    """Return the direction of the key light [3], and the radiance [D,3] of all lights.
 
     Args:
         values: [N,1] by parameter name.

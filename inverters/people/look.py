@@ -51,7 +51,6 @@ def _one(values: Values, row: int) -> Tensor:
     skin = complexion(values, row)
     glasses, (cut, share), cloth = glasses_style(values, row), cut_of(values, row), dye(values, row)
     colours = torch.stack([reflectance(skin), hair_colour(values, row), cloth.main, cloth.second])
-    seen = display(colours[:, None] * light)
     worn = torch.zeros(6)
     if glasses is not None:
         worn = torch.tensor([1.0, glasses.strength, *glasses.albedo[0].tolist(), glasses.tint])
