@@ -1,8 +1,9 @@
 """Pretraining of the mapping network: make the look of people linear in w.
 
-What a picture shows is a strongly non-linear function of the parameters: glasses begin at a threshold, colours
-are products of skin and light. Learning that through the whole generator takes hours, through the mapping alone
-a minute, since the look needs no picture. The synthesis then reads it from w by its affine layers.
+What a picture shows is a strongly non-linear function of the parameters: glasses begin at a threshold,
+colours are products of skin and light. Learning that through the whole generator takes hours, through the
+mapping alone minutes, since the look needs no picture. The synthesis then reads it from w by its affine
+layers.
 """
 
 from __future__ import annotations
