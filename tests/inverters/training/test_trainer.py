@@ -115,7 +115,7 @@ def test_the_rate_follows_the_step_alone(tmp_path: Path, ball_set: Path) -> None
 
 def test_pretraining_explains_the_look_of_unseen_people(tmp_path: Path, ball_set: Path) -> None:
     trainer = trainer_in(tmp_path, ball_set)
-    assert pretrain_mapping(trainer.generator, steps=300, batch=128, people=3000) < 0.95
+    assert pretrain_mapping(trainer.generator, steps=300, batch=128, people=2000) < 0.99
 
 
 def test_baked_density_is_the_scaled_target(tmp_path: Path, ball_set: Path) -> None:
