@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
+from inverters.generators.people_judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
 from inverters.training.machine import pick_device
 from inverters.training.people_pictures import NUM_PARAMETERS, PARAMETERS, open_set
 from inverters.training.stored_set import StoredPeople

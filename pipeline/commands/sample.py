@@ -22,26 +22,24 @@ def run(
     occluder: Annotated[str, Option(metavar="NAME")] = _DEFAULT.occluder,
     seconds: float = _DEFAULT.seconds,
     fps: float = _DEFAULT.fps,
-    yaw: Annotated[float, Option(metavar="RADIANS")] = _DEFAULT.yaw,
     seed: int = _DEFAULT.seed,
     attributes: Annotated[str, Option(metavar="A,B")] = ",".join(_DEFAULT.attributes),
     view: Annotated[tuple[str, ...] | None, Option(metavar="yaw=Y,pitch=P", default="yaw=0.3")] = None,
     size: Annotated[str, Option(metavar="WxH")] = "{}x{}".format(*_DEFAULT.size),
 ) -> int:
-    """Write a synthetic clip of a talking person behind an occluder, and the truth about it.
+    """Write a synthetic clip of a talking head behind an occluder, and the truth about it.
 
     Args:
         out: The clip; its truth goes to OUT.truth/ beside it.
-        occluder: mask, hand, sunglasses, paint, microphone, hat, scarf, glass or none.
+        occluder: mask, hand, sunglasses, paint, microphone, hat or none.
         seconds: Length of the clip.
         fps: Frames a second.
-        yaw: The widest turn of the head to either side.
-        seed: Chooses the person, its motion and the occluder.
+        seed: Chooses the head, its motion and the occluder.
         attributes: What the truth also shows changed, or none.
         view: Where the truth is also seen from, in radians, or none; may be given several times.
         size: Size of the frames in pixels.
     """
-    settings = settings_of(occluder, seconds, fps, yaw, seed, attributes, view, size)
+    settings = settings_of(occluder, seconds, fps, seed, attributes, view, size)
     from pipeline.samples.sample import check_settings, write_sample
 
     check_settings(settings)
@@ -61,7 +59,6 @@ def settings_of(
     occluder: str,
     seconds: float,
     fps: float,
-    yaw: float,
     seed: int,
     attributes: str,
     view: tuple[str, ...] | None,
@@ -76,7 +73,6 @@ def settings_of(
         occluder=occluder,
         seconds=seconds,
         fps=fps,
-        yaw=yaw,
         seed=seed,
         attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
         size=(int(width), int(height)),

@@ -12,22 +12,24 @@ Number = int
 
 def run(
     *,
-    set: Annotated[Path, Option(metavar="DIR")] = Path("runs/people"),
+    pictures: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/pictures"),
     count: Number = 2600,
+    seed: Number = 77,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:
-    """Fit the map from the face mesh's landmarks to parameters, on the stored people.
+    """Fit the map from the face mesh's landmarks to head parameters, on pictures of procedural heads.
 
     Args:
-        set: Folder of the stored people, see train-generator.
-        count: Most pictures to read, one of each person.
+        pictures: Folder of the pictures, made where missing.
+        count: Pictures to make.
+        seed: Seed of the pictures.
         out: The judge to write.
     """
     import json
 
     from pipeline.scoring.judge import fit_landmark_judge
 
-    judge, faces, pictures = fit_landmark_judge(set, count, out)
-    print(f"{faces} faces in {pictures} pictures")
+    judge, faces = fit_landmark_judge(pictures, count, seed, out)
+    print(f"{faces} faces in {count} pictures")
     print(json.dumps(judge.correlation))
     return 0

@@ -1,4 +1,4 @@
-"""Write a synthetic clip: a person who does not exist talks behind an occluder, and the truth about it."""
+"""Write a synthetic clip: a procedural head that talks behind an occluder, and the truth about it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from inverters.people.animation import WIDEST_YAW, talking_clip
-from inverters.people.occluders import OCCLUDERS
-from inverters.people.params import PARAMETERS
+from inverters.heads.animation import talking_clip
+from inverters.heads.occluders import OCCLUDERS
+from inverters.heads.params import PARAMETERS
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.samples.rendering import OnFrame, render_clip
 from pipeline.samples.settings import SampleSettings
@@ -34,8 +34,6 @@ def check_settings(settings: SampleSettings) -> None:
         raise UserError(f"--seconds must be above zero, not {settings.seconds:g}")
     if not (1 <= settings.fps <= 120):
         raise UserError(f"--fps must be between 1 and 120, not {settings.fps:g}")
-    if not 0 <= settings.yaw <= WIDEST_YAW:
-        raise UserError(f"--yaw goes from 0 to {WIDEST_YAW:g} radians, not {settings.yaw:g}")
     if not 0 <= settings.seed < 2**31:
         raise UserError(f"--seed must be between 0 and 2147483647, not {settings.seed}")
     width, height = settings.size
@@ -64,13 +62,10 @@ def write_sample(path: Path, settings: SampleSettings, on_frame: OnFrame | None 
         raise OutputError(f"{taken} exists and is not a sample's; choose another name")
     height, width = settings.size[::-1]
     occluder = None if settings.occluder == "none" else settings.occluder
-    script = talking_clip(
-        settings.seed, settings.frames, settings.fps, occluder, (height, width), yaw=settings.yaw
-    )
+    script = talking_clip(settings.seed, settings.frames, settings.fps, occluder, (height, width))
     with _draft(path) as draft:
         truth = draft / folder.name
-        for name in ("mask", "alpha"):
-            (truth / name).mkdir(parents=True)
+        (truth / "mask").mkdir(parents=True)
         render_clip(script, settings, draft / path.name, truth, on_frame)
         text = json.dumps(describe(script, settings, path.name), separators=(",", ":"))
         (truth / "truth.json").write_text(text + "\n", encoding="utf-8")

@@ -11,9 +11,8 @@ from pipeline.request.edits import View
 class SampleSettings:
     """Settings of a synthetic clip.
 
-    size: (W, H) in pixels; attributes: parameters of the person that the truth also shows edited; views:
-    rotations of the camera from which the truth also shows the frames; yaw: the widest turn of the head to
-    either side, in radians.
+    size: (W, H) in pixels; attributes: head parameters that the truth also shows edited; views: rotations of
+    the camera from which the truth also shows the frames.
     """
 
     occluder: str = "mask"
@@ -23,7 +22,6 @@ class SampleSettings:
     attributes: tuple[str, ...] = ("smile",)
     size: tuple[int, int] = (384, 288)
     views: tuple[View, ...] = (View(yaw=0.3),)
-    yaw: float = 0.36
 
     @property
     def frames(self) -> int:

@@ -55,32 +55,19 @@ class Truth:
     clean: Path
     edits: dict[str, TrueEdit]
     masks: Path
-    alpha: Path | None = None
     views: tuple[TrueView, ...] = ()
 
     def occluded(self, frame: int) -> Bools:
         """Mask [H,W], true on the occluder; raises UserError for a missing file."""
-        return np.asarray(self._grey(self.masks, frame) < 128)
-
-    def coverage(self, frame: int) -> F32:
-        """Share [H,W] of each pixel that the occluder covers, in [0,1]; of an older truth, 0 or 1.
-
-        Raises UserError for a missing file.
-        """
-        if self.alpha is None:
-            return self.occluded(frame).astype(np.float32)
-        return self._grey(self.alpha, frame).astype(np.float32) / 255
-
-    def _grey(self, folder: Path, frame: int) -> U8:
-        path = folder / f"{frame:06d}.png"
+        path = self.masks / f"{frame:06d}.png"
         try:
             with Image.open(path) as image:
-                levels = np.asarray(image.convert("L"))
+                mask = np.asarray(image.convert("L"))
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"{path}: cannot be read ({error}); make the sample again") from None
-        if levels.shape != self.size[::-1]:
+        if mask.shape != self.size[::-1]:
             raise UserError(f"{path}: has another size than the clip, {self.size[0]}x{self.size[1]}")
-        return levels
+        return np.asarray(mask < 128)
 
     def inside_crop(self, frame: int) -> Bools:
         """Mask [H,W], true inside the frame's true crop."""
@@ -158,7 +145,6 @@ def _parse(folder: Path, found: Any) -> Truth:
         clean=_within(folder, found["clean"]),
         edits=_edits(folder, found["edits"]),
         masks=_within(folder, found["masks"]),
-        alpha=_maybe_within(folder, found.get("alpha")),  # older truths have none
         views=views,
     )
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from inverters.errors import CheckpointError
-from inverters.people.params import NUM_PARAMETERS, index, sample_scores
-from inverters.people.picture import portraits
+from inverters.heads.params import NUM_PARAMETERS, index, sample_scores
+from inverters.heads.render import render
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.scoring.judge import Judge, LandmarkJudge, landmark_features
 from pipeline.stages.pixels import to_bytes
@@ -53,14 +53,14 @@ def test_true_heads_are_seen_to_change() -> None:
     scores = sample_scores(heads, torch.Generator().manual_seed(5))
     cameras = look_at(torch.linspace(-0.2, 0.2, heads), torch.zeros(heads))
     right = {}
-    for name in ("smile", "gaze_x", "hair_colour"):
+    for name in ("smile", "gaze_x", "hair_color"):
         read = []
         for level in (-1.0, 1.0):
             moved = scores.clone()
             moved[:, index(name)] = level
             moved[:, index("hair_volume")] = 1.0
             read.append(
-                judge.scores(to_bytes(portraits(moved, cameras, default_intrinsics(heads), (128, 128))))
+                judge.scores(to_bytes(render(moved, cameras, default_intrinsics(heads), (128, 128)).image))
             )
         right[name] = int((read[1] - read[0] > 0)[:, index(name)].sum())
     assert min(right.values()) >= heads - 1, right
