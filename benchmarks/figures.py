@@ -272,7 +272,7 @@ def main() -> None:
     write(ROOT / "docs/scaling.md", scaling(results))
     write(ROOT / "docs/editing.md", editing(results))
     write(ROOT / "docs/fidelity.md", fidelity(results))
-    if measured:
+    if measured or "people" in results:
         write(ROOT / "docs/generator.md", generator_page(results))
 
 

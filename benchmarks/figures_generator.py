@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.figures_people import people
 from benchmarks.markdown import measured_on, number, prose, share, table
 
 WANTED: Mapping[str, tuple[str, str]] = {
@@ -157,9 +158,19 @@ def generator(found: Mapping[str, Any]) -> list[str]:
 
 def page(results: Mapping[str, Any]) -> list[str]:
     """What docs/generator.md shows."""
+    known = [name for name in ("people", "generator") if name in results]
+    parts = [measured_on(dict(results), *known)]
+    if "people" in results:
+        parts.append(people(results["people"]))
+    if "generator" in results:
+        parts += _generator(results)
+    return [line for k, part in enumerate(p for p in parts if p) for line in ([""] * (k > 0) + part)]
+
+
+def _generator(results: Mapping[str, Any]) -> list[list[str]]:
+    """The parts of the page that tell of the generator."""
     found = results["generator"]
-    parts = [
-        measured_on(dict(results), "generator"),
+    return [
         generator(found),
         by_yaw(found),
         gain(found),
@@ -167,4 +178,3 @@ def page(results: Mapping[str, Any]) -> list[str]:
         real(found),
         checkpoints(results.get("generator_checkpoints", {"rows": []})["rows"]),
     ]
-    return [line for k, part in enumerate(p for p in parts if p) for line in ([""] * (k > 0) + part)]

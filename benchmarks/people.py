@@ -7,7 +7,8 @@
 Sheets: `random`, `expressions` (a person a row), `ages`, `hair`, `worn`, `turned` (a person a row). With
 `--json` the people are measured: `found`, share of pictures in which MediaPipe finds a face, by yaw;
 `identity`, the face network's cosine between different people (mean, 95 %, share below 0.4) and of one person
-across yaws; `expressions`, how much of each named expression the reader of blendshapes sees in true pictures.
+across yaws; `speed`, seconds of making and drawing; `expressions`, how much of each named expression the
+reader of blendshapes sees in true pictures.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.drawn_people import REST, SIZE, YAWS, pixels, true_picture, unseen, with_values
+from benchmarks.generator_fidelity import speed
 from benchmarks.people_expressions import expressions, lines
 from benchmarks.report import report
 from inverters.training.contact import save_sheet
@@ -129,12 +131,17 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.face_network is not None:
         result["identity"] = identity(scores, load_embedder(args.face_network))
         _say(f"identity: {result['identity']}")
+    result["speed"] = speed(_TIMED, args.seed)
     reader = load_reader(args.blendshapes)
     result["expressions_judge"] = reader.name
     result["expressions"] = expressions(reader, scores[: args.expression_people])
     for line in lines(result["expressions"]):
         _say(line)
     return result
+
+
+_TIMED = 24
+"""People that are timed."""
 
 
 def _say(text: str) -> None:
