@@ -23,9 +23,17 @@ class Reader:
     """Reads the views of a step in a thread; they depend on seed, step and the stored set alone."""
 
     def __init__(
-        self, stored: StoredPeople, seed: int, people: int, views: int, device: torch.device
+        self,
+        stored: StoredPeople,
+        seed: int,
+        people: int,
+        views: int,
+        device: torch.device,
+        stride: int = 1,
     ) -> None:
+        """stride: from one step that is asked for to the next."""
         self.stored, self.seed, self.people, self.views, self.device = stored, seed, people, views, device
+        self._stride = stride
         self._pool = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Views]] | None = None
 
@@ -34,11 +42,12 @@ class Reader:
         waiting = self._next
         if waiting is None or waiting[0] != step:
             waiting = (step, self._pool.submit(self._read, step))
-        self._next = (step + 1, self._pool.submit(self._read, step + 1))
+        after = step + self._stride
+        self._next = (after, self._pool.submit(self._read, after))
         return {name: value.to(self.device, non_blocking=True) for name, value in waiting[1].result().items()}
 
     def _read(self, step: int) -> Views:
-        if step % _REFRESH_EVERY == 0:
+        if step // self._stride % _REFRESH_EVERY == 0:
             self.stored.refresh()
         views = self.stored.draw(self.people, self.views, step_rng(self.seed, step))
         return {k: v.pin_memory() for k, v in views.items()} if self.device.type == "cuda" else views

@@ -30,7 +30,11 @@ class TrainSettings:
     patches_from: int = 2500
     """Step from which rendered patches join every step."""
     batch: int = 0
-    """People in a step; 0: 4 on a CPU, as many as fit into its memory on a GPU."""
+    """People in a step of a process; 0: 4 on a CPU, as many as fit into its memory on a GPU."""
+    processes: int = 0
+    """Processes on a CPU that share a step: each draws people, their gradients are averaged; 0: one a core,
+    at most 4.
+    """
     views: int = 3
     """Views of a person in a step."""
     rays: int = 512

@@ -15,10 +15,12 @@ import time
 from dataclasses import asdict
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.people_judge import JUDGE_PATH
@@ -43,6 +45,7 @@ from inverters.training.reading import Reader, step_rng
 from inverters.training.settings import TrainSettings
 from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser, prepare
 from inverters.training.stored_set import HELD_OUT, Views, part_path
+from inverters.training.team import Team, settle_in, start_team, team_size
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 
 HELD_OUT_PEOPLE = 24
@@ -72,6 +75,7 @@ class Trainer:
         )
         self.adversary = Adversary(self.device) if settings.adversarial else None
         self._judged: tuple[Tensor, Tensor] | None = None
+        self.team: Team | None = None
         self.mean: dict[str, Tensor] = {}
         self._saved = time.monotonic()
         self.resume()
@@ -121,7 +125,7 @@ class Trainer:
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Return the losses of the present step on views."""
         s, config = self.settings, self.generator.config
-        rng = step_rng(s.seed, self.step, self.device)
+        rng = step_rng(s.seed, self._draw, self.device)
         full, early = config.plane_resolution, self.step < s.grow_at
         planes, ws = planes_of(self.generator, views["scores"], self.precision, full // 2 if early else full)
         cameras = Cameras.of(views)
@@ -152,6 +156,11 @@ class Trainer:
         return found
 
     @property
+    def _draw(self) -> int:
+        """Number of this process's draws in the present step."""
+        return self.step if self.team is None else self.step * self.team.size + self.team.rank
+
+    @property
     def patch(self) -> int:
         """Side of a patch in pixels of the raw render."""
         return min(self.settings.patch, self.generator.config.neural_rendering_resolution)
@@ -163,16 +172,23 @@ class Trainer:
         losses = self.losses(views)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        if self.team is not None:
+            self.team.average(self.named.values())
         torch.nn.utils.clip_grad_norm_(self.named.values(), 5.0)
         self.optimiser.step()
         if self.adversary is not None and self._judged is not None:
             losses["critic_own"] = self.adversary.learn(*self._judged)
         self.step += 1
+        if self.team is None or self.team.rank == 0:
+            self._follow()
+        return {k: v.detach() for k, v in losses.items()}
+
+    def _follow(self) -> None:
+        """Move the average towards the weights."""
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, parameter in self.average.named_parameters():
                 parameter.lerp_(self.named[name], 1 - decay)
-        return {k: v.detach() for k, v in losses.items()}
 
     def rate(self) -> float:
         """Return the learning rate: warm-up, 1/sqrt of the step, and the fall of a cooling run."""
@@ -191,7 +207,35 @@ class Trainer:
             self.average.load_state_dict(self.generator.state_dict())
         people = pick_batch(self.generator, s.batch, self._bytes_a_person())
         print(f"{people} people a step, of {len(self.stored)} stored", flush=True)
-        return Reader(self.stored, s.seed, people, s.views, self.device)
+        return self._reader(people)
+
+    def _reader(self, people: int) -> Reader:
+        stride = 1 if self.team is None else self.team.size
+        return Reader(self.stored, self.settings.seed, people, self.settings.views, self.device, stride)
+
+    def assist(self, team: Team, people: int, precision: torch.dtype) -> None:
+        """Do the steps of another process's run, as its rank in the team."""
+        self.team, self.precision = team, precision
+        reader = self._reader(people)
+        while True:
+            go_on, rate = team.lead(True, 0.0)
+            if not go_on:
+                break
+            self.learn(reader.at(self._draw), rate)
+        team.leave()
+
+    def _gather(self, reader: Reader) -> tuple[Reader, list[BaseProcess]]:
+        """Start the other processes of the team, if there are to be any, from the state as saved now."""
+        size = team_size(self.settings.processes, self.device)
+        if size == 1:
+            return reader, []
+        if self.adversary is not None:
+            raise CheckpointError("the adversarial loss is for one process; add --processes 1")
+        self.save()
+        torch.set_num_threads(max(1, torch.get_num_threads() // size))
+        run = (self.folder, self.stored.folder, self.settings, self.generator.config)
+        self.team, processes = start_team(size, _assist, (*run, reader.people, self.precision))
+        return self._reader(reader.people), processes
 
     def _bytes_a_person(self) -> int:
         """GPU memory that a person takes in a whole step, from a step of two people that is not applied."""
@@ -219,10 +263,12 @@ class Trainer:
             signal.signal(number, _interrupt)
         began = self._saved = time.monotonic()
         workers: list[BaseProcess] = []
+        team: list[BaseProcess] = []
         try:
             workers = start_workers(self.stored.folder, s.people, s.workers, s.seed, self.device.type)
             self._wait_for_people(workers)
-            self._train(began, self.begin())
+            reader, team = self._gather(self.begin())
+            self._train(began, reader)
             finished = True
         except KeyboardInterrupt:
             print("stopped by hand; the run is saved and continues when started again", flush=True)
@@ -230,14 +276,19 @@ class Trainer:
         self.checkpoint()
         for worker in workers:
             worker.terminate()
+        for process in team:  # one that waits for a leader who was interrupted
+            process.kill()
+        if self.team is not None:
+            self.team.leave()
+            self.team = None
         return finished
 
     def _train(self, began: float, reader: Reader) -> None:
         """Do steps until the time is over."""
         s, last_line = self.settings, began
-        while (self.cooled < 60 * s.cooldown) if s.cooldown else (time.monotonic() < began + 60 * s.minutes):
+        while self._goes_on(began):
             now = time.monotonic()
-            losses = self.learn(reader.at(self.step), self.rate())
+            losses = self.learn(reader.at(self._draw), self.rate())
             self.mean = {k: torch.lerp(self.mean.get(k, v), v, 0.02) for k, v in losses.items()}
             if now - last_line > 10:
                 last_line = now
@@ -246,6 +297,14 @@ class Trainer:
             if now - self._saved > s.save_every:
                 self.checkpoint()
             self.cooled += time.monotonic() - now if s.cooldown else 0.0
+
+    def _goes_on(self, began: float) -> bool:
+        """Whether there is another step; says so to the team."""
+        s, now = self.settings, time.monotonic()
+        go_on = self.cooled < 60 * s.cooldown if s.cooldown else now < began + 60 * s.minutes
+        if self.team is not None:
+            self.team.lead(go_on, self.rate())
+        return go_on
 
     def _wait_for_people(self, workers: list[BaseProcess]) -> None:
         """Wait while workers make the people held out, and the first ones to learn from."""
@@ -270,6 +329,21 @@ class Trainer:
         with (self.folder / "curve.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+def _assist(
+    folder: Path,
+    people: Path,
+    settings: TrainSettings,
+    config: GeneratorConfig,
+    count: int,
+    precision: torch.dtype,
+    *place: Any,
+) -> None:
+    """What a process of the team does: rank, size and meeting are in `place`."""
+    settle_in(place[1])
+    keep_freed_memory()
+    Trainer(folder, people, settings, config).assist(Team(*place), count, precision)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -32,6 +32,7 @@ SETTINGS = TrainSettings(
     precision="float32",
     pretrain=0,
     people=1,
+    processes=1,
     nice=0,
 )
 
