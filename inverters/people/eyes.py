@@ -14,9 +14,9 @@ from inverters.people.body import Body, Shape, ancestry_of
 from inverters.people.expressions import rise
 from inverters.people.labels import EYE
 from inverters.people.light import Light, Lit, display
+from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
-from inverters.people.skin.noise import noise
 
 SIDES = ("left", "right")
 """The person's."""

@@ -12,11 +12,11 @@ from inverters.people.body import Body, Shape, gender_of
 from inverters.people.expressions import rise
 from inverters.people.hair.colour import grey_share, pigment, strand_colours
 from inverters.people.hair.hair import Tuft
-from inverters.people.hair.noise import noise
 from inverters.people.hair.roots import Roots, scatter
 from inverters.people.hair.style import along, ramp
 from inverters.people.hair.vectors import off, unit
 from inverters.people.labels import BEARD, BROW
+from inverters.people.noise import noise
 from inverters.people.params import Values
 
 _BROW_HAIRS, _BEARD_HAIRS = 6_000, 20_000
@@ -97,7 +97,7 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     width = broad * (0.62 + 0.38 * rise(t, 0.0, 0.22)) * (1 - 0.78 * rise(t, 0.48, 1.0))
     across = above / width
     solid = rise(across.abs(), 1.25, 0.45) * rise(t, -0.02, 0.16) * rise(t, 1.0, 0.86)
-    patchy = 0.80 + 0.24 * noise(c, 90, 21) + 0.22 * noise(c, 210, 22)
+    patchy = 0.80 + 0.17 * noise(c, 90, 21) + 0.15 * noise(c, 210, 22)
     dense = solid * patchy * (0.62 + 0.30 * thick + 0.14 * man) * (1 - 0.25 * ramp(age, 50, 80) * (1 - man))
     stray = rise(across.abs(), 2.6, 0.9) * 0.035 * (0.4 + man)
     alive = u[:, 0] < torch.maximum(dense, stray)
@@ -148,7 +148,7 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
         return None
     roots = _beard_roots(mesh)
     c, u = roots.canonical, roots.draw
-    dense = beard_area(c, form) * (0.88 + 0.20 * noise(c, 45, 23) + 0.12 * noise(c, 130, 24))
+    dense = beard_area(c, form) * (0.88 + 0.14 * noise(c, 45, 23) + 0.08 * noise(c, 130, 24))
     lips = roots.on(mesh.level1.mask("lips")[:, None])[:, 0]
     under = -roots.on(_canonical_normals(mesh))[:, 1]
     dense = (
@@ -168,7 +168,7 @@ def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     size = along(full, (0.48, 0.62, 0.78, 1.0), (0.003, 0.006, 0.013, 0.034))
     length = size * (0.55 + 0.75 * chin) * (0.55 + 0.55 * u[:, 1]) * (0.5 + 0.5 * there)
     length = torch.lerp(length, length.clamp_max(0.017) * 0.9, lip)
-    curly = torch.stack([noise(c, 60, k) for k in (25, 26, 27)], 1)
+    curly = 0.7 * torch.stack([noise(c, 60, k) for k in (25, 26, 27)], 1)
     down = torch.stack([side * (0.10 + 0.9 * lip) * rise(x, 0.0, 0.03), -1 + 0.35 * lip, 0.1 + 0 * x], 1)
     ahead = down + 0.35 * curly + 0.30 * (u[:, 2:5] - 0.5) * 2
     # Long hairs hang and come together below the chin.
@@ -190,7 +190,7 @@ def beard_area(canonical: Tensor, form: float) -> Tensor:
         form: 0 moustache and chin alone, to 1 cheeks as well.
     """
     x, y, z = canonical[:, 0].abs(), canonical[:, 1], canonical[:, 2]
-    cheek = rise(y - 0.62 * (x - 0.11) + 0.006 * noise(canonical, 40, 28), 0.000, -0.075)
+    cheek = rise(y - 0.62 * (x - 0.11) + 0.004 * noise(canonical, 40, 28), 0.000, -0.075)
     # Between the corners of the mouth and the nose only the moustache grows.
     cheek = cheek * rise(y + 0.9 * (x - 0.065).clamp_min(0), -0.100, -0.135)
     jaw = cheek * rise(z, -0.045, -0.005)

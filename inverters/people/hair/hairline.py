@@ -11,9 +11,9 @@ from torch import Tensor
 from inverters.people.body import Body
 from inverters.people.expressions import rise
 from inverters.people.hair.head_field import MIDDLE
-from inverters.people.hair.noise import noise
 from inverters.people.hair.style import Style
 from inverters.people.hair.vectors import unit
+from inverters.people.noise import noise
 
 _AZIMUTHS = (0.0, 0.35, 0.75, 1.1, 1.35, 1.6, 1.9, 2.4, math.pi)
 _HEIGHTS = (0.212, 0.216, 0.175, 0.085, 0.03, 0.05, -0.03, -0.13, -0.155)
@@ -37,12 +37,12 @@ def growth(canonical: Tensor, ears: Tensor, style: Style) -> Tensor:
     azimuth = torch.atan2(offset[:, 0], offset[:, 2]).abs()
     line = _interpolated(azimuth, _HEIGHTS) + style.recession * _interpolated(azimuth, _RECEDING)
     line = line + style.bald * _interpolated(azimuth, _BALD) + style.hairline_shift * (azimuth < 1.0)
-    ragged = 0.007 * noise(canonical, 14, 1) + 0.006 * noise(canonical, 55, 2)
+    ragged = 0.005 * noise(canonical, 14, 1) + 0.004 * noise(canonical, 55, 2)
     above = canonical[:, 1] + ragged - line
     soft = _SOFT * (0.5 + 0.5 * rise(azimuth, 2.2, 1.3)) * (1 + 1.6 * style.recession)
     dense = rise(above / soft, -0.15, 1.0) * (1 - ears) * (canonical[:, 1] > -0.2)
     up = unit(offset)[:, 1]
-    return dense * (1 - style.thin_crown * rise(up, 0.70, 0.95) * (0.85 + 0.15 * noise(canonical, 40, 3)))
+    return dense * (1 - style.thin_crown * rise(up, 0.70, 0.95) * (0.85 + 0.10 * noise(canonical, 40, 3)))
 
 
 @cache

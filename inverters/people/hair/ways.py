@@ -7,15 +7,15 @@ from torch import Tensor
 
 from inverters.people.expressions import rise
 from inverters.people.hair.march import Scalp, Way, march
-from inverters.people.hair.noise import noise
 from inverters.people.hair.style import Style, ramp
 from inverters.people.hair.vectors import length, off, tangents, unit
+from inverters.people.noise import noise
 
 
 def loose(scalp: Scalp, style: Style) -> Tensor:
     """Guides [N,STEPS,3] of hair that is not tied."""
     top = rise(scalp.up, 0.45, 0.92)
-    messy = torch.stack([noise(scalp.canonical, 30, k) for k in (5, 6, 7)], 1)
+    messy = 0.7 * torch.stack([noise(scalp.canonical, 30, k) for k in (5, 6, 7)], 1)
     messy = messy + 0.5 * (scalp.draw[:, :3] - 0.5)
     flow = off(_combed(scalp, style, top, messy), scalp.normal)
     front = rise(scalp.canonical[:, 2:3], 0.04, 0.12) * top
@@ -45,7 +45,7 @@ def _combed(scalp: Scalp, style: Style, top: Tensor, messy: Tensor) -> Tensor:
     """Directions [N,3] in which a comb laid the hair."""
     c, low = scalp.canonical, 1 - top
     front = rise(c[:, 2:3], 0.03, 0.12) * top
-    side = torch.tanh((c[:, :1] - style.part + 0.008 * noise(c, 26, 4)[:, None]) / 0.003)
+    side = torch.tanh((c[:, :1] - style.part + 0.0055 * noise(c, 26, 4)[:, None]) / 0.003)
     # No lock lies between the sides: it would stand up.
     side = torch.where(side < 0, side.clamp_max(-0.7), side.clamp_min(0.7))
     # The parting ends behind the crown; from there hair spreads evenly.
@@ -77,7 +77,7 @@ def _arcs(scalp: Scalp, style: Style, top: Tensor) -> Tensor:
 
 def cut(guides: Tensor, scalp: Scalp, style: Style) -> Tensor:
     """Share [N] of each guide that is kept, so that long hair ends at one height, softly in layers."""
-    ragged = 0.018 * noise(scalp.canonical, 18, 8) + 0.05 * (scalp.draw[:, 1] - 0.6) * (0.5 + style.curl)
+    ragged = 0.0125 * noise(scalp.canonical, 18, 8) + 0.05 * (scalp.draw[:, 1] - 0.6) * (0.5 + style.curl)
     level = style.fall + ragged + 0.03 * rise(scalp.up[:, 0], 0.5, 0.95)
     below = rise(guides[..., 1] - level[:, None], 0.02, -0.02)
     share = (1 - below).sum(1) / guides.shape[1]
@@ -88,7 +88,7 @@ def waved(guides: Tensor, scalp: Scalp, style: Style) -> Tensor:
     """Guides with waves that neighbours share, and with curls of their own."""
     arc = torch.cat([guides.new_zeros(len(guides), 1), length(guides.diff(dim=1)).cumsum(1)], 1)
     begin = (arc / 0.10).clamp_max(1)
-    phase = (2.2 * noise(scalp.canonical, 9, 9) + 0.8 * scalp.draw[:, 2])[:, None]
+    phase = (1.6 * noise(scalp.canonical, 9, 9) + 0.8 * scalp.draw[:, 2])[:, None]
     ahead = tangents(guides)
     u = unit(torch.linalg.cross(ahead, guides.new_tensor([0.3, 1.0, 0.2]).expand_as(ahead)))
     w = torch.linalg.cross(ahead, u)
@@ -114,7 +114,7 @@ def fringe(scalp: Scalp, style: Style) -> tuple[Tensor, Tensor]:
         [2.2 * c[:, 0] + 0.10 * (u[:, 1] - 0.5) - 4.8 * style.part, 0 * c[:, 0], 0 * c[:, 0]], 1
     )
     ahead = ahead + c.new_tensor([0.0, -0.35, 0.9])
-    flow = off(ahead + 0.16 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
+    flow = off(ahead + 0.11 * torch.stack([noise(c, 24, k) for k in (11, 12, 13)], 1), scalp.normal)
     back = rise(c[:, 2:3], 0.14, 0.06)
     arc = (0.130 + 0.060 * back + 0.10 * c[:, :1].abs()) * (0.85 + 0.22 * u[:, :1])
     layer = 0.004 + (0.006 + 0.010 * style.volume) * (0.3 + 0.7 * u[:, 2:3])

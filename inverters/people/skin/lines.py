@@ -12,8 +12,8 @@ from torch import Tensor
 
 from inverters.people.body import Body, gender_of
 from inverters.people.expressions import rise
+from inverters.people.noise import noise
 from inverters.people.params import Values
-from inverters.people.skin.noise import noise
 from inverters.people.skin.places import curve, spot
 
 _STEP = 0.0009

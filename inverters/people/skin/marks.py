@@ -11,8 +11,8 @@ from torch import Tensor
 
 from inverters.people.body import Body
 from inverters.people.expressions import rise
+from inverters.people.noise import noise
 from inverters.people.params import Values
-from inverters.people.skin.noise import noise
 
 _MOLES = 36
 _REACH = 0.012

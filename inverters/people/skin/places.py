@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inverters.people.body import Body
 from inverters.people.expressions import rise
-from inverters.people.skin.noise import layered, noise
+from inverters.people.noise import layered, noise
 
 
 def spot(c: Tensor, centre: tuple[float, float, float], size: tuple[float, float, float]) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from inverters.people.expressions import rise
+from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.wear.cuts import ground
-from inverters.people.wear.piece import noise
 from inverters.people.wear.torso import torso
 
 
@@ -51,8 +51,8 @@ def dye(values: Values, row: int) -> Dye:
 def weave(device: str, name: str, over: str = "") -> tuple[Tensor, Tensor, Tensor]:
     """Return fields [V] of a garment's cloth: fine grain (deviation 1), soft blotches, and a fine knit."""
     c = ground(device, name, over).sheet.canonical
-    grain = noise(c * c.new_tensor([1.0, 0.7, 1.0]), 330, 11)
-    blotch = noise(c, 30, 12)
+    grain = 2 * noise(c * c.new_tensor([1.0, 0.7, 1.0]), 110, 11)
+    blotch = 2 * noise(c, 10, 12)
     knit = torch.sin(c[:, 1] * 420 + 1.5 * torch.sin(c[:, 0] * 300))
     return grain, blotch, knit
 
@@ -65,11 +65,11 @@ def folds(device: str) -> Tensor:
     """
     c = torso(device).canonical1
     turn = torch.stack([c[:, 0] + 0.25 * c[:, 1] * c[:, 0].sign(), 0.28 * c[:, 1], 0.8 * c[:, 2]], 1)
-    bent = turn + 0.03 * torch.stack([noise(c, 9, 21), noise(c, 9, 22), noise(c, 9, 23)], 1)
-    wave = noise(bent, 38, 24)
+    bent = turn + 0.06 * torch.stack([noise(c, 3, 21), noise(c, 3, 22), noise(c, 3, 23)], 1)
+    wave = 2 * noise(bent, 13, 24)
     ridge = 1 - 1.6 * (wave * 0.7).abs().clamp_max(1.0)
     hang = rise(-c[:, 1], 0.30, 0.42)
-    return ridge * (0.25 + 0.75 * hang) + 0.5 * noise(c, 14, 25)
+    return ridge * (0.25 + 0.75 * hang) + noise(c, 5, 25)
 
 
 def placket(canonical: Tensor, border: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from inverters.people.expressions import rise
 from inverters.people.labels import GLASSES
 from inverters.people.light import Light
+from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
 from inverters.people.wear.fabric import linear
 from inverters.people.wear.head import Head
-from inverters.people.wear.piece import Piece, ellipsoid, grid, merged, noise, tube
+from inverters.people.wear.piece import Piece, ellipsoid, grid, merged, tube
 
 THRESHOLD = 2 / 3
 """People below it wear none."""
@@ -176,7 +177,7 @@ class _Fit:
             if self.style.strength < _PADS:
                 surfaces += self._pad(side)
         vertices, normals, triangles = merged(surfaces)
-        pattern = rise(noise(vertices, 160, 31, 10), -0.2, 0.9)[:, None]
+        pattern = rise(2 * noise(vertices, 53, 31), -0.2, 0.9)[:, None]
         first, second = (x.to(vertices) for x in self.style.albedo)
         gloss = vertices.new_full((len(vertices),), self.style.gloss)
         frame = Piece(vertices, normals, first + (second - first) * pattern, gloss, triangles, GLASSES)

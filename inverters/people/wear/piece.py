@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -196,13 +195,3 @@ def ellipsoid(
         -1,
     )
     return grid(centre + unit @ axes, (False, True))
-
-
-def noise(points: Tensor, frequency: float, seed: int, waves: int = 24) -> Tensor:
-    """Return a fixed smooth field at points [V,3]: a sum of random waves, mean 0, deviation 1, [V]."""
-    rng = torch.Generator().manual_seed(seed)
-    direction = F.normalize(torch.randn(waves, 3, generator=rng), dim=1)
-    length = 0.6 + 0.8 * torch.rand(waves, 1, generator=rng)
-    phase = 2 * torch.pi * torch.rand(waves, generator=rng)
-    wave = points @ (direction * length * frequency).T.to(points) + phase.to(points)
-    return torch.sin(wave).sum(1) * math.sqrt(2 / waves)
