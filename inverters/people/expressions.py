@@ -6,19 +6,10 @@ import torch
 from torch import Tensor
 
 from inverters.people.params import Values
+from inverters.people.ramps import ramp
 
 Actions = dict[str, Tensor]
 """Strengths [N] in [0,1] by the name of the action."""
-
-
-def rise(value: Tensor, low: float, high: float) -> Tensor:
-    """Return the share of the way from `low` to `high`, in [0,1]; a smooth step."""
-    t = ((value - low) / (high - low)).clamp(0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
-def _ramp(value: Tensor, low: float, high: float) -> Tensor:
-    return ((value - low) / (high - low)).clamp(0.0, 1.0)
 
 
 def actions_of(values: Values) -> Actions:
@@ -29,10 +20,10 @@ def actions_of(values: Values) -> Actions:
     """
     v = {name: values[name].flatten() for name in _READ}
     smile, down = v["smile"].clamp_min(0.0), (-v["smile"]).clamp_min(0.0)
-    broad = _ramp(smile, 0.3, 1.0)
-    jaw, blink = _ramp(v["mouth_open"], 0.55, 1.0), _ramp(v["blink"], 0.75, 1.0)
-    frown, surprise = _ramp(v["frown"], 0.75, 1.0), _ramp(v["surprise"], 0.8, 1.0)
-    pucker, squint = _ramp(v["pucker"], 0.8, 1.0), _ramp(v["squint"], 0.75, 1.0)
+    broad = ramp(smile, 0.3, 1.0)
+    jaw, blink = ramp(v["mouth_open"], 0.55, 1.0), ramp(v["blink"], 0.75, 1.0)
+    frown, surprise = ramp(v["frown"], 0.75, 1.0), ramp(v["surprise"], 0.8, 1.0)
+    pucker, squint = ramp(v["pucker"], 0.8, 1.0), ramp(v["squint"], 0.75, 1.0)
     up, low = v["brows"].clamp_min(0.0), (-v["brows"]).clamp_min(0.0)
     right, left = v["gaze_x"].clamp_min(0.0), (-v["gaze_x"]).clamp_min(0.0)
     over, under = v["gaze_y"].clamp_min(0.0), (-v["gaze_y"]).clamp_min(0.0)

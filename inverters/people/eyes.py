@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.body import Body, Shape, ancestry_of
-from inverters.people.expressions import rise
 from inverters.people.labels import EYE
 from inverters.people.light import Light, Lit, display
 from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
+from inverters.people.ramps import rise
 
 SIDES = ("left", "right")
 """The person's."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.expressions import rise
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 from inverters.rendering.drawing import visibility
 
 DIRECTIONS = 40

@@ -13,8 +13,9 @@ from inverters.people.hair.hair import Hair, Tuft
 from inverters.people.hair.hairline import growth, near_ears
 from inverters.people.hair.head import head_hair
 from inverters.people.hair.lashes import lashes
-from inverters.people.hair.style import ramp, style_of
+from inverters.people.hair.style import style_of
 from inverters.people.params import Values
+from inverters.people.ramps import rise_of
 
 
 def grow(values: Values, row: int, mesh: Body, shape: Shape, head: Sequence[Tuft] | None = None) -> Hair:
@@ -38,7 +39,7 @@ def scalp_cover(values: Values, row: int, mesh: Body) -> Tensor:
     style = style_of(values, row)
     ears = mesh.to_fine @ near_ears(mesh)
     dense = growth(mesh.level2.canonical, ears, style) * (mesh.level2.part == 0)
-    return dense * (0.45 + 0.55 * ramp(style.level, 0.02, 0.25))
+    return dense * (0.45 + 0.55 * rise_of(style.level, 0.02, 0.25))
 
 
 __all__ = ["Hair", "Tuft", "grow", "hair_colour", "head_hair", "scalp_cover"]

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import ancestry_of
-from inverters.people.hair.style import along, ramp
+from inverters.people.hair.style import along
 from inverters.people.light import Light
 from inverters.people.params import Values
+from inverters.people.ramps import rise_of
 from inverters.rendering.drawing import visibility
 
 GREY = (0.56, 0.545, 0.52)
@@ -23,13 +24,13 @@ def pigment(values: Values, row: int = 0) -> Tensor:
     """Return the linear colour [3] of a person's hair before it turns grey, from its two pigments."""
     shade, red = float(values["hair_colour"][row, 0]), float(values["hair_red"][row, 0])
     european = float(ancestry_of(values, row)[2])
-    light = ramp(european, 0.25, 0.70)
+    light = rise_of(european, 0.25, 0.70)
     dark = along(shade, (0.0, 0.5, 0.9, 1.0), (1.55, 1.30, 1.05, 0.80))
     fair = along(shade, (0.0, 0.15, 0.50, 0.75, 0.90, 1.0), (1.35, 1.00, 0.66, 0.38, 0.16, 0.05))
     brown_black = dark + light * (fair - dark)
     ginger = light * along(red, (0.0, 0.5, 0.85, 1.0), (0.04, 0.16, 0.40, 0.95)) + (1 - light) * 0.10
     # Much red shows only where there is little black.
-    ginger *= 1 - 0.5 * ramp(brown_black, 0.5, 1.1)
+    ginger *= 1 - 0.5 * rise_of(brown_black, 0.5, 1.1)
     eumelanin = 1.15 * brown_black * torch.tensor([2.6, 3.2, 4.0])
     return (
         torch.tensor([0.92, 0.78, 0.56]) * torch.exp(-eumelanin - ginger * torch.tensor([0.15, 0.9, 1.8]))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape, gender_of
-from inverters.people.expressions import rise
 from inverters.people.hair.colour import grey_share, pigment, strand_colours
 from inverters.people.hair.hair import Tuft
 from inverters.people.hair.roots import Roots, scatter
-from inverters.people.hair.style import along, ramp
+from inverters.people.hair.style import along
 from inverters.people.hair.vectors import off, unit
 from inverters.people.labels import BEARD, BROW
 from inverters.people.noise import noise
 from inverters.people.params import Values
+from inverters.people.ramps import rise, rise_of
 
 _BROW_HAIRS, _BEARD_HAIRS = 6_000, 20_000
 
@@ -86,7 +86,7 @@ def tuft_of(points: Tensor, normal: Tensor, base: Tensor, look: Look) -> Tuft:
 def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     """Return the brows: dense in the middle, frayed above the nose, thin at the tail, with gaps."""
     thick, dark = (float(values[n][row, 0]) for n in ("brow_thickness", "brow_darkness"))
-    man = 1 - ramp(gender_of(values, row), 0.3, 0.7)
+    man = 1 - rise_of(gender_of(values, row), 0.3, 0.7)
     age = float(values["age"][row, 0])
     roots = _brow_roots(mesh)
     c, u = roots.canonical, roots.draw
@@ -98,7 +98,9 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     across = above / width
     solid = rise(across.abs(), 1.25, 0.45) * rise(t, -0.02, 0.16) * rise(t, 1.0, 0.86)
     patchy = 0.80 + 0.17 * noise(c, 90, 21) + 0.15 * noise(c, 210, 22)
-    dense = solid * patchy * (0.62 + 0.30 * thick + 0.14 * man) * (1 - 0.25 * ramp(age, 50, 80) * (1 - man))
+    dense = (
+        solid * patchy * (0.62 + 0.30 * thick + 0.14 * man) * (1 - 0.25 * rise_of(age, 50, 80) * (1 - man))
+    )
     stray = rise(across.abs(), 2.6, 0.9) * 0.035 * (0.4 + man)
     alive = u[:, 0] < torch.maximum(dense, stray)
     roots, t, across = roots.chosen(alive), t[alive], across[alive]
@@ -107,13 +109,13 @@ def brows(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     side = torch.sign(roots.canonical[:, 0])
     # Hairs stand up by the nose, lean outwards in the middle, upper ones down to the tail.
     upward = (1.35 - 2.1 * rise(t, 0.0, 0.5)).clamp_min(-0.55) - 0.40 * across.clamp(-1.2, 1.2)
-    wild = 0.30 + 0.25 * man * ramp(age, 45, 80)
+    wild = 0.30 + 0.25 * man * rise_of(age, 45, 80)
     ahead = (
         torch.stack([side * (0.42 + 0.75 * rise(t, 0.0, 0.4)), upward, 0 * t], 1)
         + wild * (u[:, 1:4] - 0.5) * 2
     )
     length = (0.0075 + 0.0075 * rise(t, 0.0, 0.25)) * (1 - 0.35 * rise(t, 0.6, 1.0))
-    length = length * (0.65 + 0.6 * u[:, 4]) * (0.85 + 0.25 * thick + 0.15 * man * ramp(age, 50, 80))
+    length = length * (0.65 + 0.6 * u[:, 4]) * (0.85 + 0.25 * thick + 0.15 * man * rise_of(age, 50, 80))
     bend = torch.stack([0.35 * side, -0.30 - 0.3 * across.clamp(0, 1), 0 * t], 1)
     points = short_hairs(root, normal, ahead, length, 0.28, bend, 5)
     own = pigment(values, row)
@@ -141,9 +143,9 @@ def _brow_roots(mesh: Body) -> Roots:
 
 def beard(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft | None:
     """Return moustache and beard of a man, longer than stubble; None where there is none."""
-    man = 1 - ramp(gender_of(values, row), 0.3, 0.6)
+    man = 1 - rise_of(gender_of(values, row), 0.3, 0.6)
     full, form = (float(values[n][row, 0]) for n in ("beard", "beard_shape"))
-    grown = man * ramp(full, 0.48, 0.62)
+    grown = man * rise_of(full, 0.48, 0.62)
     if grown <= 0:
         return None
     roots = _beard_roots(mesh)

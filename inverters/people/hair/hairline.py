@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body
-from inverters.people.expressions import rise
 from inverters.people.hair.head_field import MIDDLE
 from inverters.people.hair.style import Style
 from inverters.people.hair.vectors import unit
 from inverters.people.noise import noise
+from inverters.people.ramps import rise
 
 _AZIMUTHS = (0.0, 0.35, 0.75, 1.1, 1.35, 1.6, 1.9, 2.4, math.pi)
 _HEIGHTS = (0.212, 0.216, 0.175, 0.085, 0.03, 0.05, -0.03, -0.13, -0.155)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape, mean_values
-from inverters.people.expressions import rise
 from inverters.people.hair.colour import grey_share, pigment, strand_colours
 from inverters.people.hair.hair import Tuft
 from inverters.people.hair.hairline import growth, near_ears
@@ -18,12 +17,13 @@ from inverters.people.hair.head_field import MIDDLE, HeadField, head_field
 from inverters.people.hair.march import Scalp, scalp_of
 from inverters.people.hair.roots import Roots, scatter, spread_out
 from inverters.people.hair.strands import Groups, about, between, group, resampled
-from inverters.people.hair.style import Style, along, ramp, style_of
+from inverters.people.hair.style import Style, along, style_of
 from inverters.people.hair.tied import tied
 from inverters.people.hair.vectors import tangents, unit
 from inverters.people.hair.ways import cut, fringe, loose, waved
 from inverters.people.labels import HAIR
 from inverters.people.params import Values
+from inverters.people.ramps import rise, rise_of
 
 _HAIRS, _GUIDES = 24_000, 900
 _FRINGE_HAIRS, _FRINGE_GUIDES = 2_600, 150
@@ -65,8 +65,8 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
     # Curls need more points than straight hair to be round.
     steps = int(along(style.level, _LEVELS, _POINTS)) + int(10 * style.curl)
     points = between(ways, groups, share, steps, 1 - 0.7 * style.curl)
-    clump = (0.15 + 0.40 * ramp(style.level, 0.15, 0.4)) * (1 + 0.35 * style.curl - 0.3 * style.tight)
-    loosely = (0.0015 + 0.0075 * ramp(style.level, 0.15, 0.6)) * (0.6 + 0.8 * style.volume)
+    clump = (0.15 + 0.40 * rise_of(style.level, 0.15, 0.4)) * (1 + 0.35 * style.curl - 0.3 * style.tight)
+    loosely = (0.0015 + 0.0075 * rise_of(style.level, 0.15, 0.6)) * (0.6 + 0.8 * style.volume)
     spread = (2 * roots.draw[:, 3:6] - 1) * loosely * (1 - 0.5 * style.tie)
     stray = ((roots.draw[:, 5] - 0.97) / 0.03).clamp_min(0)[:, None]
     position = roots.on(shape.neutral)
@@ -80,7 +80,7 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
         **_lighting(ways, scalp.normal, _LIT),
         which=groups.nearest,
         share=share,
-        root_shade=0.50 + 0.25 * ramp(style.level, 0.3, 0.1),
+        root_shade=0.50 + 0.25 * rise_of(style.level, 0.3, 0.1),
         deep=min(1.0, 0.14 / style.arc),
         radius=along(style.level, _LEVELS, _RADII) * (1 - 0.55 * few[:, 0]),
         opacity=along(style.level, _LEVELS, _OPACITIES),

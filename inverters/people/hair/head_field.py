@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.body import Body
-from inverters.people.expressions import rise
 from inverters.people.hair.vectors import dot, length, unit
+from inverters.people.ramps import rise
 
 MIDDLE = (0.0, 0.10, -0.035)
 """Middle of the skull; directions of the scalp are seen from here."""

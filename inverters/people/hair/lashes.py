@@ -11,9 +11,9 @@ from torch import Tensor
 from inverters.people.body import Body, Shape, gender_of
 from inverters.people.hair.face import Look, tuft_of
 from inverters.people.hair.hair import Tuft
-from inverters.people.hair.style import ramp
 from inverters.people.labels import BROW
 from inverters.people.params import Values
+from inverters.people.ramps import rise_of
 
 _UPPER, _LOWER = 64, 40
 """Hairs of a lid."""
@@ -30,7 +30,7 @@ class Strip:
 
 def lashes(values: Values, row: int, mesh: Body, shape: Shape) -> Tuft:
     """Return the lashes of both eyes: the upper long and curved, the lower fine and few."""
-    woman = ramp(gender_of(values, row), 0.3, 0.7)
+    woman = rise_of(gender_of(values, row), 0.3, 0.7)
     paint = max(0.0, 2 * float(values["make_up"][row, 0]) - 1) * woman
     hairs, facing = [], []
     for upper, lower in _lids(mesh):
@@ -75,7 +75,7 @@ def _hairs(grid: Tensor, upper: bool, woman: float, paint: float, closed: float)
 def _closed(canonical: Tensor, grid: Tensor) -> float:
     """How far an upper lid with a strip [rows,columns,3] has turned down from the base mesh's, in [0,1]."""
     rest, now = ((g[-1] - g[0])[:, 1].mean() for g in (canonical, grid))
-    return ramp(float(rest - now), 0.002, 0.0085)
+    return rise_of(float(rest - now), 0.002, 0.0085)
 
 
 def _overlap(upper: Tensor, lower: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverters.people.expressions import rise
 from inverters.people.hair.head_field import MIDDLE, HeadField
 from inverters.people.hair.roots import Roots
 from inverters.people.hair.vectors import unit
+from inverters.people.ramps import rise
 
 STEPS = 40
 """Points of a guide."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from inverters.people.body import ancestry_of, gender_of
 from inverters.people.params import Values
+from inverters.people.ramps import rise_of
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,6 @@ class Style:
     """0 for a head that is bald all over."""
 
 
-def ramp(value: float, low: float, high: float) -> float:
-    """Return the share of the way from `low` to `high`, in [0,1]; a smooth step."""
-    t = min(max((value - low) / (high - low), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
-
-
 def along(value: float, at: tuple[float, ...], of: tuple[float, ...]) -> float:
     """Interpolate linearly between the values `of` at the places `at`."""
     for k in range(1, len(at)):
@@ -67,15 +62,15 @@ def along(value: float, at: tuple[float, ...], of: tuple[float, ...]) -> float:
 def style_of(values: Values, row: int = 0) -> Style:
     """Return the style of person `row` of values [N,1]."""
     v = {name: float(values[name][row, 0]) for name in _READ}
-    woman = ramp(gender_of(values, row), 0.3, 0.7)
+    woman = rise_of(gender_of(values, row), 0.3, 0.7)
     african, asian, _ = ancestry_of(values, row).tolist()
     level = _level(v["hair_length"], woman)
     curl = _curl(v["hair_curl"], african, asian, woman)
-    tight = ramp(curl, 0.74, 0.92)
-    long = ramp(level, 0.44, 0.56)
-    recession = (1 - woman) * ramp(v["hairline"], 0.25, 1.0) * ramp(v["age"], 22.0, 52.0)
-    tie = ramp(v["hair_tie"], 0.655, 0.68) * ramp(level, 0.54, 0.58)
-    bare = (1 - ramp(recession, 0.1, 0.5)) * (1 - tight) * ramp(level, 0.18, 0.36)
+    tight = rise_of(curl, 0.74, 0.92)
+    long = rise_of(level, 0.44, 0.56)
+    recession = (1 - woman) * rise_of(v["hairline"], 0.25, 1.0) * rise_of(v["age"], 22.0, 52.0)
+    tie = rise_of(v["hair_tie"], 0.655, 0.68) * rise_of(level, 0.54, 0.58)
+    bare = (1 - rise_of(recession, 0.1, 0.5)) * (1 - tight) * rise_of(level, 0.18, 0.36)
     return Style(
         level=level,
         arc=along(level, _LEVELS, _ARCS),
@@ -83,22 +78,22 @@ def style_of(values: Values, row: int = 0) -> Style:
         long=long,
         sides=along(level, (0.0, 0.15, 0.3, 0.45, 0.55), (1.0, 0.65, 0.42, 0.5, 1.0)),
         volume=v["hair_volume"],
-        wave=ramp(curl, 0.22, 0.5) * (1 - ramp(curl, 0.62, 0.75)),
-        curl=ramp(curl, 0.5, 0.66),
+        wave=rise_of(curl, 0.22, 0.5) * (1 - rise_of(curl, 0.62, 0.75)),
+        curl=rise_of(curl, 0.5, 0.66),
         tight=tight,
-        tousled=max(ramp(curl, 0.25, 0.6), 0.8 * ramp(v["hair_volume"], 0.55, 0.95)),
+        tousled=max(rise_of(curl, 0.25, 0.6), 0.8 * rise_of(v["hair_volume"], 0.55, 0.95)),
         part=0.085 * v["hair_part"] * (1 - 0.6 * tight),
-        tuck=ramp(level, 0.48, 0.56) * ramp(level, 0.76, 0.64),
-        sideways=ramp(abs(v["hair_part"]), 0.25, 0.6),
+        tuck=rise_of(level, 0.48, 0.56) * rise_of(level, 0.76, 0.64),
+        sideways=rise_of(abs(v["hair_part"]), 0.25, 0.6),
         tie=tie,
-        bun=ramp(v["hair_tie"], 0.82, 0.85),
+        bun=rise_of(v["hair_tie"], 0.82, 0.85),
         tie_height=0.05 + 0.10 * abs((v["hair_tie"] * 6) % 2 - 1),
         fringe=max(0.0, 3 * v["fringe"] - 2) * (1 - 0.7 * tie) * bare,
         recession=recession,
-        bald=ramp(recession, 0.62, 0.95),
-        thin_crown=0.97 * ramp(recession, 0.35, 0.85),
+        bald=rise_of(recession, 0.62, 0.95),
+        thin_crown=0.97 * rise_of(recession, 0.35, 0.85),
         hairline_shift=0.016 * (v["hairline"] - 0.5) * (1 - recession),
-        presence=ramp(v["hair_length"], 0.0, 0.02),
+        presence=rise_of(v["hair_length"], 0.0, 0.02),
     )
 
 
@@ -114,7 +109,10 @@ def _curl(curl: float, african: float, asian: float, woman: float) -> float:
     """African hair is curly to tightly curled (some women straighten it), Asian hair straight."""
     own = curl**1.25
     own += (
-        max(0.0, african - 0.2) / 0.8 * (0.70 + 0.30 * curl - own) * (1 - 0.6 * woman * ramp(curl, 0.3, 0.1))
+        max(0.0, african - 0.2)
+        / 0.8
+        * (0.70 + 0.30 * curl - own)
+        * (1 - 0.6 * woman * rise_of(curl, 0.3, 0.1))
     )
     return own * (1 - 0.6 * max(0.0, asian - 0.3) / 0.7)
 

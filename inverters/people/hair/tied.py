@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverters.people.expressions import rise
 from inverters.people.hair.head_field import MIDDLE
 from inverters.people.hair.march import STEPS, Scalp
 from inverters.people.hair.style import Style
 from inverters.people.hair.vectors import length, unit
+from inverters.people.ramps import rise
 
 _ON_HEAD = 16
 """Points of a guide between root and knot."""

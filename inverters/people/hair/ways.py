@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverters.people.expressions import rise
 from inverters.people.hair.march import Scalp, Way, march
-from inverters.people.hair.style import Style, ramp
+from inverters.people.hair.style import Style
 from inverters.people.hair.vectors import length, off, tangents, unit
 from inverters.people.noise import noise
+from inverters.people.ramps import rise, rise_of
 
 
 def loose(scalp: Scalp, style: Style) -> Tensor:
@@ -23,7 +23,7 @@ def loose(scalp: Scalp, style: Style) -> Tensor:
     stand = (0.55 + 0.35 * style.tousled) * (1 - style.long) * (0.35 + 0.65 * top)
     start = flow + (0.20 + 0.45 * style.long * front + stand + curled) * scalp.normal
     flow = flow * (1 - 0.85 * style.tight) + 0.35 * style.curl * messy
-    lift = (0.006 + 0.018 * ramp(style.level, 0.12, 0.5)) * (0.45 + 1.1 * style.volume)
+    lift = (0.006 + 0.018 * rise_of(style.level, 0.12, 0.5)) * (0.45 + 1.1 * style.volume)
     lift *= 1 + 0.6 * style.curl
     layer = lift * (0.25 + 0.95 * scalp.draw[:, :1]) * (1 - 0.5 * (1 - style.long) * (1 - top))
     gravity = (1.0 + 8.0 * style.long) * (1 - 0.35 * style.curl) * (1 - 0.97 * style.tight)
@@ -68,7 +68,7 @@ def _arcs(scalp: Scalp, style: Style, top: Tensor) -> Tensor:
     short = style.arc * (style.sides + (1 - style.sides) * torch.maximum(top, 0.75 * front))
     reach = 0.50 + max(0.0, -0.05 - style.fall) * 1.05
     arc = torch.lerp(short, torch.full_like(short, reach), style.long)
-    afro = (0.035 + 0.055 * style.volume) * ramp(style.level, 0.1, 0.5)
+    afro = (0.035 + 0.055 * style.volume) * rise_of(style.level, 0.1, 0.5)
     afro += 0.05 * style.long * (0.2 + 0.8 * style.volume)
     ball = max(afro, 0.012) * (0.60 + 0.40 * rise(scalp.up, -0.4, 0.4))
     arc = torch.lerp(arc, torch.minimum(arc, ball), style.tight)
@@ -119,5 +119,5 @@ def fringe(scalp: Scalp, style: Style) -> tuple[Tensor, Tensor]:
     arc = (0.130 + 0.060 * back + 0.10 * c[:, :1].abs()) * (0.85 + 0.22 * u[:, :1])
     layer = 0.004 + (0.006 + 0.010 * style.volume) * (0.3 + 0.7 * u[:, 2:3])
     way = Way(arc, flow + 0.55 * scalp.normal, flow, torch.full_like(layer, 7.0), layer, 0.9, 0.0)
-    grown = ramp(style.fringe, 0.0, 0.45) * 1.35 - 0.35 * (c[:, 0] / 0.12).abs() - 0.2 * u[:, 3]
+    grown = rise_of(style.fringe, 0.0, 0.45) * 1.35 - 0.35 * (c[:, 0] / 0.12).abs() - 0.2 * u[:, 3]
     return march(scalp, way), grown.clamp(0, 1) * min(1.0, style.fringe * 4)

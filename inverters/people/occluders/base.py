@@ -95,9 +95,3 @@ def linear(colour: Tensor) -> Tensor:
 def blend(base: Tensor, colour: Tensor, weight: Tensor) -> Tensor:
     """Mix `colour` into `base` [...,C] by a weight [...] in [0,1]."""
     return base + (colour - base) * weight[..., None]
-
-
-def step(low: float, high: float, value: Tensor) -> Tensor:
-    """Return the share of the way from `low` to `high`, a smooth step; `low` may be the greater."""
-    t = ((value - low) / (high - low)).clamp(0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.occluders.base import Occluder, Painter, State, linear, mesh, p, palette, step
+from inverters.people.occluders.base import Occluder, Painter, State, linear, mesh, p, palette
 from inverters.people.occluders.hand import come_and_go
 from inverters.people.occluders.hand_shape import (
     Pose,
@@ -26,6 +26,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _LIQUID = ((0.78, 0.90, 0.96), (0.96, 0.66, 0.12), (0.86, 0.28, 0.20), (0.36, 0.12, 0.06), (0.96, 0.95, 0.90))
 _RADII, _HEIGHT, _WALL, _FLOOR = (0.050, 0.064), 0.225, 0.0035, 0.016
@@ -124,7 +125,7 @@ def _shell(painter: Painter, outer: Tensor) -> Mesh:
     normals = grid_normals(outer, closed=True)
     edge = _fresnel(outer, normals)
     up = torch.linspace(0, 1, len(outer), device=outer.device)[:, None]
-    rim = step(0.965, 0.99, up)
+    rim = rise(up, 0.965, 0.99)
     alpha = (0.07 + 0.45 * edge + 0.35 * rim).clamp_max(0.8)
     vertices, triangles = _flat(outer)
     grey = outer.new_tensor([0.80, 0.84, 0.86]).expand_as(outer)
@@ -158,7 +159,7 @@ def _liquid(painter: Painter, inner: Tensor, level: float, state: State) -> Mesh
     """The liquid along the inner wall, below the level."""
     normals = grid_normals(inner, closed=True)
     colour = palette(_LIQUID, state["liquid"], inner)
-    wet = step(level + 0.003, level - 0.003, inner[..., 1])
+    wet = rise(inner[..., 1], level + 0.003, level - 0.003)
     alpha = wet * (_cover(state) + 0.10 * _fresnel(inner, normals))
     albedo = torch.cat([colour.expand_as(inner), alpha[..., None]], -1).reshape(-1, 4)
     vertices, triangles = _flat(inner)

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from inverters.people.body import SCALE
 from inverters.people.body_file import load_body
 from inverters.people.light import SKIN_WRAP
-from inverters.people.occluders.base import Painter, blend, step
+from inverters.people.occluders.base import Painter, blend
 from inverters.people.occluders.surface import normals_of, tube
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
+from inverters.people.ramps import rise
 from inverters.people.skin.tone import complexion
 from inverters.people.subdivision import subdivide
 
@@ -107,7 +108,7 @@ def _weights(points: Tensor, joints: Tensor, quads: Tensor) -> Tensor:
         for k in range(3):
             along = F.normalize(joints[f, k + 1] - joints[f, max(k - 1, 0)], dim=0)
             place = (points - joints[f, k]) @ along
-            rows.append(own[:, f] * step(-0.5 * _BLEND, 0.5 * _BLEND, place))
+            rows.append(own[:, f] * rise(place, -0.5 * _BLEND, 0.5 * _BLEND))
     weights = torch.stack(rows, 1)
     ends = torch.stack([quads, quads.roll(-1, 1)], -1).reshape(-1, 2)
     ends = torch.unique(torch.cat([ends, ends.flip(1)]), dim=0)
@@ -189,24 +190,24 @@ def skin_mesh(
     rest = model.rest
     back = normals_of(rest, model.triangles)[:, 2]
     amount = torch.full_like(back, blood)
-    pigment = melanin * (1 - 0.45 * step(0.1, 0.7, back))
+    pigment = melanin * (1 - 0.45 * rise(back, 0.1, 0.7))
     for f in range(1, 5):
         for k in (0, 1, 2):
             close = torch.exp(
                 -((rest - model.joints[f, k]).square().sum(1) / (0.016 if k == 0 else 0.013) ** 2)
             )
-            amount = amount + 0.30 * close * step(0.2, -0.5, back)
-            pigment = pigment * (1 + 0.30 * close * step(0.2, -0.5, back))
+            amount = amount + 0.30 * close * rise(back, 0.2, -0.5)
+            pigment = pigment * (1 + 0.30 * close * rise(back, 0.2, -0.5))
     tips = torch.stack([(rest - model.joints[f, 3]).norm(dim=1) for f in range(5)]).amin(0)
-    amount = amount + 0.20 * step(0.05, 0.015, tips)
+    amount = amount + 0.20 * rise(tips, 0.05, 0.015)
     lines = 0.5 + 0.5 * torch.sin(900 * rest[:, 1] + 40 * torch.sin(120 * rest[:, 0]))
     base = rest.new_tensor([0.80 * math.exp(0.01 * warmth), 0.60, 0.485 * math.exp(-0.10 * warmth)])
     albedo = base * torch.exp(
         -pigment[:, None] * rest.new_tensor([0.72, 0.92, 1.08])
         - amount[:, None] * rest.new_tensor([0.08, 0.75, 0.62])
     )
-    albedo = albedo * (1 - 0.05 * lines * step(0.2, -0.5, back))[:, None]
-    albedo = albedo * (1 - 0.22 * _creases(model) * step(0.1, -0.4, back))[:, None]
+    albedo = albedo * (1 - 0.05 * lines * rise(back, 0.2, -0.5))[:, None]
+    albedo = albedo * (1 - 0.22 * _creases(model) * rise(back, 0.1, -0.4))[:, None]
     nail, edge, free = _nails(model)
     plate = blend(
         albedo * rest.new_tensor([1.04, 0.92, 0.92]), rest.new_tensor([0.72, 0.60, 0.54]), 0.85 * free
@@ -224,7 +225,7 @@ def _creases(model: HandModel) -> Tensor:
             v = model.rest - model.joints[f, k]
             place = v @ along
             lines = torch.exp(-(((place.abs() - 0.0045) / 0.0028) ** 2))
-            found = torch.maximum(found, lines * step(0.024, 0.016, v.norm(dim=1)))
+            found = torch.maximum(found, lines * rise(v.norm(dim=1), 0.024, 0.016))
     return found
 
 
@@ -242,10 +243,10 @@ def _nails(model: HandModel) -> tuple[Tensor, Tensor, Tensor]:
         a, b, depth = v @ along, v @ across, v @ out
         size = 0.0125 if f == 0 else 0.0095
         reach = (((a + 0.012) / (1.25 * size)) ** 4 + (b / size) ** 4) ** 0.25
-        back = step(0.0, -0.004, depth)
-        found = torch.maximum(found, back * step(1.02, 0.88, reach))
+        back = rise(depth, 0.0, -0.004)
+        found = torch.maximum(found, back * rise(reach, 1.02, 0.88))
         edges = torch.maximum(edges, back * torch.exp(-(((reach - 1.08) / 0.14) ** 2)))
-        free = torch.maximum(free, back * step(-0.006, -0.003, a))
+        free = torch.maximum(free, back * rise(a, -0.006, -0.003))
     return found, edges, free
 
 
@@ -253,13 +254,13 @@ def sleeve(painter: Painter, path: Tensor, cloth: Tensor, radius: tuple[float, f
     """Return a sleeve about a path [K,3] from the cuff on, with linear albedo `cloth` [3]."""
     share = torch.linspace(0, 1, len(path), device=path.device)
     size = radius[0] + (radius[1] - radius[0]) * share
-    size = size + 0.0015 * torch.sin(90 * share) * step(0.02, 0.2, share) - 0.004 * step(0.03, 0.0, share)
+    size = size + 0.0015 * torch.sin(90 * share) * rise(share, 0.02, 0.2) - 0.004 * rise(share, 0.03, 0.0)
     vertices, triangles = tube(path, size, 28)
     normals = normals_of(vertices, triangles)
     along = torch.cat([share[:1], share, share[-1:]]).repeat_interleave(28)
     seam = torch.exp(-(((along - 0.06) / 0.006) ** 2))
     ribs = 0.5 + 0.5 * torch.cos(torch.arange(28, device=path.device).repeat(len(path) + 2) * 3.1416)
-    albedo = cloth * (1 - 0.25 * seam - 0.06 * ribs * step(0.065, 0.05, along))[:, None]
+    albedo = cloth * (1 - 0.25 * seam - 0.06 * ribs * rise(along, 0.065, 0.05))[:, None]
     return painter.mesh(vertices, normals, triangles, albedo, (0.15, 0.15, 0.15))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.labels import HAIR
-from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette
 from inverters.people.occluders.surface import (
     ReachMap,
     grid_normals,
@@ -25,6 +25,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _CAP = (
     (0.16, 0.23, 0.42),
@@ -142,7 +143,7 @@ def _crown_mesh(painter: Painter, crown: Tensor, state: State) -> Mesh:
     share = torch.linspace(0, 1, _ROWS, device=crown.device)[:, None]
     # Six panels, with seams at the front's middle and every sixty degrees.
     from_seam = (torch.remainder(azimuth / (math.pi / 3) + 0.5, 1.0) - 0.5).abs()
-    seam = (from_seam < 0.04).float() * step(0.02, 0.06, share)
+    seam = (from_seam < 0.04).float() * rise(share, 0.02, 0.06)
     colour = tone.expand_as(crown)
     if state["panel"] > 0.5:
         ahead = (torch.cos(azimuth) > 0.5).float()
@@ -151,7 +152,7 @@ def _crown_mesh(painter: Painter, crown: Tensor, state: State) -> Mesh:
         )
     weave = 1 + 0.03 * torch.sin(37.0 * azimuth) * torch.sin(140.0 * share)
     colour = colour * (weave * (1 - 0.30 * seam))[..., None]
-    hem = step(0.055, 0.035, share).expand(_ROWS, _COLUMNS)
+    hem = rise(share, 0.055, 0.035).expand(_ROWS, _COLUMNS)
     colour = colour * (1 - 0.18 * hem)[..., None]
     normals = grid_normals(crown, closed=True)
     normals[-1] = F.normalize(normals[-2].mean(0), dim=0)
@@ -179,7 +180,7 @@ def _brim(crown: Tensor, state: State) -> Tensor:
     sideways = ((middle - inner[half]) @ side).square()
     level = inner[half, 1] - 0.42 * ((middle - inner[half]) @ ahead) - state["curve"] * sideways
     # At the hem the brim keeps to it; outwards it bends to an even curve.
-    middle[..., 1] += step(0.0, 0.5, out[..., 0]) * (level - middle[..., 1])
+    middle[..., 1] += rise(out[..., 0], 0.0, 0.5) * (level - middle[..., 1])
     thick = middle.new_tensor([0.0, 0.0035, 0.0])
     return torch.cat([middle + thick, middle.flip(0) - thick])
 
@@ -192,7 +193,7 @@ def _brim_mesh(painter: Painter, brim: Tensor, tone: Tensor) -> Mesh:
     if upper[1] < 0:
         triangles, normals = triangles[:, [0, 2, 1]], -normals
     share = torch.linspace(0, 1, _BRIM_ROWS, device=brim.device)
-    stitch = 0.07 * (torch.remainder(6 * share, 1.0) < 0.3).float() * step(0.1, 0.2, share)
+    stitch = 0.07 * (torch.remainder(6 * share, 1.0) < 0.3).float() * rise(share, 0.1, 0.2)
     rows = torch.cat([1 - stitch, torch.full_like(stitch, 0.8)])
     albedo = (tone * rows[:, None]).repeat_interleave(_BRIM_COLUMNS, 0)
     return painter.mesh(vertices, normals, triangles, albedo, (0.15, 0.15, 0.15))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.labels import BEARD
-from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette
 from inverters.people.occluders.surface import (
     ReachMap,
     around,
@@ -26,6 +26,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _CLOTH = (
     (0.45, 0.68, 0.87),
@@ -85,12 +86,12 @@ def _panel(person: Person, state: State) -> tuple[Tensor, Tensor]:
     across = torch.linspace(-1, 1, _COLUMNS, device=bridge.device)
     azimuth = wide * across
     ax = across.abs()
-    rise = state["height"] + 0.004
+    height = state["height"] + 0.004
     ridge = torch.exp(-((ax / 0.30) ** 2))
-    beside = cheek[1] + (side_top[1] - cheek[1]) * step(0.5, 1.0, ax)
-    top = beside + (bridge[1] + rise - beside) * ridge
+    beside = cheek[1] + (side_top[1] - cheek[1]) * rise(ax, 0.5, 1.0)
+    top = beside + (bridge[1] + height - beside) * ridge
     low = chin[1] - 0.010 + (jaw[1] - chin[1] + 0.010) * (ax / 0.6).square().clamp_max(1)
-    low = low + (side_low[1] - low) * step(0.55, 1.0, ax)
+    low = low + (side_low[1] - low) * rise(ax, 0.55, 1.0)
     low = smooth(low, 4)
     up = torch.linspace(0, 1, _ROWS, device=bridge.device)[:, None]
     return azimuth.expand(_ROWS, -1), low + (top - low) * up
@@ -111,12 +112,12 @@ def _drape(reach: ReachMap, azimuth: Tensor, height: Tensor, pleats: float) -> T
 def _pleat(up: Tensor) -> Tensor:
     """Height [R,1] in [0,1] of the folds, which open downwards."""
     phase = torch.remainder(_PLEATS * (up - 0.22) / 0.56, 1.0)
-    return (1 - phase) * step(0.0, 0.10, phase) * step(0.20, 0.24, up) * step(0.80, 0.76, up)
+    return (1 - phase) * rise(phase, 0.0, 0.10) * rise(up, 0.20, 0.24) * rise(up, 0.80, 0.76)
 
 
 def _open(azimuth: Tensor) -> Tensor:
     """How far the folds open: they are sewn together at the sides."""
-    return 0.35 + 0.65 * step(1.0, 0.55, azimuth.abs() / azimuth.abs().max())
+    return 0.35 + 0.65 * rise(azimuth.abs() / azimuth.abs().max(), 1.0, 0.55)
 
 
 def _albedo(state: State, height: Tensor) -> Tensor:
@@ -125,13 +126,13 @@ def _albedo(state: State, height: Tensor) -> Tensor:
     up = torch.linspace(0, 1, rows, device=height.device)[:, None].expand(rows, columns)
     across = torch.linspace(-1, 1, columns, device=height.device).abs().expand(rows, columns)
     phase = torch.remainder(_PLEATS * (up - 0.22) / 0.56, 1.0)
-    crease = torch.exp(-(((phase - 0.97) / 0.05) ** 2)) * step(0.18, 0.22, up) * step(0.84, 0.80, up)
+    crease = torch.exp(-(((phase - 0.97) / 0.05) ** 2)) * rise(up, 0.18, 0.22) * rise(up, 0.84, 0.80)
     colour = tone * (1 - 0.35 * state["pleats"] * crease)[..., None]
     hem = torch.maximum(
-        step(0.945, 0.955, up), torch.maximum(step(0.045, 0.035, up), step(0.955, 0.965, across))
+        rise(up, 0.945, 0.955), torch.maximum(rise(up, 0.045, 0.035), rise(across, 0.955, 0.965))
     )
     colour = blend(colour, tone * 0.75 + 0.14, 0.7 * hem)
-    wire = torch.exp(-(((up - 0.955) / 0.012) ** 2)) * step(0.42, 0.36, across)
+    wire = torch.exp(-(((up - 0.955) / 0.012) ** 2)) * rise(across, 0.42, 0.36)
     return colour * (1 - 0.18 * wire)[..., None]
 
 

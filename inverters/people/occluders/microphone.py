@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.occluders.base import Occluder, Painter, State, blend, p, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, p
 from inverters.people.occluders.hand_shape import (
     Pose,
     forearm,
@@ -25,6 +25,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _SIDES = 72
 _GRIP = Pose(((0.55, 0.75, 0.55), *((1.05 + 0.04 * k, 1.25, 0.75) for k in range(4))))
@@ -104,8 +105,8 @@ def _profile(size: float, like: Tensor) -> tuple[Tensor, float]:
     ]
     neck = [(0.0300, -0.060), (0.0360, -0.040), (0.0400, -0.028), (0.0405, -0.024)]
     band = [(0.0450, -0.0155), (0.0475, -0.0150), (0.0475, -0.0055), (0.0450, -0.0050)]
-    rise = torch.linspace(-0.08, math.pi / 2, 44)
-    ball = torch.stack([0.0455 * torch.cos(rise), 0.0455 * torch.sin(rise) * 1.06], 1)
+    latitude = torch.linspace(-0.08, math.pi / 2, 44)
+    ball = torch.stack([0.0455 * torch.cos(latitude), 0.0455 * torch.sin(latitude) * 1.06], 1)
     points = torch.cat([torch.tensor(handle + neck + band), ball])
     return (points * size).to(like), -0.026 * size
 
@@ -114,13 +115,13 @@ def _albedo(local: Tensor, profile: Tensor, steel_from: float, state: State) -> 
     """Linear albedo [V,3] with the grille's wires, and how much it shines."""
     around = torch.atan2(local[:, 0], local[:, 2])
     height = local[:, 1] / state["size"]
-    rise = torch.asin((height / 0.0485).clamp(-0.999, 0.999))
-    wires = torch.maximum(torch.sin(18.0 * around).abs(), torch.sin(22.0 * rise).abs())
+    latitude = torch.asin((height / 0.0485).clamp(-0.999, 0.999))
+    wires = torch.maximum(torch.sin(18.0 * around).abs(), torch.sin(22.0 * latitude).abs())
     steel = (0.16 + 0.34 * state["color"]) * local.new_tensor([0.97, 0.99, 1.0])
-    grille = steel * (0.35 + 0.65 * step(0.75, 0.98, wires))[:, None]
+    grille = steel * (0.35 + 0.65 * rise(wires, 0.75, 0.98))[:, None]
     black = local.new_tensor([0.012, 0.012, 0.014])
-    colour = blend(grille, black, step(steel_from, steel_from - 0.002, local[:, 1]))
-    ring = step(-0.0165, -0.0150, height) * step(-0.0045, -0.006, height)
+    colour = blend(grille, black, rise(local[:, 1], steel_from, steel_from - 0.002))
+    ring = rise(height, -0.0165, -0.0150) * rise(height, -0.0045, -0.006)
     return blend(colour, (steel * 1.1).expand_as(colour), ring), 0.4 + 0.6 * state["color"]
 
 

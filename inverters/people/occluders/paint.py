@@ -10,11 +10,12 @@ from torch import Tensor
 
 from inverters.people.body import body
 from inverters.people.light import SKIN_WRAP, display
-from inverters.people.occluders.base import Occluder, Painter, State, blend, mesh, p, palette, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, mesh, p, palette
 from inverters.people.occluders.surface import mesh_of
 from inverters.people.params import Parameter
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _PAINT = ((0.84, 0.10, 0.12), (0.95, 0.66, 0.08), (0.10, 0.52, 0.28), (0.08, 0.30, 0.72), (0.52, 0.14, 0.62))
 _WHITE = (0.95, 0.94, 0.92)
@@ -87,7 +88,7 @@ def _design(points: Tensor, state: State) -> tuple[Tensor, Tensor]:
     if kind == 0:
         colour, inside = _stripes(x, y, ragged, state, first, second, white)
     elif kind == 1:
-        edge = step(-0.003, 0.003, x + ragged)
+        edge = rise(x + ragged, -0.003, 0.003)
         colour = blend(first.expand_as(points), second, edge)
         colour = blend(colour, white, torch.exp(-((((x + ragged) / 0.016) ** 2) ** 2)))
         inside = _oval(x, y, z, ragged)
@@ -95,10 +96,10 @@ def _design(points: Tensor, state: State) -> tuple[Tensor, Tensor]:
         colour, inside = _domino(x, y, ragged, state, first, second)
     eyes = torch.sqrt((x.abs() - 0.071) ** 2 + (1.7 * (y - 0.034)) ** 2) + ragged
     lips = torch.sqrt((0.75 * x) ** 2 + (1.35 * (y + 0.122)) ** 2) + 0.3 * ragged
-    free = step(0.036, 0.042, eyes) * (step(0.046, 0.052, lips) if kind == 1 else 1.0)
+    free = rise(eyes, 0.036, 0.042) * (rise(lips, 0.046, 0.052) if kind == 1 else 1.0)
     streak = 1 - _DARK * (0.5 + 0.5 * torch.sin(700 * y + 60 * torch.sin(40 * x)))
-    above = step(-0.232, -0.224, y + 0.6 * (z - 0.185).clamp_max(0.0))  # not under the chin
-    return colour * streak[:, None], state["cover"] * inside * free * above * step(0.0, 0.02, z)
+    above = rise(y + 0.6 * (z - 0.185).clamp_max(0.0), -0.232, -0.224)  # not under the chin
+    return colour * streak[:, None], state["cover"] * inside * free * above * rise(z, 0.0, 0.02)
 
 
 def _stripes(
@@ -109,19 +110,19 @@ def _stripes(
     dx, dy = x.abs() - 0.092, y + 0.062
     u, v = dx + tilt * dy, dy - tilt * dx
     height = v / (0.033 * size)
-    cheek = step(0.044 * size, 0.041 * size, u.abs() + ragged) * step(1.04, 0.96, height.abs())
+    cheek = rise(u.abs() + ragged, 0.044 * size, 0.041 * size) * rise(height.abs(), 1.04, 0.96)
     arc = y - 0.145 + 0.9 * x * x + 0.5 * ragged
-    band = step(0.0165 * size, 0.0135 * size, arc.abs()) * step(0.094, 0.088, x.abs() + ragged)
-    colour = blend(first.expand(len(x), 3), white, step(0.40, 0.32, height))
-    colour = blend(colour, second, step(-0.32, -0.40, height))
-    colour = blend(colour, second, step(0.08, 0.10, y))
+    band = rise(arc.abs(), 0.0165 * size, 0.0135 * size) * rise(x.abs() + ragged, 0.094, 0.088)
+    colour = blend(first.expand(len(x), 3), white, rise(height, 0.40, 0.32))
+    colour = blend(colour, second, rise(height, -0.32, -0.40))
+    colour = blend(colour, second, rise(y, 0.08, 0.10))
     return colour, torch.maximum(cheek, band)
 
 
 def _oval(x: Tensor, y: Tensor, z: Tensor, ragged: Tensor) -> Tensor:
     """The face within its outline."""
     reach = torch.sqrt((x / 0.150) ** 2 + ((y + 0.005) / 0.222) ** 2) + 2 * ragged
-    return step(1.0, 0.95, reach)
+    return rise(reach, 1.0, 0.95)
 
 
 def _domino(
@@ -133,5 +134,5 @@ def _domino(
     low = -0.020 + 0.30 * (ax - 0.06).clamp_min(0) - 0.040 * torch.exp(-((ax / 0.022) ** 2))
     inset = torch.minimum((top - y), (y - low)) * 0.9
     inset = torch.minimum(inset, 0.148 * state["size"] - ax) + ragged
-    colour = blend(first.expand(len(x), 3), second, step(0.011, 0.008, inset))
-    return colour, step(0.0, 0.003, inset)
+    colour = blend(first.expand(len(x), 3), second, rise(inset, 0.011, 0.008))
+    return colour, rise(inset, 0.0, 0.003)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from inverters.people.labels import CLOTH
 from inverters.people.light import display
-from inverters.people.occluders.base import Occluder, Painter, State, blend, linear, mesh, p, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, linear, mesh, p
 from inverters.people.occluders.surface import (
     ReachMap,
     around,
@@ -27,6 +27,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _AXIS_Z = -0.02
 _COLUMNS, _ROWS = 60, 12
@@ -118,7 +119,7 @@ def _wool(along: Tensor, up: Tensor, k: int, state: State, like: Tensor) -> Tens
     mottled = 1 + 0.08 * torch.sin(31 * along + 5 * k) * torch.sin(23 * up + 2 * along)
     colour = base * mottled[..., None]
     if state["stripes"] > 0.5:
-        band = step(0.30, 0.24, (torch.remainder(along * 5.0 + 0.3 * k, 1.0) - 0.5).abs())
+        band = rise((torch.remainder(along * 5.0 + 0.3 * k, 1.0) - 0.5).abs(), 0.30, 0.24)
         light = linear(like.new_tensor(colorsys.hsv_to_rgb(state["hue"], 0.35 * state["strength"], 0.92)))
         colour = blend(colour, light.expand_as(colour), band)
     return colour

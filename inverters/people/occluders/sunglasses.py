@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.body_file import PARTS
-from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette, step
+from inverters.people.occluders.base import Occluder, Painter, State, blend, p, palette
 from inverters.people.occluders.surface import (
     grid_normals,
     grid_triangles,
@@ -24,6 +24,7 @@ from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
 from inverters.people.picture import Extra
+from inverters.people.ramps import rise
 
 _LENS = ((0.05, 0.05, 0.06), (0.17, 0.10, 0.06), (0.06, 0.11, 0.09), (0.10, 0.09, 0.20))
 _FRAME = ((0.05, 0.05, 0.055), (0.33, 0.18, 0.10), (0.55, 0.10, 0.12), (0.80, 0.67, 0.40))
@@ -151,17 +152,17 @@ def _glassy(painter: Painter, grid: Tensor, side: float, state: State) -> Mesh:
     normals = normals * normals[..., 2:].sign()
     bulged = F.normalize(normals + grid.new_tensor([2.0, 0.8, 0.0]) * (grid - grid.mean((0, 1))), dim=-1)
     height = (grid[..., 1] - grid[..., 1].min()) / (grid[..., 1].max() - grid[..., 1].min())
-    lighter = state["gradient"] * step(0.75, 0.0, height)
+    lighter = state["gradient"] * rise(height, 0.75, 0.0)
     tint = palette(_LENS, state["tint"], grid)
     colour = tint.expand_as(grid) * (1 + 1.5 * lighter[..., None])
-    sky = step(0.55, 1.0, height) * 0.010
+    sky = rise(height, 0.55, 1.0) * 0.010
     across = grid[..., 0] - side * 0.07 + 0.45 * (grid[..., 1] - grid[..., 1].mean())
     streak = (
         torch.exp(-((across / 0.009) ** 2)) * 0.014 + torch.exp(-(((across - 0.018) / 0.004) ** 2)) * 0.008
     )
     colour = colour + (sky + streak)[..., None] * colour.new_tensor([0.80, 0.93, 1.0])
     alpha = 0.985 - 0.20 * lighter
-    albedo = torch.cat([blend(colour, colour * 0.6, step(0.9, 1.0, height)), alpha[..., None]], -1)
+    albedo = torch.cat([blend(colour, colour * 0.6, rise(height, 0.9, 1.0)), alpha[..., None]], -1)
     triangles = grid_triangles(rings, turns, closed=True).to(grid.device)
     return painter.mesh(
         grid.reshape(-1, 3), bulged.reshape(-1, 3), triangles, albedo.reshape(-1, 4), gloss=(0.0, 0.02)

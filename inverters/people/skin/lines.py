@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, gender_of
-from inverters.people.expressions import rise
 from inverters.people.noise import noise
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 from inverters.people.skin.places import curve, spot
 
 _STEP = 0.0009

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body
-from inverters.people.expressions import rise
 from inverters.people.noise import noise
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 
 _MOLES = 36
 _REACH = 0.012

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body, Shape
-from inverters.people.expressions import rise
 from inverters.people.noise import noise
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 
 _SEAM = -0.1225
 """Height at which the lips of the base mesh meet."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import Body
-from inverters.people.expressions import rise
 from inverters.people.noise import layered, noise
+from inverters.people.ramps import rise
 
 
 def spot(c: Tensor, centre: tuple[float, float, float], size: tuple[float, float, float]) -> Tensor:

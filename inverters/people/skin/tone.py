@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inverters.people.body import Body, ancestry_of, gender_of
 from inverters.people.params import Values
+from inverters.people.ramps import ramp_of
 from inverters.people.skin.marks import melanin_of_marks
 from inverters.people.skin.places import Places, places
 
@@ -52,18 +53,18 @@ def complexion(values: Values, row: int) -> Complexion:
     woman = gender_of(values, row)
     man = min(1.0, max(0.0, (0.75 - woman) / 0.5))
     beard = value("beard")
-    roots = 0.13 + 0.30 * _ramp(beard, 0.30, 0.45) + 0.12 * _ramp(beard, 0.45, 0.7)
-    fair = european * (0.55 * _ramp(value("hair_colour"), 0.45, 1.0) + 0.2 * value("hair_red"))
-    grey = _ramp(value("age") + 14 * value("hair_grey"), 45, 78)
+    roots = 0.13 + 0.30 * ramp_of(beard, 0.30, 0.45) + 0.12 * ramp_of(beard, 0.45, 0.7)
+    fair = european * (0.55 * ramp_of(value("hair_colour"), 0.45, 1.0) + 0.2 * value("hair_red"))
+    grey = ramp_of(value("age") + 14 * value("hair_grey"), 45, 78)
     return Complexion(
         melanin=melanin,
         blood=0.06 + 0.17 * value("blood") - 0.03 * value("skin_warmth"),
         warmth=value("skin_warmth"),
         years=value("age"),
-        aged=_ramp(value("age"), 28, 76),
+        aged=ramp_of(value("age"), 28, 76),
         man=man,
         lip_colour=value("lip_colour") * (1 - 0.85 * man),
-        make_up=_ramp(value("make_up"), 0.5, 1.0) * (1 - man),
+        make_up=ramp_of(value("make_up"), 0.5, 1.0) * (1 - man),
         shadow=man * roots * (1 - fair) * (1 - 0.75 * grey),
     )
 
@@ -74,10 +75,6 @@ def reflectance(skin: Complexion) -> Tensor:
     return bare * torch.exp(
         warmth - skin.melanin * torch.tensor(_MELANIN) - skin.blood * torch.tensor(_BLOOD)
     )
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
 def albedo(

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.body import Body, Shape
-from inverters.people.expressions import rise
 from inverters.people.labels import CLOTH
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 from inverters.people.wear import fabric
 from inverters.people.wear.collars import Draped, band, buttons, cord, fold_collar, hood, lapels, roll
 from inverters.people.wear.cuts import ground, hidden

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverters.people.expressions import rise
+from inverters.people.ramps import rise
 from inverters.people.wear.chart import Chart
 from inverters.people.wear.piece import ellipsoid, grid, merged, tube
 

@@ -9,9 +9,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from inverters.people.expressions import rise
 from inverters.people.noise import noise
 from inverters.people.params import Values
+from inverters.people.ramps import rise
 from inverters.people.wear.cuts import ground
 from inverters.people.wear.torso import torso
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.expressions import rise
 from inverters.people.labels import GLASSES
 from inverters.people.light import Light
 from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
+from inverters.people.ramps import rise
 from inverters.people.wear.fabric import linear
 from inverters.people.wear.head import Head
 from inverters.people.wear.piece import Piece, ellipsoid, grid, merged, tube
