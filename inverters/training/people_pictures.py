@@ -38,8 +38,8 @@ __all__ = [
     "to_z",
 ]
 
-VIEWS = 4
-"""Pictures of a person; the first is near frontal."""
+VIEWS = 2
+"""Pictures of a person; the first is near frontal. More people teach more than more views of them."""
 
 SIZE, MAP_SIZE = 256, 128
 """Sides in pixels of the pictures, and of the maps of depth and labels."""
@@ -67,14 +67,14 @@ def open_set(folder: Path, held_out: bool = False) -> StoredPeople:
     return StoredPeople(folder, held_out, NUM_PARAMETERS)
 
 
-def random_views(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return cameras [count,VIEWS,4,4] and zooms [count,VIEWS], uniform; view 0 is near frontal."""
-    angle = torch.rand(2, count, VIEWS, generator=rng) * 2 - 1
+def random_views(count: int, rng: torch.Generator, views: int = VIEWS) -> tuple[Tensor, Tensor]:
+    """Return cameras [count,views,4,4] and zooms [count,views], uniform; view 0 is near frontal."""
+    angle = torch.rand(2, count, views, generator=rng) * 2 - 1
     angle[0, :, 0] *= _FRONTAL[0]
     angle[1, :, 0] *= _FRONTAL[1]
     cameras = look_at(angle[0].reshape(-1) * MAX_YAW, angle[1].reshape(-1) * MAX_PITCH)
-    zoom = ZOOM[0] * (ZOOM[1] / ZOOM[0]) ** torch.rand(count, VIEWS, generator=rng)
-    return cameras.reshape(count, VIEWS, 4, 4), zoom
+    zoom = ZOOM[0] * (ZOOM[1] / ZOOM[0]) ** torch.rand(count, views, generator=rng)
+    return cameras.reshape(count, views, 4, 4), zoom
 
 
 @torch.no_grad()

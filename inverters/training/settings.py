@@ -35,7 +35,7 @@ class TrainSettings:
     """Processes on a CPU that share a step: each draws people, their gradients are averaged; 0: one a core,
     at most 4.
     """
-    views: int = 3
+    views: int = 2
     """Views of a person in a step."""
     rays: int = 512
     """Rays of a view in a step."""

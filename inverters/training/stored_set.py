@@ -148,6 +148,9 @@ class StoredPeople:
             people = torch.randperm(len(self), generator=rng)[:count].tolist()
         else:
             people = torch.randint(len(self), (count,), generator=rng).tolist()
-        stored = self._parts[self._places[0][0]].get_slice("zoom").get_shape()[1]
-        chosen = [torch.randperm(stored, generator=rng)[:views].tolist() for _ in people]
+        chosen = [torch.randperm(self.views_of(k), generator=rng)[:views].tolist() for k in people]
         return self.read(people, chosen)
+
+    def views_of(self, person: int) -> int:
+        """Return the number of views of a person; parts may differ in it."""
+        return int(self._parts[self._places[person][0]].get_slice("zoom").get_shape()[1])

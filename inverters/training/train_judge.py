@@ -106,7 +106,6 @@ def train(
     if start is not None:
         network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
     batch = batch or (_CPU_BATCH if place.type == "cpu" else _BATCH)
-    views = stored.read([0], names=("zoom",))["zoom"].shape[1]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.02)
     began = last = time.monotonic()
     step, mean = 0, torch.zeros((), device=place)
@@ -121,7 +120,7 @@ def train(
                 max(1, len(stored) * (HELD_OUT_EVERY - 1) // HELD_OUT_EVERY), (batch,), generator=draws
             )
         ).tolist()
-        chosen = torch.randint(views, (batch,), generator=draws).tolist()
+        chosen = [int(torch.randint(stored.views_of(k), (1,), generator=draws)) for k in people]
         images, zoom, scores = (t.to(place) for t in _read(stored, people, chosen))
         picture = jitter(images, zoom, rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, torch.bfloat16):

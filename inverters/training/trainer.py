@@ -285,8 +285,8 @@ class Trainer:
 
     def _train(self, began: float, reader: Reader) -> None:
         """Do steps until the time is over."""
-        s, last_line = self.settings, began
-        while self._goes_on(began):
+        s, last_line, first = self.settings, began, self.step
+        while self._goes_on(began, first):
             now = time.monotonic()
             losses = self.learn(reader.at(self._draw), self.rate())
             self.mean = {k: torch.lerp(self.mean.get(k, v), v, 0.02) for k, v in losses.items()}
@@ -298,10 +298,11 @@ class Trainer:
                 self.checkpoint()
             self.cooled += time.monotonic() - now if s.cooldown else 0.0
 
-    def _goes_on(self, began: float) -> bool:
-        """Whether there is another step; says so to the team."""
+    def _goes_on(self, began: float, first: int) -> bool:
+        """Whether there is another step, at least one from step `first` on; says so to the team."""
         s, now = self.settings, time.monotonic()
         go_on = self.cooled < 60 * s.cooldown if s.cooldown else now < began + 60 * s.minutes
+        go_on = go_on or (self.step == first and s.minutes > 0)
         if self.team is not None:
             self.team.lead(go_on, self.rate())
         return go_on

@@ -45,7 +45,7 @@ def balls(count: int, seed: int, size: int = 64, maps: int = 32, turned: bool = 
     Unless `turned` all cameras are the frontal one.
     """
     rng = torch.Generator().manual_seed(seed)
-    cameras, zoom = random_views(count, rng)
+    cameras, zoom = random_views(count, rng, 4)
     scores = torch.randn(count, NUM_PARAMETERS, generator=rng)
     if not turned:
         cameras, zoom = look_at(0.0, 0.0).expand(cameras.shape).clone(), torch.ones_like(zoom)
