@@ -21,7 +21,7 @@ from inverters.people.body_file import FORMAT, MASKS, PARTS, PHENOTYPE_AXES, SOU
 Array = npt.NDArray[Any]
 
 _PRINCIPAL = 24
-"""Principal shapes of age, gender, ancestry and weight; the rest is about a hundredth of a millimetre rms."""
+"""Principal shapes of age, gender, ancestry and weight; the rest is 0.04 mm rms."""
 _FACES = {
     "body": "body",
     "helper-l-eye": "left_eye",
@@ -173,9 +173,8 @@ def _principal(model: Any, offsets: Array) -> tuple[Array, Array, Array]:
     flat = (shapes - mean).reshape(len(shapes), -1)
     u, s, basis = np.linalg.svd(flat, full_matrices=False)
     k = _PRINCIPAL
-    scale = np.abs(basis[:k]).max(
-        1, keepdims=True
-    )  # shapes with offsets of at most a metre suit half precision
+    # Shapes with offsets of at most a metre suit half precision.
+    scale = np.abs(basis[:k]).max(1, keepdims=True)
     left = u[:, :k] * s[:k] * scale[:, 0]
     rest = flat - left @ (basis[:k] / scale)
     print(f"{k} principal shapes: rest {np.sqrt(np.square(rest).mean()) * 1e3:.3f} mm rms")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -208,7 +209,7 @@ def body(device: str = "cpu") -> Body:
 def gender_of(values: Values, row: int = 0) -> float:
     """Return 0 for a man to 1 for a woman; few people lie between."""
     gender = float(values["gender"][row, 0])
-    return 0.06 + 0.88 / (1 + 2.718281828 ** (-16 * (gender - 0.5)))
+    return 0.06 + 0.88 / (1 + math.exp(-16 * (gender - 0.5)))
 
 
 def ancestry_of(values: Values, row: int = 0) -> Tensor:

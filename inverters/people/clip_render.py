@@ -119,6 +119,3 @@ def blendshapes(scores: Tensor, names: tuple[str, ...]) -> Tensor:
     actions = actions_of(to_values(scores))
     none = scores.new_zeros(len(scores))
     return torch.stack([actions.get(name, none) for name in names], 1)
-
-
-__all__ = ["Frame", "Posed", "blendshapes", "draw_clean", "draw_occluded", "pose"]

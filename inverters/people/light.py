@@ -132,3 +132,8 @@ def display(colour: Tensor) -> Tensor:
     x = colour.clamp_min(0) * 1.75
     x = (x * (1 + 0.12 * x) / (1 + 0.62 * x) * 1.22).clamp(0, 1)
     return torch.where(x < 0.0031308, 12.92 * x, 1.055 * x.clamp_min(1e-6) ** (1 / 2.4) - 0.055)
+
+
+def linear(colour: Tensor) -> Tensor:
+    """Return display values in [0,1] as linear light (sRGB)."""
+    return torch.where(colour <= 0.04045, colour / 12.92, ((colour.clamp_min(0) + 0.055) / 1.055) ** 2.4)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,14 @@ def joined(meshes: list[Mesh]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         torch.cat([m.labels for m in meshes]),
         torch.cat(sided),
     )
+
+
+def normals_of(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """Return unit normals [V,3], weighted by the triangles' areas."""
+    corners = triangles.long()
+    a, b, c = (vertices[corners[:, k]] for k in range(3))
+    face = torch.linalg.cross(b - a, c - a)
+    summed = torch.zeros_like(vertices)
+    for k in range(3):
+        summed.index_add_(0, corners[:, k], face)
+    return F.normalize(summed, dim=-1, eps=1e-12)

@@ -27,7 +27,7 @@ class Canvas:
     """Buffers of one picture at sample resolution, e.g. 512 x 512 for 256 x 256 pixels of 2 x 2 samples."""
 
     colour: Tensor
-    """[H,W,3] float32 linear light."""
+    """[H,W,3] float32, in the units of the colours drawn (people are drawn in display values)."""
     depth: Tensor
     """[H,W] float32: distance along the camera's axis in world units, inf where nothing is drawn."""
     label: Tensor
@@ -69,7 +69,7 @@ def new_canvas(size: Size, background: Tensor) -> Canvas:
 
     Args:
         size: rows and columns of samples, 1 to 8192.
-        background: linear light, [3] or [H,W,3] float32.
+        background: [3] or [H,W,3] float32.
 
     Raises:
         ValueError: another size, shape or dtype.

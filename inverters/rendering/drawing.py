@@ -73,7 +73,7 @@ def draw_triangles(
         canvas: changed in place.
         camera: of the picture.
         vertices: [V,3] in world units.
-        colours: [V,3] in linear light, interpolated with perspective.
+        colours: [V,3], interpolated with perspective.
         triangles: [T,3] int32; counter-clockwise seen from outside.
         labels: [T] uint8.
         two_sided: [T] bool, triangles also drawn from behind; None: none.
@@ -110,7 +110,7 @@ def draw_translucent(
         canvas: changed in place.
         camera: of the picture.
         vertices: [V,3] in world units.
-        colours: [V,4]: linear light, and alpha in [0,1] (not multiplied in).
+        colours: [V,4]: colour, and alpha in [0,1] (not multiplied in).
         triangles: [T,3] int32.
         labels: [T] uint8, written where alpha is at least 0.5; None: not written.
 
@@ -187,7 +187,7 @@ def draw_strands(
         canvas: changed in place.
         camera: of the picture.
         points: [S,K,3] in world units, K points of each strand.
-        colours: [S,K,3] in linear light.
+        colours: [S,K,3].
         radius: [S] or a number, world units.
         opacity: of a fibre as wide as a sample, in [0,1].
         soft: depth range of the colours that are averaged, world units.

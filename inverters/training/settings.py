@@ -55,8 +55,8 @@ class TrainSettings:
     """
     workers: int = 0
     """Processes that make people; 0: one on a CPU, four on a GPU."""
-    pretrain: int = 4000
-    """Steps of training the mapping alone, at the beginning of a fresh run."""
+    pretrain: int = 12_000
+    """Steps of training the mapping, at the beginning of a fresh run; it is frozen afterwards."""
     start: str = ""
     """Exported generator that a fresh run begins from."""
     save_every: float = 600.0

@@ -30,26 +30,19 @@ BUNDLED_CONFIG = GeneratorConfig(
     superresolution="small2x",
 )
 
-MAPPING_RATE_GAIN = 12.5
-"""Learning rate of the mapping relative to all other parameters: its multiplier of 0.01 is for adversarial
-training.
-"""
-
 KERNEL_RATE_GAIN = 4.0
 """Learning rate of the convolutions' kernels relative to all other parameters: kernels have unit variance,
 which suits the smaller rate of adversarial training.
 """
 
 
-def rate_gain(name: str, parameter: Tensor) -> float:
+def rate_gain(parameter: Tensor) -> float:
     """Learning rate of a parameter relative to the run's."""
-    if ".mapping." in name:
-        return MAPPING_RATE_GAIN
     return KERNEL_RATE_GAIN if parameter.ndim == 4 else 1.0
 
 
 def prepare(generator: Generator) -> None:
-    """Zero the weights of z beyond the parameters for good, and zero the blocks trained later.
+    """Zero the weights of z beyond the parameters, freeze the mapping, and zero the blocks trained later.
 
     With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
     the raw image.
@@ -60,7 +53,7 @@ def prepare(generator: Generator) -> None:
     with torch.no_grad():
         weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
         silence_late_blocks(generator)
-    weight.register_hook(lambda grad: grad * silent)
+    generator.backbone.mapping.requires_grad_(False)  # it is trained by `pretrain_mapping` alone
 
 
 @torch.no_grad()
@@ -90,9 +83,10 @@ def make_optimiser(
     generator: Generator, rate: float
 ) -> tuple[torch.optim.Optimizer, dict[str, torch.nn.Parameter]]:
     """Return Adam over groups with a "gain" each, and the parameters by name in its order."""
-    named = sorted(generator.named_parameters(), key=lambda item: rate_gain(*item), reverse=True)
+    trained = [(name, p) for name, p in generator.named_parameters() if p.requires_grad]
+    named = sorted(trained, key=lambda item: rate_gain(item[1]), reverse=True)
     groups = [
         {"params": [p for _, p in group], "gain": gain}
-        for gain, group in itertools.groupby(named, key=lambda item: rate_gain(*item))
+        for gain, group in itertools.groupby(named, key=lambda item: rate_gain(item[1]))
     ]
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True), dict(named)

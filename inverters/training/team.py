@@ -5,8 +5,10 @@ Threads of one process wait for each other in a step of many small operations; p
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterable
@@ -71,7 +73,9 @@ def start_team(size: int, target: Any, arguments: tuple[Any, ...]) -> tuple[Team
         target: called in each with `arguments`, rank, size and meeting; it makes a `Team` of them.
         arguments: can be pickled.
     """
-    meeting = str(Path(tempfile.mkdtemp(prefix="invid-team-")) / "meeting")
+    folder = tempfile.mkdtemp(prefix="invid-team-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    meeting = str(Path(folder) / "meeting")
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
         context.Process(target=target, args=(*arguments, rank, size, meeting), daemon=True)

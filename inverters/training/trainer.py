@@ -187,8 +187,9 @@ class Trainer:
         """Move the average towards the weights."""
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, parameter in self.average.named_parameters():
-                parameter.lerp_(self.named[name], 1 - decay)
+            average = dict(self.average.named_parameters())
+            for name, parameter in self.named.items():
+                average[name].lerp_(parameter, 1 - decay)
 
     def rate(self) -> float:
         """Return the learning rate: warm-up, 1/sqrt of the step, and the fall of a cooling run."""

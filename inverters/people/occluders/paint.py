@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.body import body
-from inverters.people.light import SKIN_WRAP, display
+from inverters.people.light import SKIN_WRAP, display, linear
 from inverters.people.occluders.base import Occluder, Painter, State, blend, mesh, p, palette
 from inverters.people.occluders.surface import mesh_of
 from inverters.people.params import Parameter
@@ -40,7 +40,7 @@ class FacePaint(Occluder):
     def build(cls, person: Person, state: State) -> Extra:
         """See `Occluder.build`."""
         base = mesh_of(person.shape)
-        face = _face(base.device.type)
+        face = _face(str(base.device))
         colour, alpha = _design(base.level2.canonical[face.fine], state)
         shape = person.shape
         painter = Painter(person, [])
@@ -81,7 +81,7 @@ def _face(device: str) -> _Face:
 def _design(points: Tensor, state: State) -> tuple[Tensor, Tensor]:
     """Linear albedo [V,3] and alpha [V] at canonical points [V,3]."""
     first, second = (palette(_PAINT, state[n], points) for n in ("first", "second"))
-    white = palette((_WHITE, _WHITE), 0, points)
+    white = linear(points.new_tensor(_WHITE))
     x, y, z = points.unbind(1)
     ragged = 0.0014 * torch.sin(150 * y + 60 * x + 3) + 0.0009 * torch.sin(307 * x - 161 * y)
     kind = int(min(state["design"] * 3, 2))

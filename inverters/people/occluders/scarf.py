@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.people.labels import CLOTH
-from inverters.people.light import display
-from inverters.people.occluders.base import Occluder, Painter, State, blend, linear, mesh, p
+from inverters.people.light import display, linear
+from inverters.people.occluders.base import Occluder, Painter, State, blend, mesh, p
 from inverters.people.occluders.surface import (
     ReachMap,
     around,
@@ -38,7 +38,7 @@ _STITCH = 0.0125
 
 
 class Scarf(Occluder):
-    """Three folds of a knitted scarf; the uppermost covers the chin or more."""
+    """Folds of a knitted scarf; the uppermost covers the chin or more."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (
         p("hue", 0.0, 1.0, "hue, red over green to violet"),

@@ -15,7 +15,7 @@ from inverters.people.body import Body, Shape, body
 
 def mesh_of(shape: Shape) -> Body:
     """Return the morphable mesh on the device of a person's shape."""
-    return body(shape.fine.device.type)
+    return body(str(shape.fine.device))
 
 
 def grid_triangles(rows: int, columns: int, closed: bool = False) -> Tensor:
@@ -28,17 +28,6 @@ def grid_triangles(rows: int, columns: int, closed: bool = False) -> Tensor:
     right = (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + right, (i + 1) * columns + right, (i + 1) * columns + j
     return torch.stack([torch.stack([a, b, c], -1), torch.stack([a, c, d], -1)], 2).reshape(-1, 3).int()
-
-
-def normals_of(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """Return unit normals [V,3], weighted by the triangles' areas."""
-    corners = triangles.long()
-    a, b, c = (vertices[corners[:, k]] for k in range(3))
-    face = torch.linalg.cross(b - a, c - a)
-    summed = torch.zeros_like(vertices)
-    for k in range(3):
-        summed.index_add_(0, corners[:, k], face)
-    return F.normalize(summed, dim=-1, eps=1e-12)
 
 
 def grid_normals(points: Tensor, closed: bool = False) -> Tensor:
@@ -99,7 +88,7 @@ def _nearest(device: str, point: tuple[float, float, float]) -> int:
 
 def landmark(shape: Shape, point: tuple[float, float, float], rest: bool = False) -> Tensor:
     """Return where the skin at a canonical point is on a person [3], at the expression or at rest."""
-    k = _nearest(shape.fine.device.type, point)
+    k = _nearest(str(shape.fine.device), point)
     return (shape.neutral if rest else shape.vertices)[k]
 
 
@@ -153,10 +142,7 @@ def reach_map(
 
 def skin_points(shape: Shape, ears: bool = False) -> Tensor:
     """Return the vertices [P,3] of the skin outside the mouth, without ears unless asked for."""
-    level = mesh_of(shape).level2
-    keep = _skin(shape.fine.device.type, ears)
-    assert len(keep) == len(level.part)
-    return shape.fine[keep]
+    return shape.fine[_skin(str(shape.fine.device), ears)]
 
 
 @cache

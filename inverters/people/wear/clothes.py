@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from inverters.people.body import Body, Shape
 from inverters.people.labels import CLOTH
 from inverters.people.params import Values
+from inverters.people.parts import normals_of
 from inverters.people.ramps import rise
 from inverters.people.wear import fabric
 from inverters.people.wear.collars import Draped, band, buttons, cord, fold_collar, hood, lapels, roll
@@ -45,7 +46,7 @@ def clothes(values: Values, row: int, mesh: Body, shape: Shape) -> Clothes:
     cut, share = cut_of(values, row)
     base = _Base(str(mesh.device), shape)
     names, pieces = _MAKERS[cut](base, fabric.dye(values, row), share)
-    covered = torch.stack([hidden(base.device, n, len(mesh.level2.triangles)) for n in names]).any(0)
+    covered = torch.stack([hidden(base.device, n) for n in names]).any(0)
     return Clothes(pieces, covered)
 
 
@@ -60,19 +61,11 @@ class _Base:
         smooth = skin
         for _ in range(_SMOOTHINGS):
             smooth = t.smoothing @ smooth
-        self.normals = self._normals(smooth)
+        self.normals = normals_of(smooth, self.torso.triangles1)
         # Cloth bridges hollows and never lies within the body.
         self.points = smooth + self.normals * ((skin - smooth) * self.normals).sum(1, keepdim=True).clamp_min(
             0
         )
-
-    def _normals(self, points: Tensor) -> Tensor:
-        a, b, c = (points[self.torso.triangles1[:, k]] for k in range(3))
-        face = torch.linalg.cross(b - a, c - a)
-        total = torch.zeros_like(points)
-        for k in range(3):
-            total.index_add_(0, self.torso.triangles1[:, k], face)
-        return F.normalize(total, dim=1, eps=1e-12)
 
     def garment(self, name: str, thickness: float, fold: float, over: str = "") -> _Garment:
         """Return a garment that stands `thickness` above the torso, with folds `fold` high."""
@@ -82,7 +75,7 @@ class _Base:
         loose = 0.35 + 0.65 * rise(g.on_torso, 0.0, 0.07)
         close = self.skin + (self.points - self.skin) * loose[:, None]
         points = close + self.normals * (thickness + rough.clamp_min(-0.6 * thickness))[:, None]
-        normals = self._normals(points)
+        normals = normals_of(points, self.torso.triangles1)
         on = Draped(g.chart, g.chart.matrix @ points, g.chart.matrix @ normals)
         return _Garment(name, over, self.device, g.sheet, on, Coarse(points, normals, g.sheet.matrix))
 

@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from inverters.people.body import body
 from inverters.people.wear.chart import Chart, chart, distance_field
 from inverters.people.wear.torso import BOTTOM, Cut, cut, finer, torso
 
@@ -104,11 +105,10 @@ def ground(device: str, name: str, over: str = "") -> Ground:
 
 
 @cache
-def hidden(device: str, name: str, count: int) -> Tensor:
-    """Return which of `count` triangles of level 2 lie under a garment, bool [T2]."""
-    from inverters.people.body import body
-
+def hidden(device: str, name: str) -> Tensor:
+    """Return which triangles of level 2 lie under a garment, bool [T2]."""
     covered = ground(device, name).covered
-    full = torch.zeros(len(body(device).level2.canonical), dtype=torch.bool, device=covered.device)
+    level = body(device).level2
+    full = torch.zeros(len(level.canonical), dtype=torch.bool, device=covered.device)
     full[: len(covered)] = covered
-    return full[body(device).level2.triangles.long()].all(1)[:count]
+    return full[level.triangles.long()].all(1)

@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from inverters.people.light import linear
 from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.ramps import rise
@@ -27,10 +28,9 @@ class Dye:
     """Of a shirt below a jacket."""
 
 
-def linear(r: float, g: float, b: float) -> Tensor:
-    """Return sRGB's values in [0,1] as linear albedo [3]."""
-    x = torch.tensor([r, g, b])
-    return torch.where(x < 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+def hsv(hue: float, strength: float, lightness: float) -> Tensor:
+    """Return the linear albedo [3] of a display colour given as hue, saturation and value in [0,1]."""
+    return linear(torch.tensor(colorsys.hsv_to_rgb(hue, strength, lightness)))
 
 
 def dye(values: Values, row: int) -> Dye:
@@ -40,10 +40,10 @@ def dye(values: Values, row: int) -> Dye:
     )
     strength = 0.78 * strength**1.3
     # Light cloth is paler than dark cloth of the same dye.
-    main = linear(*colorsys.hsv_to_rgb(hue, strength * (1 - 0.35 * lightness), 0.10 + 0.78 * lightness))
+    main = hsv(hue, strength * (1 - 0.35 * lightness), 0.10 + 0.78 * lightness)
     other = (lightness + 0.45) % 1.0 if lightness < 0.55 else lightness - 0.45
-    second = linear(*colorsys.hsv_to_rgb((hue + 0.06) % 1, 0.6 * strength, 0.10 + 0.78 * other))
-    pale = linear(*colorsys.hsv_to_rgb((hue + 0.5) % 1, 0.12 * strength, 0.86 - 0.1 * strength))
+    second = hsv((hue + 0.06) % 1, 0.6 * strength, 0.10 + 0.78 * other)
+    pale = hsv((hue + 0.5) % 1, 0.12 * strength, 0.86 - 0.1 * strength)
     return Dye(main, second, pale)
 
 

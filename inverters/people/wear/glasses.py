@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from inverters.people.noise import noise
 from inverters.people.params import Values
 from inverters.people.parts import Mesh
 from inverters.people.ramps import rise
-from inverters.people.wear.fabric import linear
+from inverters.people.wear.fabric import hsv
 from inverters.people.wear.head import Head
 from inverters.people.wear.piece import Piece, ellipsoid, grid, merged, tube
 
@@ -94,7 +93,7 @@ def style_of(values: Values, row: int = 0) -> Style | None:
 
 def _frame_colour(colour: float, hue: float) -> tuple[tuple[Tensor, Tensor], float]:
     """Albedo of frame and pattern, and gloss: black, brown, metal, clear, coloured."""
-    own = linear(*colorsys.hsv_to_rgb((hue + 0.45) % 1, 0.75, 0.38))
+    own = hsv((hue + 0.45) % 1, 0.75, 0.38)
     anchors = (
         (torch.full((3,), 0.008), torch.full((3,), 0.008), 0.28),
         (torch.tensor([0.050, 0.020, 0.009]), torch.tensor([0.26, 0.11, 0.032]), 0.55),
