@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from storage.errors import CacheDamagedError, StorageError, writing
-from storage.layout import MANIFEST, check_name
+from storage.errors import CacheDamagedError, CacheWriteError, StorageError, writing
+from storage.layout import MANIFEST, TAG, check_name, draft_key, is_cache, is_key, mark
 from storage.locks import FileLock, Hold
 from storage.result import StageResult
 from storage.shared import SharedStore
@@ -19,44 +19,21 @@ from storage.writer import StageWriter
 LOCKS, CHECKPOINTS, INGEST = ".locks", "checkpoints", "ingest"
 
 
-class StageCache:
-    """Results by key below one folder. Readers see published results only; one process computes a key.
+class CacheReader:
+    """Reads the results in a folder and never writes or removes anything there.
 
     Args:
-        root: the folder, created where it is missing.
-        on_damage: called with one line for every damaged result that is dropped, and for a shared store that
-            cannot be reached; work goes on without it.
-        shared: a store shared with other machines. Results missing here are fetched from it; results
-            computed here are put there.
-        label: name of the clip, for `invid cache ls`.
+        root: the folder of a cache.
+        on_damage: called with one line for every damaged result that is met.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        on_damage: Callable[[str], None] | None = None,
-        shared: SharedStore | None = None,
-        label: str = "",
-    ) -> None:
+    def __init__(self, root: Path, on_damage: Callable[[str], None] | None = None) -> None:
         self.root = root
-        self.shared = shared
-        self.label = label
         self._on_damage = on_damage or (lambda message: None)
-        self._fetched: set[str] = set()
-        with writing(root):
-            (root / LOCKS).mkdir(parents=True, exist_ok=True)
-            (root / CHECKPOINTS).mkdir(exist_ok=True)
-            probe = root / f".probe-{uuid.uuid4().hex[:12]}"
-            probe.touch()
-            probe.unlink()
-            self._sweep()
 
     def get(self, key: str) -> StageResult | None:
-        """The published result of `key`, or None. A damaged one is reported, dropped and None."""
-        found = self._here(key)
-        if found is None and self.shared is not None and self._fetch(self.shared, key):
-            found = self._here(key)
-        return found
+        """The published result of `key`, or None; a damaged one is reported and None."""
+        return self._here(key) if is_key(key) else None
 
     def _here(self, key: str) -> StageResult | None:
         """The result of `key` in this folder, checked and held, or None."""
@@ -77,9 +54,55 @@ class StageCache:
             hold.close()
             self.discard(error)
             return None
-        with contextlib.suppress(OSError):  # a read-only cache keeps no time of use
-            os.utime(folder / MANIFEST)
         return result
+
+    def discard(self, damage: CacheDamagedError) -> None:
+        """Report a damaged result."""
+        self._on_damage(str(damage))
+
+
+class StageCache(CacheReader):
+    """Results by key below one folder. Readers see published results only; one process computes a key.
+
+    Args:
+        root: the folder, created where it is missing.
+        on_damage: called with one line for every damaged result that is dropped, and for a shared store that
+            cannot be reached; work goes on without it.
+        shared: a store shared with other machines. Results missing here are fetched from it; results
+            computed here are put there.
+        label: name of the clip, for `invid cache ls`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        on_damage: Callable[[str], None] | None = None,
+        shared: SharedStore | None = None,
+        label: str = "",
+    ) -> None:
+        super().__init__(root, on_damage)
+        self.shared = shared
+        self.label = label
+        self._fetched: set[str] = set()
+        with writing(root):
+            (root / LOCKS).mkdir(parents=True, exist_ok=True)
+            (root / CHECKPOINTS).mkdir(exist_ok=True)
+            mark(root)
+            if not is_cache(root):
+                raise CacheWriteError(
+                    f"{root} is the cache of another program, as its {TAG} says; name another folder"
+                )
+            self._sweep()
+
+    def get(self, key: str) -> StageResult | None:
+        """The published result of `key`, or None. A damaged one is reported, dropped and None."""
+        found = self._here(key)
+        if found is None and self.shared is not None and self._fetch(self.shared, key):
+            found = self._here(key)
+        if found is not None:
+            with contextlib.suppress(OSError):  # a read-only cache keeps no time of use
+                os.utime(self.root / key / MANIFEST)
+        return found
 
     def _fetch(self, store: SharedStore, key: str) -> bool:
         """Fetch a result from the shared store; False where it is missing or damaged there."""
@@ -164,7 +187,7 @@ class StageCache:
 
     def discard(self, damage: CacheDamagedError) -> None:
         """Report and drop a damaged result, so that it is computed again."""
-        self._on_damage(str(damage))
+        super().discard(damage)
         if self.shared is not None and damage.key in self._fetched:  # the copy there is damaged
             self.shared.remove(damage.key)
         self.remove(damage.key)
@@ -182,9 +205,10 @@ class StageCache:
     def _sweep(self) -> None:
         """Remove the temporary folders of dead writers: those whose key is not locked."""
         for folder in self.root.glob(".tmp-*"):
-            key = folder.name.partition(".tmp-")[2].partition(".")[2]
+            if (key := draft_key(folder.name)) is None:
+                continue
             locks = [FileLock(self.root / LOCKS / name) for name in (key, folder.name)]
-            if key and all(lock.acquire(wait=False) for lock in locks):
+            if all(lock.acquire(wait=False) for lock in locks):
                 shutil.rmtree(folder, ignore_errors=True)
             for lock in locks:
                 lock.release()

@@ -9,9 +9,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.cache import CHECKPOINTS, INGEST, LOCKS, StageCache
+from storage.cache import CHECKPOINTS, INGEST, LOCKS, CacheReader, StageCache
 from storage.errors import CacheDamagedError, StorageError, writing
-from storage.layout import MANIFEST, disk_bytes
+from storage.layout import MANIFEST, disk_bytes, is_key
 from storage.locks import FileLock, Hold
 from storage.result import StageResult
 
@@ -34,14 +34,16 @@ class Entry:
         return self.key.partition("-")[0]
 
 
-def entries(cache: StageCache) -> list[Entry]:
+def entries(cache: CacheReader) -> list[Entry]:
     """All entries of a cache, the least recently used first."""
     found = []
     for path in cache.root.glob(f"*/{MANIFEST}"):
-        if not path.parent.name.startswith("."):
+        if is_key(path.parent.name):
             with contextlib.suppress(OSError):
                 found.append(_result(path))
     for folder in (cache.root / CHECKPOINTS).glob("*"):
+        if not is_key(folder.name):
+            continue
         with contextlib.suppress(OSError):
             used = max([folder.stat().st_mtime, *(p.stat().st_mtime for p in folder.iterdir())])
             found.append(Entry(folder.name, "checkpoint", disk_bytes(folder), used))
@@ -64,7 +66,7 @@ def _result(path: Path) -> Entry:
     return Entry(path.parent.name, "result", size, used, label, made, seconds)
 
 
-def matching(cache: StageCache, words: list[str]) -> list[Entry]:
+def matching(cache: CacheReader, words: list[str]) -> list[Entry]:
     """Entries whose key starts with one of `words`, or whose label equals it.
 
     Raises StorageError for a word that matches none.

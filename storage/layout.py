@@ -4,10 +4,14 @@ ROOT/<key>/manifest.json            written last: contents with hashes, and a ha
                                     readers lock it, its modification time is the last use
 ROOT/<key>/arrays/<name>/           one Zarr 3 array each
 ROOT/<key>/files/<name>             whole files
+ROOT/CACHEDIR.TAG                   marks the folder as a cache of Invid (and tells backups to skip it)
 ROOT/.tmp-<uuid>.<key>/             being written; becomes ROOT/<key> by one rename
 ROOT/.locks/<key>                   locked by the process that computes <key>
 ROOT/checkpoints/<key>/             of a long stage, until its result is published
 ROOT/ingest/<name>                  files named by a hash of what they were made from
+
+A key is a stage's name and 64 hexadecimal digits. Whatever else lies in the folder is not the cache's: it is
+not listed, read or removed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +33,13 @@ FORMAT = 2
 WHOLE_ARRAY_CHUNK = 4 << 20
 """Bytes per chunk of an array that is put whole; small arrays become one file."""
 
+TAG = "CACHEDIR.TAG"
+
 _NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
+_KEY = re.compile(r"[a-z][a-z0-9_-]*-[0-9a-f]{64}")
+_DRAFT = re.compile(r"\.tmp-[0-9a-f]{12}\.(.+)")
+_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
+_OURS = "# The stage cache of Invid. Results are computed again where it is removed."
 
 
 def check_name(name: str) -> str:
@@ -36,6 +47,36 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{name}' cannot name an array, a file or a key: use letters, digits, _ . + -")
     return name
+
+
+def is_key(name: str) -> bool:
+    """Whether a name is a key as `storage.keys.stage_key` makes them."""
+    return _KEY.fullmatch(name) is not None
+
+
+def draft_key(name: str) -> str | None:
+    """The key in the name of a temporary folder of ours, else None."""
+    found = _DRAFT.fullmatch(name)
+    return found[1] if found and is_key(found[1]) else None
+
+
+def is_cache(root: Path) -> bool:
+    """Whether a folder is marked as a cache of Invid; nothing is written."""
+    try:
+        with (root / TAG).open("rb") as file:
+            return file.read(200).decode(errors="replace").splitlines()[:2] == [_SIGNATURE, _OURS]
+    except OSError:
+        return False
+
+
+def mark(root: Path) -> None:
+    """Mark a folder as a cache of Invid, unless it has a tag; raises OSError where it cannot be written."""
+    draft = root / f".probe-{uuid.uuid4().hex[:12]}"
+    draft.write_text(f"{_SIGNATURE}\n{_OURS}\n")
+    if (root / TAG).exists():
+        draft.unlink()
+    else:
+        draft.replace(root / TAG)
 
 
 def seal(manifest: dict[str, Any]) -> str:

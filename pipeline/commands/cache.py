@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.request.fields import Option
 
 if TYPE_CHECKING:
-    from storage import StageCache
+    from storage import CacheReader, StageCache
     from storage.housekeeping import Entry
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -38,8 +38,7 @@ def ls(*which: Which, cache: Root = None, json: bool = False) -> int:
         cache: The cache: a folder, or a URL whose mirror is meant.
         json: Print JSON.
     """
-    _, chosen = _opened(cache, which)
-    return _list(chosen, json)
+    return _list(_opened(cache, which, to_read=True)[1], json)
 
 
 def show(*which: Which, cache: Root = None) -> int:
@@ -49,7 +48,7 @@ def show(*which: Which, cache: Root = None) -> int:
         which: Beginning of a key, or name of a video.
         cache: The cache: a folder, or a URL whose mirror is meant.
     """
-    return _show(*_opened(cache, which, "show"))
+    return _show(*_opened(cache, which, "show", to_read=True))
 
 
 def verify(*which: Which, cache: Root = None, json: bool = False) -> int:
@@ -86,17 +85,22 @@ def rm(*which: Which, cache: Root = None) -> int:
 ACTIONS = {"ls": ls, "show": show, "verify": verify, "gc": gc, "rm": rm}
 
 
-def _opened(where: str | None, which: Sequence[str] = (), needed_by: str = "") -> tuple[Any, list[Any]]:
-    """The cache and the entries that the words name, or all. Raises UserError."""
+def _opened(
+    where: str | None, which: Sequence[str] = (), needed_by: str = "", to_read: bool = False
+) -> tuple[Any, list[Any]]:
+    """The cache and the entries that the words name, or all; with `to_read` nothing in it is written.
+
+    Raises UserError.
+    """
     from pipeline.job.caches import default_cache, mirror_of
-    from storage import StageCache, housekeeping
+    from storage import CacheReader, StageCache, housekeeping, is_cache
 
     if needed_by and not which:
         raise UserError(f"invid cache {needed_by} needs a KEY or CLIP; `invid cache ls` shows them")
     root = mirror_of(where) if where and "://" in where else Path(where or default_cache())
-    if not root.is_dir():
+    if not is_cache(root):
         raise UserError(f"{root}: there is no cache here; name one with --cache")
-    cache = StageCache(root)
+    cache = CacheReader(root) if to_read else StageCache(root)
     return cache, housekeeping.matching(cache, list(which)) if which else housekeeping.entries(cache)
 
 
@@ -131,7 +135,7 @@ def _list(found: Sequence[Entry], as_json: bool) -> int:
     return 0
 
 
-def _show(cache: StageCache, chosen: Sequence[Entry]) -> int:
+def _show(cache: CacheReader, chosen: Sequence[Entry]) -> int:
     for entry in chosen:
         about: dict[str, Any] = asdict(entry) | {"stage": entry.stage}
         result = cache.get(entry.key) if entry.kind == "result" else None

@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.report.json_values import finite, plain
 from pipeline.report.output_folder import output_errors
 from pipeline.request.settings import Settings
-from storage import StageCache, StageResult
+from storage import CacheReader, StageResult, is_cache
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -191,11 +191,11 @@ class JobResult:
         self.out = out
 
     @cached_property
-    def _cache(self) -> StageCache:
+    def _cache(self) -> CacheReader:
         root = Path(self.manifest["cache"]["root"])
-        if not root.is_dir():
+        if not is_cache(root):
             raise UserError(f"the cache of {self.out} is gone ({root}); run the job again")
-        return StageCache(root)
+        return CacheReader(root)
 
     def names(self) -> list[str]:
         """The arrays of this job."""

@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from storage import CacheDamagedError, CacheWriteError, StageCache, StageResult, StorageError, content_hash
 
-KEY = "track-0123"
+KEY = "track-" + "0123" * 16
 
 
 def publish(cache: StageCache, key: str = KEY, frames: int = 6) -> StageResult:
@@ -219,7 +219,8 @@ def child(root: Path, body: str) -> subprocess.Popen[str]:
 
 
 def test_leftovers_of_a_killed_writer_are_swept_those_of_a_living_one_are_not(tmp_path: Path) -> None:
-    body = "w = cache.begin('invert-1'); w.put('x', np.ones(9)); print('ready', flush=True); time.sleep(60)"
+    key = "invert-" + "1" * 64
+    body = f"w = cache.begin({key!r}); w.put('x', np.ones(9)); print('ready', flush=True); time.sleep(60)"
     process = child(tmp_path, body)
     try:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -229,11 +230,11 @@ def test_leftovers_of_a_killed_writer_are_swept_those_of_a_living_one_are_not(tm
         process.wait()
         cache = StageCache(tmp_path)
         assert leftovers(tmp_path) == []
-        assert cache.get("invert-1") is None
-        with cache.begin("invert-1") as writer:
+        assert cache.get(key) is None
+        with cache.begin(key) as writer:
             writer.put("x", np.ones(1))
             writer.publish()
-        assert cache.get("invert-1") is not None
+        assert cache.get(key) is not None
     finally:
         process.kill()
         process.wait()

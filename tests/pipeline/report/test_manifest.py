@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.job.walker import run_job
 from pipeline.report.manifest import JobResult
 from pipeline.request.edits import Edit
 from pipeline.request.settings import EditSettings, Settings
 from pipeline.stages.plan import plan_of
-from storage import content_hash
+from storage import StageCache, content_hash
 from tests.pipeline.fakes import FRAMES, install, write_clip
 
 NUMBER = (int, float)
@@ -96,3 +97,22 @@ def test_the_documentation_names_every_key() -> None:
     section = text.partition("## manifest.json")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert named == set(SHAPE)
+
+
+@pytest.mark.parametrize("kind", ["foreign", "cache"])
+def test_a_strangers_manifest_makes_nobody_remove_anything(tmp_path: Path, kind: str) -> None:
+    """A reader of a finished job never discards, whatever the manifest names."""
+    root, out = tmp_path / "root", tmp_path / "out"
+    key = "align-" + "0" * 64
+    if kind == "cache":
+        StageCache(root)
+    for name in (key, "documents"):
+        (root / name).mkdir(parents=True)
+        (root / name / "thesis.txt").write_text("mine")
+    out.mkdir()
+    for named in (key, "documents", "../root/documents"):
+        manifest = {"cache": {"root": str(root), "keys": {"align": named}}, "arrays": {"align/crops": "0"}}
+        (out / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match="run the job again"):
+            JobResult(out).array("align/crops")
+    assert all((root / name / "thesis.txt").read_text() == "mine" for name in (key, "documents"))
