@@ -16,8 +16,8 @@ from pipeline.job.device_lock import turn_on
 from pipeline.job.finished import request_digest
 from pipeline.job.oom_retry import OomRetry
 from pipeline.job.progress import Progress
-from pipeline.report.manifest import StageTime
-from pipeline.report.output_folder import check_writable
+from pipeline.report.manifest import StageTime, files_of
+from pipeline.report.output_folder import check_own, check_writable
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
@@ -65,6 +65,7 @@ class Job:
         self.threads = threads
         self.plan = plan or plan_of(settings)
         check_writable(out)  # not writable: say so before any work
+        check_own(out, self.plan.output_names, files_of(out))
         self.journal = Journal()
         self.cache = open_cache(cache, self.note, path.name)
         self.journal.cache_root = self.cache.root

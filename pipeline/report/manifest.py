@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
 from pipeline.report.json_values import finite, plain
-from pipeline.report.output_folder import output_errors
+from pipeline.report.output_folder import dead_drafts, output_errors
 from pipeline.request.settings import Settings
 from storage import CacheReader, StageResult, is_cache
 
@@ -163,13 +164,18 @@ def curves(
 
 
 def files_of(out: Path) -> dict[str, str]:
-    """Names and hashes of the files that an earlier job left in `out`; {} where there was none."""
-    try:
-        found = JobResult(out).manifest
-        hashes = found["output_hashes"]
-        return {name: hashes[key] for key, name in found["outputs"].items() if key in hashes}
-    except (UserError, KeyError, AttributeError, TypeError):
-        return {}
+    """Names and hashes of the files that earlier jobs left in `out`, with an empty hash for the manifest.
+
+    A job that was killed while it gave its files their places has left its manifest in its draft.
+    """
+    found: dict[str, str] = {}
+    for folder in (*dead_drafts(out), out):
+        with contextlib.suppress(UserError, KeyError, AttributeError, TypeError):
+            manifest = JobResult(folder).manifest
+            hashes = manifest["output_hashes"]
+            found |= {name: hashes[key] for key, name in manifest["outputs"].items() if key in hashes}
+            found[MANIFEST] = ""
+    return found
 
 
 class JobResult:

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, UserError
 from storage import file_hash
+
+_FRESH = 1.0
+"""Seconds in which a draft that nobody holds may be one that its process is about to hold."""
 
 
 class OutputFolder:
     """The --out folder. Files are made in a hidden folder inside it and appear all together at the end.
 
-    Leaving the `with` block without publish() leaves no trace of it. Raises OutputError.
+    Leaving the `with` block without publish() leaves no trace of it. What a killed process left is removed
+    by the next publish(). Raises OutputError.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self._made: list[Path] = []
+        self._held: int | None = None
         self.draft = out / f".draft-{uuid.uuid4().hex[:12]}"
         try:
             with output_errors(out):
                 self._make(out)
                 self.draft.mkdir()
+                self._held = _locked(self.draft)
         except BaseException:
             self.close()
             raise
@@ -48,10 +57,12 @@ class OutputFolder:
         """Give every file of the draft its place; those named in `last` come after all others.
 
         replaces: names and hashes of an earlier job's files. Those that this job has no new version of are
-        removed, but not where somebody has changed them since.
+        removed, but not where somebody has changed them since. A file with another name is nobody's to take
+        the place of. Raises UserError.
         """
         with output_errors(self.out):
             names = sorted(p.name for p in self.draft.iterdir())
+            check_own(self.out, names, replaces or {})
             for name in [n for n in names if n not in last] + [n for n in last if n in names]:
                 (self.draft / name).replace(self.out / name)
             for name, digest in (replaces or {}).items():
@@ -59,10 +70,15 @@ class OutputFolder:
                 if old.name not in names and old.is_file() and file_hash(old) == digest:
                     old.unlink()
             self.draft.rmdir()
+            for dead in dead_drafts(self.out):
+                shutil.rmtree(dead, ignore_errors=True)
         self._made.clear()
 
     def close(self) -> None:
         """Remove the draft, and the folders that were made for it if they are empty."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
         shutil.rmtree(self.draft, ignore_errors=True)
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):
@@ -74,6 +90,35 @@ class OutputFolder:
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed or its process ends; None where it is held."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def dead_drafts(out: Path) -> list[Path]:
+    """Drafts in a folder whose processes were killed."""
+    found = []
+    for draft in out.glob(".draft-" + "[0-9a-f]" * 12):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > _FRESH and (held := _locked(draft)) is not None:
+                os.close(held)
+                found.append(draft)
+    return found
+
+
+def check_own(out: Path, names: Iterable[str], own: Mapping[str, str]) -> None:
+    """Raise UserError where a file with one of these names is in `out` and not among our own."""
+    for name in names:
+        if name not in own and os.path.lexists(out / name):
+            raise UserError(f"{out / name} was not written by Invid and stays; choose another --out folder")
 
 
 def check_writable(out: Path) -> None:

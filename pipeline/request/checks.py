@@ -11,6 +11,7 @@ from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
 
 OUTPUTS = ("edited", "removal", "removal_edited", "view", "turned", "crops", "comparison")
+PAGES = ("report.html", "manifest.json")
 DETECTORS = ("mediapipe", "fan")
 _ADVICE = {"--cameras": "give EG3D's dataset.json", "--detector": "name the 3DDFA_V2 model"}
 
@@ -22,7 +23,8 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
     """
     _check_input(path)
     _check_cheaply(settings)
-    if path.resolve().parent == out.resolve() and path.stem in OUTPUTS:
+    real = path.resolve()
+    if real.parent == out.resolve() and (real.stem in OUTPUTS or real.name in PAGES):
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )

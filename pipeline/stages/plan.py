@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.request.checks import PAGES
 from pipeline.request.settings import Settings
 from pipeline.stages import (
     align,
@@ -76,6 +77,12 @@ class Plan:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of stages in order; a job tells of its progress by kind."""
         return tuple(dict.fromkeys(stage.kind for stage in self.stages))
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the files that the job puts into its output folder."""
+        videos = [stage.name.partition("/")[2] for stage in self.stages if stage.kind == "encode"]
+        return [*videos, *PAGES]
 
     def of_kind(self, kind: str) -> list[Stage[Any]]:
         """All stages of one kind, in order."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, UserError
+from pipeline.report.manifest import files_of
 from pipeline.report.output_folder import OutputFolder
 from storage import file_hash
 
@@ -50,3 +54,38 @@ def test_what_cannot_be_written_is_told_with_its_path(tmp_path: Path) -> None:
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(OutputError, match=r"cannot be written.*--out"):
             OutputFolder(out)
+
+
+def test_a_file_of_somebody_elses_keeps_its_place(tmp_path: Path) -> None:
+    (tmp_path / "edited.mp4").write_text("mine")
+    with OutputFolder(tmp_path) as folder:
+        (folder.draft / "edited.mp4").write_text("ours")
+        (folder.draft / "a.mp4").write_text("ours")
+        with pytest.raises(UserError, match=r"edited\.mp4 was not written by Invid"):
+            folder.publish()
+    assert [p.name for p in tmp_path.iterdir()] == ["edited.mp4"]
+    assert (tmp_path / "edited.mp4").read_text() == "mine"
+
+
+def test_what_a_killed_process_left_goes_and_what_it_published_is_ours(tmp_path: Path) -> None:
+    body = """
+import json, os, signal, sys
+from pathlib import Path
+from pipeline.report.output_folder import OutputFolder
+folder = OutputFolder(Path(sys.argv[1]))
+manifest = {"cache": {}, "outputs": {"edited": "edited.mp4"}, "output_hashes": {"edited": "0"}}
+(folder.draft / "manifest.json").write_text(json.dumps(manifest))
+(folder.out / "edited.mp4").write_text("given its place")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", body, str(tmp_path)], check=False, cwd=Path.cwd())
+    (draft,) = tmp_path.glob(".draft-*")
+    os.utime(draft, (1000, 1000))
+    living = OutputFolder(tmp_path)
+    os.utime(living.draft, (1000, 1000))
+    assert set(files_of(tmp_path)) == {"edited.mp4", "manifest.json"}
+    with OutputFolder(tmp_path) as folder:
+        (folder.draft / "edited.mp4").write_text("again")
+        folder.publish(replaces=files_of(tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"edited.mp4", living.draft.name}
+    living.close()
