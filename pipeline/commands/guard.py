@@ -14,7 +14,9 @@ from pipeline.errors import InvidError
 from pipeline.request.command_line import HelpShown
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM."""
+"""Exit code after Ctrl-C, SIGTERM or SIGHUP."""
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command as Ctrl-C does, so that drafts are removed."""
 
 
 def guarded(run: Callable[[], int], debug: bool = False) -> int:
@@ -23,7 +25,9 @@ def guarded(run: Callable[[], int], debug: bool = False) -> int:
     debug: the traceback of an unexpected error is written to a file, which the line names.
     """
     with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the caller decides
-        signal.signal(signal.SIGTERM, _terminated)
+        for number in ENDINGS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, _terminated)
     try:
         return run()
     except HelpShown:
@@ -82,5 +86,5 @@ def _unexpected(error: Exception, debug: bool) -> int:
 
 
 def _terminated(number: int, frame: object) -> None:
-    """SIGTERM is treated like Ctrl-C, so that drafts are removed."""
+    """Turn a signal into what Ctrl-C raises."""
     raise KeyboardInterrupt

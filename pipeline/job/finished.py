@@ -42,6 +42,8 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
 def already_done(path: Path, out: Path, settings: Settings, preset: str | None) -> dict[str, Any] | None:
     """The manifest in `out` where it is of this very request and every output is as it was written.
 
+    A job with `strict` has looked for signs of damage; one without has not refused them.
+
     preset: as asked for; None leaves it to the device, whose choice an earlier job has made.
     """
     try:
@@ -49,6 +51,8 @@ def already_done(path: Path, out: Path, settings: Settings, preset: str | None) 
         if preset is None and manifest["settings"]["invert"]["preset"] in _PRESETS:
             chosen = manifest["settings"]["invert"]["preset"]
             settings = replace(settings, invert=replace(settings.invert, preset=chosen))
+        if settings.strict and not manifest["settings"]["strict"]:
+            return None
         if manifest["request"] != request_digest(path, settings):
             return None
         for name, digest in manifest["output_hashes"].items():

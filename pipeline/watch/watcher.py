@@ -45,10 +45,12 @@ class Watcher:
             deployment: submit clips to it instead of processing them here.
 
         Raises:
-            UserError: there is no folder `root`, or `out` cannot be written.
+            UserError: there is no folder `root`, or `out` is it or cannot be written.
         """
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
+        if root.resolve() == out.resolve():
+            raise UserError(f"--out {out}: results would be taken for clips; name another folder")
         check_writable(out)
         self.root, self.out, self.options = root, out, list(options)
         self._say = say

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -350,14 +351,15 @@ def interrupted(code: int, error: str, out: Path) -> None:
     assert not out.exists()
 
 
-def test_sigterm_is_like_ctrl_c(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_are_like_ctrl_c(
+    folder: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
     fakes = install(monkeypatch)
 
     def count(name: str) -> None:
         if name == "invert":
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(fakes, "count", count)
     words = ["--max-frames", "8", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]

@@ -40,8 +40,11 @@ def test_the_same_request_is_done_and_another_is_not(tmp_path: Path, monkeypatch
         replace(SMILE, invert=replace(SMILE.invert, seed=1)),
     ):
         assert already_done(clip, out, other, "draft") is None
-    for same in (replace(SMILE, device="cpu"), replace(SMILE, strict=True)):
-        assert already_done(clip, out, same, "draft") == manifest
+    assert already_done(clip, out, replace(SMILE, device="cpu"), "draft") == manifest
+    assert already_done(clip, out, replace(SMILE, strict=True), "draft") is None
+    strict = run_job(clip, out, tmp_path / "cache", replace(SMILE, strict=True))
+    for same in (SMILE, replace(SMILE, strict=True)):
+        assert already_done(clip, out, same, "draft") == strict
     (out / "edited.mp4").write_bytes(b"changed")
     assert already_done(clip, out, SMILE, "draft") is None
 

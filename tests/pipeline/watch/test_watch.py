@@ -206,6 +206,9 @@ def test_a_folder_that_is_not_there_or_cannot_take_results(studio: Studio, tmp_p
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         Watcher(studio.root, tmp_path / "file" / "out")
+    (tmp_path / "same").symlink_to(studio.root)
+    with pytest.raises(UserError, match="taken for clips"):
+        Watcher(studio.root, tmp_path / "same")
 
 
 def test_two_hundred_at_once_with_names_of_all_kinds(studio: Studio) -> None:
