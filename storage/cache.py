@@ -85,13 +85,14 @@ class StageCache(CacheReader):
         self.label = label
         self._fetched: set[str] = set()
         with writing(root):
-            (root / LOCKS).mkdir(parents=True, exist_ok=True)
-            (root / CHECKPOINTS).mkdir(exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
             mark(root)
             if not is_cache(root):
                 raise CacheWriteError(
                     f"{root} is the cache of another program, as its {TAG} says; name another folder"
                 )
+            (root / LOCKS).mkdir(exist_ok=True)
+            (root / CHECKPOINTS).mkdir(exist_ok=True)
             self._sweep()
 
     def get(self, key: str) -> StageResult | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage.cache import CHECKPOINTS, INGEST, LOCKS, CacheReader, StageCache
 from storage.errors import CacheDamagedError, StorageError, writing
-from storage.layout import MANIFEST, disk_bytes, is_key
+from storage.layout import MANIFEST, disk_bytes, is_ingested, is_key
 from storage.locks import FileLock, Hold
 from storage.result import StageResult
 
@@ -47,7 +47,9 @@ def entries(cache: CacheReader) -> list[Entry]:
         with contextlib.suppress(OSError):
             used = max([folder.stat().st_mtime, *(p.stat().st_mtime for p in folder.iterdir())])
             found.append(Entry(folder.name, "checkpoint", disk_bytes(folder), used))
-    for path in (cache.root / INGEST).glob("[!.]*"):
+    for path in (cache.root / INGEST).glob("*"):
+        if not is_ingested(path.name):
+            continue
         with contextlib.suppress(OSError):
             info = path.stat()
             found.append(Entry(path.name, "file", info.st_blocks * 512, info.st_mtime))

@@ -8,7 +8,7 @@ ROOT/CACHEDIR.TAG                   marks the folder as a cache of Invid (and te
 ROOT/.tmp-<uuid>.<key>/             being written; becomes ROOT/<key> by one rename
 ROOT/.locks/<key>                   locked by the process that computes <key>
 ROOT/checkpoints/<key>/             of a long stage, until its result is published
-ROOT/ingest/<name>                  files named by a hash of what they were made from
+ROOT/ingest/<name>                  files named by a word and 24 digits of a hash of what they were made from
 
 A key is a stage's name and 64 hexadecimal digits. Whatever else lies in the folder is not the cache's: it is
 not listed, read or removed.
@@ -37,6 +37,7 @@ TAG = "CACHEDIR.TAG"
 
 _NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 _KEY = re.compile(r"[a-z][a-z0-9_-]*-[0-9a-f]{64}")
+_INGESTED = re.compile(r"[a-z]+-[0-9a-f]{24}\.[a-z0-9]+")
 _DRAFT = re.compile(r"\.tmp-[0-9a-f]{12}\.(.+)")
 _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
 _OURS = "# The stage cache of Invid. Results are computed again where it is removed."
@@ -52,6 +53,11 @@ def check_name(name: str) -> str:
 def is_key(name: str) -> bool:
     """Whether a name is a key as `storage.keys.stage_key` makes them."""
     return _KEY.fullmatch(name) is not None
+
+
+def is_ingested(name: str) -> bool:
+    """Whether a name is one of a file that is kept in `ingest`."""
+    return _INGESTED.fullmatch(name) is not None
 
 
 def draft_key(name: str) -> str | None:

@@ -1,9 +1,9 @@
 """Pretraining of the mapping network: make the look of people linear in w.
 
 What a picture shows is a strongly non-linear function of the parameters: glasses begin at a threshold,
-colours are products of skin and light. Learnt through pictures it is learnt by heart: of a few thousand
-people it explains those alone. The look needs no picture, so the mapping learns it from a hundred thousand,
-and is not trained afterwards. The synthesis reads it from w by its affine layers.
+colours are products of skin and light. Learned through pictures it is learned by heart: of a few thousand
+people it explains those alone. The look needs no picture, so the mapping learns it from a hundred thousand
+people and is not trained afterwards. The synthesis reads it from w by its affine layers.
 """
 
 from __future__ import annotations

@@ -17,15 +17,15 @@ def run(*, out: Annotated[Path | None, Option(metavar="FILE", default="people.sa
     Args:
         out: The file to write; it must not exist.
     """
-    import hashlib
     import json
 
     from inverters.people.bake import bake
     from pipeline.errors import UserError
+    from storage import file_hash
 
     path = out or Path("people.safetensors")
     if path.exists():
         raise UserError(f"{path} exists; name another file with --out")
     counts = bake(path)
-    print(json.dumps(counts | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
+    print(json.dumps(counts | {"sha256": file_hash(path)}))
     return 0

@@ -8,7 +8,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import FrameType
 
 from pipeline.errors import InvidError
 from pipeline.request.command_line import HelpShown
@@ -17,6 +18,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, SIGTERM or SIGHUP."""
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command as Ctrl-C does, so that drafts are removed."""
+Handler = Callable[[int, FrameType | None], None]
 
 
 def guarded(run: Callable[[], int], debug: bool = False) -> int:
@@ -25,9 +27,7 @@ def guarded(run: Callable[[], int], debug: bool = False) -> int:
     debug: the traceback of an unexpected error is written to a file, which the line names.
     """
     with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the caller decides
-        for number in ENDINGS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, _terminated)
+        handle(ENDINGS, _terminated)
     try:
         return run()
     except HelpShown:
@@ -85,6 +85,13 @@ def _unexpected(error: Exception, debug: bool) -> int:
     return fail(f"{what}; the traceback is in {file.name}", 1)
 
 
-def _terminated(number: int, frame: object) -> None:
+def handle(numbers: Iterable[int], handler: Handler) -> None:
+    """Set the handler of signals; SIGHUP stays ignored under nohup. Raises ValueError in another thread."""
+    for number in numbers:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
     """Turn a signal into what Ctrl-C raises."""
     raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-from pipeline.commands.guard import ENDINGS
+from pipeline.commands.guard import ENDINGS, handle
 from pipeline.request.fields import Expand, Field, Option
 from pipeline.request.options import process_fields, request_of, to_words
 
@@ -63,9 +63,7 @@ def run(
         print("invid: ending; the clip at work is gone on with next time", file=sys.stderr)
         watcher.stop()
 
-    for number in (signal.SIGINT, *ENDINGS):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, ended)
+    handle((signal.SIGINT, *ENDINGS), ended)
     say(f"watching {folder}, results in {out}; Ctrl-C ends it")
     if once:
         watcher.run_once()

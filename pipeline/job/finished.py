@@ -42,7 +42,7 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
 def already_done(path: Path, out: Path, settings: Settings, preset: str | None) -> dict[str, Any] | None:
     """The manifest in `out` where it is of this very request and every output is as it was written.
 
-    A job with `strict` has looked for signs of damage; one without has not refused them.
+    With `strict` an earlier job without it does not count: it tells of signs of damage and goes on.
 
     preset: as asked for; None leaves it to the device, whose choice an earlier job has made.
     """

@@ -178,6 +178,8 @@ def foreign(root: Path) -> None:
     ):
         (root / name).mkdir(parents=True)
         (root / name / "manifest.json").write_text("{}")
+    (root / "ingest").mkdir()
+    (root / "ingest" / "holiday.mkv").write_text("mine")
 
 
 def test_a_folder_that_is_no_cache_is_refused_and_left_alone(
@@ -198,12 +200,15 @@ def test_what_is_not_the_caches_is_not_listed_or_removed(
     before = everything(tmp_path)
     cache = StageCache(tmp_path)
     publish(cache).close()
+    ours = tmp_path / "ingest" / f"ingest-{'0' * 24}.mkv"
+    ours.write_text("a copy")
     where = ["--cache", str(tmp_path)]
     assert main(["cache", "verify", *where]) == 0
     assert "1 results read" in capsys.readouterr().out
     assert main(["cache", "gc", "--keep", "0", *where]) == 0
-    assert "removed 1 entries" in capsys.readouterr().out
+    assert "removed 2 entries" in capsys.readouterr().out
     assert {k: v for k, v in everything(tmp_path).items() if k in before} == before
+    assert not ours.exists()
 
 
 def test_to_look_writes_nothing(tmp_path: Path) -> None:
@@ -222,3 +227,4 @@ def test_the_cache_of_another_program_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="another program"):
         StageCache(tmp_path)
     assert "another program" in tag.read_text()
+    assert [p.name for p in tmp_path.iterdir()] == [tag.name]

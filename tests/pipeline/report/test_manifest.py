@@ -102,7 +102,7 @@ def test_the_documentation_names_every_key() -> None:
 @pytest.mark.parametrize("kind", ["foreign", "cache"])
 def test_a_strangers_manifest_makes_nobody_remove_anything(tmp_path: Path, kind: str) -> None:
     """A reader of a finished job never discards, whatever the manifest names."""
-    root, out = tmp_path / "root", tmp_path / "out"
+    root, out = tmp_path / "store", tmp_path / "out"
     key = "align-" + "0" * 64
     if kind == "cache":
         StageCache(root)
@@ -110,7 +110,7 @@ def test_a_strangers_manifest_makes_nobody_remove_anything(tmp_path: Path, kind:
         (root / name).mkdir(parents=True)
         (root / name / "thesis.txt").write_text("mine")
     out.mkdir()
-    for named in (key, "documents", "../root/documents"):
+    for named in (key, "documents", "../store/documents"):
         manifest = {"cache": {"root": str(root), "keys": {"align": named}}, "arrays": {"align/crops": "0"}}
         (out / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(UserError, match="run the job again"):
