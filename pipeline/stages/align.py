@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,18 @@ from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 
 
-def align(track: FaceTrack, crop_rule: CropRule, size: int) -> Crops:
-    """The crop of every frame: affine [T,2,3] from source pixels to crop pixels; NaN without a face."""
+def align(track: FaceTrack, crop_rule: CropRule, size: int, aspect: Fraction = Fraction(1)) -> Crops:
+    """The crop of every frame: affine [T,2,3] from source pixels to crop pixels; NaN without a face.
+
+    aspect: width of a source pixel over its height. Crops have square pixels.
+    """
     affine = np.full((len(track.status), 2, 3), np.nan)
     usable = track.usable
     if len(usable):
-        params = fit_crop(five_points(track.landmarks[usable]), crop_rule)
+        square = track.landmarks[usable] * np.array([float(aspect), 1.0])
+        params = fit_crop(five_points(square), crop_rule)
         affine[usable] = crop_affine(params, crop_rule, size)
+        affine[..., 0] *= float(aspect)
     return Crops(affine, size)
 
 
@@ -33,9 +39,10 @@ def compute(run: StageRun) -> None:
 
     generator, track = run.models.generator, run.of(track_stage.STAGE)
     size, usable = int(generator.config.img_resolution), track.usable
-    crops = align(track, generator.card.crop_rule, size)
+    clip = run.of(decode.STAGE)
+    crops = align(track, generator.card.crop_rule, size, clip.sample_aspect)
     pixels = run.writer.array("crops", (len(usable), size, size, 3), np.uint8)
-    for row, (_, crop) in enumerate(crop_frames(run.of(decode.STAGE), crops)):
+    for row, (_, crop) in enumerate(crop_frames(clip, crops)):
         pixels.write(crop[None])
         run.count(row + 1, len(usable))
     run.writer.put("affine", crops.affine)
@@ -55,7 +62,7 @@ def facts(facts: Facts) -> dict[str, Any]:
 
 STAGE = Stage(
     "align",
-    version=2,
+    version=3,
     load=load,
     compute=compute,
     reads=("generator",),

@@ -15,7 +15,7 @@ from pipeline.request.settings import DecodeSettings, Settings
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.container import open_video
-from pipeline.video.ingest import ingest, parse_ingest
+from pipeline.video.ingest import filters_for, ingest, parse_ingest
 from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
 from storage import file_hash
@@ -33,9 +33,12 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         raise UnknownNameError(f"unknown reader '{settings.reader}'; known: av, decord")
     open_video(path).close()  # a bad file is named before anything is hashed or filtered
     content_hash = file_hash(path)
+    notes: tuple[str, ...] = ()
     if settings.ingest:
-        filters = parse_ingest(settings.ingest)
-        path = ingest(path, settings.ingest, workdir)
+        filters = filters_for(path, settings.ingest)
+        if len(filters) > len(parse_ingest(settings.ingest)):
+            notes = ("the video is interlaced; it is deinterlaced before the other filters",)
+        path = ingest(path, filters, workdir)
         content_hash = hashlib.sha256(f"{content_hash}:{filters}".encode()).hexdigest()
     found = probe(path, settings.max_frames, on_frame)
     source: FrameSource = AvSource(path, found)
@@ -60,9 +63,10 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         rotation=found.rotation,
         source=source,
         sample_aspect=found.sample_aspect,
-        notes=found.notes,
+        notes=(*notes, *found.notes),
         doubts=found.doubts,
         whole=found.whole,
+        shifts=found.shifts,
     )
 
 
@@ -93,7 +97,7 @@ def notes(run: StageRun) -> tuple[str, ...]:
 NAME = "decode"
 STAGE = Stage(
     NAME,
-    version=1,
+    version=2,
     load=load,
     reads=("decode",),
     unkeyed=("strict", "edit.edits", "invert.occluder_masks"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, U8, Clip, FaceTrack, Status
+from pipeline.clip import F32, I64, U8, Clip, FaceTrack, Status
 from pipeline.errors import NoFaceError, UserError
 from pipeline.faces.detectors import load_landmark_model
 from pipeline.faces.landmark_indices import IBUG_POINTS
@@ -49,7 +51,7 @@ def track(
     found = np.zeros(count, dtype=bool)
     try:
         for t, frame in enumerate(clip.frames()):
-            face = follower.step(frame, float(clip.times[t]))
+            face = follower.step(squared(frame, clip.sample_aspect), float(clip.times[t]))
             if face is not None:
                 landmarks[t], dense[t], found[t] = face.landmarks68, face.dense, True
             if on_frame is not None:
@@ -59,12 +61,34 @@ def track(
             own.close()
     if not found.any():
         raise NoFaceError(_no_face_message(clip, settings, follower.most_faces))
+    to_source = _squared_size(clip.width, clip.height, clip.sample_aspect) / np.array(
+        [clip.width, clip.height]
+    )
+    landmarks, dense = (points / to_source.astype(np.float32) for points in (landmarks, dense))
     landmarks, made = _complete(landmarks, found, clip, settings)
     dense, _ = _complete(dense, found, clip, settings)
     status = np.full(count, Status.NO_FACE, dtype=np.uint8)
     status[found] = Status.FOUND
     status[made] = Status.INTERPOLATED
     return FaceTrack(landmarks, dense, status, own.name)
+
+
+def squared(frame: U8, aspect: Fraction) -> U8:
+    """A frame [H,W,3] with pixels `aspect` wide and 1 high, resampled to square pixels by widening it."""
+    height, width = frame.shape[:2]
+    size = _squared_size(width, height, aspect)
+    if (width, height) == tuple(size):
+        return frame
+    return np.asarray(
+        cv2.resize(frame, (int(size[0]), int(size[1])), interpolation=cv2.INTER_LINEAR), np.uint8
+    )
+
+
+def _squared_size(width: int, height: int, aspect: Fraction) -> I64:
+    """Size [2] of such a frame with square pixels; neither side gets shorter."""
+    if aspect >= 1:
+        return np.array([max(1, round(width * aspect)), height])
+    return np.array([width, max(1, round(height / aspect))])
 
 
 def _complete(
@@ -165,7 +189,7 @@ def load(run: StageRun) -> FaceTrack:
 
 STAGE = Stage(
     "track",
-    version=1,
+    version=2,
     load=load,
     compute=compute,
     reads=("track",),

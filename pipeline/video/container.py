@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,7 +40,9 @@ def open_video(path: Path) -> InputContainer:
         raise InputVideoError(f"{path}: is empty (0 bytes); copy or download it again")
     try:
         # Absolute, so that no file name is read as a protocol; the whitelist covers references in the file.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        # A percent sign in the name of a picture is no pattern of other files.
+        options = {"protocol_whitelist": "file", "pattern_type": "none"}
+        container = av.open(str(path.absolute()), options=options)
     except PermissionError:
         raise InputVideoError(f"{path}: cannot be read (permission denied); check its permissions") from None
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -59,42 +63,87 @@ def open_video(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """First picture stream that is not cover art. Raises InputVideoError where there is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            stream.thread_type = "AUTO"
-            return stream
-    has = "only sound" if container.streams.audio else "no picture stream"
-    raise InputVideoError(f"{path}: has {has}; give a file with a picture")
+    """The picture stream that is edited: the default one; of several, the one with most frames.
+
+    Cover art is never taken, and a single picture only where there is nothing else: a thumbnail may be marked
+    as default. Raises InputVideoError where there is no picture.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        has = "only sound" if container.streams.audio else "no picture stream"
+        raise InputVideoError(f"{path}: has {has}; give a file with a picture")
+    if len(streams) == 1:
+        return streams[0]
+    counts = _frame_counts(streams, path)
+    films = [stream for stream in streams if counts[stream.index] > 1] or streams
+    chosen = [stream for stream in films if stream.disposition & Disposition.default] or films
+    return max(chosen, key=lambda stream: counts[stream.index])
+
+
+def left_out(container: InputContainer, stream: VideoStream) -> list[VideoStream]:
+    """The other picture streams of a file, without its cover art."""
+    others = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    return [other for other in others if other.index != stream.index]
+
+
+def _frame_counts(streams: list[VideoStream], path: Path) -> dict[int, int]:
+    """Number of frames by stream index: as the header says, else as many as there are packets."""
+    counts = {stream.index: int(stream.frames or 0) for stream in streams}
+    if all(counts.values()):
+        return counts
+    counts = dict.fromkeys(counts, 0)
+    with open_video(path) as container, contextlib.suppress(av.FFmpegError, OSError):
+        for packet in container.demux(*(container.streams[index] for index in counts)):
+            counts[packet.stream_index] += packet.size > 0
+    return counts
+
+
+@dataclass
+class Damage:
+    """What decoding a stream met."""
+
+    faults: list[str] = field(default_factory=list)  # one for each packet that could not be decoded
+    packets: int = 0  # that hold a picture to be shown
+    marked: int = 0  # packets that the container marks as damaged
 
 
 def decoded(
-    container: InputContainer, stream: VideoStream, faults: list[str] | None = None
+    container: InputContainer, stream: VideoStream, threads: bool = True, damage: Damage | None = None
 ) -> Iterator[VideoFrame]:
-    """Yield the frames of a stream; packets that cannot be decoded are skipped and named in `faults`.
+    """Yield the frames of a stream; packets that cannot be decoded are skipped and counted in `damage`.
 
-    Probe and reader both decode through this function, so that both skip the same packets.
+    threads: decode several frames at once. A damaged packet near the end then hides frames of other packets,
+    without an error; one at a time, it hides only its own. Probe and reader both decode through this
+    function, so that both skip the same packets.
     """
-    faults = [] if faults is None else faults
+    damage = Damage() if damage is None else damage
+    stream.thread_type = "AUTO" if threads else "NONE"
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            faults.append(str(error))
+            damage.faults.append(str(error))
             packet = None
+        if packet is not None:
+            damage.packets += packet.size > 0 and not packet.is_discard
+            damage.marked += packet.size > 0 and packet.is_corrupt
         try:
             frames = stream.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             if not isinstance(error, EOFError):
-                faults.append(str(error))
+                damage.faults.append(str(error))
             frames = []
         yield from (frame for frame in frames if isinstance(frame, VideoFrame))
         if packet is None:
             return
 
 
+def is_broadcast(container: InputContainer) -> bool:
+    """True for MPEG streams, whose clock starts at any value, and anew where recordings are joined."""
+    return container.format.name in ("mpegts", "mpeg")
+
+
 def clock_start(container: InputContainer) -> Fraction:
     """Start of the file's clock in seconds: that of MPEG streams is arbitrary, 0 for others."""
-    arbitrary = container.format.name in ("mpegts", "mpeg")
-    return Fraction(container.start_time or 0, av.time_base) if arbitrary else Fraction(0)
+    return Fraction(container.start_time or 0, av.time_base) if is_broadcast(container) else Fraction(0)

@@ -29,6 +29,9 @@ class DecordSource:
         self._count = len(probe.pts)
         if probe.orientation != (False, False, False):
             raise UserError(f"{path}: has a rotation tag, which decord applies in its own way; {_ADVICE}")
+        if probe.interlaced or probe.resized:
+            what = "is interlaced" if probe.interlaced else "changes its size"
+            raise UserError(f"{path}: {what}, which decord does not heed; {_ADVICE}")
         reader = self._open()
         if len(reader) != self._count and (probe.whole or len(reader) < self._count):
             raise UserError(

@@ -14,10 +14,10 @@ import ffmpeg
 import imageio_ffmpeg
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
-from pipeline.video.container import open_video, video_stream
+from pipeline.video.container import decoded, open_video, video_stream
 from storage import file_hash
 
-KNOWN = "deinterlace, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
+KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
 _FULL_RANGE = 2
 
@@ -30,7 +30,7 @@ def parse_ingest(spec: str) -> tuple[str, ...]:
     filters = []
     for part in (p.strip() for p in spec.split(",")):
         name, _, value = part.partition("=")
-        if name in ("deinterlace", "tonemap") and not value and "=" not in part:
+        if name in ("deinterlace", "progressive", "tonemap") and not value and "=" not in part:
             filters.append(name)
         elif name == "fps":
             filters.append(f"fps={_rate(value)}")
@@ -39,16 +39,29 @@ def parse_ingest(spec: str) -> tuple[str, ...]:
     return tuple(filters)
 
 
-def ingest(path: Path, spec: str, workdir: Path) -> Path:
-    """Run the filters over a video; returns the path of a lossless copy in `workdir`.
+def filters_for(path: Path, spec: str) -> tuple[str, ...]:
+    """The filters of a spec as they run on a video: interlaced frames are deinterlaced before all others.
 
-    The copy is FFV1 in Matroska, with the sound copied; Matroska rounds times to 1 ms. Its name is a hash of
-    the input's bytes and the filters, so an existing copy is reused. Raises UserError (spec),
-    InputVideoError (input), OutputError (no space, not writable).
+    Raises UserError (spec), InputVideoError (input).
     """
     filters = parse_ingest(spec)
+    if {"deinterlace", "progressive"} & set(filters):
+        return filters
     with open_video(path) as container:
-        context = video_stream(container, path).codec_context
+        first = next(decoded(container, video_stream(container, path), threads=False), None)
+        return ("deinterlace", *filters) if first is not None and first.interlaced_frame else filters
+
+
+def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
+    """Run filters over a video; returns the path of a lossless copy in `workdir`.
+
+    The copy is FFV1 in Matroska, with the sound copied; Matroska rounds times to 1 ms. Its name is a hash of
+    the input's bytes and the filters, so an existing copy is reused. Raises
+    InputVideoError (input), OutputError (no space, not writable).
+    """
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        context, index = stream.codec_context, stream.index
         is_hdr = context.color_trc in _HDR_TRANSFERS
         is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
     key = hashlib.sha256(f"{file_hash(path)}:{filters}".encode()).hexdigest()[:24]
@@ -58,7 +71,7 @@ def ingest(path: Path, spec: str, workdir: Path) -> Path:
     partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _run(_graph(path, partial, filters, is_hdr, is_full), path)
+        _run(_graph(path, index, partial, filters, is_hdr, is_full), path)
         partial.replace(target)
     except OSError as error:
         raise OutputError(
@@ -80,13 +93,17 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _graph(path: Path, target: Path, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:
+def _graph(
+    path: Path, stream: int, target: Path, filters: tuple[str, ...], is_hdr: bool, is_full: bool
+) -> list[str]:
     source = ffmpeg.input(str(path.absolute()))
-    picture: Any = source.video
+    picture: Any = source[str(stream)]
     for entry in filters:
         name, _, value = entry.partition("=")
         if name == "deinterlace":
             picture = picture.filter("bwdif", mode="send_frame", deint="all")
+        elif name == "progressive":
+            picture = picture.filter("setfield", "prog")
         elif name == "fps":
             picture = picture.filter("fps", fps=value)
         elif is_hdr:  # tonemap is a no-op for SDR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,17 +13,30 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clip import I64
 from pipeline.errors import InputVideoError
-from pipeline.video.container import clock_start, decoded, open_video, video_stream
+from pipeline.video.container import (
+    Damage,
+    clock_start,
+    decoded,
+    is_broadcast,
+    left_out,
+    open_video,
+    video_stream,
+)
+from pipeline.video.orientation import orientation
+from pipeline.video.stamps import Stamps, frame_rate, mended, usual_step
 from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
+_LEAP = Fraction(10)
+"""Seconds without a frame after which the clock of a broadcast stream is taken to start anew."""
+_WITHOUT_PICTURE = ("vp8", "vp9", "mpeg4", "msmpeg4v3")
+"""Codecs with packets that show no picture of their own."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,12 @@ class Probe:
     time_base: Fraction
     rate: Fraction
     end: int  # end of the last frame, in units of time_base
-    coded_size: tuple[int, int]  # width, height before the rotation
+    stream: int  # index of the picture stream
+    threads: bool  # False where frames have to be decoded one by one, since some packets are damaged
+    interlaced: bool  # True where some frames are flagged as interlaced
+    shifts: tuple[Fraction, ...]  # seconds added to all stamps from the first, second, ... new clock on
+    coded_size: tuple[int, int]  # width, height before the rotation, of the first frame
+    resized: bool  # True where some frames have another size
     orientation: tuple[bool, bool, bool]  # transpose, then mirror columns, then mirror rows
     rotation: int  # degrees counter-clockwise
     color: dict[str, Any]
@@ -62,7 +81,15 @@ class _Pass:
     first: VideoFrame | None = None
     last: VideoFrame | None = None
     following: int | None = None  # pts of the first frame beyond max_frames, -1 where it has none
-    faults: list[str] = field(default_factory=list)
+    damage: Damage = field(default_factory=Damage)
+    threads: bool = True
+    interlaced: int = 0  # frames flagged so
+    resized: list[tuple[int, int, int]] = field(default_factory=list)  # (frame, width, height) of each change
+
+    @property
+    def lost(self) -> int:
+        """Packets that gave no frame, beside those that are known to be damaged."""
+        return max(0, self.damage.packets - len(self.damage.faults) - len(self.stamps))
 
 
 def probe(path: Path, max_frames: int | None = None, on_frame: OnFrame | None = None) -> Probe:
@@ -76,26 +103,39 @@ def probe(path: Path, max_frames: int | None = None, on_frame: OnFrame | None = 
     with open_video(path) as container:
         stream = video_stream(container, path)
         seen = _decode_all(container, stream, max_frames, on_frame)
-        _check_whole(path, stream, len(seen.stamps), max_frames, seen.faults)
-        if seen.first is None or seen.last is None:
-            why = f" ({seen.faults[0]})" if seen.faults else ""
+    if seen.following is None and (seen.damage.faults or seen.lost):
+        with open_video(path) as container:
+            stream = video_stream(container, path)
+            seen = _decode_all(container, stream, max_frames, on_frame, threads=False)
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        _check_whole(path, stream, seen, max_frames)
+        if seen.first is None:
+            why = f" ({seen.damage.faults[0]})" if seen.damage.faults else ""
             raise InputVideoError(
                 f"{path}: has a video stream but not one frame can be read{why}; check the file"
             )
-        return _summary(container, stream, seen, seen.first, seen.last)
+        return _summary(container, stream, seen, path)
 
 
 def _decode_all(
-    container: InputContainer, stream: VideoStream, max_frames: int | None, on_frame: OnFrame | None
+    container: InputContainer,
+    stream: VideoStream,
+    max_frames: int | None,
+    on_frame: OnFrame | None,
+    threads: bool = True,
 ) -> _Pass:
     """Decode the stream, and one frame beyond `max_frames` for the duration of the last one."""
-    seen = _Pass()
-    for frame in decoded(container, stream, seen.faults):
+    seen = _Pass(threads=threads)
+    for frame in decoded(container, stream, threads, seen.damage):
         if len(seen.stamps) == max_frames:
             seen.following = -1 if frame.pts is None else frame.pts
             break
+        if seen.last is not None and (frame.width, frame.height) != (seen.last.width, seen.last.height):
+            seen.resized.append((len(seen.stamps), frame.width, frame.height))
         seen.first = seen.first or frame
         seen.last = frame
+        seen.interlaced += frame.interlaced_frame
         if frame.key_frame:
             seen.keys.append(len(seen.stamps))
         seen.stamps.append(frame.pts)
@@ -104,15 +144,14 @@ def _decode_all(
     return seen
 
 
-def _check_whole(
-    path: Path, stream: VideoStream, count: int, max_frames: int | None, faults: list[str]
-) -> None:
+def _check_whole(path: Path, stream: VideoStream, seen: _Pass, max_frames: int | None) -> None:
     """Raise InputVideoError where the file is cut off, or lacks a tenth of its frames through damage."""
+    count = len(seen.stamps)
     if max_frames is not None and count >= max_frames:
         return
     promised = int(stream.frames or 0)
     cut = missing_bytes(path) > 0
-    if not cut and not (faults and count < 0.9 * promised):
+    if not cut and not (seen.damage.faults and count < 0.9 * promised):
         return
     total = f" of {promised}" if promised > count else ""
     what = "is cut off" if cut else "is damaged"
@@ -122,39 +161,51 @@ def _check_whole(
     )
 
 
-def _summary(
-    container: InputContainer, stream: VideoStream, seen: _Pass, first: VideoFrame, last: VideoFrame
-) -> Probe:
-    """The Probe of a finished pass with these first and last frames."""
+def _summary(container: InputContainer, stream: VideoStream, seen: _Pass, path: Path) -> Probe:
+    """The Probe of a finished pass that has seen a frame."""
+    first, last = seen.first, seen.last
+    assert first is not None and last is not None
     time_base = stream.time_base or Fraction(1, 90000)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    step = max(1, round(1 / (rate * time_base)))
-    raw, mended = _mended(seen.stamps, step)
-    shift = round(clock_start(container) / time_base)
+    said = [stream.average_rate, stream.guessed_rate]
+    if all(stamp is None for stamp in seen.stamps):  # a raw stream: its demuxer assumes a rate
+        said.reverse()
+    rate = next((r for r in said if r), None) or Fraction(25)
+    step = usual_step(seen.stamps, round(1 / (rate * time_base)))
+    leap = round(_LEAP / time_base) if is_broadcast(container) else None
+    stamps = mended(seen.stamps, step, leap)
+    raw, shift = stamps.pts, round(clock_start(container) / time_base)
     end = int(raw[-1]) - shift + _last_duration(raw, last, seen.following, step)
-    orientation, rotation, straight = _orientation(first)
+    turn, rotation, straight = orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
         aspect = Fraction(1)
     color = _color_tags(first)
-    notes = _notes(color, mended, straight, aspect, len(container.streams.subtitles))
     whole = seen.following is None
     return Probe(
         raw_pts=raw,
         pts=raw - shift,
         keys=np.array(seen.keys, np.int64),
-        seekable=not mended and container.format.name != "gif",
+        seekable=stamps.as_in_file and container.format.name != "gif",
         time_base=time_base,
-        rate=rate,
+        rate=frame_rate(raw, time_base, said),
         end=end,
+        stream=stream.index,
+        threads=seen.threads,
+        interlaced=seen.interlaced > 0,
+        shifts=tuple(one * time_base for one in stamps.shifts),
         coded_size=(first.width, first.height),
-        orientation=orientation,
+        resized=bool(seen.resized),
+        orientation=turn,
         rotation=rotation,
         color=color,
-        sample_aspect=1 / aspect if orientation[0] else aspect,
+        sample_aspect=1 / aspect if turn[0] else aspect,
         has_audio=bool(container.streams.audio),
-        notes=notes,
-        doubts=_doubts(container, stream, len(raw), end * time_base, seen.faults) if whole else (),
+        notes=(
+            *_stream_notes(container, stream, path),
+            *_notes(color, stamps, straight, aspect, len(container.streams.subtitles)),
+            *_picture_notes(seen, first),
+        ),
+        doubts=_doubts(container, stream, seen, end * time_base, len(stamps.shifts), path) if whole else (),
         whole=whole,
     )
 
@@ -177,56 +228,42 @@ def _color_tags(frame: VideoFrame) -> dict[str, Any]:
         "primaries": int(frame.color_primaries),
         "transfer": int(frame.color_trc),
         "format": frame.format.name,
-        "interlaced": bool(frame.interlaced_frame),
     }
 
 
-def _mended(stamps: list[int | None], step: int) -> tuple[I64, bool]:
-    """Strictly increasing stamps, and whether any was missing or repeated and so filled in."""
-    out = np.empty(len(stamps), np.int64)
-    mended = False
-    previous: int | None = None
-    for index, stamp in enumerate(stamps):
-        if stamp is None or (previous is not None and stamp <= previous):
-            mended = True
-            stamp = 0 if previous is None else previous + (step if stamp is None else 1)
-        out[index] = previous = stamp
-    return out, mended
-
-
-def _orientation(frame: VideoFrame) -> tuple[tuple[bool, bool, bool], int, bool]:
-    """Orientation of a frame by its display matrix, its angle in degrees, and whether that is a right angle.
-
-    The matrix (ISO/IEC 14496-12, 8.3.2) maps (x, y) to (a x + c y, b x + d y); its rows are
-    a b u / c d v / x y w.
-    """
-    sides: Any = frame.side_data  # typed as a mapping, but iterates over its values
-    found = [bytes(side) for side in sides if side.type == SideDataType.DISPLAYMATRIX]
-    if not found:
-        return (False, False, False), 0, True
-    a, b, _, c, d = (int(v) for v in np.frombuffer(found[0], np.int32)[:5])
-    if max(abs(a), abs(b), abs(c), abs(d)) == 0:
-        return (False, False, False), 0, True
-    rotation = int(frame.rotation) % 360
-    if abs(a) >= abs(b):
-        return (False, a < 0, d < 0), rotation, abs(b) * 100 < abs(a)
-    return (True, c < 0, b < 0), rotation, abs(a) * 100 < abs(b)
-
-
 def _doubts(
-    container: InputContainer, stream: VideoStream, count: int, end: Fraction, faults: list[str]
+    container: InputContainer, stream: VideoStream, seen: _Pass, end: Fraction, joints: int, path: Path
 ) -> tuple[str, ...]:
-    """Signs of damage: packets that could not be decoded, and fewer frames than the header promises."""
-    doubts = []
+    """Signs of damage: packets that could not be decoded, and fewer frames than the header promises.
+
+    joints: how often the clock starts anew; there a transport stream seems to lack a packet.
+    """
+    doubts, count, faults = [], len(seen.stamps), seen.damage.faults
     if faults:
         doubts.append(f"{len(faults)} damaged packets were left out (first: {faults[0]})")
+    if (missing := seen.damage.marked - joints) > 0:
+        doubts.append(f"before {missing} packets, parts of the file are missing")
+    if seen.lost and stream.codec_context.name not in _WITHOUT_PICTURE:
+        doubts.append(f"{seen.lost} of {seen.damage.packets} packets gave no picture")
     promised = _promised_end(container, stream)
     if promised is not None and end < promised * Fraction(49, 50) - Fraction(1, 5):
-        doubts.append(
-            f"its header promises {float(promised):.2f} s of video, and {count} frames up to "
-            f"{float(end):.2f} s could be read: it may be cut off"
-        )
+        own = stream.duration or "DURATION" in stream.metadata
+        if own or _sound_end(path) < promised * Fraction(49, 50) - Fraction(1, 5):
+            doubts.append(
+                f"its header promises {float(promised):.2f} s of video, and {count} frames up to "
+                f"{float(end):.2f} s could be read: it may be cut off"
+            )
     return tuple(doubts)
+
+
+def _sound_end(path: Path) -> Fraction:
+    """End in seconds of the last packet of sound; 0 without sound."""
+    last = Fraction(0)
+    with open_video(path) as container, contextlib.suppress(av.FFmpegError, OSError):
+        for packet in container.demux(*container.streams.audio) if container.streams.audio else ():
+            if packet.pts is not None and packet.time_base:
+                last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    return last
 
 
 def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -237,26 +274,52 @@ def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | 
     tag = str(stream.metadata.get("DURATION", ""))
     if fits := re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", tag):
         return int(fits[1]) * 3600 + int(fits[2]) * 60 + Fraction(fits[3])
-    if container.duration and not container.streams.audio:
+    if container.duration:
         return Fraction(container.duration, av.time_base)
     return None
 
 
+def _stream_notes(container: InputContainer, stream: VideoStream, path: Path) -> list[str]:
+    """Which other picture streams are left out."""
+    others = [f"{o.codec.canonical_name} {o.width}x{o.height}" for o in left_out(container, stream)]
+    if not others:
+        return []
+    what = "picture stream is" if len(others) == 1 else "picture streams are"
+    return [f"{len(others)} other {what} left out: {', '.join(others)}"]
+
+
+def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
+    """What is done to frames that are interlaced or of another size."""
+    notes = []
+    if seen.interlaced:
+        notes.append(
+            f"{seen.interlaced} of {len(seen.stamps)} frames are interlaced; they are deinterlaced, and the "
+            "output is progressive (`--ingest progressive` takes them as they are)"
+        )
+    if seen.resized:
+        frame, width, height = seen.resized[0]
+        notes.append(
+            f"the picture changes from {first.width}x{first.height} to {width}x{height} at frame {frame}; "
+            "such frames are fitted into the first size, with black bars"
+        )
+    return notes
+
+
 def _notes(
-    color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction, subtitles: int
+    color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction, subtitles: int
 ) -> tuple[str, ...]:
     """Notes for the user on how the file was read."""
     notes = []
-    if mended:
+    if stamps.filled:
         notes.append("some frames had no time stamp of their own, or a repeated one; theirs were filled in")
+    if stamps.shifts:
+        notes.append(f"the clock starts anew {len(stamps.shifts)} times; the parts follow each other")
     if not straight:
         notes.append("the rotation tag is no multiple of 90 degrees; the nearest one was applied")
     if color["transfer"] in (16, 18):  # PQ and HLG, ITU-T H.273
         notes.append("high dynamic range is read as 8 bits; `--ingest tonemap` gives better colours")
-    if color["interlaced"]:
-        notes.append("the video is interlaced; `--ingest deinterlace` gives better faces")
     if aspect != 1:
-        notes.append(f"pixels are not square ({aspect}); kept so, but faces are fitted as if they were")
+        notes.append(f"pixels are not square ({aspect}); the output keeps their shape")
     if subtitles:
         notes.append(f"{subtitles} subtitle tracks are not carried over")
     return tuple(notes)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
 
 from pipeline.clip import U8
 from pipeline.errors import InputVideoError
-from pipeline.video.container import decoded, open_video, video_stream
+from pipeline.video.container import decoded, open_video
+from pipeline.video.deinterlacing import deinterlaced
 from pipeline.video.probe import Probe
 
 # Accurate rounding and full chroma resolution: the fast defaults are visible on faces.
@@ -28,18 +33,30 @@ def to_rgb(frame: VideoFrame, probe: Probe) -> U8:
     """Convert a decoded frame to uint8 [H,W,3] RGB, upright.
 
     Matrix and range are the frame's tags; untagged pictures are taken as BT.601 limited range, as by all
-    FFmpeg tools.
+    FFmpeg tools. A frame of another size than the first is fitted into it, with black bars.
     """
     width, height = probe.coded_size
-    picture = frame.reformat(
-        width=width, height=height, format="rgb24", interpolation=int(SWS_FLAGS), threads=1
-    )
-    pixels: U8 = picture.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
+    if (frame.width, frame.height) == (width, height):
+        pixels = _scaled(frame, width, height)
+    else:
+        scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
+        inner = _scaled(frame, max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     transpose, mirror_columns, mirror_rows = probe.orientation
     if transpose:
         pixels = pixels.transpose(1, 0, 2)
     pixels = pixels[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1]
     return np.ascontiguousarray(pixels)
+
+
+def _scaled(frame: VideoFrame, width: int, height: int) -> U8:
+    picture = frame.reformat(
+        width=width, height=height, format="rgb24", interpolation=int(SWS_FLAGS), threads=1
+    )
+    pixels: U8 = picture.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
+    return pixels
 
 
 class AvSource:
@@ -58,7 +75,7 @@ class AvSource:
         if not 0 <= start < stop:
             return
         index = start
-        for frame in self._decoded_from(start):
+        for frame in self._shown_from(start):
             try:
                 pixels = to_rgb(frame, self._probe)
             except (av.FFmpegError, ValueError) as error:
@@ -73,6 +90,17 @@ class AvSource:
             f"{self._path}: ended at frame {index} of {len(self)}; was it changed while being read?"
         )
 
+    def _shown_from(self, start: int) -> Iterator[VideoFrame]:
+        """Yield frames from `start` on, deinterlaced where the clip is interlaced."""
+        if not self._probe.interlaced:
+            yield from self._decoded_from(start)
+            return
+        before = min(start, 1)  # a field is filled in from the frames on both sides
+        frames = deinterlaced(self._decoded_from(start - before))
+        for index, frame in enumerate(frames):
+            if index >= before:
+                yield frame
+
     def _decoded_from(self, start: int) -> Iterator[VideoFrame]:
         keys = self._probe.keys
         key = (
@@ -86,7 +114,8 @@ class AvSource:
                 yield from frames
                 return
         with open_video(self._path) as container:
-            for index, frame in enumerate(decoded(container, video_stream(container, self._path))):
+            stream = self._stream(container)
+            for index, frame in enumerate(decoded(container, stream, self._probe.threads)):
                 if index >= start:
                     yield frame
 
@@ -98,14 +127,14 @@ class AvSource:
         """
         stamps = self._probe.raw_pts
         with open_video(self._path) as container:
-            stream = video_stream(container, self._path)
+            stream = self._stream(container)
             try:
                 container.seek(int(stamps[key]), stream=stream, backward=True)
             except (av.FFmpegError, OSError):
                 return
             passed = False
             index = -1
-            for frame in decoded(container, stream):
+            for frame in decoded(container, stream, self._probe.threads):
                 if index < start:
                     index = int(np.searchsorted(stamps, frame.pts)) if frame.pts is not None else len(stamps)
                     if index >= len(stamps) or stamps[index] != frame.pts:
@@ -118,3 +147,11 @@ class AvSource:
                     if index < start:
                         continue
                 yield frame
+
+    def _stream(self, container: InputContainer) -> VideoStream:
+        streams = container.streams
+        if self._probe.stream >= len(streams) or not isinstance(streams[self._probe.stream], VideoStream):
+            raise InputVideoError(
+                f"{self._path}: lacks a stream that it had; was it changed while being read?"
+            )
+        return cast(VideoStream, streams[self._probe.stream])

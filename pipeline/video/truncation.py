@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+Walk = Callable[[BinaryIO, int], int]
+"""End in bytes, by its own headers, of a file of this size; 0: it does not say."""
+
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_MXF_KEY = bytes.fromhex("060e2b34")
+_TS_SYNC = 0x47
+_TS_PACKETS = {188: 0, 192: 4, 204: 0}
+"""Size of a packet of a transport stream, and where in it the sync byte lies: plain, with a time code, with
+error correction."""
+
 
 def missing_bytes(path: Path) -> int:
-    """Bytes that an mp4, mov, mkv, webm or avi file lacks by its own headers; 0: complete, or unknown.
+    """Bytes that a file lacks by its own headers; 0: complete, or unknown.
 
-    Follows the top-level boxes of ISO/IEC 14496-12, the Segment of RFC 8794/9559 and the RIFF chunk size.
+    Knows mp4 and mov, Matroska, AVI, GIF, MPEG transport and program streams, FLV, Ogg, ASF, MXF and DV. A
+    transport stream that ends between two packets, or a program stream between two packs, tells nothing.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            end = _end_of_boxes(file, size)
-        elif head[:4] == b"\x1a\x45\xdf\xa3":
-            end = _end_of_segment(file)
-        elif head[:4] == b"RIFF" and len(head) >= 8:
-            end = 8 + struct.unpack("<I", head[4:8])[0]
-        else:
-            end = 0
-    return max(0, end - size)
+        walk = _walk_of(file.read(1024))
+        return max(0, walk(file, size) - size) if walk is not None else 0
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """End in bytes of the top-level boxes of an ISO base media file of `size` bytes."""
+def _walk_of(head: bytes) -> Walk | None:
+    if head[4:8] in _BOXES:
+        return _boxes
+    if head[:16] == _ASF_HEADER:
+        return _asf
+    for start, walk in _STARTS.items():
+        if head.startswith(start):
+            return walk
+    return _transport if _transport_packet(head) else None
+
+
+def _boxes(file: BinaryIO, size: int) -> int:
+    """The top-level boxes of an ISO base media file (ISO/IEC 14496-12, 4.2)."""
     position, seen = 0, set()
     while position < size:
         file.seek(position)
@@ -43,12 +59,12 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
             return size  # not a box: trailing bytes that players ignore
         seen.add(kind)
         position += length
-    # Cut exactly between two boxes: at least the index is missing.
-    return position if seen & {b"moov", b"moof"} else max(position, size + 8)
+    # Cut exactly between two boxes: at least the index is missing. That of a picture (AVIF) is `meta`.
+    return position if seen & {b"moov", b"moof", b"meta"} else max(position, size + 8)
 
 
-def _end_of_segment(file: BinaryIO) -> int:
-    """End in bytes of the Segment of a Matroska file; 0 where its length is not given."""
+def _matroska(file: BinaryIO, size: int) -> int:
+    """The Segment of a Matroska file (RFC 8794, RFC 9559)."""
 
     def number(keep_marker: bool) -> tuple[int, bool]:
         """Read an EBML variable-length integer, and whether it is the reserved value "unknown"."""
@@ -71,3 +87,165 @@ def _end_of_segment(file: BinaryIO) -> int:
             return 0
         file.seek(length, 1)
     return 0
+
+
+def _riff(file: BinaryIO, size: int) -> int:
+    """The RIFF chunks of an AVI file, of which a long one has several (OpenDML)."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8 or head[:4] != b"RIFF":
+            return position if position else 0  # trailing bytes
+        length = int.from_bytes(head[4:], "little")
+        if length in (0, 0xFFFFFFFF):
+            return 0  # written as a stream
+        position += 8 + length + length % 2
+    return position if position - size != 1 else size  # the padding byte of the last chunk may be missing
+
+
+def _gif(file: BinaryIO, size: int) -> int:
+    """The blocks of a GIF, up to its trailer."""
+    file.seek(6)
+    screen = file.read(7)
+    if len(screen) < 7:
+        return size + 1
+    file.seek(_colours(screen[4]), 1)
+    while (kind := file.read(1)) not in (b"", b";"):
+        if kind == b"!":
+            file.seek(1, 1)
+        elif kind == b",":
+            image = file.read(9)
+            if len(image) < 9:
+                break
+            file.seek(_colours(image[8]) + 1, 1)
+        else:
+            return size  # no block: what follows is ignored by players
+        while (length := file.read(1)) not in (b"", b"\0"):
+            file.seek(length[0], 1)
+    return max(size, file.tell()) if kind == b";" else size + 1
+
+
+def _colours(flags: int) -> int:
+    """Bytes of a GIF's colour table by its flags."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _transport_packet(head: bytes) -> int:
+    """Size of the packets of an MPEG transport stream (ISO/IEC 13818-1, 2.4.3); 0: it is none."""
+    for length, offset in _TS_PACKETS.items():
+        marks = head[offset : offset + 3 * length + 1 : length]
+        if len(marks) >= 2 and set(marks) == {_TS_SYNC}:
+            return length
+    return 0
+
+
+def _transport(file: BinaryIO, size: int) -> int:
+    file.seek(0)
+    length = _transport_packet(file.read(1024))
+    return -(-size // length) * length if length else 0
+
+
+def _program(file: BinaryIO, size: int) -> int:
+    """The packs and packets of an MPEG program stream (ISO/IEC 13818-1, 2.5)."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(14)
+        if head[:3] != b"\0\0\1" or len(head) < 4:
+            return size + 1 if b"\0\0\1".startswith(head[:3]) else size
+        if head[3] == 0xB9:  # end of the program
+            return position + 4
+        if head[3] == 0xBA:
+            second = len(head) > 4 and head[4] >> 6 == 1  # MPEG-2; MPEG-1 has a shorter header
+            position += 14 + (head[13] & 7 if len(head) == 14 else 0) if second else 12
+        elif head[3] >= 0xBB:
+            position += 6 + (struct.unpack(">H", head[4:6])[0] if len(head) >= 6 else 0)
+        else:
+            return 0
+    return position
+
+
+def _flash(file: BinaryIO, size: int) -> int:
+    """The tags of an FLV file, each followed by its length."""
+    file.seek(5)
+    start = file.read(4)
+    if len(start) < 4:
+        return size + 1
+    position = int.from_bytes(start, "big") + 4
+    while position < size:
+        file.seek(position)
+        head = file.read(4)
+        if len(head) < 4:
+            return size + 1
+        position += 11 + int.from_bytes(head[1:], "big") + 4
+    return position
+
+
+def _ogg(file: BinaryIO, size: int) -> int:
+    """The pages of an Ogg file (RFC 3533)."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(27)
+        if len(head) < 27 or head[:4] != b"OggS":
+            return size + 1 if b"OggS".startswith(head[:4]) or head[:4] == b"OggS" else size
+        lengths = file.read(head[26])
+        if len(lengths) < head[26]:
+            return size + 1
+        position += 27 + head[26] + sum(lengths)
+    return position
+
+
+def _dv(file: BinaryIO, size: int) -> int:
+    """The frames of a DV file (IEC 61834): 10 or 12 sequences of 12,000 bytes."""
+    file.seek(0)
+    frame = 144_000 if file.read(4)[3] & 0x80 else 120_000
+    return -(-size // frame) * frame
+
+
+def _asf(file: BinaryIO, size: int) -> int:
+    """The top-level objects of an ASF (WMV) file."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(24)
+        if len(head) < 24:
+            return size + 1
+        length = int.from_bytes(head[16:], "little")
+        if length < 24:
+            return 0  # a live stream does not say
+        position += length
+    return position
+
+
+def _mxf(file: BinaryIO, size: int) -> int:
+    """The key-length-value triplets of an MXF file (SMPTE 336M)."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(25)
+        if head[:4] != _MXF_KEY[: len(head[:4])]:
+            return size
+        if len(head) < 17:
+            return size + 1
+        length, used = head[16], 1
+        if length & 0x80:
+            used += length & 0x7F
+            if not 1 < used <= 9 or len(head) < 16 + used:
+                return size + 1 if len(head) < 16 + used else size
+            length = int.from_bytes(head[17 : 16 + used], "big")
+        position += 16 + used + length
+    return position
+
+
+_STARTS: dict[bytes, Walk] = {
+    b"\x1a\x45\xdf\xa3": _matroska,
+    b"RIFF": _riff,
+    b"GIF8": _gif,
+    b"\0\0\1\xba": _program,
+    b"FLV\x01": _flash,
+    b"OggS": _ogg,
+    _MXF_KEY: _mxf,
+    b"\x1f\x07\x00": _dv,
+}

@@ -18,7 +18,7 @@ def test_spec_is_normalised_and_checked():
     assert parse_ingest("fps=29.97") == ("fps=2997/100",)
     assert parse_ingest("fps=30000/1001") == ("fps=30000/1001",)
     for bad in ("denoise", "tonemap=1", "", "fps=25,,tonemap"):
-        with pytest.raises(UnknownNameError, match=r"known: deinterlace, tonemap, fps"):
+        with pytest.raises(UnknownNameError, match=r"known: deinterlace, progressive, tonemap, fps"):
             parse_ingest(bad)
     for bad in ("fps=", "fps=0", "fps=-3", "fps=fast", "fps=1/0"):
         with pytest.raises(UserError, match="fps"):
@@ -49,25 +49,25 @@ def test_the_copy_is_lossless_keeps_colour_tags_and_is_used_again(tmp_path):
     assert (second.color["matrix"], second.color["range"]) == (1, 2)
     assert planes(source) == planes(second.path)  # as stored: FFV1 has no tag for where chroma is sited
     stamp = second.path.stat().st_mtime_ns
-    assert ingest(source, "tonemap", tmp_path / "work") == second.path
+    assert ingest(source, ("tonemap",), tmp_path / "work") == second.path
     assert second.path.stat().st_mtime_ns == stamp
     assert len(list((tmp_path / "work").iterdir())) == 1
 
 
-def test_deinterlacing_removes_the_combs(tmp_path):
+def test_deinterlacing_removes_the_combs_of_video_that_is_not_flagged(tmp_path):
     woven = tmp_path / "woven.mp4"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=50:d=0.4", "-vf", "tinterlace=interleave_top",
-           "-c:v", "libx264", "-flags", "+ildct+ilme", "-crf", "4", woven)  # fmt: skip
+    bars = "crop=96:30:0:0,scale=96:64,scroll=horizontal=0.02,tinterlace=interleave_top,setfield=prog"
+    source = ("-f", "lavfi", "-i", "smptebars=s=96x64:r=50:d=0.4")
+    ffmpeg(*source, "-vf", bars, "-c:v", "libx264", "-crf", "4", woven)
     plain = decode(woven, DecodeSettings(), tmp_path)
-    assert any("deinterlace" in note for note in plain.notes)
+    assert not any("interlaced" in note for note in plain.notes)
     mended = decode(woven, DecodeSettings(ingest="deinterlace"), tmp_path / "work")
-    assert len(mended) == len(plain) and not mended.color["interlaced"]
+    assert len(mended) == len(plain)
 
     def combs(clip):
-        rows = [frame.astype(int).mean(-1) for frame in clip.frames()]
-        return np.mean([np.abs(r[1:-1] - (r[:-2] + r[2:]) / 2).mean() for r in rows])
+        return np.mean([np.abs(np.diff(frame.astype(int), axis=0)).mean() for frame in clip.frames()])
 
-    assert combs(mended) < 0.8 * combs(plain)
+    assert combs(mended) < 0.5 * combs(plain)
 
 
 def test_tone_mapping_brings_pq_into_range(tmp_path):
@@ -88,8 +88,8 @@ def test_tone_mapping_brings_pq_into_range(tmp_path):
 
 def test_failures_leave_nothing(tmp_path):
     with pytest.raises(InputVideoError, match="no such file"):
-        ingest(tmp_path / "none.mp4", "fps=25", tmp_path / "work")
+        ingest(tmp_path / "none.mp4", ("fps=25",), tmp_path / "work")
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        ingest(make_video(tmp_path / "a.mp4"), "fps=25", blocked / "work")
+        ingest(make_video(tmp_path / "a.mp4"), ("fps=25",), blocked / "work")
