@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.report.frames_at import FramesAt
 from pipeline.report.pictures import LARGEST, Box, Picture, cut, shrunk
 from pipeline.report.timeline import frame_times
 from pipeline.report.values import finite, listing, mapping
+from pipeline.video.aspect import squared, squared_size
 
 STRIP = 12
 """Frames sampled evenly over the clip; one more is taken inside each edit that has a time range."""
@@ -129,7 +131,8 @@ def _look(path: Path, samples: Sequence[Sample], source: _Source, cells: Sequenc
     best: Look | None = None
     places = {cell.sample.index: cell for cell in cells}
     middle = samples[len(samples) // 2].time if samples else 0.0
-    for sample, frame in _frames(path, samples):
+    for sample, pixels in _frames(path, samples):
+        frame = source.squared(pixels)
         look = source.look(sample, frame)
         if look.whole and sample.index in places:
             thumb = shrunk(frame, round(LARGEST * _THUMB))
@@ -201,7 +204,9 @@ class _Source:
         self._faces: dict[int, U8] = {}
         self._aligned: dict[int, U8] = {}
         self._crops = crops
-        self._size = None if clip is None else (clip.height, clip.width)
+        self._aspect = Fraction(1) if clip is None else clip.sample_aspect
+        self._coded = None if clip is None else (clip.width, clip.height)
+        self._size = None if clip is None else squared_size(clip.width, clip.height, self._aspect)[::-1]
         began = time.monotonic()
         # Indices with their bits reversed: the samples seen first lie evenly over the clip.
         for k in sorted(range(len(samples)), key=lambda k: f"{k:06b}"[::-1]):
@@ -209,9 +214,13 @@ class _Source:
                 return
             try:
                 for frame in clip.frames(samples[k].index, samples[k].index + 1):
-                    self._keep(samples[k].index, frame)
+                    self._keep(samples[k].index, squared(frame, self._aspect))
             except _UNREADABLE:
                 continue
+
+    def squared(self, frame: U8) -> U8:
+        """A frame of an output with square pixels: those that have the source's size have its pixels."""
+        return squared(frame, self._aspect) if frame.shape[1::-1] == self._coded else frame
 
     def _keep(self, index: int, frame: U8) -> None:
         self.thumbs[index] = Picture(shrunk(frame, round(LARGEST * _THUMB)), _THUMB)
@@ -241,7 +250,7 @@ class _Source:
         return Look(sample, after, poster, before, change, whole=False)
 
     def _crop_box(self, index: int) -> Box | None:
-        """The box of source pixels that the crop of a frame shows; None where it has no crop."""
+        """The box of (squared) source pixels that the crop of a frame shows; None where it has no crop."""
         if self._crops is None or index >= len(self._crops.affine):
             return None
         affine = np.asarray(self._crops.affine[index], np.float64)
@@ -249,6 +258,8 @@ class _Source:
             return None
         corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * self._crops.size - affine[:, 2]
         points = np.linalg.solve(affine[:, :2], corners.T).T
+        if self._size is not None and self._coded is not None:
+            points *= np.array(self._size[::-1]) / np.array(self._coded)
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         return float(left), float(top), float(right), float(bottom)
 

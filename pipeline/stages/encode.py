@@ -28,6 +28,7 @@ from pipeline.stages.problem import row_times
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_name, shown_result
 from pipeline.stages.stage import Stage
+from pipeline.video.aspect import all_squared
 from pipeline.video.codecs import suffix_for
 from pipeline.video.probe import OnFrame
 from pipeline.video.side_by_side import side_by_side
@@ -159,7 +160,8 @@ def compute_comparison(run: StageRun) -> None:
             streams.append(held_rows(images_in(run, "edit/view"), row_of, len(clip)))
         else:
             path = run.result_of(name).file(file)
-            streams.append(decode.decode(path, DecodeSettings(), run.workdir).frames())
+            output = decode.decode(path, DecodeSettings(), run.workdir)
+            streams.append(all_squared(output.frames(), output.sample_aspect))
     names = ["source", *(Path(name.partition("/")[2]).stem for name in files)]
     frames = side_by_side(streams, [labels[name] for name in names])
     _write(run, frames, "Edited with Invid: comparison", codec="h264")

@@ -11,6 +11,7 @@ from pipeline.clip import U8, Clip
 from pipeline.request.edits import format_edit
 from pipeline.request.settings import EditSettings
 from pipeline.stages.edit import Variant
+from pipeline.video.aspect import all_squared, squared_size
 from storage import StoredArray
 
 COMPARISON_HEIGHT = 540
@@ -42,10 +43,11 @@ def panel_labels(settings: EditSettings) -> dict[str, str]:
 
 
 def panel_frames(clip: Clip, panels: int) -> Iterator[U8]:
-    """The source as a panel: at most COMPARISON_HEIGHT high, and all panels at most 4096 wide."""
-    scale = min(1.0, COMPARISON_HEIGHT / clip.height, 4096 / (clip.width * panels))
-    size = (max(2, round(clip.width * scale)), max(2, round(clip.height * scale)))
-    for frame in clip.frames():
+    """The source as a panel: at most COMPARISON_HEIGHT high, all panels at most 4096 wide, pixels square."""
+    width, height = squared_size(clip.width, clip.height, clip.sample_aspect)
+    scale = min(1.0, COMPARISON_HEIGHT / height, 4096 / (width * panels))
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    for frame in all_squared(clip.frames(), clip.sample_aspect):
         yield (
             frame
             if scale == 1.0

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, I64, U8, Clip, FaceTrack, Status
+from pipeline.clip import F32, U8, Clip, FaceTrack, Status
 from pipeline.errors import NoFaceError, UserError
 from pipeline.faces.detectors import load_landmark_model
 from pipeline.faces.landmark_indices import IBUG_POINTS
@@ -20,6 +18,7 @@ from pipeline.request.settings import Settings, TrackSettings
 from pipeline.stages import decode
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
+from pipeline.video.aspect import squared, squared_size
 
 OnFrame = Callable[[int, int], None]
 """Called as on_frame(frames done, frames in all)."""
@@ -61,34 +60,15 @@ def track(
             own.close()
     if not found.any():
         raise NoFaceError(_no_face_message(clip, settings, follower.most_faces))
-    to_source = _squared_size(clip.width, clip.height, clip.sample_aspect) / np.array(
-        [clip.width, clip.height]
-    )
-    landmarks, dense = (points / to_source.astype(np.float32) for points in (landmarks, dense))
+    square = squared_size(clip.width, clip.height, clip.sample_aspect)
+    scale = np.array([clip.width, clip.height], np.float32) / np.array(square, np.float32)
+    landmarks, dense = landmarks * scale, dense * scale
     landmarks, made = _complete(landmarks, found, clip, settings)
     dense, _ = _complete(dense, found, clip, settings)
     status = np.full(count, Status.NO_FACE, dtype=np.uint8)
     status[found] = Status.FOUND
     status[made] = Status.INTERPOLATED
     return FaceTrack(landmarks, dense, status, own.name)
-
-
-def squared(frame: U8, aspect: Fraction) -> U8:
-    """A frame [H,W,3] with pixels `aspect` wide and 1 high, resampled to square pixels by widening it."""
-    height, width = frame.shape[:2]
-    size = _squared_size(width, height, aspect)
-    if (width, height) == tuple(size):
-        return frame
-    return np.asarray(
-        cv2.resize(frame, (int(size[0]), int(size[1])), interpolation=cv2.INTER_LINEAR), np.uint8
-    )
-
-
-def _squared_size(width: int, height: int, aspect: Fraction) -> I64:
-    """Size [2] of such a frame with square pixels; neither side gets shorter."""
-    if aspect >= 1:
-        return np.array([max(1, round(width * aspect)), height])
-    return np.array([width, max(1, round(height / aspect))])
 
 
 def _complete(

@@ -117,7 +117,8 @@ def decoded(
     function, so that both skip the same packets.
     """
     damage = Damage() if damage is None else damage
-    stream.thread_type = "AUTO" if threads else "NONE"
+    if not stream.codec_context.is_open:
+        stream.thread_type = "AUTO" if threads else "NONE"
     packets = container.demux(stream)
     while True:
         try:

@@ -51,7 +51,7 @@ def warp_crop(frame: U8, affine: F64, size: int) -> U8:
     """
     inverse = invert_affine(affine)
     sigma = _prefilter_sigma(inverse)
-    margin = math.ceil(3.0 * sigma) + 2
+    margin = math.ceil(3.0 * max(sigma)) + 2
     box = _covering_box(inverse, (0.0, 0.0, size, size), margin, frame.shape[1], frame.shape[0])
     if box is None:
         return np.zeros((size, size, *frame.shape[2:]), np.uint8)
@@ -77,7 +77,7 @@ def warp_back(
     is black. antialias: low-pass first where the frame has fewer pixels than the crop.
     """
     affine = np.asarray(affine, np.float64)
-    sigma = _prefilter_sigma(affine) if antialias else 0.0
+    sigma = _prefilter_sigma(affine) if antialias else (0.0, 0.0)
     return _sample(_low_pass(crop, sigma), affine, box, padding)
 
 
@@ -91,18 +91,27 @@ def crop_frames(
             yield index, warp_crop(frame, affine, crops.size)
 
 
-def _prefilter_sigma(affine: F64) -> float:
-    """Gaussian sigma in input pixels for a map from output to input of scale r: 0.5 sqrt(r^2 - 1)."""
-    area = abs(float(np.linalg.det(affine[:, :2])))
-    return 0.5 * math.sqrt(area - 1.0) if area > 1.0 else 0.0
+def _prefilter_sigma(affine: F64) -> tuple[float, float]:
+    """Gaussian sigmas in input pixels, across and down, for a map from output to input.
+
+    0.5 sqrt(r^2 - 1), where r is the length along that axis that an output pixel covers: pixels of a frame
+    need not be square.
+    """
+    across, down = (0.5 * math.sqrt(max(float(row @ row) - 1.0, 0.0)) for row in affine[:, :2])
+    return across, down
 
 
-def _low_pass(image: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
-    if sigma < 0.05:
+def _low_pass(image: npt.NDArray[Any], sigmas: tuple[float, float]) -> npt.NDArray[Any]:
+    if max(sigmas) < 0.05:
         return image
-    taps = 2 * math.ceil(3.0 * sigma) + 1
+    across, down = (2 * math.ceil(3.0 * sigma) + 1 for sigma in sigmas)
     source = np.ascontiguousarray(image, np.float32)
-    return np.asarray(cv2.GaussianBlur(source, (taps, taps), sigma, borderType=cv2.BORDER_REPLICATE))
+    # A sigma of zero would be chosen by OpenCV; a kernel of one tap changes nothing.
+    least = [max(sigma, 1e-3) for sigma in sigmas]
+    blurred = cv2.GaussianBlur(
+        source, (across, down), least[0], sigmaY=least[1], borderType=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(blurred)
 
 
 def _covering_box(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from inverters.generators.card import CropRule
 from pipeline.clip import FaceTrack, Status
 from pipeline.stages.align import align
+from pipeline.video.warp import warp_points
 from tests.pipeline.faces.faces_data import rough_faces
 
 RULE = CropRule()
@@ -43,3 +46,11 @@ def test_small_motion_moves_the_crop_by_less_than_a_pixel():
     shift = np.abs(affine[1, :, 2] - affine[0, :, 2])
     expected = 0.1 * affine[0, 0, 0]
     np.testing.assert_allclose(shift, expected, rtol=1e-3)
+
+
+def test_pixels_that_are_not_square_give_the_crop_of_the_same_face():
+    square = rough_faces(4)
+    narrow = square * [0.7, 1.0]  # as stored with pixels 10/7 wide
+    wanted = align(track_of(square), RULE, 512).affine
+    affine = align(track_of(narrow), RULE, 512, Fraction(10, 7)).affine
+    np.testing.assert_allclose(warp_points(narrow, affine), warp_points(square, wanted), atol=1e-3)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.request.edits import Edit, View
 from pipeline.stages.edit import Variant
-from pipeline.stages.panels import describe, held_rows
+from pipeline.stages.panels import describe, held_rows, panel_frames
 from storage import StageCache
+from tests.pipeline.faces.faces_data import clip_of, numbered_frames
 from tests.pipeline.stored import stored
 
 
@@ -24,3 +27,8 @@ def test_the_comment_says_what_was_done() -> None:
     for part in ("Edited", "smile=1.5@0.5-1s", "occluder removed", "yaw=0.3", "bundled", "w+"):
         assert part in text
     assert "no edit" in describe(Variant(), "bundled", "w+")
+
+
+def test_the_source_is_shown_with_square_pixels() -> None:
+    clip = replace(clip_of(numbered_frames(1, (100, 200))), sample_aspect=Fraction(3, 2))
+    assert next(panel_frames(clip, 2)).shape == (100, 300, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -39,6 +42,19 @@ def test_a_still_face_is_found_in_every_frame_in_one_pass():
     assert np.isnan(result.dense).all() and result.detector == "scripted"
     assert seen == [(t + 1, 8) for t in range(8)]
     assert isinstance(clip.source, ListSource) and clip.source.served == 8
+
+
+@pytest.mark.parametrize(("aspect", "shape"), [(Fraction(2), (100, 400)), (Fraction(1, 2), (200, 200))])
+def test_faces_are_looked_for_in_square_pixels(aspect, shape):
+    class Seeing(ScriptedModel):
+        def detect(self, frame, hint=None):
+            assert frame.shape[:2] == shape
+            return super().detect(frame, hint)
+
+    clip = replace(clip_of(numbered_frames(2)), sample_aspect=aspect)
+    found = track(clip, PLAIN, model=Seeing({0: [(60, 50, 40)], 1: [(60, 50, 40)]}))
+    source = face_points((60, 50), 40) * [200 / shape[1], 100 / shape[0]]
+    np.testing.assert_allclose(found.landmarks[1], source, rtol=1e-5)
 
 
 def test_short_gaps_are_interpolated_and_long_ones_have_no_face():
