@@ -15,6 +15,7 @@ from pipeline.request.paths import user_paths
 from pipeline.request.settings import Settings
 from pipeline.stages.plan import Plan, plan_of
 from pipeline.stages.stage import read_values
+from pipeline.video.sequences import input_hash
 from storage import canonical_json, file_hash, folder_hash
 
 _PRESETS = ("draft", "fast")
@@ -35,7 +36,7 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
     if settings.generator == "bundled":
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]
-    text = canonical_json([file_hash(path), rules, read, metadata.version("invid")])
+    text = canonical_json([input_hash(path), rules, read, metadata.version("invid")])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, plan_of
 from pipeline.video.container import open_video, video_stream
+from pipeline.video.sequences import picture_files
 from storage import is_published
 
 
@@ -96,6 +97,9 @@ def _root(cache: Path | str | None) -> Path:
 
 def _frame_count(video: Path, most: int | None) -> int:
     """Frames by the file's header: its count, else duration times rate; at least 1, at most `most`."""
+    files = picture_files(video)
+    if files is not None:
+        return len(files[:most])
     with open_video(video) as container:
         stream = video_stream(container, video)
         count = stream.frames

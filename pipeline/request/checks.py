@@ -50,7 +50,10 @@ def _check_cheaply(settings: Settings) -> None:
 
 def _check_input(path: Path) -> None:
     from pipeline.video.container import open_video, video_stream
+    from pipeline.video.sequences import picture_files
 
+    if picture_files(path) is not None:
+        return
     with open_video(path) as container:
         video_stream(container, path)
 

@@ -6,12 +6,14 @@ Each group is read by one stage, so that the stage's cache key holds the setting
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 from inverters.methods.table import method_names
+from pipeline.errors import UserError
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
-from pipeline.request.fields import Option, UserPath
+from pipeline.request.fields import Option, UserPath, shortened
 
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
@@ -24,6 +26,19 @@ def _cache_place(text: str) -> str | Path:
     return text if "://" in text else Path(text)
 
 
+def parse_rate(text: str) -> str:
+    """A frame rate such as `25` or `30000/1001`. Raises UserError."""
+    try:
+        rate = Fraction(text.strip())
+    except (ValueError, ZeroDivisionError):
+        raise UserError(
+            f"--frame-rate wants a number such as 25 or 30000/1001, not '{shortened(text)}'"
+        ) from None
+    if not 0 < rate <= 1000:
+        raise UserError(f"--frame-rate is above 0 and at most 1000, not {shortened(text)}")
+    return str(rate)
+
+
 @dataclass(frozen=True)
 class DecodeSettings:
     """How the clip is read."""
@@ -34,6 +49,8 @@ class DecodeSettings:
     """ffmpeg filters to run first, separated by commas: deinterlace, tonemap, fps=25."""
     max_frames: Annotated[int | None, Option(metavar="N", least=1)] = None
     """Read no more than N frames."""
+    frame_rate: Annotated[str | None, Option(metavar="RATE", read=parse_rate, default="25")] = None
+    """Frames a second of a picture sequence or a raw stream, such as 24 or 30000/1001; others have times."""
 
 
 @dataclass(frozen=True)

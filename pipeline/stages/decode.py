@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.clip import Clip, FrameSource
-from pipeline.errors import InputVideoError, UnknownNameError
+from pipeline.errors import InputVideoError, UnknownNameError, UserError
 from pipeline.request.edits import check_times
 from pipeline.request.occluder_masks import match_masks
 from pipeline.request.settings import DecodeSettings, Settings
@@ -18,6 +19,7 @@ from pipeline.video.container import open_video
 from pipeline.video.ingest import filters_for, ingest, parse_ingest
 from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
+from pipeline.video.sequences import picture_clip, picture_files
 from storage import file_hash
 
 
@@ -31,6 +33,11 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
     """
     if settings.reader not in ("av", "decord"):
         raise UnknownNameError(f"unknown reader '{settings.reader}'; known: av, decord")
+    rate = None if settings.frame_rate is None else Fraction(settings.frame_rate)
+    if (files := picture_files(path)) is not None:
+        if settings.ingest or settings.reader != "av":
+            raise UserError(f"{path}: is no video; --ingest and --reader do not apply to pictures")
+        return picture_clip(path, files, rate, settings.max_frames)
     open_video(path).close()  # a bad file is named before anything is hashed or filtered
     content_hash = file_hash(path)
     notes: tuple[str, ...] = ()
@@ -40,7 +47,7 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
             notes = ("the video is interlaced; it is deinterlaced before the other filters",)
         path = ingest(path, filters, workdir)
         content_hash = hashlib.sha256(f"{content_hash}:{filters}".encode()).hexdigest()
-    found = probe(path, settings.max_frames, on_frame)
+    found = probe(path, settings.max_frames, on_frame, rate)
     source: FrameSource = AvSource(path, found)
     if settings.reader == "decord":
         from pipeline.video.decord_reader import DecordSource

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.request.checks import device_of
 from pipeline.request.edit_names import known_directions
 from pipeline.request.edits import check_names
+from pipeline.video.sequences import input_hash
 from storage import file_hash, folder_hash
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Facts:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the input file's bytes."""
-        return file_hash(self.video)
+        """Hash of the input's content."""
+        return input_hash(self.video)
 
     @property
     def card(self) -> Any:

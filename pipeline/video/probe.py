@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clip import I64
-from pipeline.errors import InputVideoError
+from pipeline.errors import InputVideoError, UserError
 from pipeline.video.container import (
     Damage,
     clock_start,
@@ -92,11 +92,17 @@ class _Pass:
         return max(0, self.damage.packets - len(self.damage.faults) - len(self.stamps))
 
 
-def probe(path: Path, max_frames: int | None = None, on_frame: OnFrame | None = None) -> Probe:
+def probe(
+    path: Path,
+    max_frames: int | None = None,
+    on_frame: OnFrame | None = None,
+    raw_rate: Fraction | None = None,
+) -> Probe:
     """Count and time every frame by decoding it once.
 
     A header may promise frames that an edit list hides or that a damaged file lacks; only decoding tells.
-    Raises InputVideoError for a file that cannot be read, or that is cut off before `max_frames`.
+    raw_rate: of a raw stream, whose frames have no times. Raises InputVideoError for a file that cannot be
+    read, or that is cut off before `max_frames`; UserError for a `raw_rate` where frames have times.
     """
     if max_frames is not None and max_frames < 1:
         raise InputVideoError(f"the greatest number of frames to read must be 1 or more, not {max_frames}")
@@ -115,7 +121,7 @@ def probe(path: Path, max_frames: int | None = None, on_frame: OnFrame | None = 
             raise InputVideoError(
                 f"{path}: has a video stream but not one frame can be read{why}; check the file"
             )
-        return _summary(container, stream, seen, path)
+        return _summary(container, stream, seen, path, raw_rate)
 
 
 def _decode_all(
@@ -161,14 +167,18 @@ def _check_whole(path: Path, stream: VideoStream, seen: _Pass, max_frames: int |
     )
 
 
-def _summary(container: InputContainer, stream: VideoStream, seen: _Pass, path: Path) -> Probe:
+def _summary(
+    container: InputContainer, stream: VideoStream, seen: _Pass, path: Path, raw_rate: Fraction | None
+) -> Probe:
     """The Probe of a finished pass that has seen a frame."""
     first, last = seen.first, seen.last
     assert first is not None and last is not None
     time_base = stream.time_base or Fraction(1, 90000)
     said = [stream.average_rate, stream.guessed_rate]
     if all(stamp is None for stamp in seen.stamps):  # a raw stream: its demuxer assumes a rate
-        said.reverse()
+        said = [raw_rate, *reversed(said)]
+    elif raw_rate is not None:
+        raise UserError(f"{path}: its frames have times; change them with --ingest fps=, not --frame-rate")
     rate = next((r for r in said if r), None) or Fraction(25)
     step = usual_step(seen.stamps, round(1 / (rate * time_base)))
     leap = round(_LEAP / time_base) if is_broadcast(container) else None
