@@ -38,7 +38,8 @@ def open_video(path: Path) -> InputContainer:
         raise InputVideoError(f"{path}: is empty (0 bytes); copy or download it again")
     try:
         # Absolute, so that no file name is read as a protocol; the whitelist covers references in the file.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        options = {"protocol_whitelist": "file"}
+        container = av.open(str(path.absolute()), options=options, metadata_errors="replace")
     except PermissionError:
         raise InputVideoError(f"{path}: cannot be read (permission denied); check its permissions") from None
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -137,7 +137,7 @@ def _summary(
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
         aspect = Fraction(1)
     color = _color_tags(first)
-    notes = _notes(color, mended, straight, aspect, len(container.streams.subtitles))
+    notes = _notes(color, mended, straight, aspect)
     whole = seen.following is None
     return Probe(
         raw_pts=raw,
@@ -242,9 +242,7 @@ def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | 
     return None
 
 
-def _notes(
-    color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction, subtitles: int
-) -> tuple[str, ...]:
+def _notes(color: dict[str, Any], mended: bool, straight: bool, aspect: Fraction) -> tuple[str, ...]:
     """Notes for the user on how the file was read."""
     notes = []
     if mended:
@@ -257,6 +255,4 @@ def _notes(
         notes.append("the video is interlaced; `--ingest deinterlace` gives better faces")
     if aspect != 1:
         notes.append(f"pixels are not square ({aspect}); kept so, but faces are fitted as if they were")
-    if subtitles:
-        notes.append(f"{subtitles} subtitle tracks are not carried over")
     return tuple(notes)
