@@ -17,6 +17,7 @@ from pipeline.video.tags import (
     file_words,
     is_carried,
     is_place,
+    listed,
     lost,
     tag_words,
     track_language,
@@ -149,4 +150,4 @@ def _lost_notes(target: Path, job: Carried) -> list[str]:
             missing.append(f"language of {track.label}")
         if track_name(track.tags) and not track_name(now):
             missing.append(f"title of {track.label}")
-    return [f"tags that {shown} does not hold were left out: {', '.join(missing)}"] if missing else []
+    return [f"tags that {shown} does not hold were left out: {listed(missing)}"] if missing else []

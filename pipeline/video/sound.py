@@ -11,7 +11,10 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-_LAYOUTS = "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|3.1|5.0|4.1|5.1|5.1(side)|hexagonal|6.1|7.0|7.1|7.1(wide)|octagonal"
+_LAYOUTS = (
+    "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|3.1|5.0|4.1|5.1|5.1(side)"
+    "|hexagonal|6.1|7.0|7.1|7.1(wide)|octagonal"
+)
 """Layouts of speakers that both FFmpeg's AAC and FLAC give back as they were; others become the nearest."""
 _MOST_PRIMING = 4096
 """Samples; Opus has up to 3840, Apple's AAC 2112."""

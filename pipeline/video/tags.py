@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "timecode"}
 """Tags that describe the file itself; `timecode` becomes a track of its own kind."""
@@ -16,6 +16,7 @@ _MAC_LANGUAGES = {
     "fas": "per", "rum": "ron", "slo": "slk", "bod": "tib", "cym": "wel", "swe": "sve",
 }  # fmt: skip
 """The names by which FFmpeg finds QuickTime's codes of these languages."""
+_MOST_SHOWN, _MOST_LISTED = 60, 10
 PLACE_WITHHELD = "the place of recording was withheld; --keep-location keeps it"
 
 
@@ -64,7 +65,7 @@ def lost(before: Mapping[str, str], after: Mapping[str, str], keep_location: boo
     there = {key.lower() for key in after}
     values = set(after.values())
     return [
-        key
+        in_one_line(key)
         for key, value in before.items()
         if is_carried(key, value, keep_location) and key.lower() not in there and value not in values
     ]
@@ -84,3 +85,15 @@ def track_language(tags: Mapping[str, str]) -> str:
     """Language of a track, or an empty text where it is not said."""
     language = value_of(tags, "language")
     return "" if language == "und" else language
+
+
+def in_one_line(text: str) -> str:
+    """Text of a file as a note shows it: one line of up to 60 characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 3]}..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

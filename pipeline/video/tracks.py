@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
@@ -19,7 +20,7 @@ from pipeline.video.codecs import FORMATS
 from pipeline.video.container import clock_start, open_video, video_stream
 from pipeline.video.ffmpeg_binary import Ran, run_ffmpeg
 from pipeline.video.sound import Coder, Stamps, sound_coders, stamps_of
-from pipeline.video.tags import track_language, track_name, value_of
+from pipeline.video.tags import in_one_line, listed, track_language, track_name, value_of
 
 _MOST_TRACKS = 100
 _TEXT = {"ass", "ssa", "subrip", "srt", "webvtt", "text", "microdvd", "subviewer", "ttml", "jacosub", "sami"}
@@ -113,7 +114,7 @@ def _track(stream: Stream, container: InputContainer, format_name: str, stamps: 
     cover = bool(stream.disposition & Disposition.attached_pic)
     kind = "cover" if cover else stream.type
     coders: tuple[Coder, ...] = ()
-    if stream.type == "audio":
+    if isinstance(stream, AudioStream):
         in_matroska = container.format.name.startswith("matroska")
         coders = sound_coders(stream, format_name, in_matroska, stamps.get(stream.index, Stamps()))
     elif stream.type == "subtitle":
@@ -135,11 +136,11 @@ def _label(stream: Stream, codec: str, cover: bool) -> str:
     if cover:
         return f"cover art ({codec})"
     if stream.type == "attachment":
-        return f"attachment {stream.name or stream.index}"
+        return f"attachment {in_one_line(stream.name or str(stream.index))}"
     what = {"audio": "sound track", "subtitle": "subtitles", "video": "picture track"}.get(
         stream.type, f"{stream.type} track"
     )
-    said = track_name(stream.metadata) or track_language(stream.metadata)
+    said = in_one_line(track_name(stream.metadata)) or track_language(stream.metadata)
     told = f"{codec}, {said}" if said else codec
     return f"{what} {stream.index} ({told})"
 
@@ -149,8 +150,8 @@ def _label(stream: Stream, codec: str, cover: bool) -> str:
 
 def _tried(side: SideTracks, tracks: Sequence[Track], format_name: str) -> SideTracks:
     """`side` with the tracks that can be written, each in the first way that works."""
-    left_out = [track for track in tracks if not track.coders] + list(tracks[_MOST_TRACKS:])
-    wanted = [track for track in tracks[:_MOST_TRACKS] if track.coders]
+    wanted = [track for track in tracks if track.coders][:_MOST_TRACKS]
+    left_out = [track for track in tracks if track not in wanted]
     ran = _trial(side, wanted, format_name)
     if ran.code:
         solved = [(track, _first_that_works(side, track, format_name)) for track in wanted]
@@ -197,6 +198,6 @@ def _notes(tracks: Sequence[Track], left_out: Sequence[Track], ran: Ran, format_
     if any(sign in ran.errors for sign in _DAMAGED):
         notes.append("damaged packets of the sound were left out")
     if left_out:
-        names = ", ".join(track.label for track in left_out)
+        names = listed([track.label for track in left_out])
         notes.append(f"left out, since {shown} cannot carry it or it cannot be read: {names}")
     return notes

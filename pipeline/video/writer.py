@@ -57,7 +57,7 @@ class VideoWriter:
         format_name = FORMATS[path.suffix.lower()]
         muxer = _muxer_options(format_name, clip.time_base)
         stop = None if clip.whole else end * clip.time_base
-        self._side = self._carried(clip.path, stop, settings.keep_location, comment, muxer)
+        self._beside = self._carried(clip.path, stop, settings.keep_location, comment, muxer)
         self._sink = OutputFile(path)
         try:
             with ffmpeg_errors(path, self._sink):
@@ -145,10 +145,11 @@ class VideoWriter:
 
     def _carry(self) -> None:
         """Put the file with tracks and tags in the place of that of the picture."""
-        if self._side is None:
+        job = self._beside
+        if job is None:
             return
         try:
-            self.notes += self._sink.remade(lambda picture, new: carry(picture, new, self._side))
+            self.notes += self._sink.remade(lambda picture, new: carry(picture, new, job))
         except CarryError as error:
             self.notes.append(f"sound and tags were left out: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -189,7 +188,7 @@ def test_a_source_that_goes_away_costs_its_sound_and_not_the_pictures(tmp_path, 
 
 
 def test_full_disk_while_tracks_are_carried(tmp_path):
-    """The file of pictures fits under a limit of the system, in a process of its own; that with sound does not."""
+    """Pictures fit under a limit of the system, in a process of its own; with sound they do not."""
     ffmpeg(
         "-i", make_video(tmp_path / "p.mp4", count=12, audio="aac"), "-c:a", "pcm_s16le", tmp_path / "in.mov"
     )
@@ -215,7 +214,7 @@ def test_full_disk_while_tracks_are_carried(tmp_path):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "too large" in done.stdout and done.stdout.count("\n") == 1
-    assert os.listdir(tmp_path / "out") == []
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_ffmpeg_that_cannot_be_run(tmp_path, monkeypatch, clip):

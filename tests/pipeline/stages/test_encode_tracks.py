@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -68,7 +69,7 @@ def samples(path: Path, channels: int) -> np.ndarray:
 
 def increases(path: Path) -> bool:
     stamps = [seconds for seconds, _ in audio_packets(path)]
-    return all(a < b for a, b in zip(stamps, stamps[1:]))
+    return all(a < b for a, b in pairwise(stamps))
 
 
 def two_languages(folder: Path, suffix: str = ".mkv") -> Path:

@@ -55,6 +55,7 @@ OTHER: dict[str, Any] = {
     "encode.codec": "ffv1",
     "encode.quality": 30,
     "encode.crops": True,
+    "encode.keep_location": True,
 }
 """For each setting that a result depends on, a value that is not its default."""
 UNKEYED = {"device", "renderer", "strict", "threads"}
