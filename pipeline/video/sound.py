@@ -19,6 +19,8 @@ _LAYOUTS = (
 _MOST_PRIMING = 4096
 """Samples; Opus has up to 3840, Apple's AAC 2112."""
 _MOST_FLAC_BITS, _MOST_FLAC_CHANNELS = 24, 8
+_SAME_SAMPLES = {"pcm_f32be": ("pcm_f32le",), "pcm_f64be": ("pcm_f64le",), "pcm_s8": ("pcm_u8",)}
+"""PCM that says the same, for containers that do not hold the one."""
 _NOT_BEFORE = "if(eq(N,0)+gt(PTS,PREV_OUTPTS),PTS,PREV_OUTPTS+max(1,PREV_OUTDURATION))"
 """A packet whose stamp is not after the one before follows it directly. A filter expression of `setts`."""
 
@@ -58,7 +60,7 @@ def stamps_of(container: InputContainer) -> dict[int, Stamps]:
             stamps.hidden_start |= packet.is_discard and -pts * packet.time_base > most[index]
         elif packet.is_discard and pts < last:
             stamps.hidden_inside = True
-        else:
+        elif pts < last or (packet.duration or 0) > 1:  # packets shorter than the clock's unit share stamps
             stamps.repeated = True
     return found
 
@@ -94,32 +96,36 @@ def sound_coders(
     The layout of a track is never read: PyAV corrupts the heap where it is a custom one.
     """
     codec = stream.codec_context.name if stream.codec_context else "unknown"
-    pcm, channels = codec.startswith("pcm_"), _pcm_channels(stream)
-    rate = (("b", f"{96 * channels if channels else 320}k"),)
-    aac = _encoded("aac", stamps, f"{format_name} does not carry {codec} as it is", rate)
-    if format_name == "mp4" and pcm:
-        return (aac,)
-    # Matroska has no edit lists, and FFmpeg would write a delay of the decoder, which many players ignore.
-    if stamps.hidden_inside or (stamps.hidden_start and format_name == "matroska"):
-        hides = "an edit list hides parts of it"
-        same = (_encoded(codec, stamps, hides),) if pcm else ()
-        return (*same, _encoded("aac", stamps, hides, rate))
+    channels = _pcm_channels(stream)
+    to_matroska = format_name == "matroska"
     mended = "its time stamps repeat or go back; they were mended" if stamps.repeated else ""
-    copied = Coder("copy", _packet_options(codec, stamps), mended)
-    if format_name == "matroska" and channels > 2 and not in_matroska:
+    copied = [Coder("copy", _packet_options(codec, stamps), mended)]
+    encoders = [codec, *_SAME_SAMPLES.get(codec, ()), "aac"] if codec.startswith("pcm_") else ["aac"]
+    why = f"{format_name} does not carry {codec} as it is"
+    if to_matroska and channels > 2 and not in_matroska:
         unknown = f"Matroska does not say which of {channels} PCM channels is for which speaker"
         if channels <= _MOST_FLAC_CHANNELS and _is_flac_sample(codec):
-            return (_encoded("flac", stamps, unknown), aac)
-        return (replace(copied, note="; ".join(filter(None, (mended, unknown)))), aac)
-    return (copied, _encoded(codec, stamps, "it is damaged"), aac) if pcm else (copied, aac)
+            copied, encoders, why = [], ["flac", "aac"], unknown
+        else:
+            copied = [replace(copied[0], note="; ".join(filter(None, (mended, unknown))))]
+    # Matroska has no edit lists, and FFmpeg would write a delay of the decoder, which many players ignore.
+    if stamps.hidden_inside or (stamps.hidden_start and to_matroska):
+        copied, why = [], "an edit list hides parts of it"
+    if format_name == "mp4" and codec.startswith("pcm_"):
+        copied, encoders = [], ["aac"]
+    return (*copied, *(_encoded(name, stamps, why, channels) for name in encoders))
 
 
-def _encoded(encoder: str, stamps: Stamps, why: str, options: tuple[tuple[str, str], ...] = ()) -> Coder:
+def _encoded(encoder: str, stamps: Stamps, why: str, channels: int) -> Coder:
     filters = ["asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS"] if stamps.repeated else []
+    options = []
     if not encoder.startswith("pcm_"):
         filters.append(f"aformat=channel_layouts={_LAYOUTS}")
-    chain = (("filter", ",".join(filters)),) if filters else ()
-    return Coder(encoder, (*chain, *options), f"sound re-encoded to {encoder.upper()}: {why}")
+    if filters:
+        options.append(("filter", ",".join(filters)))
+    if encoder == "aac":
+        options.append(("b", f"{96 * channels if channels else 320}k"))
+    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {why}")
 
 
 def _packet_options(codec: str, stamps: Stamps) -> tuple[tuple[str, str], ...]:

@@ -6,16 +6,19 @@ The trial writes all of them into the output's container, to nowhere, before any
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
+from pipeline.errors import OutputError
 from pipeline.video.codecs import FORMATS
 from pipeline.video.container import clock_start, open_video, video_stream
 from pipeline.video.ffmpeg_binary import Ran, run_ffmpeg
@@ -25,6 +28,7 @@ from pipeline.video.tags import in_one_line, listed, track_language, track_name,
 _MOST_TRACKS = 100
 _TEXT = {"ass", "ssa", "subrip", "srt", "webvtt", "text", "microdvd", "subviewer", "ttml", "jacosub", "sami"}
 _COVERS = {"mp4": ("png", "mjpeg", "bmp"), "mov": (), "matroska": ("png", "mjpeg")}
+_UNKNOWN = "its codec has no name in this container"
 _DAMAGED = ("Error applying bitstream filters", "Error submitting packet to decoder")
 
 
@@ -178,7 +182,32 @@ def _trial(side: SideTracks, tracks: Sequence[Track], format_name: str) -> Ran:
         return Ran(0, "")
     picture = ["-f", "lavfi", "-i", "color=size=16x16:duration=0.1"]
     coders = ["-map", "0:v", "-c:0", "mpeg4", *track_words(tracks)]
-    return run_ffmpeg(["-copyts", *picture, *side.input_words, *coders, "-f", format_name, os.devnull])
+    command = ["-copyts", *picture, *side.input_words, *coders, "-f", format_name]
+    ran = run_ffmpeg([*command, os.devnull])
+    return ran if ran.code or _is_read_back([*command, "-t", "0.1"]) else Ran(1, _UNKNOWN)
+
+
+def _is_read_back(command: list[str]) -> bool:
+    """False where a file that FFmpeg writes has a track of an unknown codec.
+
+    The muxer of QuickTime takes some, such as Windows Media Audio, that its demuxer does not know.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "trial"
+            ran = run_ffmpeg([*command, str(file)])
+            ran.raise_if_not_written()
+            if ran.code:
+                return True  # a track that starts later: there is nothing to see
+            with av.open(str(file), metadata_errors="replace") as container:
+                streams = (*container.streams.audio, *container.streams.subtitles)
+                return all(stream.codec_context is not None for stream in streams)
+    except av.FFmpegError:
+        return False
+    except OSError as error:
+        raise OutputError(
+            f"{tempfile.gettempdir()}: cannot be written ({error.strerror}); free some space there"
+        ) from None
 
 
 def track_words(tracks: Sequence[Track]) -> list[str]:
@@ -193,11 +222,11 @@ def is_attached_file(track: Track, format_name: str) -> bool:
 
 
 def _notes(tracks: Sequence[Track], left_out: Sequence[Track], ran: Ran, format_name: str) -> list[str]:
-    shown = "Matroska" if format_name == "matroska" else format_name
+    shown = "Matroska" if format_name == "matroska" else f".{format_name}"
     notes = [f"{track.label}: {track.coders[0].note}" for track in tracks if track.coders[0].note]
     if any(sign in ran.errors for sign in _DAMAGED):
         notes.append("damaged packets of the sound were left out")
     if left_out:
         names = listed([track.label for track in left_out])
-        notes.append(f"left out, since {shown} cannot carry it or it cannot be read: {names}")
+        notes.append(f"left out, since they cannot be carried into {shown}: {names}")
     return notes

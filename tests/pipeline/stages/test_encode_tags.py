@@ -190,7 +190,7 @@ def test_a_source_that_goes_away_costs_its_sound_and_not_the_pictures(tmp_path, 
 def test_full_disk_while_tracks_are_carried(tmp_path):
     """Pictures fit under a limit of the system, in a process of its own; with sound they do not."""
     ffmpeg(
-        "-i", make_video(tmp_path / "p.mp4", count=12, audio="aac"), "-c:a", "pcm_s16le", tmp_path / "in.mov"
+        "-i", make_video(tmp_path / "p.mp4", count=30, audio="aac"), "-c:a", "pcm_s16le", tmp_path / "in.mov"
     )
     program = """
         import resource, signal, sys
@@ -202,7 +202,7 @@ def test_full_disk_while_tracks_are_carried(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         folder = Path(sys.argv[1])
         clip = decode(folder / "in.mov", DecodeSettings(), folder)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
         try:
             encode(clip.frames(), clip, folder / "out" / "a.mov", EncodeSettings(), "")
         except OutputError as error:

@@ -159,6 +159,35 @@ def test_channels_in_an_order_of_their_own_find_their_speakers(tmp_path):
         )  # the second channel of the source is front left
 
 
+@pytest.mark.parametrize(
+    ("sound", "suffix", "written"),
+    [
+        ("wmav2", ".mov", "aac"),  # the muxer takes it, and no reader knows what it wrote
+        ("libvorbis", ".mp4", "vorbis"),
+        ("flac", ".mov", "aac"),
+        ("pcm_f32be", ".mkv", "pcm_f32le"),
+        ("pcm_s8", ".mkv", "pcm_u8"),
+    ],
+)
+def test_other_codecs_are_copied_or_encoded_anew(tmp_path, sound, suffix, written):
+    plain = make_video(tmp_path / "plain.mp4", count=9, audio="aac")
+    source = tmp_path / ("in.mov" if sound.startswith("pcm") else "in.mkv")
+    ffmpeg("-i", plain, "-c:v", "copy", "-c:a", sound, source)
+    result = write(source, suffix)
+    assert codec_names(result.path)[1] == written
+    assert any("re-encoded" in note for note in result.notes) is (sound[-6:] != "vorbis")
+    if sound.startswith("pcm"):
+        assert np.array_equal(samples(result.path, 2), samples(source, 2))
+
+
+def test_packets_shorter_than_the_clock_of_matroska_keep_their_stamps(tmp_path):
+    plain, source = make_video(tmp_path / "plain.mp4", audio="aac"), tmp_path / "in.mkv"
+    ffmpeg("-i", plain, "-c:v", "copy", "-c:a", "truehd", "-strict", "-2", source)
+    result = write(source, ".mkv")
+    assert audio_packets(result.path) == audio_packets(source)
+    assert not any("mended" in note for note in result.notes)
+
+
 # Damage
 
 
