@@ -101,7 +101,7 @@ def _command(picture: Path, target: Path, job: Carried, timecode: str, folder: P
         *("-map", "0:v:0", "-c:0", "copy"),
         *track_words(tracks),
         *_cover_words(side.path, covers, len(tracks) + 1, folder),
-        *("-map_metadata", "1", "-map_chapters", chapters, "-max_muxing_queue_size", "100000"),
+        *("-map_chapters", chapters, "-max_muxing_queue_size", "100000"),
         *file_words(side.tags, job.comment, job.keep_location, timecode, job.format_name),
         *places,
         *([] if job.stop is None else ["-to", f"{float(job.stop):.6f}"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "timecode"}
 """Tags that describe the file itself; `timecode` becomes a track of its own kind."""
@@ -16,6 +16,7 @@ _MAC_LANGUAGES = {
     "fas": "per", "rum": "ron", "slo": "slk", "bod": "tib", "cym": "wel", "swe": "sve",
 }  # fmt: skip
 """The names by which FFmpeg finds QuickTime's codes of these languages."""
+_MOST_CHARACTERS, _MOST_KEYS = 4096, 100
 _MOST_SHOWN, _MOST_LISTED = 60, 10
 PLACE_WITHHELD = "the place of recording was withheld; --keep-location keeps it"
 
@@ -38,26 +39,38 @@ def file_words(
     The source's comment becomes the description where it has none, since `comment` takes its place.
     """
     found = {key: "" for key, value in tags.items() if not is_carried(key, value, keep_location)}
+    source = "1"
+    if not _can_be_named(found):
+        found, source = {}, "-1"
     if not value_of(tags, "description") and value_of(tags, "comment"):
-        found["description"] = value_of(tags, "comment")
+        found["description"] = value_of(tags, "comment")[:_MOST_CHARACTERS]
     if timecode:
         found["timecode"] = timecode
     place = value_of(tags, "com.apple.quicktime.location.iso6709")
     if keep_location and place and not value_of(tags, "location") and format_name == "mp4":
-        found["location"] = place
+        found["location"] = place[:_MOST_CHARACTERS]
     found["comment"] = comment
-    return [word for key, value in found.items() for word in ("-metadata", f"{key}={value}")]
+    words = [word for key, value in found.items() for word in ("-metadata", f"{key}={value}")]
+    return ["-map_metadata", source, *words]
 
 
 def tag_words(place: int, tags: Mapping[str, str], keep_location: bool, format_name: str) -> list[str]:
     """The same for the output's track number `place`: its title, language and what is withheld."""
     found = {key: "" for key, value in tags.items() if not keep_location and is_place(key, value)}
+    if not _can_be_named(found):
+        return [f"-map_metadata:s:{place}", "-1"]
     if not value_of(tags, "title") and track_name(tags):
-        found["title"] = track_name(tags)
+        found["title"] = track_name(tags)[:_MOST_CHARACTERS]
     language = track_language(tags)
     if format_name == "mov" and language in _MAC_LANGUAGES:
         found["language"] = _MAC_LANGUAGES[language]
     return [word for key, value in found.items() for word in (f"-metadata:s:{place}", f"{key}={value}")]
+
+
+def _can_be_named(keys: Collection[str]) -> bool:
+    """Whether each of these keys can be an option; if not, no tag is carried, rather than one too many."""
+    odd = any(not key or "=" in key or "\ufffd" in key or len(key) > _MOST_CHARACTERS for key in keys)
+    return not odd and len(keys) <= _MOST_KEYS
 
 
 def lost(before: Mapping[str, str], after: Mapping[str, str], keep_location: bool) -> list[str]:
@@ -69,6 +82,12 @@ def lost(before: Mapping[str, str], after: Mapping[str, str], keep_location: boo
         for key, value in before.items()
         if is_carried(key, value, keep_location) and key.lower() not in there and value not in values
     ]
+
+
+def time_code_in(tags: Mapping[str, str]) -> str:
+    """The time code that tags say, such as 01:02:03:04; an empty text where there is none."""
+    said = value_of(tags, "timecode")
+    return said if re.fullmatch(r"\d{1,2}:\d\d:\d\d[:;.]\d{1,3}", said) else ""
 
 
 def value_of(tags: Mapping[str, str], key: str) -> str:

@@ -23,7 +23,7 @@ from pipeline.video.codecs import FORMATS
 from pipeline.video.container import clock_start, open_video, video_stream
 from pipeline.video.ffmpeg_binary import Ran, run_ffmpeg
 from pipeline.video.sound import Coder, Stamps, sound_coders, stamps_of
-from pipeline.video.tags import in_one_line, listed, track_language, track_name, value_of
+from pipeline.video.tags import in_one_line, listed, time_code_in, track_language, track_name, value_of
 
 _MOST_TRACKS = 100
 _TEXT = {"ass", "ssa", "subrip", "srt", "webvtt", "text", "microdvd", "subviewer", "ttml", "jacosub", "sami"}
@@ -96,7 +96,7 @@ def _found(path: Path, format_name: str, _: tuple[int, int]) -> SideTracks:
             path,
             clock_start(container),
             tags=dict(container.metadata),
-            timecode=next(filter(None, (value_of(tags, "timecode") for tags in tagged)), ""),
+            timecode=next(filter(None, (time_code_in(tags) for tags in tagged)), ""),
             chapters=chapters,
         )
     return _tried(side, tracks, format_name)

@@ -112,6 +112,22 @@ def test_the_place_that_a_phone_writes(tmp_path):
     assert tags_of(write(path, ".mov").path)["com.apple.quicktime.model"] == "a phone"
 
 
+@pytest.mark.parametrize("odd", [{"a=location": PLACE}, {f"location{i}": PLACE for i in range(200)}])
+def test_places_under_odd_names_are_withheld_too(tmp_path, odd):
+    path = tagged(tmp_path, ".mkv")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "odd.mkv"), "w") as target:
+        target.metadata.update({**source.metadata, **odd, "comment": "y" * 200_000})
+        (stream,) = source.streams.video
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    result = write(tmp_path / "odd.mkv", ".mkv")
+    assert PLACE[:-1].encode() not in result.path.read_bytes()
+    assert tags_of(result.path)["comment"] == "Edited with Invid"
+
+
 def test_tags_that_the_container_does_not_hold_are_named_in_one_note(tmp_path):
     path = tagged(tmp_path, ".mkv", weather="rain", mood="good")
     assert tags_of(write(path, ".mkv").path)["weather"] == "rain"

@@ -6,16 +6,19 @@ import re
 import struct
 import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from pipeline.request.settings import DecodeSettings, EncodeSettings
+from pipeline.request.settings import DecodeSettings, EncodeSettings, Settings
 from pipeline.stages.decode import decode
+from pipeline.stages.decode import notes as decoding_notes
 from pipeline.stages.encode import EncodedFile, encode
 from pipeline.video.tracks import side_tracks
 from tests.pipeline.video.media import audio_packets, codec_names, ffmpeg, make_video
@@ -109,6 +112,28 @@ def test_the_text_of_subtitles_stays(tmp_path):
     result = write(tmp_path / "in2.mp4", ".mkv")
     text = ffmpeg("-i", result.path, "-map", "0:s:0", "-f", "srt", "-").decode()
     assert "00:00:00,100 --> 00:00:00,300" in text and "Hello" in text
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "tag"),
+    [("h264", ".mp4", "avc1"), ("hevc", ".mp4", "hvc1"), ("prores", ".mov", "apch")],
+)
+def test_pictures_beside_which_tracks_are_carried_stay_as_they_were(tmp_path, codec, suffix, tag):
+    options = {"matrix": 1, "range_": 2, "aspect": Fraction(4, 3), "pts": [3, 4, 5, 8, 12]}
+    path = make_video(tmp_path / "in.mp4", count=5, audio="aac", **options)
+    source = decode(path, DecodeSettings(), tmp_path / "work")
+    settings = EncodeSettings(codec=codec)
+    result = encode(source.frames(), source, tmp_path / f"out{suffix}", settings, "Edited")
+    copy = decode(result.path, DecodeSettings(), tmp_path / "work")
+    assert (copy.times.tolist(), copy.duration) == (source.times.tolist(), source.duration)
+    assert (copy.color["matrix"], copy.sample_aspect) == (1, Fraction(4, 3))
+    assert copy.color["range"] == (1 if codec == "prores" else 2)
+    for now, before in zip(copy.frames(), source.frames(), strict=True):
+        assert np.abs(now.astype(int) - before).mean() < 4
+    with av.open(str(result.path)) as container:
+        assert container.streams.video[0].codec_tag == tag and container.streams.audio
+    content = result.path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
 
 
 # Sound of several channels
@@ -252,6 +277,16 @@ def test_a_sound_track_that_cannot_be_read_is_left_out(tmp_path):
     result = write(path, ".mp4")
     assert codec_names(result.path) == ["h264"]
     assert sum("left out" in note for note in result.notes) == 1
+
+
+def test_what_is_left_out_is_told_when_the_clip_is_decoded(tmp_path):
+    """Before any face is looked for; the container is that of the codec."""
+    path = with_cover(tmp_path, ".mkv", attachment=True)
+    clip = decode(path, DecodeSettings(), tmp_path)
+    for codec, told in [("prores", True), ("ffv1", False)]:
+        settings = Settings(encode=EncodeSettings(codec=codec))
+        run = SimpleNamespace(hooks=SimpleNamespace(value={"decode": clip}.get), settings=settings)
+        assert any("a.ttf" in note for note in decoding_notes(run)) is told
 
 
 # Edit lists
