@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.stream import Stream
 
 from pipeline.video.container import open_video
 from pipeline.video.ffmpeg_binary import run_ffmpeg
@@ -143,11 +144,16 @@ def _lost_notes(target: Path, job: Carried) -> list[str]:
         missing = lost(job.side.tags, dict(container.metadata), job.keep_location)
         if len(container.chapters()) < job.side.chapters and job.stop is None:
             missing.append("chapters")
-        after = [dict(stream.metadata) for stream in container.streams]
-    for place, track in enumerate(job.side.tracks, 1):
-        now = after[place] if place < len(after) and track.kind in ("audio", "subtitle") else track.tags
-        if track_language(track.tags) and not track_language(now):
-            missing.append(f"language of {track.label}")
-        if track_name(track.tags) and not track_name(now):
-            missing.append(f"title of {track.label}")
+        for kind, streams in (("audio", container.streams.audio), ("subtitle", container.streams.subtitles)):
+            tracks = (track for track in job.side.tracks if track.kind == kind)
+            missing += [text for pair in zip(tracks, streams) for text in _lost_names(*pair)]
     return [f"tags that {shown} does not hold were left out: {listed(missing)}"] if missing else []
+
+
+def _lost_names(track: Track, written: Stream) -> list[str]:
+    lost_names = []
+    if track_language(track.tags) and not track_language(written.metadata):
+        lost_names.append(f"language of {track.label}")
+    if track_name(track.tags) and not track_name(written.metadata):
+        lost_names.append(f"title of {track.label}")
+    return lost_names

@@ -106,6 +106,14 @@ def test_languages_titles_and_the_default_track_stay(tmp_path, source, suffix):
     assert not [note for note in result.notes if "rounds" not in note]
 
 
+def test_a_language_that_the_container_has_no_code_for_is_named(tmp_path):
+    plain, source = make_video(tmp_path / "plain.mp4", count=3, audio="aac"), tmp_path / "in.mkv"
+    ffmpeg("-i", plain, "-c", "copy", "-metadata:s:1", "language=de", source)
+    assert not [note for note in write(source, ".mkv").notes if "language" in note]
+    (note,) = [note for note in write(source, ".mp4").notes if "language" in note]
+    assert "sound track 1" in note and "aac, de" in note
+
+
 def test_the_text_of_subtitles_stays(tmp_path):
     source = two_languages(tmp_path)
     write(source, ".mp4").path.rename(tmp_path / "in2.mp4")
