@@ -57,6 +57,7 @@ class Clip:
     notes: tuple[str, ...] = ()  # what a user should know of how the file was read
     doubts: tuple[str, ...] = ()  # signs that the file is damaged
     whole: bool = True  # False where `max_frames` left frames unread
+    film: bool = True  # False for pictures, which have no tracks beside them
     pictures: tuple[Path, ...] = ()  # [T] the files of a clip that is a sequence of pictures, or one
     shifts: tuple[Fraction, ...] = ()  # seconds added to stamps from the first, second, ... new clock on
 

@@ -177,6 +177,8 @@ class EncodeSettings:
     """CRF of h264 and hevc; 0 is lossless."""
     crops: bool = False
     """Also write the face crops alone."""
+    keep_location: bool = False
+    """Keep the tags that say where the video was recorded; they are left out otherwise."""
 
 
 @dataclass(frozen=True)

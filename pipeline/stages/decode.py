@@ -15,11 +15,13 @@ from pipeline.request.occluder_masks import match_masks
 from pipeline.request.settings import DecodeSettings, Settings
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
+from pipeline.video.codecs import suffix_for
 from pipeline.video.container import open_video
 from pipeline.video.ingest import filters_for, ingest, parse_ingest
 from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
 from pipeline.video.sequences import picture_clip, picture_files
+from pipeline.video.tracks import side_tracks
 from storage import file_hash
 
 
@@ -96,9 +98,12 @@ def load(run: StageRun) -> Clip:
 
 
 def notes(run: StageRun) -> tuple[str, ...]:
-    """How the file was read, and signs that it is damaged."""
+    """How the file was read, signs that it is damaged, and what the results will not have of its tracks."""
     clip = run.hooks.value(NAME)
-    return (*clip.notes, *clip.doubts)
+    if not clip.film:
+        return (*clip.notes, *clip.doubts)
+    tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
+    return (*clip.notes, *clip.doubts, *tracks)
 
 
 NAME = "decode"
@@ -107,7 +112,7 @@ STAGE = Stage(
     version=2,
     load=load,
     reads=("decode",),
-    unkeyed=("strict", "edit.edits", "invert.occluder_masks"),
+    unkeyed=("strict", "encode.codec", "edit.edits", "invert.occluder_masks"),
     facts=lambda facts: facts.content_hash,
     notes=notes,
 )

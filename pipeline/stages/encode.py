@@ -90,10 +90,12 @@ def _write(
 ) -> None:
     """One file of the clip's own times; `codec` replaces the one asked for, with its default quality."""
     clip = run.of(decode.STAGE)
+    keep = run.settings.encode.keep_location
     if codec is None:
-        settings = EncodeSettings(codec=run.settings.encode.codec, quality=run.settings.encode.quality)
+        asked = run.settings.encode
+        settings = EncodeSettings(codec=asked.codec, quality=asked.quality, keep_location=keep)
     else:
-        settings = EncodeSettings(codec=codec)
+        settings = EncodeSettings(codec=codec, keep_location=keep)
     total = len(clip) if indices is None else len(indices)
     path = run.writer.file(run.part)
     done = encode(frames, clip, path, settings, comment, indices, lambda count: run.count(count, total))
@@ -196,7 +198,8 @@ def steady_facts(facts: Facts) -> dict[str, Any]:
     return {"generator": card_name(facts), "steady": STEADY_VERSION}
 
 
-_TOLD = ("encode.codec", "encode.quality", "invert.method", "generator")
+_TAGS = "encode.keep_location"
+_TOLD = ("encode.codec", "encode.quality", _TAGS, "invert.method", "generator")
 """Settings that every file but the comparison depends on by itself."""
 
 
@@ -226,7 +229,7 @@ def _stage(
     reads: tuple[str, ...],
     facts: Callable[[Facts], Any] = card_name,
 ) -> Stage[Output]:
-    return Stage(f"encode/{file}", 3, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
+    return Stage(f"encode/{file}", 4, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
 
 
 def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
@@ -264,5 +267,5 @@ def _comparison_stage(settings: Settings, files: list[Stage[Output]]) -> Stage[O
     needs = ["decode", "track", *(by_name[name] for name in names)]
     if "view" in names:
         needs.append("edit/view")
-    reads = ("edit.edits", "edit.view")
+    reads = ("edit.edits", "edit.view", _TAGS)
     return _stage(f"{COMPARISON}.mp4", compute_comparison, tuple(needs), reads, no_facts)

@@ -19,6 +19,10 @@ class Encoding(Protocol):
     def quality(self) -> int | None:
         """CRF of h264 and hevc; None takes the default here."""
 
+    @property
+    def keep_location(self) -> bool:
+        """Whether the output may say where the source was recorded."""
+
 
 @dataclass(frozen=True)
 class OutputColor:

@@ -42,7 +42,7 @@ def open_video(path: Path) -> InputContainer:
         # Absolute, so that no file name is read as a protocol; the whitelist covers references in the file.
         # A percent sign in the name of a picture is no pattern of other files.
         options = {"protocol_whitelist": "file", "pattern_type": "none"}
-        container = av.open(str(path.absolute()), options=options)
+        container = av.open(str(path.absolute()), options=options, metadata_errors="replace")
     except PermissionError:
         raise InputVideoError(f"{path}: cannot be read (permission denied); check its permissions") from None
     except (av.FFmpegError, OSError, ValueError) as error:

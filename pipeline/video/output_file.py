@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import av
 
 from pipeline.errors import OutputError
+
+T = TypeVar("T")
 
 
 class OutputFile:
@@ -21,7 +24,7 @@ class OutputFile:
         """Create the temporary file beside `path`; raises OutputError."""
         self.error: BaseException | None = None
         self._path = path
-        self._partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+        self._partial = _draft_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
@@ -60,13 +63,32 @@ class OutputFile:
         self._file.flush()
         return self._partial.open("rb")
 
+    def remade(self, make: Callable[[Path, Path], T]) -> T:
+        """Close the file and put in its place the one that `make(file, new file)` writes; returns its value.
+
+        Where `make` raises, the file stays as it was.
+        """
+        self._close()
+        new = _draft_of(self._path)
+        try:
+            made = make(self._partial, new)
+            new.replace(self._partial)
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+        return made
+
     def publish(self) -> None:
         """Flush, close and rename into place."""
-        self._file.flush()
+        self._close()
+        self._partial.replace(self._path)
+
+    def _close(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
         if self.error is not None:
             raise self.error
         self._file.close()
-        self._partial.replace(self._path)
 
     def discard(self) -> None:
         """Remove the temporary file if it still exists."""
@@ -92,6 +114,10 @@ class ffmpeg_errors(contextlib.AbstractContextManager[None]):
         if not isinstance(cause, Exception):
             raise cause  # Ctrl-C that arrived inside FFmpeg's write call
         raise _output_error(self._path, cause) from None
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
 
 
 def _output_error(path: Path, error: BaseException) -> OutputError:

@@ -212,7 +212,7 @@ def _summary(
         has_audio=bool(container.streams.audio),
         notes=(
             *_stream_notes(container, stream, path),
-            *_notes(color, stamps, straight, aspect, len(container.streams.subtitles)),
+            *_notes(color, stamps, straight, aspect),
             *_picture_notes(seen, first),
         ),
         doubts=_doubts(container, stream, seen, end * time_base, len(stamps.shifts), path) if whole else (),
@@ -315,9 +315,7 @@ def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
     return notes
 
 
-def _notes(
-    color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction, subtitles: int
-) -> tuple[str, ...]:
+def _notes(color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction) -> tuple[str, ...]:
     """Notes for the user on how the file was read."""
     notes = []
     if stamps.filled:
@@ -330,6 +328,4 @@ def _notes(
         notes.append("high dynamic range is read as 8 bits; `--ingest tonemap` gives better colours")
     if aspect != 1:
         notes.append(f"pixels are not square ({aspect}); the output keeps their shape")
-    if subtitles:
-        notes.append(f"{subtitles} subtitle tracks are not carried over")
     return tuple(notes)

@@ -32,7 +32,7 @@ def picture_files(path: Path) -> list[Path] | None:
         return _of_folder(path)
     if path.is_file():
         return [path] if is_picture(path) and not _is_film(path) else None
-    return _of_pattern(path) if _NUMBER.search(path.name) else None
+    return _of_pattern(path) if path.suffix.lower() in _ENDINGS and _NUMBER.search(path.name) else None
 
 
 def _is_film(path: Path) -> bool:
@@ -232,6 +232,7 @@ def _clip(
         source=source,
         notes=tuple(notes),
         whole=whole,
+        film=False,
         pictures=pictures,
     )
 

@@ -1,4 +1,4 @@
-"""Write a video frame by frame with the source's times and sound, to a temporary file that is renamed."""
+"""Write a video frame by frame with the source's times, then its sound and tags; temporary until renamed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clip import U8, Clip
-from pipeline.video.audio import AudioCarrier
+from pipeline.errors import InputVideoError
+from pipeline.video.carry import Carried, CarryError, carry, withheld
 from pipeline.video.codecs import FORMATS, Encoding, check_suffix, encoder_for, output_color
 from pipeline.video.output_file import OutputFile, ffmpeg_errors
 from pipeline.video.reader import SWS_FLAGS
+from pipeline.video.tracks import side_tracks
 
 
 class VideoWriter:
@@ -52,8 +54,12 @@ class VideoWriter:
         self._pts = clip.pts if indices is None else clip.pts[np.asarray(indices, np.int64)]
         end = int(clip.pts[0]) + round(Fraction(clip.duration) / clip.time_base)
         self._durations = np.diff(self._pts, append=max(end, int(clip.pts[-1]) + 1))
-        self._audio: AudioCarrier | None = None
         format_name = FORMATS[path.suffix.lower()]
+        muxer = _muxer_options(format_name, clip.time_base)
+        stop = None if clip.whole else end * clip.time_base
+        self._beside = (
+            self._carried(clip.path, stop, settings.keep_location, comment, muxer) if clip.film else None
+        )
         self._sink = OutputFile(path)
         try:
             with ffmpeg_errors(path, self._sink):
@@ -61,15 +67,11 @@ class VideoWriter:
                     cast(BinaryIO, self._sink),
                     "w",
                     format=format_name,
-                    container_options=_muxer_options(format_name, clip.time_base),
+                    container_options=muxer,
                     io_open=self._sink.reopen,
                 )
                 self._container.metadata["comment"] = comment
                 self._stream = self._add_video(clip, settings)
-                if clip.has_audio:
-                    stop = None if clip.whole else end * clip.time_base
-                    self._audio = AudioCarrier(clip.path, self._container, format_name, stop)
-                    self.notes += self._audio.notes
         except BaseException:
             self.abort()
             raise
@@ -98,8 +100,6 @@ class VideoWriter:
         picture.color_primaries = self._color.primaries
         picture.color_trc = self._color.transfer
         with ffmpeg_errors(self.path, self._sink):
-            if self._audio is not None:
-                self._audio.until(picture.pts * self._time_base)
             self._mux(self._stream.encode(picture))
         self.written += 1
 
@@ -111,9 +111,8 @@ class VideoWriter:
         try:
             with ffmpeg_errors(self.path, self._sink):
                 self._mux(self._stream.encode(None))
-                if self._audio is not None:
-                    self._audio.until(None)
                 self._container.close()
+                self._carry()
                 self._sink.publish()
         finally:
             self.abort()
@@ -121,8 +120,6 @@ class VideoWriter:
     def abort(self) -> None:
         """Discard what was written; does nothing after `close`."""
         self._sink.discard()
-        if self._audio is not None:
-            self._audio.close()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -134,6 +131,29 @@ class VideoWriter:
             self.close()
         else:
             self.abort()
+
+    def _carried(
+        self, path: Path, stop: Fraction | None, keep_location: bool, comment: str, muxer: dict[str, str]
+    ) -> Carried | None:
+        """What to carry of the source beside the picture; None where it has nothing else."""
+        try:
+            side = side_tracks(path, self.path.suffix)
+        except InputVideoError as error:
+            self.notes.append(f"sound and tags were left out: {error}")
+            return None
+        self.notes += [*side.notes, *withheld(side, keep_location)]
+        job = Carried(side, FORMATS[self.path.suffix.lower()], comment, stop, keep_location, muxer)
+        return job if job.is_needed else None
+
+    def _carry(self) -> None:
+        """Put the file with tracks and tags in the place of that of the picture."""
+        job = self._beside
+        if job is None:
+            return
+        try:
+            self.notes += self._sink.remade(lambda picture, new: carry(picture, new, job))
+        except CarryError as error:
+            self.notes.append(f"sound and tags were left out: {error}")
 
     def _add_video(self, clip: Clip, settings: Encoding) -> VideoStream:
         width, height = self._size
@@ -180,8 +200,6 @@ def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
     clock = time_base.denominator
     while clock < 10_000:
         clock *= 2
-    return (
-        {"movflags": "faststart", "movie_timescale": str(clock)}
-        if clock < 2**31
-        else {"movflags": "faststart"}
-    )
+    # Tags that only QuickTime has names for, such as those of a phone.
+    flags = "faststart+use_metadata_tags" if format_name == "mov" else "faststart"
+    return {"movflags": flags, "movie_timescale": str(clock)} if clock < 2**31 else {"movflags": flags}

@@ -260,11 +260,15 @@ def test_motion_jpeg_with_exif_is_read_upright(tmp_path, tag, degrees):
     assert np.abs(seen.astype(int) - wanted).mean() < 3
 
 
-def test_a_percent_sign_in_a_name_reads_no_other_file(tmp_path):
+@pytest.mark.parametrize("suffix", ["bmp", "png"])
+def test_a_percent_sign_in_a_name_reads_no_other_file(tmp_path, suffix):
     for index in range(3):
-        Image.new("RGB", (32, 32), (80 * index, 0, 0)).save(tmp_path / f"img{index}.bmp")
-    with pytest.raises(InputVideoError, match="no such file"):
-        read(tmp_path / "img%d.bmp")
-    Image.new("RGB", (48, 32), (0, 250, 0)).save(tmp_path / "img%d.bmp")
-    clip = read(tmp_path / "img%d.bmp")
+        Image.new("RGB", (32, 32), (80 * index, 0, 0)).save(tmp_path / f"img{index}.{suffix}")
+    path = tmp_path / f"img%d.{suffix}"
+    Image.new("RGB", (48, 32), (0, 250, 0)).save(path)
+    clip = read(path)
     assert len(clip) == 1 and clip.width == 48
+    path.unlink()
+    if suffix == "bmp":  # not read as a sequence
+        with pytest.raises(InputVideoError, match="no such file"):
+            read(path)

@@ -52,9 +52,11 @@ OTHER: dict[str, Any] = {
     "composite.grow": 0.1,
     "composite.stitch": "codes",
     "composite.steady": True,
+    "decode.frame_rate": "24",
     "encode.codec": "ffv1",
     "encode.quality": 30,
     "encode.crops": True,
+    "encode.keep_location": True,
 }
 """For each setting that a result depends on, a value that is not its default."""
 UNKEYED = {"device", "renderer", "strict", "threads"}

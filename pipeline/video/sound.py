@@ -1,0 +1,150 @@
+"""Ways to write a sound track: copied where that is possible, else encoded anew with the same speakers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+_LAYOUTS = (
+    "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|3.1|5.0|4.1|5.1|5.1(side)"
+    "|hexagonal|6.1|7.0|7.1|7.1(wide)|octagonal"
+)
+"""Layouts of speakers that both FFmpeg's AAC and FLAC give back as they were; others become the nearest."""
+_MOST_PRIMING = 4096
+"""Samples; Opus has up to 3840, Apple's AAC 2112."""
+_MOST_FLAC_BITS, _MOST_FLAC_CHANNELS = 24, 8
+_SAME_SAMPLES = {"pcm_f32be": ("pcm_f32le",), "pcm_f64be": ("pcm_f64le",), "pcm_s8": ("pcm_u8",)}
+"""PCM that says the same, for containers that do not hold the one."""
+_NOT_BEFORE = "if(eq(N,0)+gt(PTS,PREV_OUTPTS),PTS,PREV_OUTPTS+max(1,PREV_OUTDURATION))"
+"""A packet whose stamp is not after the one before follows it directly. A filter expression of `setts`."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One way to write a track: a codec of FFmpeg or `copy`, its options, and what a user is told of it."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+
+@dataclass
+class Stamps:
+    """What is wrong with the time stamps of a track."""
+
+    repeated: bool = False
+    """Some do not lie after the one before."""
+    hidden_start: bool = False
+    """An edit list hides packets at the start, more than those that a decoder starts from."""
+    hidden_inside: bool = False
+    """An edit list hides packets after others that it shows."""
+
+
+def stamps_of(container: InputContainer) -> dict[int, Stamps]:
+    """Read the stamps of all sound packets of a file, by number of stream. Decodes nothing."""
+    streams = container.streams.audio
+    found = {stream.index: Stamps() for stream in streams}
+    before: dict[int, int] = {}
+    most = {stream.index: _priming(stream) for stream in streams}
+    for packet in _demuxed(container, streams):
+        index, pts, stamps = packet.stream.index, packet.pts or 0, found[packet.stream.index]
+        last = before.get(index)
+        if last is None or pts > last:
+            before[index] = pts
+            stamps.hidden_start |= packet.is_discard and -pts * packet.time_base > most[index]
+        elif packet.is_discard and pts < last:
+            stamps.hidden_inside = True
+        elif pts < last or (packet.duration or 0) > 1:  # packets shorter than the clock's unit share stamps
+            stamps.repeated = True
+    return found
+
+
+def _priming(stream: AudioStream) -> Fraction:
+    """Seconds of sound before the start that a decoder may need."""
+    context = stream.codec_context
+    if context is None or not context.sample_rate or context.name.startswith("pcm_"):
+        return Fraction(0)
+    return Fraction(_MOST_PRIMING, context.sample_rate)
+
+
+def _demuxed(container: InputContainer, streams: tuple[AudioStream, ...]) -> Iterator[av.Packet[AudioStream]]:
+    if not streams:
+        return
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        if packet.pts is not None:
+            yield packet  # type: ignore[misc]  # of a sound stream
+
+
+def sound_coders(
+    stream: AudioStream, format_name: str, in_matroska: bool, stamps: Stamps
+) -> tuple[Coder, ...]:
+    """Ways to write a sound track, best first.
+
+    PCM in .mp4 (ISO/IEC 23003-5) is not written although FFmpeg can: browsers and most players stay silent.
+    Matroska does not say which channel of PCM is for which speaker, so that several channels become FLAC.
+    The layout of a track is never read: PyAV corrupts the heap where it is a custom one.
+    """
+    codec = stream.codec_context.name if stream.codec_context else "unknown"
+    channels = _pcm_channels(stream)
+    to_matroska = format_name == "matroska"
+    mended = "its time stamps repeat or go back; they were mended" if stamps.repeated else ""
+    copied = [Coder("copy", _packet_options(codec, stamps), mended)]
+    encoders = [codec, *_SAME_SAMPLES.get(codec, ()), "aac"] if codec.startswith("pcm_") else ["aac"]
+    why = f"{format_name} does not carry {codec} as it is"
+    if to_matroska and channels > 2 and not in_matroska:
+        unknown = f"Matroska does not say which of {channels} PCM channels is for which speaker"
+        if channels <= _MOST_FLAC_CHANNELS and _is_flac_sample(codec):
+            copied, encoders, why = [], ["flac", "aac"], unknown
+        else:
+            copied = [replace(copied[0], note="; ".join(filter(None, (mended, unknown))))]
+    # Matroska has no edit lists, and FFmpeg would write a delay of the decoder, which many players ignore.
+    if stamps.hidden_inside or (stamps.hidden_start and to_matroska):
+        copied, why = [], "an edit list hides parts of it"
+    if format_name == "mp4" and codec.startswith("pcm_"):
+        copied, encoders = [], ["aac"]
+    return (*copied, *(_encoded(name, stamps, why, channels) for name in encoders))
+
+
+def _encoded(encoder: str, stamps: Stamps, why: str, channels: int) -> Coder:
+    filters = ["asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS"] if stamps.repeated else []
+    options = []
+    if not encoder.startswith("pcm_"):
+        filters.append(f"aformat=channel_layouts={_LAYOUTS}")
+    if filters:
+        options.append(("filter", ",".join(filters)))
+    if encoder == "aac":
+        options.append(("b", f"{96 * channels if channels else 320}k"))
+    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {why}")
+
+
+def _packet_options(codec: str, stamps: Stamps) -> tuple[tuple[str, str], ...]:
+    """Filters of packets that are copied."""
+    filters = ["aac_adtstoasc"] if codec == "aac" else []  # by name: one damaged packet would end the muxer
+    if stamps.repeated:
+        filters.append(f"setts=ts='{_NOT_BEFORE}'")
+    return (("bsf", ",".join(filters)),) if filters else ()
+
+
+def _pcm_channels(stream: AudioStream) -> int:
+    """Channels of PCM by its bit rate; 0 for other codecs."""
+    context = stream.codec_context
+    bits = re.match(r"pcm_[a-z]+(\d+)", context.name) if context else None
+    if context is None or bits is None or not context.sample_rate:
+        return 0
+    return round((context.bit_rate or 0) / context.sample_rate / int(bits[1]))
+
+
+def _is_flac_sample(codec: str) -> bool:
+    bits = re.match(r"pcm_s(\d+)", codec)
+    return bits is not None and int(bits[1]) <= _MOST_FLAC_BITS
