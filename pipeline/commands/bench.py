@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from inverters import threads
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.fields import Option
+from pipeline.samples.settings import SEEDS
 
 if TYPE_CHECKING:
     from pipeline.fidelity.benchmark import Benchmark
@@ -26,7 +27,7 @@ def run(
     *,
     methods: Annotated[str, Option(metavar="A,B", default="all")] = "",
     preset: Annotated[str, Option(metavar="NAME")] = "draft",
-    seed: int = 1,
+    seed: Annotated[int, Option(least=SEEDS[0], most=SEEDS[1])] = 1,
     quick: bool = False,
     clips: Annotated[tuple[Path, ...], Option(metavar="DIR")] = (),
     only_clips: bool = False,
@@ -35,7 +36,9 @@ def run(
     device: Annotated[str, Option(metavar="auto|cpu|cuda[:N]")] = "auto",
     identity: Annotated[Path | None, Option(metavar="FILE")] = None,
     lpips: Annotated[str, Option(metavar="alex|vgg|squeeze")] = "alex",
-    jobs: Annotated[int | None, Option(metavar="N", least=1, default="1; --quick: one a core")] = None,
+    jobs: Annotated[
+        int | None, Option(metavar="N", least=1, most=256, default="1; --quick: one a core")
+    ] = None,
     json: bool = False,
 ) -> int:
     """Run every inversion method on the same clips and judge them against the truth.

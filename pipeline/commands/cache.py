@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pipeline.errors import UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import Option, shortened
 
 if TYPE_CHECKING:
     from storage import CacheReader, StageCache
@@ -69,7 +69,8 @@ def gc(*, keep: Annotated[str, Option(metavar="SIZE")], cache: Root = None) -> i
         keep: So much may stay, such as 50GB or 800M.
         cache: The cache: a folder, or a URL whose mirror is meant.
     """
-    return _make_room(_opened(cache)[0], size_of(keep))
+    size = size_of(keep)
+    return _make_room(_opened(cache)[0], size)
 
 
 def rm(*which: Which, cache: Root = None) -> int:
@@ -106,9 +107,9 @@ def _opened(
 
 def size_of(text: str) -> int:
     """Bytes of `50GB`, `800M` or `1.5 t`, in powers of ten. Raises UserError."""
-    fits = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    fits = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([kmgt]?)i?b?\s*", text.lower())
     if not fits:
-        raise UserError(f"'{text}' is no size; give one such as 50GB, 800M or 0")
+        raise UserError(f"'{shortened(text)}' is no size; give one such as 50GB, 800M or 0")
     return int(float(fits[1]) * _UNITS[fits[2]])
 
 

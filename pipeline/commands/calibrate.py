@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.errors import UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 
 def run(
@@ -16,9 +16,9 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Option(metavar="FILE", default="the generator's own file")] = None,
-    faces: int = 40,
-    views: int = 7,
-    seed: int = 0,
+    faces: Annotated[int, Option(least=1, most=10**5)] = 40,
+    views: Annotated[int, Option(least=3, most=100)] = 7,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0,
 ) -> int:
     """Find a generator's own landmarks and crop rule, and write its card anew.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pipeline.directions.fit import FitOptions
 from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import OutputError, UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction, Directions
@@ -127,11 +127,11 @@ def show(
     generator: Generator = "bundled",
     names: Names = None,
     out: Annotated[Path, Option(metavar="FILE")] = Path("strip.png"),
-    faces: Annotated[int, Option(metavar="N", least=1)] = 2,
-    range: Annotated[float, Option(metavar="S")] = 3.0,
-    columns: Annotated[int, Option(metavar="N", least=2)] = 7,
-    size: Annotated[int, Option(metavar="PIXELS", least=16)] = 128,
-    seed: int = 0,
+    faces: Annotated[int, Option(metavar="N", least=1, most=100)] = 2,
+    range: Annotated[float, Option(metavar="S", least=0.01, most=100)] = 3.0,
+    columns: Annotated[int, Option(metavar="N", least=2, most=101)] = 7,
+    size: Annotated[int, Option(metavar="PIXELS", least=16, most=1024)] = 128,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0,
     device: Device = "auto",
 ) -> int:
     """Draw a strip of faces for each direction, as one picture.
@@ -154,8 +154,6 @@ def show(
     from pipeline.directions.strips import draw_strips
     from pipeline.video.images import save_png
 
-    if not 0 < range <= 100:
-        raise UserError(f"--range goes up to 100, not to {range:g}")
     if out.suffix != ".png":
         raise UserError(f"--out {out}: the strip is a picture whose name ends in .png")
     _check_folder(out)

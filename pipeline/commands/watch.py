@@ -25,9 +25,9 @@ def run(
     /,
     *,
     out: Annotated[Path, Option(metavar="OUT")],
-    quiet: Annotated[float, Option(metavar="SECONDS", least=0)] = 30.0,
-    interval: Annotated[float, Option(metavar="SECONDS", least=0.1)] = 30.0,
-    jobs: Annotated[int, Option(metavar="N", least=1)] = 1,
+    quiet: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 30.0,
+    interval: Annotated[float, Option(metavar="SECONDS", least=0.1, most=10**6)] = 30.0,
+    jobs: Annotated[int, Option(metavar="N", least=1, most=256)] = 1,
     once: bool = False,
     given: Annotated[dict[str, Any], Expand(_clip_fields)],
 ) -> int:

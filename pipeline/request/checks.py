@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,9 +97,11 @@ def _check_method(settings: Settings) -> None:
     device = settings.device
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
-        number = device.partition(":")[2] or "0"
-        if not number.isdigit() or int(number) >= count:
-            raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
+        number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
+        if number is None or int(number[1] or 0) >= count:
+            raise UserError(
+                f"--device {shortened(device)}: this machine has {count} CUDA devices; use --device cpu"
+            )
     _check_renderer(settings.renderer, device)
     method = find_method(settings.invert.method)
     chosen = settings_of(method, settings.invert.preset, settings.invert.without)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pipeline.errors import UnknownNameError, UserError
+from pipeline.request.fields import number
 
 MAX_STRENGTH = 10.0
 """Largest strength of an edit, in standard deviations: beyond it a generator renders no face."""
@@ -19,7 +19,7 @@ MOST_LISTED = 60
 """Most names listed in an error message; a basis has hundreds."""
 
 _EDIT = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<strength>[^@]+)(?:@(?P<range>.+))?")
-_RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
+_RANGE = re.compile(r"(?P<start>[0-9]*\.?[0-9]*)-(?P<stop>[0-9]*\.?[0-9]*)s?")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def parse_edit(text: str) -> Edit:
         raise UserError(
             f"--edit '{text}' cannot be read; write NAME=VALUE or NAME=VALUE@A-Bs, as smile=1.5@0.5-1.2s"
         )
-    strength = _number(match["strength"], f"--edit '{text}'")
+    strength = number(match["strength"], f"--edit '{text}'")
     if abs(strength) > MAX_STRENGTH:
         raise UserError(f"--edit '{text}': strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
     if match["range"] is None:
@@ -60,8 +60,8 @@ def parse_edit(text: str) -> Edit:
     bounds = _RANGE.fullmatch(match["range"].strip())
     if bounds is None or not (bounds["start"] or bounds["stop"]):
         raise UserError(f"--edit '{text}': the time range is written @A-Bs in seconds, as @0.5-1.2s")
-    start = _number(bounds["start"], f"--edit '{text}'") if bounds["start"] else None
-    stop = _number(bounds["stop"], f"--edit '{text}'") if bounds["stop"] else None
+    start = number(bounds["start"], f"--edit '{text}'") if bounds["start"] else None
+    stop = number(bounds["stop"], f"--edit '{text}'") if bounds["stop"] else None
     if start is not None and stop is not None and stop <= start:
         raise UserError(f"--edit '{text}': the range ends at {stop:g} s, before it starts at {start:g} s")
     return Edit(match["name"], strength, start, stop)
@@ -91,7 +91,7 @@ def parse_view(text: str) -> View:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in angles:
             raise UserError(f"--view '{text}' cannot be read; write orbit, or yaw=0.3,pitch=-0.1 in radians")
-        angles[name] = _number(value, f"--view '{text}'")
+        angles[name] = number(value, f"--view '{text}'")
         if abs(angles[name]) > MAX_VIEW:
             raise UserError(
                 f"--view '{text}': {name} is in radians and goes from -{MAX_VIEW:g} to {MAX_VIEW:g}"
@@ -125,13 +125,3 @@ def _plain(value: float) -> str:
     """All digits of a number, without an exponent."""
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{where}: '{text.strip()}' is not a number") from None
-    if not math.isfinite(value):
-        raise UserError(f"{where}: '{text.strip()}' is not a finite number")
-    return value
