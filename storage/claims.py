@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -80,7 +81,7 @@ def _claim_path(store: ObjectStore, key: str, number: int) -> str:
 def _newest(store: ObjectStore, key: str) -> tuple[int, bytes]:
     """Number and content of the newest claim; (0, b"") where there is none."""
     with store.reaching():
-        names = store.names("claims", check_name(key))
+        names = [n for n in store.names("claims", check_name(key)) if re.fullmatch("[0-9]{6}", n)]
         if not names:
             return 0, b""
         try:
