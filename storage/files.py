@@ -1,4 +1,4 @@
-"""Read a regular file of bounded size; write a file to a temporary path beside it and rename it into place."""
+"""Read regular files; write a file to a temporary path beside it and rename it into place."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ArrayHash:
 
 def chunk_sum(rows: npt.NDArray[Any]) -> int:
     """CRC-32 of the values of one chunk: what zstd checks says nothing of the place that it stands in."""
-    return zlib.crc32(np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<")))
+    return zlib.crc32(np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<")).data)
 
 
 def content_hash(array: npt.NDArray[Any]) -> str:
