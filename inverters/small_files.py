@@ -1,4 +1,4 @@
-"""Regular files of bounded size, and JSON in them. Cards are small: what is not is refused before it is read."""
+"""Regular files of bounded size, and JSON in them: what is too large or too deep is refused at once."""
 
 from __future__ import annotations
 

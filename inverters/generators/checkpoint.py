@@ -108,7 +108,8 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
             raise CheckpointError(f"'{card_path}' is not the card of a generator")
         if values.get("version") != VERSION:
             raise CheckpointError(
-                f"the card '{card_path}' has version {str(values.get('version'))[:20]}; version {VERSION} is read"
+                f"the card '{card_path}' has version {str(values.get('version'))[:20]}; "
+                f"version {VERSION} is read"
             )
         found = fingerprint(weights)
         if found != values["fingerprint"]:

@@ -8,7 +8,6 @@ that it also works on crops whose alignment was estimated. Its accuracy on held-
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
 from inverters.people.params import NUM_PARAMETERS, index
+from inverters.small_files import read_json
 
 JUDGE_SIZE = 128
 JUDGE_PATH = Path(__file__).parent / "people_judge.safetensors"
@@ -90,7 +90,7 @@ def read_card(path: Path) -> dict[str, dict[str, float]]:
         raise CheckpointError(
             f"the judge's weights are missing at {path}; make them with `invid train-judge`"
         )
-    card: dict[str, dict[str, float]] = json.loads(card_path.read_text())
+    card: dict[str, dict[str, float]] = read_json(card_path)
     if card["parameters"] != NUM_PARAMETERS:
         raise CheckpointError(
             f"the judge at {path} reads {card['parameters']} parameters, people have {NUM_PARAMETERS}"

@@ -16,8 +16,8 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pipeline.errors import UserError
-from pipeline.request.fields import Option, shortened
+from pipeline.errors import UserError, shortened
+from pipeline.request.fields import Option
 
 if TYPE_CHECKING:
     from storage import CacheReader, StageCache

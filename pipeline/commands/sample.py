@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.request.edits import View, parse_view
-from pipeline.request.fields import Option, shortened
+from pipeline.request.fields import Option
 from pipeline.samples.settings import FPS, SECONDS, SEEDS, SampleSettings
 
 _DEFAULT = SampleSettings()

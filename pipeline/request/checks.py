@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.fields import fields_of, shortened, value_at
+from pipeline.errors import UnknownNameError, UserError, shortened
+from pipeline.request.fields import fields_of, value_at
 from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
 

@@ -19,12 +19,10 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pipeline.errors import UnknownNameError, UserError
+from pipeline.errors import UnknownNameError, UserError, shortened
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a field that must be given."""
-_MOST_SHOWN = 80
-"""Characters of a value that are repeated in an error message."""
 MOST_SEED = 2**32 - 1
 """Largest seed that every random generator takes."""
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
@@ -219,12 +217,6 @@ def assembled(base: T, given: Mapping[tuple[str, ...], Any]) -> T:
             nested.setdefault(at[0], {})[at[1:]] = value
     changes |= {name: assembled(getattr(base, name), part) for name, part in nested.items()}
     return replace(base, **changes)  # type: ignore[type-var]
-
-
-def shortened(value: object) -> str:
-    """A value as it is repeated in an error message: one line of bounded length."""
-    text = " ".join(str(value)[: 4 * _MOST_SHOWN].split())
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def whole(text: str, where: str) -> int:

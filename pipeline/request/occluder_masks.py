@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.clip import F64, I64, U8
-from pipeline.errors import UserError
-from pipeline.request.fields import shortened
+from pipeline.errors import UserError, shortened
 from pipeline.request.paths import is_folder
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}

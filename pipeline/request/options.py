@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.request.command_line import HelpShown, call
-from pipeline.request.fields import Expand, Field, Option, assembled, fields_of, shortened, value_at
+from pipeline.request.fields import Expand, Field, Option, assembled, fields_of, value_at
 from pipeline.request.settings import HEADINGS, Request
 
 _MOST_VALUES = 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from inverters.small_files import read_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.samples.truth_format import FORMAT, VERSION, truth_folder
@@ -102,14 +102,16 @@ def load_truth(sample: Path) -> Truth:
         folder = truth_folder(folder)
     path = folder / "truth.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        found = read_json(path)
     except OSError:
         raise UserError(f"{sample}: there is no {path}; give a clip that `invid sample` wrote") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not a sample's truth ({error}); make the sample again") from None
     try:
-        return _parse(folder, json.loads(text))
+        return _parse(folder, found)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: is not a sample's truth ({error!r}); make the sample again") from None
 
 

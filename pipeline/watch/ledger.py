@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from inverters.small_files import read_json
 from storage import canonical_json
 from storage.files import replacing
 from storage.locks import FileLock
@@ -67,7 +68,7 @@ class Ledger:
     def find(self, identity: str) -> Record | None:
         """The record of this identity; None where there is none or it cannot be read."""
         try:
-            return Record(**json.loads((self._records / f"{identity}.json").read_text()))
+            return Record(**read_json(self._records / f"{identity}.json"))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -1,4 +1,4 @@
-"""Entries of a cache that somebody has tampered with are damage, which is computed again: no hang, no bomb."""
+"""Entries of a cache that somebody has tampered with are damage: no hang, no bomb, computed again."""
 
 from __future__ import annotations
 
