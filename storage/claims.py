@@ -22,6 +22,9 @@ from storage.errors import StorageError
 from storage.layout import check_name
 from storage.object_store import ObjectStore
 
+_MOST_CLAIM = 4096
+"""Bytes of a claim that are read."""
+
 
 class Claim:
     """A held claim; a thread renews it until release()."""
@@ -85,6 +88,6 @@ def _newest(store: ObjectStore, key: str) -> tuple[int, bytes]:
         if not names:
             return 0, b""
         try:
-            return int(names[-1]), store.fs.cat_file(store.path("claims", key, names[-1]))
+            return int(names[-1]), store.read(store.path("claims", key, names[-1]), _MOST_CLAIM)
         except FileNotFoundError:  # released at this moment
             return 0, b""

@@ -54,7 +54,7 @@ class StoredArray:
             if (found.shape, found.dtype) != (self.shape, self.dtype):
                 raise ValueError(f"it is {found.dtype} {list(found.shape)}")
             return found
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error
 
     def __getitem__(self, rows: int | slice | npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:

@@ -56,6 +56,7 @@ class SharedStore(ObjectStore):
         with self.reaching(), tempfile.TemporaryFile() as file:
             digest = hashlib.sha256()
             try:
+                self.check_object(self.path("results", entry["object"]))
                 with self.fs.open(self.path("results", entry["object"]), "rb") as source:
                     while block := source.read(_BLOCK):
                         if file.tell() + len(block) > entry["bytes"]:
@@ -96,7 +97,7 @@ class SharedStore(ObjectStore):
         with self.reaching():
             try:
                 path = self.path("results", f"{check_name(key)}.json")
-                found = json.loads(self.fs.cat_file(path, start=0, end=_MOST_ENTRY))
+                found = json.loads(self.read(path, _MOST_ENTRY))
                 name, size, digest = found["object"], found["bytes"], found["sha256"]
                 return {"object": check_name(name), "bytes": int(size), "sha256": str(digest)}
             except FileNotFoundError:

@@ -101,7 +101,7 @@ def _rows(file: Path, names: list[str], count: int, frame_names: Sequence[str] |
         return [known[Path(name).stem] for name in names]
     found = [re.findall("[0-9]{1,18}", Path(name).stem) for name in names]
     numbers = [int(digits[-1]) for digits in found if digits]
-    if len(numbers) == len(names) and len(set(numbers)) == len(numbers):
+    if numbers and len(numbers) == len(names) and len(set(numbers)) == len(numbers):
         first = 1 if min(numbers) >= 1 and max(numbers) == count else 0
         if all(0 <= number - first < count for number in numbers):
             return [number - first for number in numbers]

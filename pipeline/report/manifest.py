@@ -256,7 +256,7 @@ class JobResult:
         stage, _, array = name.rpartition("/")
         if name not in self.manifest["arrays"]:
             return None
-        found = self._cache.get(self.manifest["cache"]["keys"].get(stage, ""))
+        found = self._cache.get(str(self.manifest["cache"]["keys"].get(stage)))
         if found is None or array not in found.arrays:
             raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
         return found.arrays[array].read()

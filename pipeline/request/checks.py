@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import UnknownNameError, UserError, shortened
+from pipeline.request.edits import check_once
 from pipeline.request.fields import fields_of, value_at
 from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
@@ -45,6 +46,7 @@ def check_settings(settings: Settings) -> None:
 def _check_cheaply(settings: Settings) -> None:
     for field in fields_of(Settings):
         field.check(value_at(settings, field.at))
+    check_once(settings.edit.edits)
     _check_names(settings)
     _check_paths(settings)
 

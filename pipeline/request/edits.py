@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.fields import number
+
+if TYPE_CHECKING:
+    from pipeline.clip import F64
 
 MAX_STRENGTH = 10.0
 """Largest strength of an edit, in standard deviations: beyond it a generator renders no face."""
@@ -111,14 +116,59 @@ def check_names(edits: Iterable[Edit], known: Iterable[str]) -> None:
             raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}{more}")
 
 
-def check_times(edits: Iterable[Edit], duration: float) -> None:
-    """Raise UserError for an edit that would begin after the clip has ended."""
+def check_times(edits: Iterable[Edit], times: F64, duration: float, ease: float) -> None:
+    """Raise UserError for an edit that would begin after the clip has ended, or lies between two frames.
+
+    times [T]: of the frames, in seconds from the clip's start; ease: seconds over which edits come and go.
+    """
     for edit in edits:
+        text = format_edit(edit)
         if edit.start is not None and edit.start >= duration:
             raise UserError(
-                f"--edit '{format_edit(edit)}' begins at {edit.start:g} s, "
-                f"but the clip ends at {duration:.3g} s"
+                f"--edit '{text}' begins at {edit.start:g} s, but the clip ends at {duration:.3g} s"
             )
+        start = -math.inf if edit.start is None else edit.start
+        stop = math.inf if edit.stop is None else edit.stop
+        # With an ease, the edit has no strength yet at its very start and stop.
+        shown = (times > start) & (times < stop) if ease > 0 else (times >= start) & (times <= stop)
+        if not shown.any():
+            near = [*times[times <= start][-1:], *times[times >= stop][:1]]
+            frames = " and ".join(f"{time:.3f} s" for time in near)
+            raise UserError(
+                f"--edit '{text}' shows in no frame: the nearest are at {frames}; widen its range"
+            )
+
+
+def check_once(edits: Sequence[Edit]) -> None:
+    """Raise UserError for an edit that is given twice, and for edits of one name that add up to too much."""
+    for place, edit in enumerate(edits):
+        if edit in edits[:place]:
+            raise UserError(f"--edit '{format_edit(edit)}' is given twice; give it once")
+        at = edit.start or 0.0
+        total = sum(other.strength for other in edits if other.name == edit.name and _is_active(other, at))
+        if abs(total) > MAX_STRENGTH:
+            raise UserError(
+                f"--edit {edit.name}: its edits add up to {total:g} at {at:g} s; strengths go from "
+                f"-{MAX_STRENGTH:g} to {MAX_STRENGTH:g}"
+            )
+
+
+def edit_notes(edits: Sequence[Edit]) -> list[str]:
+    """What a user should know: edits of no strength, and edits of one name that overlap."""
+    notes = [
+        f"edit '{format_edit(edit)}' has no strength and changes nothing"
+        for edit in edits
+        if edit.strength == 0
+    ]
+    for name in dict.fromkeys(edit.name for edit in edits):
+        same = [edit for edit in edits if edit.name == name]
+        if any(sum(_is_active(other, edit.start or 0.0) for other in same) > 1 for edit in same):
+            notes.append(f"the edits of '{name}' overlap, and add up where they do")
+    return notes
+
+
+def _is_active(edit: Edit, time: float) -> bool:
+    return (edit.start or 0.0) <= time and (edit.stop is None or time < edit.stop)
 
 
 def _plain(value: float) -> str:

@@ -9,9 +9,8 @@ import numpy as np
 
 from pipeline.clip import Clip, FrameSource
 from pipeline.errors import InputVideoError, UnknownNameError
-from pipeline.request.edits import check_times
-from pipeline.request.occluder_masks import match_masks
 from pipeline.request.settings import DecodeSettings, Settings
+from pipeline.stages.clip_checks import UNKEYED, check_clip, clip_notes
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.container import open_video
@@ -67,27 +66,23 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
 
 
 def load(run: StageRun) -> Clip:
-    """Open the input, and check against it what the request says of times and masks.
+    """Open the input, and check the request against it.
 
-    Raises InputVideoError (bad file, or signs of damage with `strict`), UserError (an edit after the end,
-    masks that do not match).
+    Raises InputVideoError (bad file, or signs of damage with `strict`), UserError (as `check_clip`).
     """
     clip = decode(run.video, run.settings.decode, run.workdir, lambda done: run.count(done, None))
     if clip.path != run.video:
         run.hooks.hold(clip.path)
     if clip.doubts and run.settings.strict:
         raise InputVideoError(f"{run.video}: {'; '.join(clip.doubts)} (--strict)")
-    check_times(run.settings.edit.edits, clip.duration)
-    masks = run.settings.invert.occluder_masks
-    if masks is not None:
-        match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+    check_clip(clip, run.settings)
     return clip
 
 
 def notes(run: StageRun) -> tuple[str, ...]:
-    """How the file was read, and signs that it is damaged."""
+    """How the file was read, signs that it is damaged, and what of the request changes nothing."""
     clip = run.hooks.value(NAME)
-    return (*clip.notes, *clip.doubts)
+    return (*clip.notes, *clip.doubts, *clip_notes(clip, run.settings))
 
 
 NAME = "decode"
@@ -96,7 +91,7 @@ STAGE = Stage(
     version=1,
     load=load,
     reads=("decode",),
-    unkeyed=("strict", "edit.edits", "invert.occluder_masks"),
+    unkeyed=("strict", *UNKEYED),
     facts=lambda facts: facts.content_hash,
     notes=notes,
 )

@@ -38,6 +38,18 @@ class Record:
     others: list[str] = field(default_factory=list)  # other names of the same content
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every field has its type; a record is JSON from a file."""
+        texts = (self.content, self.name, self.folder, self.state, self.reason, self.run)
+        lists = isinstance(self.options, list) and isinstance(self.others, list)
+        return (
+            lists
+            and all(isinstance(text, str) for text in (*texts, *self.options, *self.others))
+            and isinstance(self.tries, int)
+            and isinstance(self.when, int | float)
+        )
+
+    @property
     def is_refusal(self) -> bool:
         """True for a file that was never taken, and has no folder of results."""
         return self.content.startswith("refused ")
@@ -68,7 +80,8 @@ class Ledger:
     def find(self, identity: str) -> Record | None:
         """The record of this identity; None where there is none or it cannot be read."""
         try:
-            return Record(**read_json(self._records / f"{identity}.json"))
+            record = Record(**read_json(self._records / f"{identity}.json"))
+            return record if record.is_whole else None
         except (OSError, ValueError, TypeError):
             return None
 

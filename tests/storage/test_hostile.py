@@ -206,3 +206,11 @@ def test_a_block_that_we_did_not_write_is_left_out(tmp_path: Path, pack: Callabl
     rows = list(RowBlocks(tmp_path).all(lambda first: iter([{"x": np.full((1, 2), first)}])))
     assert len(rows) == 1 and (rows[0]["x"] == 0).all()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_in_a_shared_folder_is_not_waited_for(tmp_path: Path) -> None:
+    store = store_with(tmp_path, lambda member: None)
+    pipe_at(tmp_path / f"shared/results/{KEY}.json")
+    reports: list[str] = []
+    assert StageCache(tmp_path / "b", reports.append, store).get(KEY) is None
+    assert len(reports) == 1 and "not a regular file" in reports[0]
