@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 _MOST_SHOWN = 80
 """Characters of a value that are repeated in an error message."""
 
@@ -43,8 +45,8 @@ class UndeclaredReadError(InvidError):
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which a terminal would obey, and without what cannot be encoded."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    """Text with ? for control characters, which a terminal would obey, and for what cannot be encoded."""
+    return "".join(c if c.isprintable() or c in "\n\t" or category(c) == "Zs" else "?" for c in text)
 
 
 def shortened(value: object) -> str:

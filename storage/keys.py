@@ -49,7 +49,7 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 of the names and bytes of the files directly in a folder, in order of name."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        digest.update(f"{path.name}\0{file_hash(path)}\n".encode())
+        digest.update(os.fsencode(path.name) + f"\0{file_hash(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from inverters import threads
+from pipeline.commands.guard import say
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.fields import Option
 from pipeline.samples.settings import SEEDS
@@ -94,7 +95,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
     threads.use(benchmark.conditions.threads)  # scores share the cores with the jobs
     with output_errors(benchmark.out):
         benchmark.out.mkdir(parents=True, exist_ok=True)
-        found = run_fidelity(benchmark, lambda line: print(line, file=sys.stderr, flush=True))
+        found = run_fidelity(benchmark, lambda line: say(line, sys.stderr))
         text = dumps(found, indent=1, allow_nan=False)
         (benchmark.out / "fidelity.json").write_text(text + "\n")
     if as_json:
@@ -102,7 +103,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
     else:
         print(as_text(found["rows"]))
         places = f"{benchmark.out / 'fidelity.json'}, pictures in {benchmark.out / 'sheets'}"
-        print(places, file=sys.stderr)
+        say(places, sys.stderr)
     return 1 if found["failed"] else 0
 
 

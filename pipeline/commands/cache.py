@@ -16,6 +16,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pipeline.commands.guard import say
 from pipeline.errors import UserError, shortened
 from pipeline.request.fields import Option
 
@@ -131,7 +132,7 @@ def _list(found: Sequence[Entry], as_json: bool) -> int:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         took = f"{entry.seconds:.1f} s" if entry.kind == "result" else ""
         clip = entry.label if entry.kind == "result" else f"({entry.kind})"
-        print(f"{entry.stage:<11}{entry.key[:24]:<26}{shown(entry.bytes):>10}  {when:<17}{took:>9}  {clip}")
+        say(f"{entry.stage:<11}{entry.key[:24]:<26}{shown(entry.bytes):>10}  {when:<17}{took:>9}  {clip}")
     print(f"{len(found)} entries, {shown(sum(entry.bytes for entry in found))}")
     return 0
 

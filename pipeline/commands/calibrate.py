@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from pipeline.commands.guard import say
 from pipeline.errors import UserError
 from pipeline.request.fields import MOST_SEED, Option
 
@@ -58,7 +59,7 @@ def run(
         reports=dict(card.reports) | {"calibration": found.report()},
     )
     save_generator(out, loaded, card, torch.float32 if official else torch.float16)
-    print(
+    say(
         f"{out}: {found.faces} of {found.asked} faces used, "
         f"landmarks agree to {found.residual:.4f} crop widths"
     )

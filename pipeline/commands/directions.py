@@ -15,6 +15,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pipeline.commands.guard import say
 from pipeline.directions.fit import FitOptions
 from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import OutputError, UserError
@@ -52,7 +53,7 @@ def fit(
     from pipeline.directions.fit import fit as fitted
 
     out = _checked_out(out or Path(f"{options.method}.safetensors"))
-    found = fitted(_loaded(generator, device), options, lambda text: print(text, file=sys.stderr))
+    found = fitted(_loaded(generator, device), options, lambda text: say(text, sys.stderr))
     return _saved(out, found)
 
 
@@ -165,7 +166,7 @@ def show(
     codes, _ = sample_codes(loaded, faces, torch.Generator().manual_seed(seed))
     strengths = [round(-range + 2 * range * k / (columns - 1), 3) for k in builtins.range(columns)]
     save_png(draw_strips(loaded, chosen, codes, strengths, size), out)
-    print(out)
+    say(str(out))
     return 0
 
 
@@ -206,7 +207,7 @@ def _saved(out: Path, found: Directions) -> int:
 
     save_directions(out, found)
     _print_table(found)
-    print(out)
+    say(str(out))
     return 0
 
 
@@ -221,9 +222,9 @@ def _print_table(found: Directions) -> None:
     print(f"{'name':<{width}}{'space':<7}{'norm':>8}  unit; how it was found")
     for name, one in found.named.items():
         norm = "-" if one.norm is None else f"{one.norm:.3f}"
-        print(f"{name:<{width}}{one.space:<7}{norm:>8}  {one.unit}; {one.method}")
+        say(f"{name:<{width}}{one.space:<7}{norm:>8}  {one.unit}; {one.method}")
     owner = "an unknown generator: the file does not say"
     if found.fingerprint is not None:
         owner = f"generator {found.generator or '?'} ({found.fingerprint[:12]})"
     count = len(found.named)
-    print(f"{count} direction{'' if count == 1 else 's'} of {owner}")
+    say(f"{count} direction{'' if count == 1 else 's'} of {owner}")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+from pipeline.commands.guard import say
 from pipeline.errors import UserError, shortened
 from pipeline.request.edits import View, parse_view
 from pipeline.request.fields import Option
@@ -52,7 +53,7 @@ def run(
         print(f"\rframe {done}/{total}, about {left:.0f} s left   ", end=end, file=sys.stderr, flush=True)
 
     folder = write_sample(out, settings, show)
-    print(f"{out} and its truth in {folder}", file=sys.stderr)
+    say(f"{out} and its truth in {folder}", sys.stderr)
     return 0
 
 

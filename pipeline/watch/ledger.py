@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from inverters.small_files import read_json
+from pipeline.errors import printable
 from storage import canonical_json
 from storage.files import replacing
 from storage.locks import FileLock
@@ -131,7 +132,7 @@ class Ledger:
             else ""
         )
         again = "Delete this file to have it tried again; a clip that was replaced is tried by itself.\n"
-        note.write_text(f"{record.name}\n\n{reason}\n\n{tried}{again}")
+        note.write_text(printable(f"{record.name}\n\n{reason}\n\n{tried}{again}"), encoding="utf-8")
         return record
 
     def asked_again(self, record: Record) -> bool:
