@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from inverters.small_files import open_regular
+from inverters.generators.small_files import open_regular
 from pipeline.clip import U8
-from pipeline.errors import UserError, printable
+from pipeline.errors import UserError, shortened
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _LOSSY = ("JPEG", "WEBP")
@@ -27,6 +27,9 @@ _DAMAGE = (
     IndexError,
     SyntaxError,
     OverflowError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -71,5 +74,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(file, formats=FORMATS) as image:
                 yield image
     except _DAMAGE as error:
-        reason = printable(" ".join(str(getattr(error, "strerror", None) or error).split()))[:120]
+        known = not isinstance(error, UnidentifiedImageError)
+        reason = shortened(getattr(error, "strerror", None) or error) if known else "unknown format"
         raise UserError(f"{path.name} is not an image that can be read ({reason})") from None

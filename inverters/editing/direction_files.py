@@ -22,8 +22,8 @@ from torch import Tensor
 from inverters.editing.directions import Direction, Directions
 from inverters.editing.styleclip import STEP, is_mapper, mapper_from
 from inverters.errors import CheckpointError, FingerprintError
+from inverters.generators.small_files import parse_json
 from inverters.generators.torch_file import is_torch_archive, read_torch_file
-from inverters.small_files import parse_json
 
 SUFFIX = ".safetensors"
 _KIND = "directions"

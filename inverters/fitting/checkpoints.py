@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inverters.base import Inversion, InversionProblem
-from inverters.small_files import parse_json
+from inverters.generators.small_files import parse_json
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from inverters.errors import CheckpointError
 from inverters.generators.card import CameraRule, CropRule, GeneratorCard, checked_camera, checked_crop
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
-from inverters.small_files import open_regular, read_json
+from inverters.generators.small_files import open_regular, read_json
 
 FORMAT = "invid-generator"
 VERSION = 1

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import read_json
 from inverters.heads.params import NUM_PARAMETERS, index
-from inverters.small_files import read_json
 
 JUDGE_SIZE = 64
 JUDGE_PATH = Path(__file__).parent / "judge.safetensors"

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import read_json
 from inverters.people.params import NUM_PARAMETERS, index
-from inverters.small_files import read_json
 
 JUDGE_SIZE = 128
 JUDGE_PATH = Path(__file__).parent / "people_judge.safetensors"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from inverters.errors import CheckpointError
 from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler, check_key, shown
+from inverters.generators.small_files import open_regular
 from inverters.generators.unpickle import (
     NUMBERS,
     STORAGES,
@@ -26,7 +27,6 @@ from inverters.generators.unpickle import (
     PlainDict,
     StorageName,
 )
-from inverters.small_files import open_regular
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of torch's file form before 2020: its pickled magic number."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from inverters.errors import CheckpointError
 from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler, StandIn, check_key, shown
-from inverters.small_files import open_regular
+from inverters.generators.small_files import open_regular
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_PROTOCOL = 1001

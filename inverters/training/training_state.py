@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inverters.errors import CheckpointError
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 
 MAX_FILE_BYTES = 15_000_000
 

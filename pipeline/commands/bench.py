@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("fidelity",)
 _MOST_QUICK_JOBS = 4
+_JOBS = "1; --quick: one a core"
 
 
 def run(
@@ -37,9 +38,7 @@ def run(
     device: Annotated[str, Option(metavar="auto|cpu|cuda[:N]")] = "auto",
     identity: Annotated[Path | None, Option(metavar="FILE")] = None,
     lpips: Annotated[str, Option(metavar="alex|vgg|squeeze")] = "alex",
-    jobs: Annotated[
-        int | None, Option(metavar="N", least=1, most=256, default="1; --quick: one a core")
-    ] = None,
+    jobs: Annotated[int | None, Option(metavar="N", least=1, most=256, default=_JOBS)] = None,
     json: bool = False,
 ) -> int:
     """Run every inversion method on the same clips and judge them against the truth.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.clip import F64, Cameras
 from pipeline.errors import UserError, shortened
 

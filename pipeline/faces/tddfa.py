@@ -20,7 +20,7 @@ from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler
 from inverters.generators.torch_file import read_torch_file
 from inverters.generators.unpickle import Function
 from pipeline.clip import F32, F64, U8
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.faces.landmark_indices import IBUG_POINTS
 from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
 
@@ -101,7 +101,9 @@ class TddfaLandmarks:
             self._mean, self._std = _load_scaling(files["scaling"])
             arrays = [np.load(files[k], allow_pickle=False) for k in ("mean", "shape", "expression")]
         except (CheckpointError, OSError, *DAMAGE) as error:
-            raise UserError(f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {error}") from error
+            raise UserError(
+                f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {shortened(error)}"
+            ) from error
         self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
         if self._base.size != 3 * IBUG_POINTS:
             raise UserError(

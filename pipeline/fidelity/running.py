@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.methods import BenchMethod

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from inverters.small_files import parse_json
+from inverters.generators.small_files import parse_json
 from pipeline.request.settings import Settings
 from pipeline.stages.stage import Stage
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
 from pipeline.report.json_values import finite, plain

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.pictures import face_mask

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inverters.errors import CheckpointError
-from inverters.small_files import parse_json
+from inverters.generators.small_files import parse_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from inverters.errors import CheckpointError
 from inverters.generators.judge import Judge as NetworkJudge
+from inverters.generators.small_files import parse_json
 from inverters.heads.params import PARAMETERS
-from inverters.small_files import parse_json
 from pipeline.clip import F32, F64, U8
 
 LANDMARK_JUDGE = Path(__file__).with_name("landmark_judge.safetensors")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.errors import printable
 from storage import canonical_json
 from storage.files import replacing

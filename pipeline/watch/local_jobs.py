@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from inverters import threads
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.errors import InvidError
 from pipeline.report.manifest import MANIFEST
 from pipeline.watch.folder import Ready, fingerprint

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from inverters.small_files import read_json
+from inverters.generators.small_files import read_json
 from pipeline.errors import UserError
 from pipeline.report.output_folder import check_writable
 from pipeline.watch.clip_settings import options_of
