@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from inverters import threads
+from pipeline.commands.guard import ENDINGS, handle, say
 from pipeline.errors import InvidError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -310,8 +311,7 @@ def serve(service: Service, workers: int | None) -> int:
     def ended(number: int, frame: FrameType | None) -> None:
         service.stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ended)
+    handle((signal.SIGINT, *ENDINGS), ended)
     try:
         service.start(workers_of(workers))
         say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
@@ -322,8 +322,3 @@ def serve(service: Service, workers: int | None) -> int:
         say("ending: workers, then the server")
         service.close()
     return 0
-
-
-def say(line: str) -> None:
-    """Print a line now."""
-    print(line, flush=True)

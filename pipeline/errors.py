@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
+_MOST_SHOWN = 80
+"""Characters of a value that are repeated in an error message."""
+
 
 class InvidError(Exception):
     """Anything that stops a job with one clear line on standard error; `exit_code` is the process's."""
@@ -37,3 +42,14 @@ class UnknownNameError(UserError):
 
 class UndeclaredReadError(InvidError):
     """A stage reads a setting or a result that it does not declare; a fault of the stage, not of the user."""
+
+
+def printable(text: str) -> str:
+    """Text with ? for control characters, which a terminal would obey, and for what cannot be encoded."""
+    return "".join(c if c.isprintable() or c in "\n\t" or category(c) == "Zs" else "?" for c in text)
+
+
+def shortened(value: object) -> str:
+    """A value as it is repeated in an error message: one line of bounded length."""
+    text = printable(" ".join(str(value)[: 4 * _MOST_SHOWN].split()))
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,9 @@ from collections.abc import Callable
 from storage.errors import StorageError
 from storage.layout import check_name
 from storage.object_store import ObjectStore
+
+_MOST_CLAIM = 4096
+"""Bytes of a claim that are read."""
 
 
 class Claim:
@@ -80,10 +84,10 @@ def _claim_path(store: ObjectStore, key: str, number: int) -> str:
 def _newest(store: ObjectStore, key: str) -> tuple[int, bytes]:
     """Number and content of the newest claim; (0, b"") where there is none."""
     with store.reaching():
-        names = store.names("claims", check_name(key))
+        names = [n for n in store.names("claims", check_name(key)) if re.fullmatch("[0-9]{6}", n)]
         if not names:
             return 0, b""
         try:
-            return int(names[-1]), store.fs.cat_file(store.path("claims", key, names[-1]))
+            return int(names[-1]), store.read(store.path("claims", key, names[-1]), _MOST_CLAIM)
         except FileNotFoundError:  # released at this moment
             return 0, b""

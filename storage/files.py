@@ -1,11 +1,32 @@
-"""Write a file to a temporary path beside it and rename it into place."""
+"""Read regular files; write a file to a temporary path beside it and rename it into place."""
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Descriptor of a regular file. Raises OSError for anything else; a pipe is not waited for."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return fd
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Bytes of a regular file. Raises OSError where it is none, or has more than `most` bytes."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+    return data
 
 
 @contextmanager

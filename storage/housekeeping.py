@@ -11,7 +11,8 @@ from pathlib import Path
 
 from storage.cache import CHECKPOINTS, INGEST, LOCKS, CacheReader, StageCache
 from storage.errors import CacheDamagedError, StorageError, writing
-from storage.layout import MANIFEST, disk_bytes, is_ingested, is_key
+from storage.files import read_bounded
+from storage.layout import MANIFEST, MOST_MANIFEST, disk_bytes, is_ingested, is_key
 from storage.locks import FileLock, Hold
 from storage.result import StageResult
 
@@ -60,10 +61,17 @@ def _result(path: Path) -> Entry:
     """Entry of the result with this manifest."""
     used = path.stat().st_mtime
     try:
-        about = json.loads(path.read_bytes())["about"]
+        about = json.loads(read_bounded(path, MOST_MANIFEST))["about"]
         size, seconds = int(about["bytes"]), float(about["seconds"])
         label, made = str(about["label"]), str(about["made"])
-    except (ValueError, KeyError, TypeError):  # damaged, or of an older format; it can still be removed
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        OSError,
+    ):  # damaged, or of an older format; it can still be removed
         return Entry(path.parent.name, "result", disk_bytes(path.parent), used)
     return Entry(path.parent.name, "result", size, used, label, made, seconds)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from storage.files import open_regular
 
 
 def _plain(value: Any) -> Any:
@@ -36,8 +40,8 @@ def stage_key(stage: str, version: int, settings: Any, inputs: Iterable[str]) ->
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """SHA-256 of a file's bytes, in hex. Raises OSError for what is no regular file."""
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -45,7 +49,7 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 of the names and bytes of the files directly in a folder, in order of name."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        digest.update(f"{path.name}\0{file_hash(path)}\n".encode())
+        digest.update(os.fsencode(path.name) + f"\0{file_hash(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -64,6 +68,11 @@ class ArrayHash:
     def hexdigest(self) -> str:
         """The hash so far, in hex."""
         return self._digest.hexdigest()
+
+
+def chunk_sum(rows: npt.NDArray[Any]) -> int:
+    """CRC-32 of the values of one chunk: what zstd checks says nothing of the place that it stands in."""
+    return zlib.crc32(np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<")).data)
 
 
 def content_hash(array: npt.NDArray[Any]) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import uuid
 from pathlib import Path
@@ -26,10 +27,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from storage.files import open_regular
 from storage.keys import canonical_json
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
+MOST_MANIFEST = 1 << 28
+"""Bytes of a manifest that are read."""
 WHOLE_ARRAY_CHUNK = 4 << 20
 """Bytes per chunk of an array that is put whole; small arrays become one file."""
 
@@ -69,7 +73,7 @@ def draft_key(name: str) -> str | None:
 def is_cache(root: Path) -> bool:
     """Whether a folder is marked as a cache of Invid; nothing is written."""
     try:
-        with (root / TAG).open("rb") as file:
+        with os.fdopen(open_regular(root / TAG), "rb") as file:
             return file.read(200).decode(errors="replace").splitlines()[:2] == [_SIGNATURE, _OURS]
     except OSError:
         return False
@@ -132,6 +136,22 @@ def open_array(path: Path) -> Any:
 def chunk_path(path: Path, index: int, ndim: int) -> Path:
     """File of the chunk with rows [index * chunk_rows, (index + 1) * chunk_rows)."""
     return path / ".".join(["c", str(index), *["0"] * (ndim - 1)]) if ndim else path / "c"
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Bytes that a chunk's file says it unpacks to (RFC 8878, 3.1.1.1), -1 where it is no frame of zstd.
+
+    Read before anything is unpacked, as a few bytes can stand for gigabytes.
+    """
+    with path.open("rb") as file:
+        head = file.read(18)
+    if len(head) < 6 or head[:4] != b"\x28\xb5\x2f\xfd":
+        return -1
+    single, sized = head[4] >> 5 & 1, head[4] >> 6
+    at = 5 + (not single) + (0, 1, 2, 4)[head[4] & 3]
+    width = (single, 2, 4, 8)[sized]
+    size = int.from_bytes(head[at : at + width], "little") + (256 if width == 2 else 0)
+    return size if width and len(head) >= at + width else -1
 
 
 def count_chunks(path: Path) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
+
+from storage.files import open_regular
 
 
 class FileLock:
@@ -62,11 +65,12 @@ class Hold:
         except BlockingIOError:
             return None
 
-    def read(self) -> bytes:
-        """Bytes of the locked file, even where its name is gone."""
+    def read(self, most: int) -> bytes:
+        """Bytes of the locked file, even where its name is gone. Raises OSError for more than `most`."""
         if self._fd is None:
             raise ValueError("the hold was given up")
-        size = os.fstat(self._fd).st_size
+        if (size := os.fstat(self._fd).st_size) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
         return os.pread(self._fd, size, 0)
 
     def close(self) -> None:
@@ -82,7 +86,7 @@ class Hold:
 def _flocked(path: Path, flags: int, operation: int) -> int:
     """Open the file at `path` and lock it. Raises BlockingIOError for LOCK_NB on a file that is held."""
     while True:
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        fd = open_regular(path, flags)
         try:
             fcntl.flock(fd, operation)
         except BaseException:

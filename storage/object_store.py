@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from storage.errors import StorageError
 
@@ -39,6 +41,21 @@ class ObjectStore:
             return []
         return sorted(str(e["name"]).rsplit("/", 1)[-1] for e in found if e["type"] == "file")
 
+    def read(self, path: str, most: int) -> bytes:
+        """The first bytes of an object. Raises FileNotFoundError; a pipe in a folder is not waited for."""
+        self.check_object(path)
+        found: bytes = self.fs.cat_file(path, start=0, end=most)
+        return found
+
+    def check_object(self, path: str) -> None:
+        """Raise StorageError for what is no regular file, in a folder of this machine."""
+        if "file" in self._protocols and not stat.S_ISREG(Path(path).stat().st_mode):
+            raise StorageError(f"{self.url}: {path} is not a regular file; remove it")
+
+    @property
+    def _protocols(self) -> set[str]:
+        return {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+
     def write(self, path: str, data: bytes) -> None:
         """Write a whole object, new or not."""
         self.make_folder(path)
@@ -65,8 +82,7 @@ class ObjectStore:
 
     def make_folder(self, path: str) -> None:
         """Create the folder of an object; does nothing in object stores, which have no folders."""
-        names = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
-        if not names & _WITHOUT_FOLDERS:
+        if not self._protocols & _WITHOUT_FOLDERS:
             self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import CacheDamagedError
-from storage.keys import ArrayHash, file_hash
-from storage.layout import FORMAT, chunk_path, count_chunks, open_array, seal
+from storage.keys import ArrayHash, chunk_sum, file_hash
+from storage.layout import (
+    FORMAT,
+    MOST_MANIFEST,
+    check_name,
+    chunk_path,
+    count_chunks,
+    open_array,
+    seal,
+    unpacked_bytes,
+)
 from storage.locks import Hold
 
 
@@ -30,6 +40,9 @@ class StoredArray:
         self._chunk_rows = int(entry["chunk_rows"])
         self._chunks = int(entry["chunks"])
         self._header = str(entry["header"])
+        self._sums = [int(n) for n in entry["sums"]]
+        if min(self.shape, default=0) < 0 or self._chunk_rows < 1 or len(self._sums) != self._chunks:
+            raise ValueError(f"array {path.name} has a shape and chunks that do not fit")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -37,8 +50,11 @@ class StoredArray:
     @cached_property
     def _array(self) -> Any:
         try:
-            return open_array(self.path)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            found = open_array(self.path)
+            if (found.shape, found.dtype) != (self.shape, self.dtype):
+                raise ValueError(f"it is {found.dtype} {list(found.shape)}")
+            return found
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error
 
     def __getitem__(self, rows: int | slice | npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
@@ -71,13 +87,27 @@ class StoredArray:
     def _guarded(self, number: int, selection: Any) -> npt.NDArray[Any]:
         """Read a selection that lies in one chunk; raises CacheDamagedError."""
         # Zarr returns the fill value for a missing chunk, so its file is checked first.
-        if not chunk_path(self.path, number, len(self.shape)).is_file():
-            raise CacheDamagedError(self._key, f"chunk {number} of array {self.path.name} is missing")
+        file, name = (
+            chunk_path(self.path, number, len(self.shape)),
+            f"chunk {number} of array {self.path.name}",
+        )
+        if not file.is_file():
+            raise CacheDamagedError(self._key, f"{name} is missing")
         try:
-            return np.asarray(self._array[selection])
+            if (size := unpacked_bytes(file)) != self._chunk_bytes:
+                raise ValueError(f"it unpacks to {size} bytes, not {self._chunk_bytes}")
+            rows = np.asarray(self._array[selection])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            what = f"chunk {number} of array {self.path.name}: {error}"
-            raise CacheDamagedError(self._key, what) from error
+            raise CacheDamagedError(self._key, f"{name}: {error}") from error
+        if chunk_sum(rows) != self._sums[number]:
+            raise CacheDamagedError(self._key, f"{name} is not what was published there")
+        return rows
+
+    @property
+    def _chunk_bytes(self) -> int:
+        """Bytes of a whole chunk; the last one is filled up."""
+        rows = min(1, len(self.shape)) * self._chunk_rows or 1
+        return rows * math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def read(self) -> npt.NDArray[Any]:
         """Read the whole array."""
@@ -120,11 +150,14 @@ class StageResult:
             self.about: dict[str, Any] = dict(manifest["about"])
             self.meta: dict[str, Any] = dict(manifest["meta"])
             self.arrays = {
-                str(name): StoredArray(folder / "arrays" / name, key, entry)
+                str(name): StoredArray(folder / "arrays" / check_name(name), key, entry)
                 for name, entry in manifest["arrays"].items()
             }
-            self._files: dict[str, dict[str, Any]] = dict(manifest["files"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._files: dict[str, dict[str, Any]] = {
+                check_name(name): {"bytes": int(entry["bytes"]), "hash": str(entry["hash"])}
+                for name, entry in manifest["files"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CacheDamagedError(key, f"its manifest is incomplete: {error!r}") from error
 
     def close(self) -> None:
@@ -172,13 +205,13 @@ class StageResult:
 def _read_manifest(key: str, hold: Hold) -> dict[str, Any]:
     """Parse and check the manifest under `hold`; raises CacheDamagedError."""
     try:
-        manifest = json.loads(hold.read())
-    except (OSError, ValueError) as error:
+        manifest = json.loads(hold.read(MOST_MANIFEST))
+        if not isinstance(manifest, dict):
+            raise CacheDamagedError(key, "its manifest is not an object")
+        if manifest.get("format") != FORMAT or manifest.get("key") != key:
+            raise CacheDamagedError(key, "its manifest is of another format or key")
+        if manifest.get("seal") != seal(manifest):
+            raise CacheDamagedError(key, "its manifest has changed")
+        return manifest
+    except (OSError, ValueError, RecursionError) as error:
         raise CacheDamagedError(key, f"its manifest cannot be read: {error}") from error
-    if not isinstance(manifest, dict):
-        raise CacheDamagedError(key, "its manifest is not an object")
-    if manifest.get("format") != FORMAT or manifest.get("key") != key:
-        raise CacheDamagedError(key, "its manifest is of another format or key")
-    if manifest.get("seal") != seal(manifest):
-        raise CacheDamagedError(key, "its manifest has changed")
-    return manifest

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from storage.files import replacing
+from storage.files import open_regular, replacing
 
 EVERY = 20.0
 """Seconds of work per block, as between the checkpoints of an inversion."""
@@ -56,13 +58,12 @@ class RowBlocks:
                 found[int(named[1])] = (path, named[2])
         while self._number in found:
             path, digest = found.pop(self._number)
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != digest:
+            rows = _block(path, digest)
+            if rows is None:
                 path.unlink()
                 break
             self._number += 1
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in arrays.files}
+            yield rows
         for path, _ in found.values():
             path.unlink()
         self._since = monotonic()
@@ -80,3 +81,19 @@ class RowBlocks:
         with replacing(self._folder / name) as side:
             side.write_bytes(data)
         self._rows, self._number, self._since = [], self._number + 1, monotonic()
+
+
+def _block(path: Path, digest: str) -> Rows | None:
+    """The rows of a block; None where it is not as it was written."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != digest:
+            return None
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                return None  # we do not compress: no block unpacks to more than its file
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+        return None

@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from storage.claims import Claim, claim
 from storage.errors import CacheDamagedError
@@ -32,6 +32,7 @@ from storage.object_store import ObjectStore
 LEASE = 60.0
 """Seconds after which a claim that was not renewed expires."""
 _BLOCK = 1 << 22
+_MOST_ENTRY = 1 << 16
 _KEEP_CHECKPOINTS_APART = 60.0
 
 
@@ -55,18 +56,22 @@ class SharedStore(ObjectStore):
         with self.reaching(), tempfile.TemporaryFile() as file:
             digest = hashlib.sha256()
             try:
-                with self.fs.open(self.path("results", check_name(str(entry.get("object")))), "rb") as source:
+                self.check_object(self.path("results", entry["object"]))
+                with self.fs.open(self.path("results", entry["object"]), "rb") as source:
                     while block := source.read(_BLOCK):
+                        if file.tell() + len(block) > entry["bytes"]:
+                            break
                         digest.update(block)
                         file.write(block)
             except FileNotFoundError:
                 return False
-            if digest.hexdigest() != entry.get("sha256"):
+            try:
+                if digest.hexdigest() != entry["sha256"]:
+                    raise ValueError
+                _unpack(file, folder)
+            except (tarfile.TarError, ValueError, EOFError):
                 self.remove(key)
-                raise CacheDamagedError(key, f"it is not what was put to {self.url}")
-            file.seek(0)
-            with tarfile.open(fileobj=file) as archive:
-                archive.extractall(folder, filter="data")
+                raise CacheDamagedError(key, f"it is not what was put to {self.url}") from None
         return True
 
     def put(self, key: str, folder: Path) -> None:
@@ -91,13 +96,15 @@ class SharedStore(ObjectStore):
         """The entry <key>.json; None where there is none or it is damaged."""
         with self.reaching():
             try:
-                found = json.loads(self.fs.cat_file(self.path("results", f"{check_name(key)}.json")))
+                path = self.path("results", f"{check_name(key)}.json")
+                found = json.loads(self.read(path, _MOST_ENTRY))
+                name, size, digest = found["object"], found["bytes"], found["sha256"]
+                return {"object": check_name(name), "bytes": int(size), "sha256": str(digest)}
             except FileNotFoundError:
                 return None
-            except ValueError:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 self.remove(key)
                 return None
-        return found if isinstance(found, dict) else None
 
     def remove(self, key: str) -> None:
         """Remove a result: its entry first, then its tars."""
@@ -112,7 +119,7 @@ class SharedStore(ObjectStore):
         with self.reaching():
             keys = [n.removesuffix(".json") for n in self.names("results") if n.endswith(".json")]
         entries = {key: self._entry(key) for key in keys}
-        return {key: int(entry["bytes"]) for key, entry in entries.items() if entry is not None}
+        return {key: entry["bytes"] for key, entry in entries.items() if entry is not None}
 
     def fetch_checkpoints(self, key: str, folder: Path) -> None:
         """Download the checkpoints of `key` into `folder`, replacing those that are there."""
@@ -139,6 +146,16 @@ class SharedStore(ObjectStore):
     def claim(self, key: str, on_wait: Callable[[], None] | None = None) -> Claim:
         """Claim `key` for this machine; see `storage.claims.claim`."""
         return claim(self, key, self.lease, on_wait)
+
+
+def _unpack(file: IO[bytes], folder: Path) -> None:
+    """Unpack the regular files of a tar. Raises TarError or ValueError for anything else in it."""
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        members = archive.getmembers()
+        if not all(member.isreg() and not member.issparse() for member in members):
+            raise ValueError("it holds links or devices")
+        archive.extractall(folder, members, filter="data")
 
 
 class _Counted:

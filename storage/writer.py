@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import StorageError, writing
-from storage.keys import ArrayHash, canonical_json, file_hash
+from storage.keys import ArrayHash, canonical_json, chunk_sum, file_hash
 from storage.layout import (
     FORMAT,
     MANIFEST,
@@ -46,6 +46,7 @@ class ArrayWriter:
         self.rows_written = 0
         self._root = root
         self._hash = ArrayHash(self.shape, self.dtype)
+        self._sums: list[int] = []
         with writing(root):
             self._array = create_array(path, self.shape, self.dtype, self.chunk_rows)
 
@@ -63,6 +64,9 @@ class ArrayWriter:
             if len(rows):
                 self._array[start:stop] = rows
         self._hash.update(rows)
+        if rows.size:
+            parts = range(0, len(rows), self.chunk_rows)
+            self._sums += [chunk_sum(rows[first : first + self.chunk_rows]) for first in parts]
         self.rows_written = stop
 
     def write_scalar(self, value: npt.NDArray[Any]) -> None:
@@ -70,6 +74,7 @@ class ArrayWriter:
         with writing(self._root):
             self._array[...] = value
         self._hash.update(value)
+        self._sums = [chunk_sum(np.asarray(value, self.dtype))]
 
     def finish(self) -> dict[str, Any]:
         """Return the manifest's entry; raises StorageError where rows or chunks are missing."""
@@ -86,6 +91,7 @@ class ArrayWriter:
             "dtype": self.dtype.str,
             "chunk_rows": self.chunk_rows,
             "chunks": expected,
+            "sums": self._sums,
             "hash": self._hash.hexdigest(),
             "header": file_hash(self.path / "zarr.json"),
         }

@@ -22,6 +22,7 @@ from torch import Tensor
 from inverters.editing.directions import Direction, Directions
 from inverters.editing.styleclip import STEP, is_mapper, mapper_from
 from inverters.errors import CheckpointError, FingerprintError
+from inverters.generators.small_files import parse_json
 from inverters.generators.torch_file import is_torch_archive, read_torch_file
 
 SUFFIX = ".safetensors"
@@ -128,7 +129,7 @@ def read_directions(path: Path) -> Directions:
 def _from_safetensors(path: Path) -> Directions:
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {}).get("invid", "{}"))
+            card = parse_json((file.metadata() or {}).get("invid", "{}"))
         arrays = load_file(path)
         if card.get("kind", _KIND) != _KIND:
             raise ValueError(f"it holds {card['kind']}")

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inverters.base import Inversion, InversionProblem
+from inverters.generators.small_files import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class CheckpointStore:
             text = header.get("invid", "")
             if header.get("sha256") != _digest(text, tensors):
                 raise ValueError("its checksum is wrong")
-            found = json.loads(text)
+            found = parse_json(text)
         except (SafetensorError, OSError, ValueError) as error:
             log.warning("checkpoint %s is damaged (%s); it is not used", path, error)
             return None

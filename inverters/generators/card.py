@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from inverters.generators.config import GeneratorConfig
-from inverters.rendering.cameras import FOCAL, PIVOT, RADIUS
+from inverters.rendering.cameras import FOCAL, PIVOT, RADIUS, RadiusRule
 
+_MOST_PIXELS, _MOST_UNITS = 1 << 14, 1e6
 STANDARD_POINTS = (
     (-0.31149, 0.29036, 0.13378),
     (0.30980, 0.28972, 0.13180),
@@ -47,6 +48,32 @@ class CameraRule:
     pivot: tuple[float, float, float] = PIVOT
     focal: float = FOCAL
     kind: str = "orig"
+
+
+def checked_crop(rule: CropRule) -> CropRule:
+    """The rule. Raises ValueError or TypeError for values of another kind, or that no crop can have."""
+    points = np.asarray(rule.points3d, np.float64)
+    if points.shape != (5, 3) or not np.isfinite(points).all():
+        raise ValueError("its points3d are not five points")
+    if not 0 < rule.rescale_factor <= _MOST_PIXELS:
+        raise ValueError(f"its rescale_factor is {rule.rescale_factor!r:.20}")
+    for name in ("target", "centre_crop"):
+        if type(value := getattr(rule, name)) is not int or not 1 <= value <= _MOST_PIXELS:
+            raise ValueError(f"its {name} is {value!r:.20}")
+    return rule
+
+
+def checked_camera(rule: CameraRule) -> CameraRule:
+    """The rule. Raises ValueError or TypeError for values of another kind, or that no camera can have."""
+    pivot = np.asarray(rule.pivot, np.float64)
+    if pivot.shape != (3,) or not np.isfinite(pivot).all():
+        raise ValueError("its pivot is no point")
+    for name in ("radius", "focal"):
+        if not 0 < (value := getattr(rule, name)) <= _MOST_UNITS:
+            raise ValueError(f"its {name} is {value!r:.20}")
+    if rule.kind not in get_args(RadiusRule):
+        raise ValueError(f"its kind of cameras is {rule.kind!r:.20}")
+    return rule
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from inverters.errors import CheckpointError
-from inverters.generators.card import CameraRule, CropRule, GeneratorCard
+from inverters.generators.card import CameraRule, CropRule, GeneratorCard, checked_camera, checked_crop
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.small_files import open_regular, read_json
 
 FORMAT = "invid-generator"
 VERSION = 1
@@ -92,20 +94,22 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
     weights = {k: v for k, v in tensors.items() if not k.startswith(_ARRAYS)}
     arrays = {k.removeprefix(_ARRAYS): v for k, v in tensors.items() if k.startswith(_ARRAYS)}
     try:
-        text = card_path.read_text(encoding="utf-8")
+        values = read_json(card_path)
     except FileNotFoundError:
         raise CheckpointError(
             f"the generator '{path}' has no card: '{card_path.name}' is missing beside it"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot read the card '{card_path}': {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read the card '{card_path}': {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"the card '{card_path}' is damaged ({error})") from error
     try:
-        values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise CheckpointError(f"'{card_path}' is not the card of a generator")
         if values.get("version") != VERSION:
             raise CheckpointError(
-                f"the card '{card_path}' has version {values.get('version')}; version {VERSION} is read"
+                f"the card '{card_path}' has version {str(values.get('version'))[:20]}; "
+                f"version {VERSION} is read"
             )
         found = fingerprint(weights)
         if found != values["fingerprint"]:
@@ -114,7 +118,7 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
                 f"but '{path.name}' has {found[:12]}"
             )
         return _card_from(values, arrays), weights
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"the card '{card_path}' is damaged ({type(error).__name__}: {error})"
         ) from error
@@ -152,10 +156,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _read_file(path: Path) -> tuple[dict[str, Tensor], int]:
     """The tensors of one file, and how many files there are."""
     try:
+        open_regular(path).close()
         with safetensors.safe_open(path, framework="pt") as file:
             count = (file.metadata() or {}).get("files", "1")
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-            return tensors, int(count) if count.isdecimal() else 1
+            return tensors, int(count) if re.fullmatch("[0-9]{1,4}", count) else 1
     except FileNotFoundError:
         raise CheckpointError(f"there is no generator at '{path}'") from None
     except OSError as error:
@@ -201,21 +206,43 @@ def _card_json(card: GeneratorCard) -> dict[str, Any]:
     }
 
 
+def _finite(name: str, array: Tensor) -> Tensor:
+    """The array. Raises ValueError unless it has numbers with a fraction, and all of them are finite."""
+    if not array.is_floating_point() or not torch.isfinite(array).all():
+        raise ValueError(f"{name} has values that are no finite numbers")
+    return array
+
+
+def _shaped(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The array. Raises ValueError unless it is finite and of this shape."""
+    if tuple(array.shape) != tuple(shape):
+        raise ValueError(f"{name} has shape {list(array.shape)}")
+    return _finite(name, array)
+
+
 def _card_from(values: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> GeneratorCard:
     crop, camera = dict(values["crop_rule"]), dict(values["camera_rule"])
     crop["points3d"] = tuple(tuple(p) for p in crop["points3d"])
     camera["pivot"] = tuple(camera["pivot"])
+    for name in ("name", "fingerprint", "licence"):
+        if not isinstance(values[name], str):
+            raise TypeError(f"its {name} is no text")
+    config = GeneratorConfig.from_dict(values["config"])
     return GeneratorCard(
         name=values["name"],
-        config=GeneratorConfig.from_dict(values["config"]),
-        w_avg=arrays["w_avg"],
-        w_std=arrays["w_std"],
-        crop_rule=CropRule(**crop),
-        camera_rule=CameraRule(**camera),
-        landmarks3d={k: arrays[f"landmarks3d.{k}"].numpy() for k in values["landmark_layouts"]},
-        directions={k: arrays[f"directions.{k}"] for k in values["directions"]},
-        parameters=tuple(values["parameters"]),
-        reports=values["reports"],
+        config=config,
+        w_avg=_shaped("w_avg", arrays["w_avg"], (config.w_dim,)),
+        w_std=_shaped("w_std", arrays["w_std"], (config.w_dim,)),
+        crop_rule=checked_crop(CropRule(**crop)),
+        camera_rule=checked_camera(CameraRule(**camera)),
+        landmarks3d={
+            k: _shaped(k, array, (int(k), 3) if k.isdecimal() else array.shape).numpy()
+            for k in values["landmark_layouts"]
+            for array in [arrays[f"landmarks3d.{k}"]]
+        },
+        directions={k: _finite(f"direction '{k}'", arrays[f"directions.{k}"]) for k in values["directions"]},
+        parameters=tuple(str(name) for name in values["parameters"]),
+        reports=dict(values["reports"]),
         fingerprint=values["fingerprint"],
         licence=values["licence"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from inverters.errors import CheckpointError
 
@@ -81,10 +81,52 @@ class GeneratorConfig:
         """The inverse of `to_dict`.
 
         Raises:
-            CheckpointError: a name is not a field.
+            CheckpointError: a name is not a field, or a value is of another kind or size.
         """
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(unknown)}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        return cls(**plain).checked()
+
+    def checked(self) -> GeneratorConfig:
+        """This configuration, read from a file.
+
+        Raises:
+            CheckpointError: a value is of another kind than its field, or beyond any generator's.
+        """
+        for field in dataclasses.fields(self):
+            if not _fits(field.name, field.default, getattr(self, field.name)):
+                shown = repr(getattr(self, field.name))[:_MOST_SHOWN]
+                raise CheckpointError(f"the generator's configuration has {field.name} = {shown}")
+        return self
+
+
+_MOST_SHOWN = 40
+_MOST_WHOLE, _MOST_FLOAT = 1 << 16, 1e6
+_MOST = {"mapping_layers": 64, "channel_base": 1 << 20, "depth_resolution": 4096}
+_MOST |= {"depth_resolution_importance": 4096, "img_resolution": 4096, "neural_rendering_resolution": 4096}
+_NONE_TOO = ("conv_clamp", "sr_conv_clamp")
+_MAY_BE_ZERO = ("c_dim", "depth_resolution_importance")
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "plane_axes": get_args(PlaneAxes),
+    "superresolution": get_args(SuperresolutionKind),
+    "plane_resolution": tuple(1 << k for k in range(2, 12)),
+}
+
+
+def _fits(name: str, default: Any, value: Any) -> bool:
+    """Whether a value is of its field's kind and of a size that a generator can have."""
+    if name in _CHOICES:
+        return any(type(value) is type(one) and value == one for one in _CHOICES[name])
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, tuple):
+        same = isinstance(value, tuple) and len(value) == len(default)
+        return same and all(_fits("", a, b) for a, b in zip(default, value, strict=True))
+    if value is None:
+        return name in _NONE_TOO
+    if isinstance(default, int):
+        least = 0 if name in _MAY_BE_ZERO else 1
+        return type(value) is int and least <= value <= _MOST.get(name, _MOST_WHOLE)
+    return type(value) in (int, float) and abs(value) <= _MOST_FLOAT

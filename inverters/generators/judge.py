@@ -7,7 +7,6 @@ card.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import read_json
 from inverters.heads.params import NUM_PARAMETERS, index
 
 JUDGE_SIZE = 64
@@ -50,7 +50,7 @@ class Judge:
             raise CheckpointError(
                 f"the judge's weights are missing at {path}; make them with `invid train-judge`"
             )
-        card = json.loads(card_path.read_text())
+        card = read_json(card_path)
         if card["parameters"] != NUM_PARAMETERS:
             raise CheckpointError(
                 f"the judge at {path} reads {card['parameters']} parameters, heads have {NUM_PARAMETERS}"

@@ -73,9 +73,8 @@ def _from_snapshot(path: Path, device: torch.device | str, plane_axes: PlaneAxes
 
 def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) -> Generator:
     """A generator of this configuration with these weights, which must fit exactly."""
-    with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
-        generator = Generator(config)
-    expected = {k: tuple(v.shape) for k, v in generator.state_dict().items()}
+    with torch.device("meta"):  # shapes alone: what a card asks for may be larger than the memory
+        expected = {k: tuple(v.shape) for k, v in Generator(config).state_dict().items()}
     found = {k: tuple(v.shape) for k, v in tensors.items()}
     if wrong := [k for k in sorted(expected | found) if expected.get(k) != found.get(k)]:
         name = wrong[0]
@@ -83,6 +82,8 @@ def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) 
             f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{name}' "
             f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
         )
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
+        generator = Generator(config)
     generator.load_state_dict(tensors)  # copied, so that the generator keeps its memory layouts
     generator.card = GeneratorCard.default(config)
     return generator.requires_grad_(False).eval()

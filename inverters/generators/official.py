@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig, PlaneAxes, SuperresolutionKind
+from inverters.generators.plain_pickle import shown
 from inverters.generators.unpickle import Module, read_snapshot
 
 _SUPERRESOLUTION = {
@@ -36,15 +37,15 @@ def read_official(
     """
     module: Module = read_snapshot(path)["G_ema"]
     if module.class_name != "TriPlaneGenerator":
-        raise CheckpointError(f"'{path}' holds a '{module.class_name}', not EG3D's TriPlaneGenerator")
+        raise CheckpointError(f"'{path}' holds a '{shown(module.class_name)}', not EG3D's TriPlaneGenerator")
     try:
         tensors = {k: v for k, v in module.tensors().items() if k not in _TRAINING_ONLY}
-        return _config(module.attributes, tensors, plane_axes), tensors
+        return _config(module.attributes, tensors, plane_axes).checked(), tensors
     except CheckpointError as error:
         raise CheckpointError(f"'{path}' cannot be used: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise CheckpointError(
-            f"'{path}' is not a complete EG3D generator ({type(error).__name__}: {error})"
+            f"'{path}' is not a complete EG3D generator ({type(error).__name__}: {shown(str(error))})"
         ) from error
 
 
@@ -54,7 +55,8 @@ def _config(
     """Configuration from constructor arguments and rendering options, and from shapes where those suffice."""
     init: Mapping[str, Any] = attributes["_init_kwargs"]
     rendering: Mapping[str, Any] = attributes.get("rendering_kwargs") or init["rendering_kwargs"]
-    kind = str(rendering["superresolution_module"]).rsplit(".", 1)[-1]
+    module = rendering["superresolution_module"]
+    kind = shown(module).rsplit(".", 1)[-1]
     if kind not in _SUPERRESOLUTION:
         raise CheckpointError(f"its super-resolution module '{kind}' is not known here")
     if rendering.get("disparity_space_sampling") or rendering.get("clamp_mode", "softplus") != "softplus":

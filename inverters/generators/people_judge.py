@@ -8,7 +8,6 @@ that it also works on crops whose alignment was estimated. Its accuracy on held-
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import read_json
 from inverters.people.params import NUM_PARAMETERS, index
 
 JUDGE_SIZE = 128
@@ -90,7 +90,7 @@ def read_card(path: Path) -> dict[str, dict[str, float]]:
         raise CheckpointError(
             f"the judge's weights are missing at {path}; make them with `invid train-judge`"
         )
-    card: dict[str, dict[str, float]] = json.loads(card_path.read_text())
+    card: dict[str, dict[str, float]] = read_json(card_path)
     if card["parameters"] != NUM_PARAMETERS:
         raise CheckpointError(
             f"the judge at {path} reads {card['parameters']} parameters, people have {NUM_PARAMETERS}"

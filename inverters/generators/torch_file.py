@@ -7,8 +7,6 @@ is refused.
 from __future__ import annotations
 
 import io
-import pickle
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inverters.errors import CheckpointError
+from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler, check_key, shown
+from inverters.generators.small_files import open_regular
 from inverters.generators.unpickle import (
-    DAMAGE,
     NUMBERS,
     STORAGES,
     TORCH_MAGIC,
@@ -31,7 +30,7 @@ from inverters.generators.unpickle import (
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of torch's file form before 2020: its pickled magic number."""
-_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, *DAMAGE)
+_DAMAGE = (zipfile.BadZipFile, *DAMAGE)
 
 
 class _StateDict(PlainDict):
@@ -47,6 +46,8 @@ class _Options(PlainDict):
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
             raise CheckpointError("the file holds options that are not a table")
+        for key in state:
+            check_key(key)
         self.update(state)
 
 
@@ -64,7 +65,7 @@ _TABLE: dict[tuple[str, str], Any] = NUMBERS | {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(PlainUnpickler):
     """Unpickler whose `storage(key, dtype, numel)` gives the numbers of a storage."""
 
     def __init__(
@@ -77,7 +78,9 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return StorageName(name)
         if (module, name) not in _TABLE:
-            raise CheckpointError(f"it refers to '{module}.{name}', which is no plain data; it is refused")
+            raise CheckpointError(
+                f"it refers to '{shown(f'{module}.{name}')}', which is no plain data; it is refused"
+            )
         found = _TABLE[module, name]
         # A new subclass each time, so that a stream cannot alter what another stream gets.
         return type(name, (found,), {}) if isinstance(found, type) else found
@@ -93,7 +96,7 @@ class _Unpickler(pickle.Unpickler):
 
 def is_torch_archive(path: Path) -> bool:
     """Whether `torch.save` wrote a file, judged by its content."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(len(LEGACY_START))
     if start == LEGACY_START:
         return True
@@ -114,7 +117,7 @@ def read_torch_file(path: Path) -> Any:
             what.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(2) == b"PK":
                 return _from_archive(path)
             file.seek(0)
@@ -137,6 +140,8 @@ def _from_archive(path: Path) -> Any:
         # torch does not compress, so that no entry can be larger than the file.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise CheckpointError("it is compressed, which torch's archives never are")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise CheckpointError("its entries lie over each other, which torch's never do")
         order = f"{roots[0]}/byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise CheckpointError("it was written on a big-endian machine; only little-endian files are read")
@@ -158,9 +163,12 @@ def _from_stream(file: BinaryIO, size: int) -> Any:
     empty: dict[str, npt.NDArray[Any]] = {}
 
     def storage(key: str, dtype: np.dtype[Any], numel: int) -> npt.NDArray[Any]:
-        if not 0 <= numel * dtype.itemsize <= size:
-            raise CheckpointError("a tensor's storage is longer than the file")
-        return empty.setdefault(key, np.zeros(numel, dtype))
+        if key not in empty:
+            taken = sum(array.nbytes for array in empty.values())
+            if not 0 <= numel * dtype.itemsize <= size - taken:
+                raise CheckpointError("a tensor's storage is longer than the file")
+            empty[key] = np.zeros(numel, dtype)
+        return empty[key]
 
     magic, protocol, system = (_Unpickler(file, storage).load() for _ in range(3))
     if magic != TORCH_MAGIC or protocol != TORCH_PROTOCOL or not isinstance(system, dict):
@@ -169,6 +177,7 @@ def _from_stream(file: BinaryIO, size: int) -> Any:
         raise CheckpointError("it was written on a big-endian machine; only little-endian files are read")
     found = _Unpickler(file, storage).load()
     for key in _Unpickler(file, storage).load():
+        check_key(key)
         array = empty[key]
         if int.from_bytes(file.read(8), "little", signed=True) != array.size:
             raise CheckpointError("a tensor's storage has not the length that is written beside it")

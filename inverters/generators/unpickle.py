@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +20,8 @@ import torch
 from torch import Tensor
 
 from inverters.errors import CheckpointError
+from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler, StandIn, check_key, shown
+from inverters.generators.small_files import open_regular
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 TORCH_PROTOCOL = 1001
@@ -37,23 +38,10 @@ _SCALAR_DTYPES = {"f4", "f8", "i4", "i8", "b1"}
 _INERT_MODULES = ("training.", "torch.nn.modules.")
 """Modules whose classes appear as objects without source; they become `Module` records."""
 _MOST_LEVELS, _MOST_TENSORS = 16, 10_000
-DAMAGE = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    IndexError,
-    KeyError,
-    ImportError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-)
-"""Errors of the standard unpickler for a truncated or invalid stream."""
+_MOST_DIMENSIONS = 16
 
 
-class Module:
+class Module(StandIn):
     """Record of a network module: its class name, and its attributes as plain data."""
 
     class_name: str = ""
@@ -66,33 +54,40 @@ class Module:
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and buffers of this module and its submodules, as a state dict does."""
         found: dict[str, Tensor] = {}
-        self._collect("", found, 0)
+        self._collect("", found, [], 0)
         return found
 
-    def _collect(self, prefix: str, found: dict[str, Tensor], level: int) -> None:
-        if level > _MOST_LEVELS or len(found) > _MOST_TENSORS:
+    def _collect(self, prefix: str, found: dict[str, Tensor], seen: list[str], level: int) -> None:
+        """seen: one entry for each module that was visited, as one may stand in many places."""
+        seen.append(prefix)
+        if level > _MOST_LEVELS or max(len(found), len(seen)) > _MOST_TENSORS:
             raise CheckpointError("the modules are nested deeper, or are more, than any generator's")
         for group in ("_parameters", "_buffers"):
             for name, value in _text_dict(self.attributes.get(group, {}), group).items():
                 if isinstance(value, Tensor):
                     found[prefix + name] = value
                 elif value is not None:
-                    raise CheckpointError(f"'{prefix}{name}' is a {type(value).__name__}, not a tensor")
+                    raise CheckpointError(f"'{shown(prefix + name)}' is a {type(value).__name__}, no tensor")
         for name, child in _text_dict(self.attributes.get("_modules", {}), "_modules").items():
             if isinstance(child, Module):
-                child._collect(f"{prefix}{name}.", found, level + 1)
+                child._collect(f"{prefix}{name}.", found, seen, level + 1)
             elif child is not None:
-                raise CheckpointError(f"'{prefix}{name}' is a {type(child).__name__}, not a module")
+                raise CheckpointError(f"'{shown(prefix + name)}' is a {type(child).__name__}, no module")
 
 
-class PlainDict(dict[Any, Any]):
+class PlainDict(dict[Any, Any], StandIn):
     """Stand-in for OrderedDict and EasyDict; takes items, no state."""
+
+    def __init__(self, items: Iterable[tuple[Any, Any]] = ()) -> None:
+        for key, value in items:
+            check_key(key)
+            self[key] = value
 
     def __setstate__(self, state: object) -> None:
         raise CheckpointError("the file sets the state of a dictionary, which snapshots never do")
 
 
-class Function:
+class Function(StandIn):
     """A callable of the table, without state that a stream could set."""
 
     __slots__ = ("_call",)
@@ -108,13 +103,13 @@ class Function:
         raise CheckpointError("the file sets the state of a function, which snapshots never do")
 
 
-class DtypeRecord:
+class DtypeRecord(StandIn):
     """A numpy dtype of one of the plain kinds."""
 
     def __init__(self, code: object) -> None:
         if not isinstance(code, str) or code not in _SCALAR_DTYPES:
             raise CheckpointError(
-                f"the file holds a numpy value of type {code!r}; only plain numbers are read"
+                f"the file holds a numpy value of type '{shown(code)}'; only plain numbers are read"
             )
         self.dtype = np.dtype(code).newbyteorder("<")
 
@@ -133,7 +128,7 @@ def _persistent_object(meta: object) -> Module:
     """Return an object that carries its source (`module_src`, not read) as a module record, or refuse it."""
     meta = _text_dict(meta, "a persistent object")
     if meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
-        raise CheckpointError(f"a persistent object of unknown type {meta.get('type')!r}")
+        raise CheckpointError(f"a persistent object of unknown type '{shown(meta.get('type'))}'")
     module = Module()
     module.class_name = meta["class_name"]
     module.__setstate__(meta.get("state"))
@@ -157,7 +152,8 @@ def rebuild_tensor(storage: object, offset: object, size: object, stride: object
     numbers = (offset, *size, *stride)
     if (
         len(size) != len(stride)
-        or not all(type(n) is int and n >= 0 for n in numbers)
+        or len(size) > _MOST_DIMENSIONS
+        or not all(type(n) is int and 0 <= n < 1 << 63 for n in numbers)
         or not isinstance(offset, int)
     ):
         raise CheckpointError("a tensor has a size or stride that is not a natural number")
@@ -174,13 +170,15 @@ def rebuild_parameter(data: object, *_: object) -> Tensor:
     return data
 
 
-class _StorageUnpickler(pickle.Unpickler):
+class _StorageUnpickler(PlainUnpickler):
     """Unpickler of the head of a legacy storage stream: numbers, text and one storage reference."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
             return StorageName(name)
-        raise CheckpointError(f"the file refers to '{module}.{name}' inside a tensor; it is refused")
+        raise CheckpointError(
+            f"the file refers to '{shown(f'{module}.{name}')}' inside a tensor; it is refused"
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         return pid
@@ -234,7 +232,7 @@ _TABLE: dict[tuple[str, str], Any] = NUMBERS | {
 }
 
 
-class _SnapshotUnpickler(pickle.Unpickler):
+class _SnapshotUnpickler(PlainUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _TABLE:
             found = _TABLE[module, name]
@@ -243,7 +241,7 @@ class _SnapshotUnpickler(pickle.Unpickler):
         if module.startswith(_INERT_MODULES) and name.isidentifier():
             return type(name, (Module,), {})
         raise CheckpointError(
-            f"the file refers to '{module}.{name}', which a snapshot never needs; it is refused"
+            f"the file refers to '{shown(f'{module}.{name}')}', which a snapshot never needs; it is refused"
         )
 
     def persistent_load(self, pid: Any) -> Any:
@@ -258,7 +256,7 @@ def read_snapshot(path: Path) -> dict[str, Any]:
             message says what.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             top = _SnapshotUnpickler(file).load()
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error

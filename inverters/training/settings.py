@@ -4,6 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inverters.errors import InverterError
+
+_MANY = 10**9
+BOUNDS: dict[str, tuple[float, float]] = {
+    "minutes": (0, _MANY),
+    "cooldown": (0, _MANY),
+    "learning_rate": (1e-9, 1),
+    "seed": (0, 2**32 - 1),
+    "ema": (0, 1),
+    "grow_at": (0, _MANY),
+    "patches_from": (0, _MANY),
+    "batch": (0, 10**6),
+    "processes": (0, 1024),
+    "views": (1, 1000),
+    "rays": (1, 10**6),
+    "patches": (0, 1000),
+    "patch": (1, 4096),
+    "perceptual": (0, 10**6),
+    "adversarial": (0, 10**6),
+    "people": (0, _MANY),
+    "workers": (0, 1024),
+    "pretrain": (0, _MANY),
+    "save_every": (0, _MANY),
+    "nice": (0, 19),
+}
+"""The least and the most that each number may be."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -67,3 +94,11 @@ class TrainSettings:
     """Of the convolutions: float32, bfloat16, or auto, the faster of the two on this machine."""
     nice: int = 19
     """Added to the process's niceness: training yields to other work."""
+
+    def __post_init__(self) -> None:
+        """Raise InverterError for a number out of bounds."""
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                option = f"--{name.replace('_', '-')}"
+                raise InverterError(f"{option} goes from {least:.10g} to {most:.10g}, not {value:.10g}")

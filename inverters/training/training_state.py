@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import read_json
 
 MAX_FILE_BYTES = 15_000_000
 
@@ -57,11 +58,11 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return None
         folder = old  # killed between the two renames of save_state
     try:
-        info = json.loads((folder / "state.json").read_text())
+        info = read_json(folder / "state.json")
         tensors: dict[str, Tensor] = {}
         for k in range(info.pop("files")):
             tensors |= load_file(folder / f"state-{k:02d}.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(
             f"the training state in {folder} cannot be read ({error}); remove it to start anew"
         ) from error

@@ -48,6 +48,10 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The console command `invid`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _main(words))
+
+
+def _main(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage(), end="")
         return 0 if words else 2
@@ -58,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words[0] not in COMMANDS:
         return fail(f"unknown command '{words[0]}'; known: {', '.join(COMMANDS)}", 2)
-    return guarded(lambda: start(words[0], words[1:], f"invid {words[0]}"))
+    return start(words[0], words[1:], f"invid {words[0]}")
 
 
 def process_video(argv: Sequence[str] | None = None) -> int:

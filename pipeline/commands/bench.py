@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from inverters import threads
+from pipeline.commands.guard import say
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.fields import Option
+from pipeline.samples.settings import SEEDS
 
 if TYPE_CHECKING:
     from pipeline.fidelity.benchmark import Benchmark
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("fidelity",)
 _MOST_QUICK_JOBS = 4
+_JOBS = "1; --quick: one a core"
 
 
 def run(
@@ -26,7 +29,7 @@ def run(
     *,
     methods: Annotated[str, Option(metavar="A,B", default="all")] = "",
     preset: Annotated[str, Option(metavar="NAME")] = "draft",
-    seed: int = 1,
+    seed: Annotated[int, Option(least=SEEDS[0], most=SEEDS[1])] = 1,
     quick: bool = False,
     clips: Annotated[tuple[Path, ...], Option(metavar="DIR")] = (),
     only_clips: bool = False,
@@ -35,7 +38,7 @@ def run(
     device: Annotated[str, Option(metavar="auto|cpu|cuda[:N]")] = "auto",
     identity: Annotated[Path | None, Option(metavar="FILE")] = None,
     lpips: Annotated[str, Option(metavar="alex|vgg|squeeze")] = "alex",
-    jobs: Annotated[int | None, Option(metavar="N", least=1, default="1; --quick: one a core")] = None,
+    jobs: Annotated[int | None, Option(metavar="N", least=1, most=256, default=_JOBS)] = None,
     json: bool = False,
 ) -> int:
     """Run every inversion method on the same clips and judge them against the truth.
@@ -91,7 +94,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
     threads.use(benchmark.conditions.threads)  # scores share the cores with the jobs
     with output_errors(benchmark.out):
         benchmark.out.mkdir(parents=True, exist_ok=True)
-        found = run_fidelity(benchmark, lambda line: print(line, file=sys.stderr, flush=True))
+        found = run_fidelity(benchmark, lambda line: say(line, sys.stderr))
         text = dumps(found, indent=1, allow_nan=False)
         (benchmark.out / "fidelity.json").write_text(text + "\n")
     if as_json:
@@ -99,7 +102,7 @@ def _run(benchmark: Benchmark, as_json: bool) -> int:
     else:
         print(as_text(found["rows"]))
         places = f"{benchmark.out / 'fidelity.json'}, pictures in {benchmark.out / 'sheets'}"
-        print(places, file=sys.stderr)
+        say(places, sys.stderr)
     return 1 if found["failed"] else 0
 
 

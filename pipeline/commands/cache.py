@@ -16,7 +16,8 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pipeline.errors import UserError
+from pipeline.commands.guard import say
+from pipeline.errors import UserError, shortened
 from pipeline.request.fields import Option
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def gc(*, keep: Annotated[str, Option(metavar="SIZE")], cache: Root = None) -> i
         keep: So much may stay, such as 50GB or 800M.
         cache: The cache: a folder, or a URL whose mirror is meant.
     """
-    return _make_room(_opened(cache)[0], size_of(keep))
+    size = size_of(keep)
+    return _make_room(_opened(cache)[0], size)
 
 
 def rm(*which: Which, cache: Root = None) -> int:
@@ -106,9 +108,9 @@ def _opened(
 
 def size_of(text: str) -> int:
     """Bytes of `50GB`, `800M` or `1.5 t`, in powers of ten. Raises UserError."""
-    fits = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    fits = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([kmgt]?)i?b?\s*", text.lower())
     if not fits:
-        raise UserError(f"'{text}' is no size; give one such as 50GB, 800M or 0")
+        raise UserError(f"'{shortened(text)}' is no size; give one such as 50GB, 800M or 0")
     return int(float(fits[1]) * _UNITS[fits[2]])
 
 
@@ -130,7 +132,7 @@ def _list(found: Sequence[Entry], as_json: bool) -> int:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         took = f"{entry.seconds:.1f} s" if entry.kind == "result" else ""
         clip = entry.label if entry.kind == "result" else f"({entry.kind})"
-        print(f"{entry.stage:<11}{entry.key[:24]:<26}{shown(entry.bytes):>10}  {when:<17}{took:>9}  {clip}")
+        say(f"{entry.stage:<11}{entry.key[:24]:<26}{shown(entry.bytes):>10}  {when:<17}{took:>9}  {clip}")
     print(f"{len(found)} entries, {shown(sum(entry.bytes for entry in found))}")
     return 0
 

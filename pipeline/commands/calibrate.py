@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from pipeline.commands.guard import say
 from pipeline.errors import UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 
 def run(
@@ -16,9 +17,9 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Option(metavar="FILE", default="the generator's own file")] = None,
-    faces: int = 40,
-    views: int = 7,
-    seed: int = 0,
+    faces: Annotated[int, Option(least=1, most=10**5)] = 40,
+    views: Annotated[int, Option(least=3, most=100)] = 7,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0,
 ) -> int:
     """Find a generator's own landmarks and crop rule, and write its card anew.
 
@@ -58,7 +59,7 @@ def run(
         reports=dict(card.reports) | {"calibration": found.report()},
     )
     save_generator(out, loaded, card, torch.float32 if official else torch.float16)
-    print(
+    say(
         f"{out}: {found.faces} of {found.asked} faces used, "
         f"landmarks agree to {found.residual:.4f} crop widths"
     )

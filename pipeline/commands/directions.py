@@ -15,10 +15,11 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pipeline.commands.guard import say
 from pipeline.directions.fit import FitOptions
 from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import OutputError, UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction, Directions
@@ -52,7 +53,7 @@ def fit(
     from pipeline.directions.fit import fit as fitted
 
     out = _checked_out(out or Path(f"{options.method}.safetensors"))
-    found = fitted(_loaded(generator, device), options, lambda text: print(text, file=sys.stderr))
+    found = fitted(_loaded(generator, device), options, lambda text: say(text, sys.stderr))
     return _saved(out, found)
 
 
@@ -127,11 +128,11 @@ def show(
     generator: Generator = "bundled",
     names: Names = None,
     out: Annotated[Path, Option(metavar="FILE")] = Path("strip.png"),
-    faces: Annotated[int, Option(metavar="N", least=1)] = 2,
-    range: Annotated[float, Option(metavar="S")] = 3.0,
-    columns: Annotated[int, Option(metavar="N", least=2)] = 7,
-    size: Annotated[int, Option(metavar="PIXELS", least=16)] = 128,
-    seed: int = 0,
+    faces: Annotated[int, Option(metavar="N", least=1, most=100)] = 2,
+    range: Annotated[float, Option(metavar="S", least=0.01, most=100)] = 3.0,
+    columns: Annotated[int, Option(metavar="N", least=2, most=101)] = 7,
+    size: Annotated[int, Option(metavar="PIXELS", least=16, most=1024)] = 128,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0,
     device: Device = "auto",
 ) -> int:
     """Draw a strip of faces for each direction, as one picture.
@@ -154,8 +155,6 @@ def show(
     from pipeline.directions.strips import draw_strips
     from pipeline.video.images import save_png
 
-    if not 0 < range <= 100:
-        raise UserError(f"--range goes up to 100, not to {range:g}")
     if out.suffix != ".png":
         raise UserError(f"--out {out}: the strip is a picture whose name ends in .png")
     _check_folder(out)
@@ -167,7 +166,7 @@ def show(
     codes, _ = sample_codes(loaded, faces, torch.Generator().manual_seed(seed))
     strengths = [round(-range + 2 * range * k / (columns - 1), 3) for k in builtins.range(columns)]
     save_png(draw_strips(loaded, chosen, codes, strengths, size), out)
-    print(out)
+    say(str(out))
     return 0
 
 
@@ -208,7 +207,7 @@ def _saved(out: Path, found: Directions) -> int:
 
     save_directions(out, found)
     _print_table(found)
-    print(out)
+    say(str(out))
     return 0
 
 
@@ -223,9 +222,9 @@ def _print_table(found: Directions) -> None:
     print(f"{'name':<{width}}{'space':<7}{'norm':>8}  unit; how it was found")
     for name, one in found.named.items():
         norm = "-" if one.norm is None else f"{one.norm:.3f}"
-        print(f"{name:<{width}}{one.space:<7}{norm:>8}  {one.unit}; {one.method}")
+        say(f"{name:<{width}}{one.space:<7}{norm:>8}  {one.unit}; {one.method}")
     owner = "an unknown generator: the file does not say"
     if found.fingerprint is not None:
         owner = f"generator {found.generator or '?'} ({found.fingerprint[:12]})"
     count = len(found.named)
-    print(f"{count} direction{'' if count == 1 else 's'} of {owner}")
+    say(f"{count} direction{'' if count == 1 else 's'} of {owner}")

@@ -9,6 +9,7 @@ from json import dumps
 from typing import Annotated, Any
 
 from inverters import threads
+from pipeline.commands.guard import say
 from pipeline.request.fields import Option
 
 _PACKAGES = (
@@ -43,7 +44,7 @@ def run(*, generator: Annotated[str, Option(metavar="bundled|PATH")] = "bundled"
         print(dumps(found, indent=1))
     else:
         for name, value in _lines(found):
-            print(f"{name:<22} {value}")
+            say(f"{name:<22} {value}")
     return 0 if found["ready"] else 1
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Any, TextIO, cast
 
-from pipeline.errors import InvidError
+from pipeline.errors import InvidError, printable
+from pipeline.job.progress import discard
 from pipeline.request.command_line import HelpShown
 
 INTERRUPTED = 130
@@ -26,20 +30,22 @@ def guarded(run: Callable[[], int], debug: bool = False) -> int:
 
     debug: the traceback of an unexpected error is written to a file, which the line names.
     """
+    _open_streams()
     with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the caller decides
         handle(ENDINGS, _terminated)
+    before, sys.stdout = sys.stdout, cast(TextIO, _Output(sys.stdout))
     try:
-        return run()
-    except HelpShown:
-        return 0
+        return _ran(run)
     except InvidError as error:
         return fail(error, error.exit_code)
     except KeyboardInterrupt:
         return fail("interrupted; give the same command again to go on", INTERRUPTED)
-    except BrokenPipeError:
-        # whoever read our output has gone; standard output must not be flushed into it once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        discard(before)
         return 1
+    except _OutputError as error:
+        discard(before)
+        return fail(f"standard output cannot be written ({error.strerror or error})", 1)
     except Exception as error:
         if _is_full(error):
             return fail(
@@ -48,12 +54,75 @@ def guarded(run: Callable[[], int], debug: bool = False) -> int:
         if _is_users(error):
             return fail(error, 2)
         return _unexpected(error, debug)
+    finally:
+        sys.stdout = before
+
+
+def _ran(run: Callable[[], int]) -> int:
+    """The command's exit code, once all of its output is written."""
+    code = 0
+    with contextlib.suppress(HelpShown):
+        code = run()
+    sys.stdout.flush()
+    return code
+
+
+class _OutputError(OSError):
+    """Standard output is full, or has gone."""
+
+
+class _Output:
+    """Standard output, whose own errors can be told from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As of a stream."""
+        with _as_output():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """As of a stream."""
+        with _as_output():
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _as_output() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenPipeError, _OutputError):
+        raise
+    except OSError as error:
+        raise _OutputError(error.errno, error.strerror) from error
 
 
 def fail(error: Exception | str, code: int) -> int:
     """Print an error in one line and return the exit code."""
-    print("invid: " + " ".join(str(error).split()), file=sys.stderr)
+    try:
+        say("invid: " + " ".join(str(error).split()), sys.stderr)
+    except (OSError, ValueError):  # nobody can be told
+        discard(sys.stderr)
     return code
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print text with the names of files in it: no control character of theirs reaches the terminal."""
+    print(printable(text), file=stream, flush=True)
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed lead nowhere; characters that one lacks are written as escapes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_users(error: Exception) -> bool:

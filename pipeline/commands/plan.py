@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.commands.guard import say
 from pipeline.request.options import Given, request_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(video: Path, /, *, given: Given) -> int:
     notes: list[str] = []
     found = forecast(video, settings, request.cache, notes.append)
     for text in notes:
-        print(f"note: {text}", file=sys.stderr)
+        say(f"note: {text}", sys.stderr)
     if request.json:
         print(json.dumps(as_json(found, video, done), indent=1))
     else:

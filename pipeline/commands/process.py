@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.guard import INTERRUPTED, guarded
+from pipeline.commands.guard import INTERRUPTED, fail, guarded, say
 from pipeline.request.options import Given, request_of
 from pipeline.request.settings import Request
 
@@ -37,7 +37,7 @@ def _process(request: Request) -> int:
         from pipeline.request.submission import submit
 
         check_request(request.video, request.out, request.settings)
-        print(f"submitted as {submit(request)}", file=stream)
+        say(f"submitted as {submit(request)}", stream)
         return 0
     preset = request.settings.invert.preset if request.preset_chosen else None
     manifest = already_done(request.video, request.out, request.settings, preset)
@@ -73,12 +73,8 @@ def _work(request: Request) -> int:
         except KeyboardInterrupt:
             progress.close()
             where = f" in stage {job.current}" if job.current else ""
-            print(
-                f"invid: interrupted{where}; give the same command again to go on from there "
-                f"(finished stages are kept in {cache})",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
+            again = "give the same command again to go on from there"
+            return fail(f"interrupted{where}; {again} (finished stages are kept in {cache})", INTERRUPTED)
     return _tell(request, manifest)
 
 
@@ -88,5 +84,5 @@ def _tell(request: Request, manifest: dict[str, Any]) -> int:
         print(json.dumps(manifest, indent=1, allow_nan=False))
     elif not request.quiet:
         for name, file in manifest["outputs"].items():
-            print(f"{name:<15} {request.out / file}")
+            say(f"{name:<15} {request.out / file}")
     return 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.errors import UserError
+from pipeline.commands.guard import say
+from pipeline.errors import UserError, shortened
 from pipeline.request.edits import View, parse_view
 from pipeline.request.fields import Option
-from pipeline.samples.settings import SampleSettings
+from pipeline.samples.settings import FPS, SECONDS, SEEDS, SampleSettings
 
 _DEFAULT = SampleSettings()
 
@@ -20,9 +22,9 @@ def run(
     /,
     *,
     occluder: Annotated[str, Option(metavar="NAME")] = _DEFAULT.occluder,
-    seconds: float = _DEFAULT.seconds,
-    fps: float = _DEFAULT.fps,
-    seed: int = _DEFAULT.seed,
+    seconds: Annotated[float, Option(least=SECONDS[0], most=SECONDS[1])] = _DEFAULT.seconds,
+    fps: Annotated[float, Option(least=FPS[0], most=FPS[1])] = _DEFAULT.fps,
+    seed: Annotated[int, Option(least=SEEDS[0], most=SEEDS[1])] = _DEFAULT.seed,
     attributes: Annotated[str, Option(metavar="A,B")] = ",".join(_DEFAULT.attributes),
     view: Annotated[tuple[str, ...] | None, Option(metavar="yaw=Y,pitch=P", default="yaw=0.3")] = None,
     size: Annotated[str, Option(metavar="WxH")] = "{}x{}".format(*_DEFAULT.size),
@@ -51,7 +53,7 @@ def run(
         print(f"\rframe {done}/{total}, about {left:.0f} s left   ", end=end, file=sys.stderr, flush=True)
 
     folder = write_sample(out, settings, show)
-    print(f"{out} and its truth in {folder}", file=sys.stderr)
+    say(f"{out} and its truth in {folder}", sys.stderr)
     return 0
 
 
@@ -65,9 +67,9 @@ def settings_of(
     size: str,
 ) -> SampleSettings:
     """The options as settings. Raises UserError for a size or a view that cannot be read."""
-    width, _, height = size.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise UserError(f"--size must look like 384x288, not '{size}'")
+    sides = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", size.lower())
+    if sides is None:
+        raise UserError(f"--size must look like 384x288, not '{shortened(size)}'")
     names = [name.strip() for name in attributes.split(",") if name.strip()]
     return SampleSettings(
         occluder=occluder,
@@ -75,7 +77,7 @@ def settings_of(
         fps=fps,
         seed=seed,
         attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
-        size=(int(width), int(height)),
+        size=(int(sides[1]), int(sides[2])),
         views=_DEFAULT.views if view is None else _views(view),
     )
 

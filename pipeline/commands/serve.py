@@ -15,9 +15,11 @@ def run(
     host: str = "127.0.0.1",
     port: Annotated[int, Option(metavar="N", least=1, most=65535)] = 4200,
     api: Annotated[str | None, Option(metavar="URL")] = None,
-    workers: Annotated[int | None, Option(metavar="N", least=0, default="one for each GPU, or one")] = None,
+    workers: Annotated[
+        int | None, Option(metavar="N", least=0, most=256, default="one for each GPU, or one")
+    ] = None,
     watch: Annotated[tuple[tuple[Path, Path], ...], Option(metavar="IN OUT")] = (),
-    every: Annotated[float, Option(metavar="SECONDS", least=1)] = 60.0,
+    every: Annotated[float, Option(metavar="SECONDS", least=1, most=10**6)] = 60.0,
     home: Annotated[Path | None, Option(metavar="DIR", default="~/.cache/invid/service")] = None,
 ) -> int:
     """Run jobs through Prefect on this machine: server, pools, deployments, workers and automations.

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 
 def run(
     *,
     set: Annotated[Path, Option(metavar="DIR")] = Path("runs/people"),
-    minutes: float = 60.0,
+    minutes: Annotated[float, Option(least=0, most=10**6)] = 60.0,
     device: Annotated[str, Option(metavar="auto|cpu|cuda")] = "auto",
-    seed: int = 77,
-    nice: int = 19,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 77,
+    nice: Annotated[int, Option(least=0, most=19)] = 19,
     start: Annotated[Path | None, Option(metavar="FILE")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.request.fields import Option
-
-Number = int
+from pipeline.request.fields import MOST_SEED, Option
 
 
 def run(
     *,
     pictures: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/pictures"),
-    count: Number = 2600,
-    seed: Number = 77,
+    count: Annotated[int, Option(least=100, most=10**6)] = 2600,
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 77,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:
     """Fit the map from the face mesh's landmarks to head parameters, on pictures of procedural heads.

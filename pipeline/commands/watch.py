@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-from pipeline.commands.guard import ENDINGS, handle
+from pipeline.commands.guard import ENDINGS, handle, say
 from pipeline.request.fields import Expand, Field, Option
 from pipeline.request.options import process_fields, request_of, to_words
 
@@ -25,9 +25,9 @@ def run(
     /,
     *,
     out: Annotated[Path, Option(metavar="OUT")],
-    quiet: Annotated[float, Option(metavar="SECONDS", least=0)] = 30.0,
-    interval: Annotated[float, Option(metavar="SECONDS", least=0.1)] = 30.0,
-    jobs: Annotated[int, Option(metavar="N", least=1)] = 1,
+    quiet: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 30.0,
+    interval: Annotated[float, Option(metavar="SECONDS", least=0.1, most=10**6)] = 30.0,
+    jobs: Annotated[int, Option(metavar="N", least=1, most=256)] = 1,
     once: bool = False,
     given: Annotated[dict[str, Any], Expand(_clip_fields)],
 ) -> int:
@@ -50,9 +50,6 @@ def run(
     """
     from pipeline.request.submission import deployment_of, portable
     from pipeline.watch.watcher import Watcher
-
-    def say(line: str) -> None:
-        print(line, flush=True)
 
     request = request_of(Path("clip"), given)
     deployment = None if request.submit is None else deployment_of(request.submit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pipeline.directions.labelled_faces import SAMPLES, labelled_faces
 from pipeline.directions.selection import layers_in, names_in
 from pipeline.errors import UserError
-from pipeline.request.fields import Option
+from pipeline.request.fields import MOST_SEED, Option
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction, Directions
@@ -28,15 +28,15 @@ class FitOptions:
     """interfacegan: fit these attributes, `A,B`; None fits all that have scores."""
     layers: Annotated[str | None, Option(metavar="A-B")] = None
     """Restrict the directions to these layers of w+, `A-B`; None takes all."""
-    samples: Annotated[int | None, Option(metavar="N", least=2)] = None
+    samples: Annotated[int | None, Option(metavar="N", least=2, most=10**6)] = None
     """Number of random faces; None takes 8000, or 1000 where the judge labels them."""
     labels: Annotated[str, Option(metavar="parameters|judge|FILE")] = "parameters"
     """interfacegan: `parameters` (the generator's own), `judge`, or a .csv or .npz file of scores."""
     condition_on: Annotated[str | None, Option(metavar="A,B|all")] = None
     """interfacegan: attributes `A,B` or `all` to leave unchanged to first order."""
-    components: int = 10
+    components: Annotated[int, Option(least=1, most=10**4)] = 10
     """ganspace and sefa: number of directions."""
-    seed: int = 0
+    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0
     """Seed of the random faces."""
 
 

@@ -25,7 +25,7 @@ def layers_in(text: str | None, num_ws: int) -> range | None:
     """Layers of `A-B` or `A`, both ends included; None for None. Raises UserError outside 0 to num_ws - 1."""
     if text is None:
         return None
-    fits = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    fits = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", text)
     if not fits or not int(fits[1]) <= int(fits[2] or fits[1]) < num_ws:
         raise UserError(f"--layers {text}: give A-B, from 0 to {num_ws - 1}")
     return range(int(fits[1]), int(fits[2] or fits[1]) + 1)

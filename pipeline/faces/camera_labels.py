@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from inverters.generators.small_files import read_json
 from pipeline.clip import F64, Cameras
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 
+_MOST_BYTES = 1 << 28
 _PIXEL_FOCAL = 50.0
 """A focal length above this is in pixels, not in image widths."""
 
@@ -48,7 +49,7 @@ def read_dataset_json(path: str | Path, count: int, frame_names: Sequence[str] |
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, _MOST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read the camera labels {file}: {error.strerror or error}") from error
     except ValueError as error:
@@ -74,13 +75,14 @@ def _entries(file: Path, data: Any) -> list[tuple[str, F64]]:
         try:
             name, numbers = item
             vector = np.array(numbers, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"{file}: an entry of labels is not [file name, 25 numbers]: {str(item)[:80]}"
+                f"{file}: an entry of labels is not [file name, 25 numbers]: {shortened(item)}"
             ) from error
         if not isinstance(name, str) or vector.shape != (25,) or not np.isfinite(vector).all():
             raise UserError(
-                f"{file}: the label of {name!r} is not 25 finite numbers (shape {list(vector.shape)})"
+                f"{file}: the label of '{shortened(name)}' is not 25 finite numbers "
+                f"(shape {list(vector.shape)})"
             )
         if not Path(name).stem.endswith("_mirror"):
             entries.append((name, vector))
@@ -93,11 +95,13 @@ def _rows(file: Path, names: list[str], count: int, frame_names: Sequence[str] |
         known = {Path(name).stem: row for row, name in enumerate(frame_names)}
         unknown = [name for name in names if Path(name).stem not in known]
         if unknown:
-            raise UserError(f"{file}: label {unknown[0]!r} belongs to no frame ({len(unknown)} such labels)")
+            raise UserError(
+                f"{file}: label '{shortened(unknown[0])}' belongs to no frame ({len(unknown)} such labels)"
+            )
         return [known[Path(name).stem] for name in names]
-    found = [re.findall(r"\d+", Path(name).stem) for name in names]
+    found = [re.findall("[0-9]{1,18}", Path(name).stem) for name in names]
     numbers = [int(digits[-1]) for digits in found if digits]
-    if len(numbers) == len(names) and len(set(numbers)) == len(numbers):
+    if numbers and len(numbers) == len(names) and len(set(numbers)) == len(numbers):
         first = 1 if min(numbers) >= 1 and max(numbers) == count else 0
         if all(0 <= number - first < count for number in numbers):
             return [number - first for number in numbers]

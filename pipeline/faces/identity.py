@@ -139,10 +139,11 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 def _is_torchscript(path: Path) -> bool:
     """True for an archive that holds code."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _load_onnx(path: Path) -> FaceEmbedder:

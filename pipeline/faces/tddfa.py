@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler
 from inverters.generators.torch_file import read_torch_file
+from inverters.generators.unpickle import Function
 from pipeline.clip import F32, F64, U8
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.faces.landmark_indices import IBUG_POINTS
 from pipeline.faces.landmark_model import FaceDetection, Floats, LandmarkModel, box_of, no_mesh, square_window
 
 _INPUT = 120
+_MOST_SCALING = 1 << 16
 _BLOCKS = (
     *(("dw2_1", 2, 1), ("dw2_2", 4, 2), ("dw3_1", 4, 1), ("dw3_2", 8, 2), ("dw4_1", 8, 1), ("dw4_2", 16, 2)),
     *((f"dw5_{k}", 16, 1) for k in range(1, 6)),
@@ -97,15 +100,10 @@ class TddfaLandmarks:
             self._network = _load_network(files["network"])
             self._mean, self._std = _load_scaling(files["scaling"])
             arrays = [np.load(files[k], allow_pickle=False) for k in ("mean", "shape", "expression")]
-        except (
-            CheckpointError,
-            pickle.UnpicklingError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-            EOFError,
-        ) as error:
-            raise UserError(f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {error}") from error
+        except (CheckpointError, OSError, *DAMAGE) as error:
+            raise UserError(
+                f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {shortened(error)}"
+            ) from error
         self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
         if self._base.size != 3 * IBUG_POINTS:
             raise UserError(
@@ -166,10 +164,11 @@ def _load_network(path: Path) -> MobileNetHalf:
     return network.eval()
 
 
-class _PlainArrays(pickle.Unpickler):
+class _PlainArrays(PlainUnpickler):
     """Unpickler of numpy arrays of numbers; refuses every other name."""
 
     _ALLOWED = ("_reconstruct", "ndarray", "dtype")
+    stateful = (np.ndarray, np.dtype)
 
     def find_class(self, module: str, name: str) -> Any:
         """Resolve the three names that a pickled array needs."""
@@ -181,8 +180,8 @@ class _PlainArrays(pickle.Unpickler):
         ):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of plain numbers does")
         if name == "_reconstruct":
-            return _empty_array
-        return {"ndarray": np.ndarray, "dtype": _number_type}[name]
+            return Function(_empty_array)
+        return np.ndarray if name == "ndarray" else Function(_number_type)
 
 
 def _empty_array(_kind: Any, _shape: Any, _code: Any) -> npt.NDArray[Any]:
@@ -198,6 +197,8 @@ def _number_type(code: str, *_: Any) -> np.dtype[Any]:
 
 def _load_scaling(path: Path) -> tuple[F64, F64]:
     """Mean and standard deviation [62] of the network's output."""
+    if path.stat().st_size > _MOST_SCALING:
+        raise ValueError(f"{path.name} has more than {_MOST_SCALING} bytes")
     data = _PlainArrays(io.BytesIO(path.read_bytes())).load()
     mean, std = (np.asarray(data[key], dtype=np.float64).ravel() for key in ("mean", "std"))
     if mean.shape != (62,) or std.shape != (62,):

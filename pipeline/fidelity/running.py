@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from inverters.generators.small_files import read_json
 from pipeline.errors import InvidError
 from pipeline.fidelity.clips import BenchClip
 from pipeline.fidelity.methods import BenchMethod
@@ -96,7 +97,7 @@ class Run:
     def earlier(self) -> dict[str, Any] | None:
         """The row of an earlier run with the same key, or None."""
         try:
-            found: dict[str, Any] = json.loads(self._file("rows", ".json").read_text())
+            found: dict[str, Any] = read_json(self._file("rows", ".json"))
         except (OSError, ValueError):
             return None
         return found["row"] if found.get("key") == self.key and self.strip.is_file() else None

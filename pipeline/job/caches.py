@@ -8,13 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import UserError
+
 if TYPE_CHECKING:
     from storage import StageCache
 
 
 def default_cache() -> Path:
-    """The cache folder without `--cache` (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
+    """The cache folder without `--cache` (XDG base directories). Raises UserError where there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invid"
+    except RuntimeError:
+        raise UserError("this user has no home folder for the cache; name a folder with --cache") from None
 
 
 def mirror_of(url: str) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from inverters.generators.small_files import parse_json
 from pipeline.request.settings import Settings
 from pipeline.stages.stage import Stage
 
@@ -110,12 +111,12 @@ class CostBook:
         """All costs, oldest first."""
         found: list[Cost] = []
         try:
-            lines = self.path.read_text().splitlines()
+            lines = self.path.read_text(errors="replace").splitlines()
         except OSError:
             return found
         for line in lines:
             with contextlib.suppress(ValueError, TypeError):
-                found.append(Cost(**json.loads(line)))
+                found.append(Cost(**parse_json(line)))
         return found
 
 

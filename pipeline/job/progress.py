@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, TextIO, cast
+
+from pipeline.errors import printable
 
 if TYPE_CHECKING:
     from pipeline.job.live_bar import LiveBar
@@ -153,6 +156,7 @@ class TextProgress(Progress):
         return name.ljust(max([10, *(len(self._name(stage)) for stage in self._stages)]))
 
     def _line(self, text: str) -> None:
+        text = printable(text)  # it may hold the names of files
         with self._lock:
             if self._bar is not None:
                 self._bar.line(text)
@@ -185,6 +189,14 @@ class Part:
 def _losses(losses: Mapping[str, float] | None) -> str:
     """The first three losses by name."""
     return "  ".join(f"{name} {value:.4g}" for name, value in list((losses or {}).items())[:3])
+
+
+def discard(stream: TextIO) -> None:
+    """Let a stream that cannot be written lead nowhere, so that it is not written once more at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 class Output:
@@ -230,4 +242,5 @@ class Output:
             raise
         except (OSError, ValueError):  # ValueError: the stream was closed on our side
             self._is_open = False
+            discard(self._stream)
             return None

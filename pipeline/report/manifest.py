@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inverters.generators.small_files import read_json
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
 from pipeline.errors import UserError
 from pipeline.report.json_values import finite, plain
@@ -24,6 +25,20 @@ from storage import CacheReader, StageResult, is_cache
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_MOST_BYTES = 1 << 28
+_EDIT = {"name": str, "strength": (int, float), "start": (int, float, None), "stop": (int, float, None)}
+_VIEW = {"yaw": (int, float), "pitch": (int, float), "orbit": bool}
+_FORM: dict[str, Any] = {
+    "input": {"path": str, "width": int, "height": int},
+    "frames": {"total": int},
+    "settings": {"edit": {"edits": [_EDIT], "view": (_VIEW, None), "remove_occluder": bool}},
+    "metrics": {"reconstruction": {"psnr": (int, float, None)}},
+    "per_frame": {"time": [(int, float)]},
+    "arrays": {...: str},
+    "cache": {"root": str, "keys": {...: str}},
+    "outputs": {...: str},
+}
+"""What is read of a manifest: a table by name (... for any), a list of alike values, one of several types."""
 _PACKAGES = ("torch", "numpy", "av", "mediapipe", "zarr", "lpips", "prefect")
 
 
@@ -178,6 +193,25 @@ def files_of(out: Path) -> dict[str, str]:
     return found
 
 
+def _wrong(value: Any, form: Any) -> tuple[str, ...] | None:
+    """The way to the first value that is not of its form, None where all are."""
+    if isinstance(form, tuple):
+        return None if any(_wrong(value, one) is None for one in form) else ()
+    if isinstance(form, type):
+        return None if isinstance(value, form) and isinstance(value, bool) == (form is bool) else ()
+    if form is None:
+        return None if value is None else ()
+    if not isinstance(value, type(form)):
+        return ()
+    if isinstance(form, list):
+        inner: Any = ((str(k), one, form[0]) for k, one in enumerate(value))
+    elif ... in form:
+        inner = ((name, one, form[...]) for name, one in value.items())
+    else:
+        inner = ((name, value.get(name, ...), one) for name, one in form.items())
+    return next(((name, *rest) for name, one, rule in inner if (rest := _wrong(one, rule)) is not None), None)
+
+
 class JobResult:
     """A finished job, opened again from its --out folder: the manifest, and the cached arrays behind it.
 
@@ -187,7 +221,7 @@ class JobResult:
     def __init__(self, out: Path) -> None:
         path = out / MANIFEST
         try:
-            self.manifest: dict[str, Any] = json.loads(path.read_text())
+            self.manifest: dict[str, Any] = read_json(path, _MOST_BYTES)
         except FileNotFoundError:
             raise UserError(f"{out} holds no {MANIFEST}; give the --out folder of a finished job") from None
         except (OSError, ValueError) as error:
@@ -195,6 +229,13 @@ class JobResult:
         if not isinstance(self.manifest, dict) or "cache" not in self.manifest:
             raise UserError(f"{path} is not the manifest of a job; run the job again")
         self.out = out
+
+    def check(self) -> None:
+        """Raise UserError, which names the first value of another kind than `build_manifest` writes."""
+        if (wrong := _wrong(self.manifest, _FORM)) is not None:
+            raise UserError(
+                f"{self.out / MANIFEST}: {'.'.join(wrong)} is missing or of another kind; run the job again"
+            )
 
     @cached_property
     def _cache(self) -> CacheReader:
@@ -215,7 +256,7 @@ class JobResult:
         stage, _, array = name.rpartition("/")
         if name not in self.manifest["arrays"]:
             return None
-        found = self._cache.get(self.manifest["cache"]["keys"][stage])
+        found = self._cache.get(str(self.manifest["cache"]["keys"].get(stage)))
         if found is None or array not in found.arrays:
             raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
         return found.arrays[array].read()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.fields import fields_of, shortened, value_at
+from pipeline.errors import UnknownNameError, UserError, shortened
+from pipeline.request.edits import check_once
+from pipeline.request.fields import fields_of, value_at
 from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
 
@@ -44,6 +46,7 @@ def check_settings(settings: Settings) -> None:
 def _check_cheaply(settings: Settings) -> None:
     for field in fields_of(Settings):
         field.check(value_at(settings, field.at))
+    check_once(settings.edit.edits)
     _check_names(settings)
     _check_paths(settings)
 
@@ -99,9 +102,11 @@ def _check_method(settings: Settings) -> None:
     device = settings.device
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
-        number = device.partition(":")[2] or "0"
-        if not number.isdigit() or int(number) >= count:
-            raise UserError(f"--device {device}: this machine has {count} CUDA devices; use --device cpu")
+        number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
+        if number is None or int(number[1] or 0) >= count:
+            raise UserError(
+                f"--device {shortened(device)}: this machine has {count} CUDA devices; use --device cpu"
+            )
     _check_renderer(settings.renderer, device)
     method = find_method(settings.invert.method)
     chosen = settings_of(method, settings.invert.preset, settings.invert.without)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UnknownNameError, UserError
+from pipeline.request.fields import number
+
+if TYPE_CHECKING:
+    from pipeline.clip import F64
 
 MAX_STRENGTH = 10.0
 """Largest strength of an edit, in standard deviations: beyond it a generator renders no face."""
@@ -19,7 +24,7 @@ MOST_LISTED = 60
 """Most names listed in an error message; a basis has hundreds."""
 
 _EDIT = re.compile(r"(?P<name>[A-Za-z][\w.-]*)=(?P<strength>[^@]+)(?:@(?P<range>.+))?")
-_RANGE = re.compile(r"(?P<start>\d*\.?\d*)-(?P<stop>\d*\.?\d*)s?")
+_RANGE = re.compile(r"(?P<start>[0-9]*\.?[0-9]*)-(?P<stop>[0-9]*\.?[0-9]*)s?")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def parse_edit(text: str) -> Edit:
         raise UserError(
             f"--edit '{text}' cannot be read; write NAME=VALUE or NAME=VALUE@A-Bs, as smile=1.5@0.5-1.2s"
         )
-    strength = _number(match["strength"], f"--edit '{text}'")
+    strength = number(match["strength"], f"--edit '{text}'")
     if abs(strength) > MAX_STRENGTH:
         raise UserError(f"--edit '{text}': strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
     if match["range"] is None:
@@ -60,8 +65,8 @@ def parse_edit(text: str) -> Edit:
     bounds = _RANGE.fullmatch(match["range"].strip())
     if bounds is None or not (bounds["start"] or bounds["stop"]):
         raise UserError(f"--edit '{text}': the time range is written @A-Bs in seconds, as @0.5-1.2s")
-    start = _number(bounds["start"], f"--edit '{text}'") if bounds["start"] else None
-    stop = _number(bounds["stop"], f"--edit '{text}'") if bounds["stop"] else None
+    start = number(bounds["start"], f"--edit '{text}'") if bounds["start"] else None
+    stop = number(bounds["stop"], f"--edit '{text}'") if bounds["stop"] else None
     if start is not None and stop is not None and stop <= start:
         raise UserError(f"--edit '{text}': the range ends at {stop:g} s, before it starts at {start:g} s")
     return Edit(match["name"], strength, start, stop)
@@ -91,7 +96,7 @@ def parse_view(text: str) -> View:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in angles:
             raise UserError(f"--view '{text}' cannot be read; write orbit, or yaw=0.3,pitch=-0.1 in radians")
-        angles[name] = _number(value, f"--view '{text}'")
+        angles[name] = number(value, f"--view '{text}'")
         if abs(angles[name]) > MAX_VIEW:
             raise UserError(
                 f"--view '{text}': {name} is in radians and goes from -{MAX_VIEW:g} to {MAX_VIEW:g}"
@@ -111,27 +116,62 @@ def check_names(edits: Iterable[Edit], known: Iterable[str]) -> None:
             raise UnknownNameError(f"unknown edit '{edit.name}'; known: {listed}{more}")
 
 
-def check_times(edits: Iterable[Edit], duration: float) -> None:
-    """Raise UserError for an edit that would begin after the clip has ended."""
+def check_times(edits: Iterable[Edit], times: F64, duration: float, ease: float) -> None:
+    """Raise UserError for an edit that would begin after the clip has ended, or lies between two frames.
+
+    times [T]: of the frames, in seconds from the clip's start; ease: seconds over which edits come and go.
+    """
     for edit in edits:
+        text = format_edit(edit)
         if edit.start is not None and edit.start >= duration:
             raise UserError(
-                f"--edit '{format_edit(edit)}' begins at {edit.start:g} s, "
-                f"but the clip ends at {duration:.3g} s"
+                f"--edit '{text}' begins at {edit.start:g} s, but the clip ends at {duration:.3g} s"
             )
+        start = -math.inf if edit.start is None else edit.start
+        stop = math.inf if edit.stop is None else edit.stop
+        # With an ease, the edit has no strength yet at its very start and stop.
+        shown = (times > start) & (times < stop) if ease > 0 else (times >= start) & (times <= stop)
+        if not shown.any():
+            near = [*times[times <= start][-1:], *times[times >= stop][:1]]
+            frames = " and ".join(f"{time:.3f} s" for time in near)
+            raise UserError(
+                f"--edit '{text}' shows in no frame: the nearest are at {frames}; widen its range"
+            )
+
+
+def check_once(edits: Sequence[Edit]) -> None:
+    """Raise UserError for an edit that is given twice, and for edits of one name that add up to too much."""
+    for place, edit in enumerate(edits):
+        if edit in edits[:place]:
+            raise UserError(f"--edit '{format_edit(edit)}' is given twice; give it once")
+        at = edit.start or 0.0
+        total = sum(other.strength for other in edits if other.name == edit.name and _is_active(other, at))
+        if abs(total) > MAX_STRENGTH:
+            raise UserError(
+                f"--edit {edit.name}: its edits add up to {total:g} at {at:g} s; strengths go from "
+                f"-{MAX_STRENGTH:g} to {MAX_STRENGTH:g}"
+            )
+
+
+def edit_notes(edits: Sequence[Edit]) -> list[str]:
+    """What a user should know: edits of no strength, and edits of one name that overlap."""
+    notes = [
+        f"edit '{format_edit(edit)}' has no strength and changes nothing"
+        for edit in edits
+        if edit.strength == 0
+    ]
+    for name in dict.fromkeys(edit.name for edit in edits):
+        same = [edit for edit in edits if edit.name == name]
+        if any(sum(_is_active(other, edit.start or 0.0) for other in same) > 1 for edit in same):
+            notes.append(f"the edits of '{name}' overlap, and add up where they do")
+    return notes
+
+
+def _is_active(edit: Edit, time: float) -> bool:
+    return (edit.start or 0.0) <= time and (edit.stop is None or time < edit.stop)
 
 
 def _plain(value: float) -> str:
     """All digits of a number, without an exponent."""
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{where}: '{text.strip()}' is not a number") from None
-    if not math.isfinite(value):
-        raise UserError(f"{where}: '{text.strip()}' is not a finite number")
-    return value

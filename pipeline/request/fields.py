@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -18,12 +19,13 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pipeline.errors import UnknownNameError, UserError
+from pipeline.errors import UnknownNameError, UserError, shortened
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a field that must be given."""
-_MOST_SHOWN = 80
-"""Characters of a value that are repeated in an error message."""
+MOST_SEED = 2**32 - 1
+"""Largest seed that every random generator takes."""
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 T = TypeVar("T")
 
 
@@ -133,9 +135,9 @@ class Field:
         if self.mark.read is not None:
             return self.mark.read(text)
         if self.type is int:
-            return _whole(text, self.shown)
+            return whole(text, self.shown)
         if self.type is float:
-            return _number(text, self.shown)
+            return number(text, self.shown)
         return Path(text) if self.type is Path else text
 
     def write(self, value: Any) -> Any:
@@ -155,10 +157,10 @@ class Field:
         if (choices := self.choices) and value not in choices:
             known = ", ".join(choices)
             raise UnknownNameError(f"unknown {mark.kind} '{shortened(value)}'; known: {known}")
-        if mark.least is not None and mark.most is not None and not mark.least <= value <= mark.most:
-            raise UserError(f"{self.shown} goes from {mark.least:g} to {mark.most:g}, not {value:g}")
         if mark.least is not None and not value >= mark.least:
-            raise UserError(f"{self.shown} must be {mark.least:g} or more, not {value:g}")
+            raise UserError(f"{self.shown} must be {mark.least:.10g} or more, not {value:.10g}")
+        if mark.most is not None and not value <= mark.most:
+            raise UserError(f"{self.shown} must be {mark.most:.10g} or less, not {value:.10g}")
 
 
 def fields_of(owner: Any, at: tuple[str, ...] = (), group: str = "") -> tuple[Field, ...]:
@@ -217,10 +219,22 @@ def assembled(base: T, given: Mapping[tuple[str, ...], Any]) -> T:
     return replace(base, **changes)  # type: ignore[type-var]
 
 
-def shortened(value: object) -> str:
-    """A value as it is repeated in an error message: one line of bounded length."""
-    text = " ".join(str(value)[: 4 * _MOST_SHOWN].split())
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+def whole(text: str, where: str) -> int:
+    """A whole number in ASCII digits. Raises UserError, which begins with `where`."""
+    if not _WHOLE.fullmatch(text.strip()):
+        raise UserError(f"{where}: '{shortened(text)}' is not a whole number")
+    return int(text)
+
+
+def number(text: str, where: str) -> float:
+    """A finite number in ASCII characters. Raises UserError, which begins with `where`."""
+    try:
+        value = float("" if "_" in text or not text.isascii() else text)
+    except ValueError:
+        raise UserError(f"{where}: '{shortened(text)}' is not a number") from None
+    if not math.isfinite(value):
+        raise UserError(f"{where}: '{shortened(text)}' is not a finite number")
+    return value
 
 
 def _members(owner: Any) -> list[tuple[str, Any, Any, Any]]:
@@ -261,20 +275,3 @@ def _docstrings(owner: Any) -> dict[str, str]:
     else:
         found = docstring_parser.parse(inspect.getdoc(owner) or "")
     return {one.arg_name: " ".join((one.description or "").replace("`", "").split()) for one in found.params}
-
-
-def _whole(text: str, where: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"{where}: '{shortened(text)}' is not a whole number") from None
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{where}: '{shortened(text)}' is not a number") from None
-    if not math.isfinite(value):
-        raise UserError(f"{where}: '{shortened(text)}' is not a finite number")
-    return value

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pipeline.clip import F64, I64, U8
-from pipeline.errors import UserError
-from pipeline.request.fields import shortened
+from pipeline.errors import UserError, shortened
+from pipeline.pictures import face_mask, size_of
 from pipeline.request.paths import is_folder
 
+T = TypeVar("T")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -22,7 +25,8 @@ def mask_files(folder: Path) -> list[Path]:
         raise UserError(
             f"--occluder-masks {shortened(folder)}: there is no such folder; give one mask image a frame"
         )
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    found = (p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+    files = sorted(found)
     if not files:
         raise UserError(
             f"--occluder-masks {folder}: holds no images; give one mask (png) a frame, 0 = occluder"
@@ -34,14 +38,15 @@ def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) 
     """The mask file of each of `frames`, by the number in its name.
 
     Numbers count from 0, or from 1 where `total` is the last. Where names hold no numbers, files are taken in
-    order and there must be `total` of them. Raises UserError for a frame without a mask, and for masks of
-    another size than the video's upright frames.
+    order and there must be `total` of them. Raises UserError for a frame without a mask, for two masks of one
+    frame, and for masks of another size than the video's upright frames.
     """
     files = mask_files(folder)
-    digits = [re.findall(r"\d+", path.stem) for path in files]
+    digits = [re.findall("[0-9]{1,18}", path.stem) for path in files]
     if all(digits):
         numbers = [int(found[-1]) for found in digits]
         first = 1 if min(numbers) >= 1 and max(numbers) == total else 0
+        _check_once(folder, numbers, files)
         by_frame = {number - first: path for number, path in zip(numbers, files)}
     else:
         by_frame = dict(enumerate(files))
@@ -57,7 +62,7 @@ def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) 
             f"({len(missing)} of {len(frames)} frames with a face have none)"
         )
     for path in files:
-        if (size := _size(path)) != (width, height):
+        if (size := _told(folder, size_of, path)) != (width, height):
             raise UserError(
                 f"--occluder-masks {folder}: {path.name} is {size[0]} x {size[1]} pixels, but the video is "
                 f"{width} x {height}; masks have the video's size"
@@ -65,12 +70,46 @@ def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) 
     return [by_frame[int(frame)] for frame in frames]
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _check_once(folder: Path, numbers: list[int], files: list[Path]) -> None:
+    """Raise UserError where two masks are of one frame."""
+    named = defaultdict(list)
+    for number, path in zip(numbers, files):
+        named[number].append(path.name)
+    for number, names in named.items():
+        if len(names) > 1:
+            raise UserError(
+                f"--occluder-masks {folder}: {names[0]} and {names[1]} both have number {number}; "
+                "give one mask a frame"
+            )
+
+
+def mask_notes(folder: Path) -> list[str]:
+    """What a user should know of masks that are black or white everywhere. All pixels of all are read.
+
+    Raises UserError for a mask that cannot be read.
+    """
+    files = mask_files(folder)
+    black = white = 0
+    for path in files:
+        mask = _told(folder, face_mask, path)
+        black, white = black + (not mask.any()), white + bool(mask.all())
+    notes = []
+    if black:
+        notes.append(
+            f"{black} of {len(files)} occluder masks are black everywhere: there the whole frame counts as "
+            "covered, as 0 is the occluder"
+        )
+    if white == len(files):
+        notes.append(f"all {len(files)} occluder masks are white everywhere: nothing counts as covered")
+    return notes
+
+
+def _told(folder: Path, read: Callable[[Path], T], path: Path) -> T:
+    """What `read` returns. Raises its UserError, with the option's name."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"--occluder-masks: {path.name} is not an image that can be read ({error})") from None
+        return read(path)
+    except UserError as error:
+        raise UserError(f"--occluder-masks {folder}: {error}") from None
 
 
 class CropMasks:
@@ -90,7 +129,5 @@ class CropMasks:
     def _one(self, row: int) -> U8:
         from pipeline.video.warp import warp_crop
 
-        with Image.open(self._files[row]) as image:
-            mask = np.where(np.asarray(image.convert("L")) < 128, 0, 255).astype(np.uint8)
-        crop = warp_crop(mask, self._affines[row], self._size)
+        crop = warp_crop(face_mask(self._files[row]), self._affines[row], self._size)
         return np.where(crop < 128, 0, 255).astype(np.uint8)

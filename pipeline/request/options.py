@@ -13,15 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.request.command_line import HelpShown, call
-from pipeline.request.fields import Expand, Field, Option, assembled, fields_of, shortened, value_at
+from pipeline.request.fields import Expand, Field, Option, assembled, fields_of, value_at
 from pipeline.request.settings import HEADINGS, Request
 
 _MOST_VALUES = 1000
 """Values in one list of a mapping."""
 _MOST_CHARACTERS = 4096
 """Characters of one value, which is the longest path that Linux takes."""
+_MOST_BITS = 900
+"""Bits of a whole number, more than any option takes."""
 _FILE = Option(metavar="FILE", group=HEADINGS[-1])
 
 
@@ -186,6 +188,8 @@ def _text(field: Field, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         several = ", or a list of them" if field.many else ""
         raise UserError(f"'{field.key}' must be a word or a number{several}, not {_shown(value)}")
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # which Python does not write out
+        raise UserError(f"'{field.key}' has a number of more than {_MOST_BITS} bits")
     text = str(value)
     if len(text) > _MOST_CHARACTERS or "\0" in text:
         raise UserError(f"'{field.key}' has a value that is too long, or holds a NUL character")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 from inverters.methods.table import method_names
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
-from pipeline.request.fields import Option, UserPath, shortened
+from pipeline.request.fields import MOST_SEED, Option, UserPath
 
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
@@ -47,7 +47,7 @@ class DecodeSettings:
     """Library that decodes; `av` has exact time stamps."""
     ingest: Annotated[str, Option(metavar="FILTERS")] = ""
     """ffmpeg filters to run first, separated by commas: deinterlace, tonemap, fps=25."""
-    max_frames: Annotated[int | None, Option(metavar="N", least=1)] = None
+    max_frames: Annotated[int | None, Option(metavar="N", least=1, most=10**9)] = None
     """Read no more than N frames."""
     frame_rate: Annotated[str | None, Option(metavar="RATE", read=parse_rate, default="25")] = None
     """Frames a second of a picture sequence or a raw stream, such as 24 or 30000/1001; others have times."""
@@ -61,13 +61,13 @@ class TrackSettings:
         str, Option(metavar="mediapipe|fan|3ddfa:PATH", path=UserPath(prefix="3ddfa:"), kind="detector")
     ] = "mediapipe"
     """Landmark model: `mediapipe`, `fan` (face-alignment, needs its weights), or 3DDFA_V2's file."""
-    face: Annotated[int, Option(metavar="N", least=0)] = 0
+    face: Annotated[int, Option(metavar="N", least=0, most=99)] = 0
     """Which face to follow: 0 is the largest at the start, 1 the next."""
-    max_gap: Annotated[float, Option(metavar="SECONDS", least=0)] = 0.5
+    max_gap: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 0.5
     """Longest gap in the track that is interpolated; a longer one has no face."""
     smoothing: Annotated[str, Option(choices=("box", "gaussian", "none"), kind="smoothing")] = "box"
     """Filter of landmarks over time; `box` is In-N-Out's sliding window."""
-    smoothing_window: Annotated[float, Option(metavar="FRAMES", least=0)] = 3.0
+    smoothing_window: Annotated[float, Option(metavar="FRAMES", least=0, most=1000)] = 3.0
     """Width of that box, or sigma of that Gaussian, in frames."""
 
 
@@ -77,7 +77,7 @@ class CameraSettings:
 
     labels: Annotated[str | None, Option("cameras", "dataset.json", path=UserPath())] = None
     """Official EG3D camera labels, instead of estimated cameras."""
-    smoothing: Annotated[float, Option("camera-smoothing", "FRAMES", least=0)] = 1.0
+    smoothing: Annotated[float, Option("camera-smoothing", "FRAMES", least=0, most=1000)] = 1.0
     """Sigma in frames of the Gaussian filter of the camera path; 0 for none."""
 
 
@@ -89,11 +89,11 @@ class InvertSettings:
     """Inversion method."""
     preset: Annotated[str, Option(metavar="NAME", default="draft; fast on CUDA")] = "draft"
     """The method's numbers: draft, fast, paper, ..."""
-    steps: Annotated[int | None, Option(metavar="N", least=1)] = None
+    steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
     """Steps of the inversion, instead of the preset's."""
     occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None
     """Folder of one mask image a frame, 0 = occluder."""
-    seed: Annotated[int, Option(metavar="N")] = 0
+    seed: Annotated[int, Option(metavar="N", least=0, most=MOST_SEED)] = 0
     """Seed of all random numbers."""
     no_entropy: bool = False
     """Ablation of in-n-out: without the terms that make the blend decide."""
@@ -116,7 +116,7 @@ class InvertSettings:
 class FinetuneSettings:
     """The last fine-tuning, of super-resolution."""
 
-    steps: Annotated[int | None, Option("finetune-steps", "N", least=0)] = None
+    steps: Annotated[int | None, Option("finetune-steps", "N", least=0, most=10**6)] = None
     """Steps of super-resolution fine-tuning, instead of the preset's; 0 leaves it out."""
 
     @property
@@ -141,7 +141,7 @@ class EditSettings:
     """Also show the face from another side; angles in radians."""
     inset: bool = False
     """Put that view back into the source's frames, the head turned where it is."""
-    ease: Annotated[float, Option(metavar="SECONDS", least=0)] = 0.2
+    ease: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 0.2
     """Time over which an edit with a time range fades in and out."""
     directions: Annotated[tuple[str, ...], Option(metavar="FILE", path=UserPath())] = ()
     """File of directions that edits can name, beside the generator's own; may be given several times."""
@@ -153,9 +153,9 @@ class EditSettings:
 class CompositeSettings:
     """How crops go back into the frames."""
 
-    feather: Annotated[float, Option(metavar="WIDTHS", least=0)] = 0.06
+    feather: Annotated[float, Option(metavar="WIDTHS", least=0, most=1)] = 0.06
     """Width of the soft border of the face mask, in crop widths."""
-    grow: Annotated[float, Option(metavar="WIDTHS")] = 0.04
+    grow: Annotated[float, Option(metavar="WIDTHS", least=-1, most=1)] = 0.04
     """How far the mask reaches beyond the face's outline, in crop widths."""
     stitch: Annotated[
         str | None, Option(choices=("weights", "codes"), kind="way to stitch", bare="weights")
@@ -235,7 +235,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     preset_chosen: bool = False
     threads: Annotated[
-        int | None, Option(metavar="N", least=1, default="OMP_NUM_THREADS, else all", group=_CALL)
+        int | None, Option(metavar="N", least=1, most=1024, default="OMP_NUM_THREADS, else all", group=_CALL)
     ] = None
     """Cores that the job may use. Results depend on it: by rounding in a render, by more after a fit."""
     json: Annotated[bool, Option(group=_CALL)] = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from inverters.heads.occluders import OCCLUDERS
 from inverters.heads.params import PARAMETERS
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.samples.rendering import OnFrame, render_clip
-from pipeline.samples.settings import SampleSettings
+from pipeline.samples.settings import FPS, SECONDS, SEEDS, SampleSettings
 from pipeline.samples.truth_format import describe, truth_folder
 
 MIN_SIDE, MAX_SIDE = 32, 4096
@@ -30,12 +29,10 @@ def check_settings(settings: SampleSettings) -> None:
     for attribute in settings.attributes:
         if attribute not in names:
             raise UnknownNameError(f"unknown attribute '{attribute}'; known: {', '.join(names)}")
-    if not (math.isfinite(settings.seconds) and settings.seconds > 0):
-        raise UserError(f"--seconds must be above zero, not {settings.seconds:g}")
-    if not (1 <= settings.fps <= 120):
-        raise UserError(f"--fps must be between 1 and 120, not {settings.fps:g}")
-    if not 0 <= settings.seed < 2**31:
-        raise UserError(f"--seed must be between 0 and 2147483647, not {settings.seed}")
+    for name, (least, most) in (("seconds", SECONDS), ("fps", FPS), ("seed", SEEDS)):
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            raise UserError(f"--{name} must be between {least:.10g} and {most:.10g}, not {value:.10g}")
     width, height = settings.size
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width % 2 or height % 2:
         raise UserError(

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pipeline.request.edits import View
 
+SECONDS, FPS, SEEDS = (0.01, 3600.0), (1, 120), (0, 2**31 - 1)
+"""The least and the most that is taken."""
+
 
 @dataclass(frozen=True)
 class SampleSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
+from inverters.generators.small_files import read_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
+from pipeline.pictures import face_mask
 from pipeline.samples.truth_format import FORMAT, VERSION, truth_folder
 from pipeline.video.probe import probe
 from pipeline.video.reader import AvSource
@@ -61,13 +61,9 @@ class Truth:
         """Mask [H,W], true on the occluder; raises UserError for a missing file."""
         path = self.masks / f"{frame:06d}.png"
         try:
-            with Image.open(path) as image:
-                mask = np.asarray(image.convert("L"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); make the sample again") from None
-        if mask.shape != self.size[::-1]:
-            raise UserError(f"{path}: has another size than the clip, {self.size[0]}x{self.size[1]}")
-        return np.asarray(mask < 128)
+            return np.asarray(face_mask(path, self.size) == 0)
+        except UserError as error:
+            raise UserError(f"{self.masks}: {error}; make the sample again") from None
 
     def inside_crop(self, frame: int) -> Bools:
         """Mask [H,W], true inside the frame's true crop."""
@@ -102,14 +98,16 @@ def load_truth(sample: Path) -> Truth:
         folder = truth_folder(folder)
     path = folder / "truth.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        found = read_json(path)
     except OSError:
         raise UserError(f"{sample}: there is no {path}; give a clip that `invid sample` wrote") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not a sample's truth ({error}); make the sample again") from None
     try:
-        return _parse(folder, json.loads(text))
+        return _parse(folder, found)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: is not a sample's truth ({error!r}); make the sample again") from None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import parse_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
@@ -126,7 +127,7 @@ class LandmarkBlendshapes:
             )
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            card = json.loads((file.metadata() or {}).get("card", "{}"))
+            card = parse_json((file.metadata() or {}).get("card", "{}"))
         if card.get("names") != list(NAMES):
             raise CheckpointError(f"the map at {path} reads other blendshapes than MediaPipe's")
         return cls(arrays, card)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from inverters.errors import CheckpointError
 from inverters.generators.judge import Judge as NetworkJudge
+from inverters.generators.small_files import parse_json
 from inverters.heads.params import PARAMETERS
 from pipeline.clip import F32, F64, U8
 
@@ -53,7 +54,7 @@ class LandmarkJudge:
             raise CheckpointError(f"the landmark judge is missing at {path}; `invid train-landmark-judge`")
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            correlation = json.loads((file.metadata() or {}).get("correlation", "{}"))
+            correlation = parse_json((file.metadata() or {}).get("correlation", "{}"))
         if list(correlation) != [p.name for p in PARAMETERS]:
             raise CheckpointError(f"the landmark judge at {path} reads other parameters than heads have")
         return cls(arrays, correlation)

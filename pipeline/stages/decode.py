@@ -10,9 +10,8 @@ import numpy as np
 
 from pipeline.clip import Clip, FrameSource
 from pipeline.errors import InputVideoError, UnknownNameError, UserError
-from pipeline.request.edits import check_times
-from pipeline.request.occluder_masks import match_masks
 from pipeline.request.settings import DecodeSettings, Settings
+from pipeline.stages.clip_checks import UNKEYED, check_clip, clip_notes
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.codecs import suffix_for
@@ -80,30 +79,26 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
 
 
 def load(run: StageRun) -> Clip:
-    """Open the input, and check against it what the request says of times and masks.
+    """Open the input, and check the request against it.
 
-    Raises InputVideoError (bad file, or signs of damage with `strict`), UserError (an edit after the end,
-    masks that do not match).
+    Raises InputVideoError (bad file, or signs of damage with `strict`), UserError (as `check_clip`).
     """
     clip = decode(run.video, run.settings.decode, run.workdir, lambda done: run.count(done, None))
     if clip.path != run.video:
         run.hooks.hold(clip.path)
     if clip.doubts and run.settings.strict:
         raise InputVideoError(f"{run.video}: {'; '.join(clip.doubts)} (--strict)")
-    check_times(run.settings.edit.edits, clip.duration)
-    masks = run.settings.invert.occluder_masks
-    if masks is not None:
-        match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+    check_clip(clip, run.settings)
     return clip
 
 
 def notes(run: StageRun) -> tuple[str, ...]:
-    """How the file was read, signs that it is damaged, and what the results will not have of its tracks."""
+    """How the file was read, signs of damage, tracks that are not carried, and what changes nothing."""
     clip = run.hooks.value(NAME)
-    if not clip.film:
-        return (*clip.notes, *clip.doubts)
-    tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
-    return (*clip.notes, *clip.doubts, *tracks)
+    tracks: tuple[str, ...] = ()
+    if clip.film:
+        tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
+    return (*clip.notes, *clip.doubts, *tracks, *clip_notes(clip, run.settings))
 
 
 NAME = "decode"
@@ -112,7 +107,7 @@ STAGE = Stage(
     version=2,
     load=load,
     reads=("decode",),
-    unkeyed=("strict", "encode.codec", "edit.edits", "invert.occluder_masks"),
+    unkeyed=("strict", *UNKEYED),
     facts=lambda facts: facts.content_hash,
     notes=notes,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline import pictures
 from pipeline.clip import U8
 from pipeline.errors import InputVideoError, UserError
 
@@ -87,25 +89,25 @@ def is_picture(path: Path) -> bool:
     return head.startswith(_STARTS) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
 
 
-def opened(path: Path) -> Image.Image:
-    """A picture file by Pillow, its pixels not read yet. Raises InputVideoError."""
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file by Pillow, its pixels not read yet; errors in the `with` block are those of damage.
+
+    Raises InputVideoError.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures; Pillow refuses those above 179 megapixels
-            return Image.open(path)
-    except FileNotFoundError:
-        raise InputVideoError(f"{path}: there is no such file; check the name") from None
-    except UnidentifiedImageError:
-        raise InputVideoError(f"{path}: {_why_unknown(path)}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputVideoError(f"{path}: is not a picture that can be read ({_line(error)})") from None
+        with pictures.opened(path, tuple(_FORMATS)) as image:
+            yield image
+    except InputVideoError:
+        raise
+    except UserError as error:
+        advice = "; install the package pillow-heif, or save it as JPEG" if _is_heic(path) else ""
+        raise InputVideoError(f"{path.parent / str(error)}{advice}") from None
 
 
-def _why_unknown(path: Path) -> str:
+def _is_heic(path: Path) -> bool:
     with path.open("rb") as file:
-        if file.read(12)[8:11] == b"hei":
-            return "is HEIC; install the package pillow-heif, or save it as JPEG"
-    return "is not a picture that can be read; give PNG, TIFF, JPEG, WebP or AVIF"
+        return file.read(12)[8:11] == b"hei"
 
 
 def register_heif() -> None:
@@ -120,33 +122,23 @@ def register_heif() -> None:
 def format_of(path: Path) -> str:
     """The format that a picture file is written as. Raises InputVideoError."""
     with opened(path) as image:
-        if image.format not in _FORMATS:
-            raise InputVideoError(f"{path}: {image.format} pictures are not read; give PNG, TIFF or JPEG")
-        return _FORMATS[image.format]
+        return _FORMATS[str(image.format)]
 
 
 def read_picture(path: Path) -> Picture:
     """Read a picture, upright. Raises InputVideoError: not there, damaged, too large, or of unknown kind."""
-    form = format_of(path)
     with opened(path) as image:
-        try:
-            pixels, alpha = _deep(path) if _is_deep(image) else _plain(image)
-            turn = _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)))
-            exif = _kept_exif(image)
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, cv2.error) as error:
-            raise InputVideoError(f"{path}: is damaged ({_line(error)}); copy or download it again") from None
+        form = _FORMATS[str(image.format)]
+        pixels, alpha = _deep(path) if _is_deep(image) else _plain(image)
+        turn = _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)))
         # Pillow turns AVIF and HEIF by itself
         if turn is not None and image.format not in ("AVIF", "HEIF"):
             pixels = _turned(pixels, turn)
             alpha = None if alpha is None else _turned(alpha, turn)
         profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    notes = (f"{path.name} has {pages} pages; the first is read",) if pages > 1 else ()
-    return Picture(pixels, alpha, form, profile, exif, notes)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        notes = (f"{path.name} has {pages} pages; the first is read",) if pages > 1 else ()
+        return Picture(pixels, alpha, form, profile, _kept_exif(image), notes)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -160,7 +152,10 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _deep(path: Path) -> tuple[Pixels, Pixels | None]:
-    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(str(error)) from None
     if found is None or found.dtype not in (np.uint8, np.uint16):
         raise ValueError("its pixels are of a kind that cannot be read")
     found = found if found.ndim == 3 else found[..., None]  # OpenCV gives grey with alpha as four channels

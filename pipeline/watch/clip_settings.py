@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.request.fields import Field, UserPath, shortened
+from pipeline.errors import UserError, shortened
+from pipeline.request.fields import Field, UserPath
 from pipeline.request.options import from_mapping, known_key, request_fields, to_words
 from pipeline.request.settings import Request
 from pipeline.request.settings_file import read_settings

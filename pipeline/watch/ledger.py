@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from inverters.generators.small_files import read_json
+from pipeline.errors import printable
 from storage import canonical_json
 from storage.files import replacing
 from storage.locks import FileLock
@@ -35,6 +37,18 @@ class Record:
     when: float = 0.0
     run: str = ""  # name of the Prefect run
     others: list[str] = field(default_factory=list)  # other names of the same content
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every field has its type; a record is JSON from a file."""
+        texts = (self.content, self.name, self.folder, self.state, self.reason, self.run)
+        lists = isinstance(self.options, list) and isinstance(self.others, list)
+        return (
+            lists
+            and all(isinstance(text, str) for text in (*texts, *self.options, *self.others))
+            and isinstance(self.tries, int)
+            and isinstance(self.when, int | float)
+        )
 
     @property
     def is_refusal(self) -> bool:
@@ -67,7 +81,8 @@ class Ledger:
     def find(self, identity: str) -> Record | None:
         """The record of this identity; None where there is none or it cannot be read."""
         try:
-            return Record(**json.loads((self._records / f"{identity}.json").read_text()))
+            record = Record(**read_json(self._records / f"{identity}.json"))
+            return record if record.is_whole else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -117,7 +132,7 @@ class Ledger:
             else ""
         )
         again = "Delete this file to have it tried again; a clip that was replaced is tried by itself.\n"
-        note.write_text(f"{record.name}\n\n{reason}\n\n{tried}{again}")
+        note.write_text(printable(f"{record.name}\n\n{reason}\n\n{tried}{again}"), encoding="utf-8")
         return record
 
     def asked_again(self, record: Record) -> bool:

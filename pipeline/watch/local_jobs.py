@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from inverters import threads
+from inverters.generators.small_files import read_json
 from pipeline.errors import InvidError
 from pipeline.report.manifest import MANIFEST
 from pipeline.watch.folder import Ready, fingerprint
@@ -151,7 +151,7 @@ class LocalJobs:
             if fingerprint(job.ready.path) == job.ready.print:
                 return False
         try:
-            made = json.loads((self._ledger.out / job.record.folder / MANIFEST).read_text())
+            made = read_json(self._ledger.out / job.record.folder / MANIFEST)
             return bool(made["input"]["content_hash"] != job.record.content)
         except (OSError, ValueError, KeyError, TypeError):
             return True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from inverters.generators.small_files import read_json
 from pipeline.errors import UserError
 from pipeline.report.output_folder import check_writable
 from pipeline.watch.clip_settings import options_of
@@ -204,7 +205,7 @@ class Watcher:
     def _read_index(self) -> dict[str, tuple[Print, str]]:
         """Fingerprints and contents of files by name, of an earlier watcher."""
         try:
-            found = json.loads(self._index.read_text())
+            found = read_json(self._index)
             return {name: (Print(**entry["print"]), str(entry["content"])) for name, entry in found.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}

@@ -132,7 +132,7 @@ def test_missing_and_damaged_files(saved: tuple[Path, Generator, GeneratorCard],
         (json.dumps({"format": "other"}), "is not the card"),
         (text.replace('"version": 1', '"version": 99'), "version 99"),
         (text.replace('"z_dim"', '"zdim"'), "unknown entries: zdim"),
-        (text.replace('"w_dim": 16', '"w_dim": 17'), "does not fit its architecture"),
+        (text.replace('"w_dim": 16', '"w_dim": 17'), r"w_avg has shape \[16\]"),
         (text.replace('"smile"', '"frown"'), "is damaged"),
     ):
         card.write_text(changed)

@@ -179,7 +179,7 @@ def test_requests_that_cannot_be_meant(
     refused(capsys, "fit", "--method", "pca", says="known: interfacegan, ganspace, sefa")
     refused(capsys, *fit, "sefa", "--out", "x.npy", says=".safetensors")
     refused(capsys, *fit, "sefa", "--out", "no/x.safetensors", says="no folder")
-    refused(capsys, *fit, "sefa", "--components", 0, says="from 1 to 16")
+    refused(capsys, *fit, "sefa", "--components", 17, says="from 1 to 16")
     refused(capsys, *fit, "sefa", "--layers", "4-6", says="from 0 to 5")
     refused(capsys, *fit, "sefa", "--layers", "3-1", says="from 0 to 5")
     refused(capsys, *fit, "ganspace", "--names", "smile", says="--names is for")

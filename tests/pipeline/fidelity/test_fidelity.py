@@ -152,7 +152,7 @@ def test_two_at_a_time_give_the_same_scores(clips: Path, tmp_path: Path, jobs: l
         (["--methods", "w,magic"], ("unknown method 'magic'", "known: w, w+")),
         (["--preset", "best"], ("unknown preset 'best'", "draft")),
         (["--jobs", "0"], ("--jobs must be 1 or more",)),
-        (["--seed", "-1"], ("--seed must be between",)),
+        (["--seed", "-1"], ("--seed must be 0 or more",)),
         (["--only-clips"], ("--only-clips", "give --clips DIR")),
         (["--clips", "bare"], ("bare", "there is no", "invid sample")),
         (["--clips", "empty"], ("empty", "holds no clips")),

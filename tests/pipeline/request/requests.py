@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ OWN: dict[str, Any] = {
     "out": PATHS,
     "cache": PATHS | st.just("s3://bucket/folder"),
     "threads": st.integers(1, 99),
+    "frame_rate": st.fractions(Fraction(1, 100), 1000, max_denominator=1001).map(str),
 }
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inverters.editing.edit import edit_presence
 from pipeline.errors import UnknownNameError, UserError
-from pipeline.request.edits import Edit, View, check_names, check_times, format_edit, parse_edit, parse_view
+from pipeline.request.edits import (
+    Edit,
+    View,
+    check_names,
+    check_once,
+    check_times,
+    edit_notes,
+    format_edit,
+    parse_edit,
+    parse_view,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,11}", fullmatch=True)
 seconds = st.integers(0, 3_600_000).map(lambda ms: ms / 1000)
@@ -70,7 +82,48 @@ def test_unknown_names_list_the_known_ones() -> None:
     check_names([Edit("age", 1)], ["age"])
 
 
+TIMES = np.arange(4) / 4  # a second at 4 frames a second
+
+
 def test_a_range_beyond_the_end_is_refused() -> None:
-    check_times([Edit("age", 1, 0.5, 99)], 1.0)
+    check_times([Edit("age", 1, 0.5, 99)], TIMES, 1.0, 0.2)
     with pytest.raises(UserError, match="ends at 1 s"):
-        check_times([Edit("age", 1, 1.0, 2.0)], 1.0)
+        check_times([Edit("age", 1, 1.0, 2.0)], TIMES, 1.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "ease", "near"),
+    [
+        (0.3, 0.45, 0.2, "0.250 s and 0.500 s"),
+        (0.3, 0.45, 0.0, "0.250 s and 0.500 s"),
+        (0.25, 0.5, 0.2, "0.250 s and 0.500 s"),
+        (0.8, None, 0.2, "0.750 s"),
+        (None, 0.0, 0.2, "0.000 s"),
+    ],
+)
+def test_a_range_between_two_frames_is_refused(
+    start: float | None, stop: float | None, ease: float, near: str
+) -> None:
+    with pytest.raises(UserError, match=f"shows in no frame: the nearest are at {near}; widen"):
+        check_times([Edit("age", 1, start, stop)], TIMES, 1.0, ease)
+
+
+def test_a_range_with_one_frame_shows() -> None:
+    """What is refused has no strength in any frame, and nothing else is."""
+    for start, stop, ease in ((0.2, 0.3, 0.2), (0.25, 0.25001, 0.0), (0.7, None, 0.2), (None, 0.1, 0.2)):
+        check_times([Edit("age", 1, start, stop)], TIMES, 1.0, ease)
+        assert any(edit_presence(Edit("age", 1, start, stop), t, ease) > 0 for t in TIMES.tolist())
+
+
+def test_an_edit_given_twice_is_refused_and_one_that_changes_nothing_told() -> None:
+    with pytest.raises(UserError, match=r"--edit 'smile=1.0' is given twice; give it once"):
+        check_once([parse_edit("smile=1"), parse_edit("age=1"), parse_edit("smile=1.0")])
+    with pytest.raises(UserError, match="its edits add up to 15 at 1 s"):
+        check_once([parse_edit("smile=9"), parse_edit("smile=6@1-2s")])
+    parts = [parse_edit(text) for text in ("smile=9@0-1s", "smile=9@1-2s", "age=0", "smile=-1")]
+    check_once(parts)
+    assert edit_notes(parts) == [
+        "edit 'age=0.0' has no strength and changes nothing",
+        "the edits of 'smile' overlap, and add up where they do",
+    ]
+    assert edit_notes(parts[:2]) == []

@@ -54,7 +54,7 @@ def test_choices_are_those_that_readers_know() -> None:
         ({("renderer",): "raster"}, "unknown renderer 'raster'; known: auto, cuda, cpu, reference"),
         ({("device",): "tpu"}, "unknown device 'tpu'"),
         ({("decode", "max_frames"): 0}, "--max-frames must be 1 or more, not 0"),
-        ({("encode", "quality"): 52}, "--quality goes from 0 to 51, not 52"),
+        ({("encode", "quality"): 52}, "--quality must be 51 or less, not 52"),
         ({("track", "face"): -1}, "--face must be 0 or more, not -1"),
         ({("finetune", "steps"): -1}, "--finetune-steps must be 0 or more, not -1"),
         ({("track", "smoothing_window"): -0.5}, "--smoothing-window must be 0 or more, not -0.5"),

@@ -128,8 +128,8 @@ def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
     [
         ({"occluder": "scarf"}, UnknownNameError, "sunglasses"),
         ({"attributes": ("charm",)}, UnknownNameError, "smile"),
-        ({"seconds": 0.0}, UserError, "above zero"),
-        ({"seconds": float("nan")}, UserError, "above zero"),
+        ({"seconds": 0.0}, UserError, "between 0.01 and 3600"),
+        ({"seconds": float("nan")}, UserError, "between 0.01 and 3600"),
         ({"fps": 500.0}, UserError, "120"),
         ({"seed": -1}, UserError, "--seed"),
         ({"size": (63, 48)}, UserError, "even"),

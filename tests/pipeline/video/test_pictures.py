@@ -97,7 +97,7 @@ def test_damaged_pictures_are_named(tmp_path, name):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3] if name != "a.tif" else data[:200])
-    with pytest.raises(InputVideoError, match=r"damaged|not a picture") as caught:
+    with pytest.raises(InputVideoError, match="not an image that can be read") as caught:
         read_picture(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -112,7 +112,7 @@ def test_a_picture_too_large_to_hold_is_refused(tmp_path):
     data[20:24] = struct.pack(">I", 60000)  # 60000 x 60000
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     path.write_bytes(data)
-    with pytest.raises(InputVideoError, match=r"not a picture that can be read|damaged"):
+    with pytest.raises(InputVideoError, match="3600000000 pixels"):
         read_picture(path)
 
 

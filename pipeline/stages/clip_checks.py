@@ -1,0 +1,64 @@
+"""Checks of a request against the clip, once its frames are counted and before any work is done on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.clip import Clip
+from pipeline.errors import InputVideoError, UserError
+from pipeline.request.edits import check_times, edit_notes
+from pipeline.request.occluder_masks import mask_notes, match_masks
+from pipeline.request.settings import Settings
+
+SIDES = {"h264": (1, 16384), "hevc": (16, 65535), "prores": (1, 65535), "ffv1": (1, 65535)}
+"""Least and most pixels of a side that an encoder takes, as tried with each."""
+_MATRICES = {
+    3: "reserved",
+    8: "YCgCo",
+    10: "BT.2020 constant luminance",
+    11: "YDzDx",
+    12: "chromaticity-derived",
+    13: "chromaticity-derived constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+}
+"""Colour matrices of ITU-T H.273 that FFmpeg's scaler does not turn into RGB."""
+_NO_RGB = ("yaf32le", "yaf32be")
+"""Pixel formats on which that scaler crashes; it says of others by itself that it does not take them."""
+UNKEYED = ("edit.edits", "edit.ease", "invert.occluder_masks", "encode.codec")
+"""Settings that are read here."""
+
+
+def check_clip(clip: Clip, settings: Settings) -> None:
+    """Raise UserError for what the clip does not allow.
+
+    That is an edit outside of the clip or between two frames, masks that do not match, frames that the codec
+    does not take, and colours that cannot be read.
+    """
+    check_times(settings.edit.edits, clip.times - clip.times[0], clip.duration, settings.edit.ease)
+    masks = settings.invert.occluder_masks
+    if masks is not None:
+        match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+    codec = settings.encode.codec
+    least, most = SIDES[codec]
+    if not least <= min(clip.width, clip.height) <= max(clip.width, clip.height) <= most:
+        raise UserError(
+            f"--codec {codec} takes frames with sides of {least} to {most} pixels, and the clip has "
+            f"{clip.width} x {clip.height}; give another, such as --codec ffv1"
+        )
+    matrix, pixels = int(clip.color.get("matrix", 2)), str(clip.color.get("format", ""))
+    if pixels in _NO_RGB:
+        raise InputVideoError(f"{clip.path}: its pixel format {pixels} cannot be turned into RGB")
+    if matrix in _MATRICES and pixels.startswith(("yuv", "nv", "p0", "p2", "p4")):
+        raise InputVideoError(
+            f"{clip.path}: its colour matrix {matrix} ({_MATRICES[matrix]}) cannot be turned into RGB; "
+            "convert the clip to BT.709 first"
+        )
+
+
+def clip_notes(clip: Clip, settings: Settings) -> list[str]:
+    """What a user should know of edits and masks that change nothing, or everything. Reads all masks."""
+    masks = settings.invert.occluder_masks
+    return [*edit_notes(settings.edit.edits), *(mask_notes(Path(masks)) if masks is not None else [])]
