@@ -1,0 +1,373 @@
+"""Valid files that cases are made from: CARRIERS/KIND/VARIANT/{inputs,work}/..., small and made once a run.
+
+The file or folder that a reader is given is called `main`, with its ending; `main.json` beside
+`main.safetensors` belongs to it. In `work` are caches, in which a reader may write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image
+
+FRAMES, WIDTH, HEIGHT = 10, 64, 48
+_SOUND = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.4"]
+_X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-threads", "1"]
+_AAC = ["-c:a", "aac", "-ac", "2"]
+_TAGS = ["-metadata", "title=A title", "-metadata", "creation_time=2024-01-01T00:00:00Z"]
+CLIPS: dict[str, list[str]] = {
+    "plain.mp4": [*_X264, "-pix_fmt", "yuv420p", "-bf", "2", *_AAC, *_TAGS],
+    "silent.mp4": [*_X264, "-pix_fmt", "yuv420p", "-an"],
+    "fragments.mp4": [*_X264, "-pix_fmt", "yuv420p", *_AAC, "-movflags", "frag_keyframe+empty_moov"],
+    "hevc.mp4": ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"],
+    "av1.mp4": ["-c:v", "libsvtav1", "-preset", "12", "-pix_fmt", "yuv420p"],
+    "interlaced.mp4": [*_X264, "-pix_fmt", "yuv420p", "-flags", "+ilme+ildct", "-x264opts", "tff=1", *_AAC],
+    "phone.3gp": ["-c:v", "mpeg4", "-pix_fmt", "yuv420p", "-an"],
+    "prores.mov": ["-c:v", "prores_ks", "-c:a", "pcm_s16le", "-timecode", "01:00:00:00"],
+    "mjpeg.mov": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s24le"],
+    "ffv1.mkv": ["-c:v", "ffv1", "-level", "3", "-c:a", "flac", *_TAGS],
+    "h264.mkv": [*_X264, "-pix_fmt", "yuv444p", "-c:a", "libopus"],
+    "vp9.webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"],
+    "vp8.webm": ["-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libvorbis"],
+    "loop.gif": ["-an", "-vf", "fps=10,split[a][b];[a]palettegen[p];[b][p]paletteuse"],
+    "mpeg4.avi": ["-c:v", "mpeg4", "-q:v", "3", "-c:a", "libmp3lame"],
+    "raw.avi": ["-c:v", "rawvideo", "-pix_fmt", "bgr24", "-an"],
+    "huff.avi": ["-c:v", "ffvhuff", "-c:a", "pcm_s16le"],
+    "h264.ts": [*_X264, "-pix_fmt", "yuv420p", *_AAC],
+    "mpeg2.ts": ["-c:v", "mpeg2video", "-c:a", "mp2"],
+    "mpeg2.mpg": ["-c:v", "mpeg2video", "-c:a", "mp2", "-f", "vob"],
+    "mpeg1.mpg": ["-c:v", "mpeg1video", "-c:a", "mp2"],
+    "sorenson.flv": ["-c:v", "flv", "-c:a", "libmp3lame", "-ar", "44100"],
+    "h264.flv": [*_X264, "-pix_fmt", "yuv420p", *_AAC],
+    "theora.ogg": ["-c:v", "libtheora", "-c:a", "libvorbis"],
+    "windows.wmv": ["-c:v", "wmv2", "-c:a", "wmav2"],
+    "tape.mxf": ["-c:v", "mpeg2video", "-c:a", "pcm_s16le", "-ar", "48000"],
+    "any.nut": ["-c:v", "ffv1", "-c:a", "pcm_s16le"],
+    "raw.y4m": ["-pix_fmt", "yuv420p", "-an"],
+    "raw.h264": [*_X264, "-pix_fmt", "yuv420p", "-an"],
+    "moving.apng": ["-an", "-plays", "0"],
+    "one.png": ["-an", "-frames:v", "1"],
+    "one.jpg": ["-an", "-frames:v", "1"],
+    "one.tiff": ["-an", "-frames:v", "1"],
+    "one.webp": ["-an", "-frames:v", "1"],
+}  # fmt: skip
+"""Clips by name, and how ffmpeg makes them."""
+
+
+def ffmpeg(*words: str | Path) -> bool:
+    """Run ffmpeg; whether it could do it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
+    command += [str(word) for word in words]
+    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def clips(folder: Path) -> None:
+    """One of each container and codec; what this ffmpeg cannot make is left out."""
+    picture = ["-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration=0.4"]
+    for name, words in CLIPS.items():
+        made = folder / name / "inputs"
+        made.mkdir(parents=True)
+        flags = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-shortest"]
+        if not ffmpeg(*picture, *_SOUND, *words, *flags, made / f"main{Path(name).suffix}"):
+            shutil.rmtree(folder / name)
+    source = folder / "plain.mp4" / "inputs" / "main.mp4"
+    chapters = folder / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=First\n")
+    words = ["1", "00:00:00,000 --> 00:00:00,300", "Hello", ""]
+    subtitles = folder / "words.srt"
+    subtitles.write_text("\n".join(words))
+    for name, kind in (("tracks.mkv", "srt"), ("tracks.mp4", "mov_text")):
+        made = folder / name / "inputs"
+        made.mkdir(parents=True)
+        maps = [word for number in ["0:v", "0:a", "0:a", "1:s"] for word in ("-map", number)]
+        extra = ["-map_metadata", "2", "-c", "copy", "-c:s", kind, "-metadata:s:a:1", "language=fra"]
+        if not ffmpeg(
+            "-i", source, "-i", subtitles, "-i", chapters, *maps, *extra, made / f"main{Path(name).suffix}"
+        ):
+            shutil.rmtree(folder / name)
+    chapters.unlink()
+    subtitles.unlink()
+
+
+def sound_clips(folder: Path) -> None:
+    """The clips with sound whose tracks a result takes over."""
+    clips(folder)
+    for made in list(folder.iterdir()):
+        if "-an" in CLIPS.get(made.name, []) or made.name in ("hevc.mp4", "av1.mp4"):
+            shutil.rmtree(made)
+
+
+def masks(folder: Path) -> None:
+    """Folders of masks: 8 bits, 16 bits, palettes with alpha, other formats."""
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[10:30, 20:40] = 0
+    picture = Image.fromarray(mask)
+    forms = {
+        "grey.png": picture,
+        "bits16.png": Image.fromarray(mask.astype(np.uint16) * 257),
+        "alpha.png": Image.merge("LA", (picture, picture)),
+        "palette.png": picture.convert("P"),
+        "colour.jpg": picture.convert("RGB"),
+        "grey.tiff": picture,
+        "bit.bmp": picture.convert("1"),
+        "lossy.webp": picture.convert("RGB"),
+    }
+    for name, image in forms.items():
+        main = folder / name / "inputs" / "main"
+        main.mkdir(parents=True)
+        for number in range(4):
+            image.save(main / f"{number:05d}{Path(name).suffix}")
+
+
+def side_files(folder: Path) -> None:
+    """`main.yaml` beside `main.mp4`, with the files that it names."""
+    texts = {
+        "many": "preset: draft\nedit: [smile=1.5, 'age=1@0-0.2s']\nremove_occluder: true\nseed: 3\n"
+        "view: yaw=0.3\nmax_frames: 4\nsmoothing_window: 2.5\nquality: 20\n"
+        "feather: 0.1\ncodec: hevc\nease: 0.1\nsteps: 4\n",
+        "paths": "occluder_masks: masks\ndirections: [a.npy, b.npy]\ncameras: dataset.json\n"
+        "generator: g.pkl\n",
+        "json": '{"preset": "draft", "edit": ["smile=1"], "stitch": true, "max-gap": 1}',
+    }
+    for name, text in texts.items():
+        made = folder / name / "inputs"
+        made.mkdir(parents=True)
+        (made / "main.yaml").write_text(text)
+        (made / "main.mp4").write_bytes(b"no clip is read here")
+        for other in ("a.npy", "b.npy", "dataset.json", "g.pkl"):
+            (made / other).write_bytes(b"x")
+        (made / "masks").mkdir()
+        (made / "masks" / "0.png").write_bytes(b"x")
+
+
+def settings_files(folder: Path) -> None:
+    """Files for --settings."""
+    side_files(folder)
+    for made in list(folder.iterdir()):
+        if made.name == "json":
+            (made / "inputs" / "main.yaml").rename(made / "inputs" / "main.json")
+
+
+def cameras(folder: Path) -> None:
+    """EG3D's dataset.json with and without numbers in its names."""
+    import torch
+
+    from inverters.rendering.cameras import default_intrinsics, look_at
+
+    poses = look_at(torch.linspace(-0.2, 0.2, FRAMES), torch.zeros(FRAMES))
+    numbers = torch.cat(
+        [poses.reshape(FRAMES, 16), default_intrinsics(FRAMES).reshape(FRAMES, 9)], 1
+    ).tolist()
+    for form in ("frame{:04d}.png", "{}_x.png", "img{:05d}_mirror.png"):
+        labels = [[form.format(n), row] for n, row in enumerate(numbers)]
+        made = folder / re.sub(r"\W", "", form) / "inputs"
+        made.mkdir(parents=True)
+        (made / "main.json").write_text(json.dumps({"labels": labels}))
+
+
+def generators(folder: Path) -> None:
+    """A small generator in our own form, and as an official snapshot."""
+    import torch
+
+    from inverters.generators.checkpoint import save_generator
+    from inverters.generators.eg3d import Generator
+    from tests.inverters.generators.snapshot import write_snapshot
+    from tests.inverters.tiny import CONFIG, tiny_generator
+
+    own, official = folder / "own" / "inputs", folder / "official" / "inputs"
+    official.mkdir(parents=True)
+    save_generator(own / "main.safetensors", tiny_generator(("smile", "age")))
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIG, c_dim=25, channel_base=64, img_resolution=128, superresolution="2X")
+    write_snapshot(official / "main.pkl", Generator(config))
+
+
+def directions(folder: Path) -> None:
+    """Directions in all forms that are read."""
+    import torch
+    from safetensors.torch import save_file
+
+    from inverters.editing.direction_files import save_directions
+    from inverters.editing.directions import Direction, Directions
+
+    rng = np.random.default_rng(0)
+    step, basis = rng.normal(size=(16,)).astype(np.float32), rng.normal(size=(16, 16)).astype(np.float32)
+    makers: dict[str, Callable[[Path], Any]] = {
+        "step.npy": lambda path: np.save(path, step),
+        "table.npz": lambda path: np.savez(path, smile=step, age=basis),
+        "packed.npz": lambda path: np.savez_compressed(path, comp=basis, std=step),
+        "tensor.pt": lambda path: torch.save({"smile": torch.from_numpy(step)}, path),
+        "old.pt": lambda path: torch.save(torch.from_numpy(step), path, _use_new_zipfile_serialization=False),
+        "plain.safetensors": lambda path: save_file({"smile": torch.from_numpy(step)}, path),
+        "own.safetensors": lambda path: save_directions(
+            path, Directions({"smile": Direction(torch.from_numpy(step), "u", "m")}, "tiny", "tiny")
+        ),
+    }
+    for name, make in makers.items():
+        made = folder / name / "inputs"
+        made.mkdir(parents=True)
+        make(made / f"main{Path(name).suffix}")
+
+
+def caches(folder: Path) -> None:
+    """A cache with a result, checkpoints, an ingested file and costs; and the same behind a shared store."""
+    from storage import SharedStore, StageCache, stage_key
+
+    for name in ("local", "shared"):
+        work = folder / name / "work"
+        work.mkdir(parents=True)
+        shared = SharedStore(f"file://{work / 'store'}") if name == "shared" else None
+        cache = StageCache(work / "cache", label="clip.mp4", shared=shared)
+        key = stage_key("invert", 1, {}, [])
+        with cache.begin(key) as writer:
+            writer.put("codes", np.arange(96, dtype=np.float32).reshape(4, 24))
+            writer.put("one", np.array(1.5))
+            rows = writer.array("rows", (4, 6, 6, 3), np.uint8)
+            rows.write(np.arange(4 * 108, dtype=np.uint8).reshape(4, 6, 6, 3))
+            writer.file("note.txt").write_text("a note")
+            writer.meta |= {"history": {"loss": [1.0, 0.5]}, "notes": ["x"]}
+            writer.publish()
+        _checkpoint(work / "cache" / "checkpoints" / stage_key("finetune", 1, {}, []))
+        cost = {"like": "invert x", "units": 4, "seconds": 1.0, "mib": 10.0}
+        (work / "cache" / "costs.jsonl").write_text(json.dumps(cost) + "\n" + json.dumps(cost) + "\n")
+        (work / "cache" / "ingest").mkdir()
+        (work / "cache" / "ingest" / f"ingest-{'0' * 24}.mkv").write_bytes(b"x")
+        _timeless(work / "cache")
+        if name == "shared":
+            _put_timeless(work / "store" / "results", work / "cache" / key)
+            shutil.rmtree(work / "cache" / key)
+
+
+def _timeless(cache: Path) -> None:
+    """Take times and the machine's name out of the manifests, so that a case is the same in every run."""
+    from storage.layout import seal
+
+    for path in cache.glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest["about"] |= {"made": "2024-01-01T00:00:00Z", "host": "here", "seconds": 0.5, "bytes": 4096}
+        manifest["seal"] = seal(manifest)
+        path.write_text(json.dumps(manifest, indent=1))
+
+
+def _put_timeless(store: Path, result: Path) -> None:
+    """The same of a result in a shared store."""
+    for path in store.iterdir():
+        path.unlink()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path in sorted(p for p in result.rglob("*") if p.is_file()):
+            info = tarfile.TarInfo(path.relative_to(result).as_posix())
+            info.size = path.stat().st_size
+            archive.addfile(info, io.BytesIO(path.read_bytes()))
+    name = f"{result.name}.000000000000.tar"
+    (store / name).write_bytes(packed.getvalue())
+    entry = {"object": name, "sha256": hashlib.sha256(packed.getvalue()).hexdigest(), "bytes": packed.tell()}
+    (store / f"{result.name}.json").write_text(json.dumps(entry))
+
+
+def _checkpoint(folder: Path) -> None:
+    import torch
+
+    from inverters.fitting.checkpoints import Checkpoint, CheckpointStore
+
+    store = CheckpointStore(folder, {"method": "w"})
+    for step in (1, 2):
+        store.save(Checkpoint({"ws": torch.ones(2, 4) * step}, {"step": step, "history": {"loss": [1.0]}}))
+
+
+def results(folder: Path) -> None:
+    """A finished job with its cache, and the sample that it is scored against; folders of a watcher."""
+    from tests.pipeline.known_sample import SMILE, flat, write_known_sample, write_result
+
+    made = folder / "job"
+    (made / "inputs").mkdir(parents=True)
+    (made / "work").mkdir()
+    sample = write_known_sample(made / "inputs")
+    videos = {"removal": flat(120, 110), "removal_edited": flat(140, 130)}
+    with contextlib.chdir(made / "inputs"):  # keys hold the path
+        write_result(Path("main"), sample, videos, edits=[SMILE])
+    out = made / "inputs" / "main"
+    shutil.move(out / "cache", made / "work" / "cache")
+    _timeless(made / "work" / "cache")
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["cache"]["root"], manifest["input"]["path"] = "@WORK@/cache", "@INPUTS@/clip.mp4"
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def ledgers(folder: Path) -> None:
+    """Records of a watcher in its output folder."""
+    from pipeline.watch.ledger import Ledger
+
+    work = folder / "out" / "work"
+    work.mkdir(parents=True)
+    ledger = Ledger(work / "out")
+    for number, state in enumerate(("done", "", "submitted")):
+        record = ledger.new(f"{number}" * 64, ["--seed=1"], Path(f"clip{number}.mp4"))
+        ledger.write(
+            record if not state else type(record)(**(record.__dict__ | {"state": state, "run": "r"}))
+        )
+    ledger.fail(ledger.new("f" * 64, [], Path("bad.mp4")), "it is cut off")
+    entry = {"print": {"inode": 1, "size": 2, "mtime_ns": 3}, "content": "0" * 64}
+    for path in work.rglob("*.json"):
+        path.write_text(re.sub(r'"when": [\d.]+', '"when": 1.5', path.read_text()))
+    (work / "out" / ".invid" / "index.json").write_text(json.dumps({"clip0.mp4": entry}))
+
+
+def networks(folder: Path) -> None:
+    """Weights of face networks: a state dict that does not fit, and 3DDFA_V2's folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    made = folder / "state.pth" / "inputs"
+    made.mkdir(parents=True)
+    torch.save({"state_dict": {"module.conv.weight": torch.ones(3, 3)}}, made / "main.pth")
+    made = folder / "state.safetensors" / "inputs"
+    made.mkdir(parents=True)
+    save_file({"conv.weight": torch.ones(3, 3)}, made / "main.safetensors")
+    main = folder / "tddfa" / "inputs" / "main"
+    main.mkdir(parents=True)
+    torch.save({"state_dict": {"module.fc.weight": torch.ones(2)}}, main / "mb05_120x120.pth")
+    scaling = {"mean": np.zeros(62, np.float32), "std": np.ones(62, np.float32)}
+    (main / "param_mean_std_62d_120x120.pkl").write_bytes(pickle.dumps(scaling, protocol=4))
+    for name, width in (("u_base", 1), ("w_shp_base", 40), ("w_exp_base", 10)):
+        np.save(main / f"{name}.npy", np.zeros((204, width), np.float32))
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "clips": clips,
+    "sound": sound_clips,
+    "masks": masks,
+    "side files": side_files,
+    "settings": settings_files,
+    "cameras": cameras,
+    "generators": generators,
+    "directions": directions,
+    "caches": caches,
+    "results": results,
+    "ledgers": ledgers,
+    "networks": networks,
+}
+"""What makes the carriers of a kind."""
+
+
+def make_all(folder: Path) -> None:
+    """All carriers; in a process of its own, since the libraries that write them start threads."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for kind, make in MAKERS.items():
+        (folder / kind).mkdir(parents=True)
+        make(folder / kind)
