@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fuzz_carriers import FRAMES, HEIGHT, WIDTH
+from benchmarks.fuzz_carriers import FRAMES
 from benchmarks.fuzz_cases import Kind, Place
+from benchmarks.fuzz_clips import HEIGHT, WIDTH
 from inverters.editing.direction_files import load_directions
 from inverters.errors import InverterError
 from inverters.fitting.checkpoints import CheckpointStore
@@ -78,12 +79,19 @@ def filtered_clip(place: Place) -> bool:
 
 
 def sound(place: Place) -> bool:
-    """Write a result at the clip's times with its sound, as the last stage does."""
+    """Write a result at the clip's times with its sound, as the last stage does.
+
+    A clip that was read is refused nowhere else: hours of a fit would be lost.
+    """
     found = decode(place.main, DecodeSettings(max_frames=50), place.work)
     if found.width * found.height > 1 << 22:  # read elsewhere; encoding it is slow
         return True
+    frames = list(found.frames())
     suffix = ".mkv" if len(place.main.name) % 2 else ".mp4"
-    encode(found.frames(), found, place.work / f"edited{suffix}", EncodeSettings(), "edited")
+    try:
+        encode(frames, found, place.work / f"edited{suffix}", EncodeSettings(), "edited")
+    except InvidError as error:
+        raise AssertionError(f"the last stage refuses a clip that was read: {error}") from error
     return True
 
 
@@ -226,7 +234,6 @@ def ledger(place: Place) -> bool:
     found, counts = records.all(), records.counts()
     for record in found:
         records.asked_again(record)
-        records.new(record.content, record.options, Path(record.name))
     watched_folder = place.work / "clips"
     watched_folder.mkdir()
     Watcher(watched_folder, out, say=lambda line: None).scan()
