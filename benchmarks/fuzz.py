@@ -7,9 +7,10 @@ Clips, side files, settings, camera labels, masks, generators with their cards, 
 shared stores, results and a watcher's records are damaged or made up, and read by the functions that the
 commands call. A case is a process of its own, with limits of time and memory, and is the same for the same
 seed and number. `refused`: one line is printed for it, or damage is reported and the rest goes on. `read`:
-taken as it is. `tracebacks`: any other exception, a wrong result, or the death of the process. `hangs`: more
-seconds than allowed. `over_memory`: more memory than allowed. `outside_writes`: a file changed that is not
-the reader's to change, its input included. The exit code is 1 where one of the last four is not 0.
+taken as it is. `tracebacks`: any other exception, a message of pages, a wrong result, or the death of the
+process. `hangs`: more seconds than allowed. `over_memory`: more memory than allowed. `outside_writes`: a file
+changed that is not the reader's to change, its input included. The exit code is 1 where one of the last four
+is not 0.
 """
 
 from __future__ import annotations

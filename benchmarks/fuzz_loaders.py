@@ -87,7 +87,7 @@ def sound(place: Place) -> bool:
     if found.width * found.height > 1 << 22:  # read elsewhere; encoding it is slow
         return True
     frames = list(found.frames())
-    suffix = ".mkv" if len(place.main.name) % 2 else ".mp4"
+    suffix = (".mp4", ".mov", ".mkv")[place.main.stat().st_size % 3]
     try:
         encode(frames, found, place.work / f"edited{suffix}", EncodeSettings(), "edited")
     except InvidError as error:

@@ -25,6 +25,8 @@ from typing import Any
 
 REFUSED, READ, TRACEBACK, HANG, OVER = "refused", "read", "tracebacks", "hangs", "over_memory"
 _MOST_TEXT = 6000
+_MOST_SAID = 3000
+"""Characters of a message that is still one line for a person; paths of cases are short."""
 _POLL = 0.05
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -161,7 +163,11 @@ def _child(
         read = play(Case(number, inputs, slot / "case" / "work", tell))
         say(what=READ if read else REFUSED)
     except declared as error:
-        say(what=REFUSED, line=str(error)[:500])
+        said = str(error)
+        if len(said) > _MOST_SAID:
+            say(what=TRACEBACK, line=f"a message of {len(said)} characters: {said[:200]}", **_told(error))
+        else:
+            say(what=REFUSED, line=said[:500])
     except MemoryError as error:
         say(what=OVER, line=f"MemoryError: {error}"[:500], **_told(error))
     except BaseException as error:  # also SystemExit: no reader may end the process

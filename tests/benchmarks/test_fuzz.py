@@ -27,6 +27,10 @@ def refuse(case: Case) -> bool:
     raise UserError("this file is not taken")
 
 
+def refuse_at_length(case: Case) -> bool:
+    raise UserError("x" * 10_000)
+
+
 def stumble(case: Case) -> bool:
     return bool(1 / 0)
 
@@ -87,6 +91,7 @@ PLANTED: list[tuple[Callable[[Case], bool], str, bool]] = [
     (lambda case: False, "refused", False),
     (refuse, "refused", False),
     (write_its_own, "read", False),
+    (refuse_at_length, "tracebacks", False),
     (stumble, "tracebacks", False),
     (leave, "tracebacks", False),
     (crash, "tracebacks", False),
@@ -119,10 +124,10 @@ def test_each_planted_fault_is_counted_as_what_it_is(tmp_path: Path) -> None:
     assert by_name["spoil_the_input"].outside == ("inputs/clip.mp4",)
     assert by_name["write_home"].outside == ("home", "home/new.txt")
     counts = summary(found, seed=7)
-    assert (counts["cases"], counts["refused"], counts["read"]) == (14, 3, 5)
-    assert (counts["tracebacks"], counts["hangs"]) == (3, 1)
+    assert (counts["cases"], counts["refused"], counts["read"]) == (15, 3, 5)
+    assert (counts["tracebacks"], counts["hangs"]) == (4, 1)
     assert (counts["over_memory"], counts["outside_writes"]) == (2, 4)
-    assert sum(fault["count"] for fault in counts["faults"]) == 10
+    assert sum(fault["count"] for fault in counts["faults"]) == 11
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:
