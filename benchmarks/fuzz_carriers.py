@@ -287,3 +287,28 @@ def make_all(folder: Path) -> None:
     for kind, make in MAKERS.items():
         (folder / kind).mkdir(parents=True)
         make(folder / kind)
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        if path.suffix == ".safetensors":
+            _in_order(path)
+        elif path.name in ("main.pkl", "main.pt"):
+            _without_addresses(path)
+
+
+def _in_order(path: Path) -> None:
+    """Sort the texts in the header of a file, which have another order in each run."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
+
+
+def _without_addresses(path: Path) -> None:
+    """Number the storages of torch's old form, which are named by where they lay in memory."""
+    data = path.read_bytes()
+    found = dict.fromkeys(re.findall(rb"[1-9]\d{9,}", data))
+    for number, address in enumerate(found):
+        data = data.replace(address, b"%0*d" % (len(address), number))
+    path.write_bytes(data)

@@ -123,6 +123,7 @@ def _with_tracks(folder: Path) -> None:
         made.mkdir(parents=True)
         maps = [word for number in ["0:v", "0:a", "0:a", "1:s"] for word in ("-map", number)]
         extra = ["-map_metadata", "2", "-c", "copy", "-c:s", kind, "-metadata:s:a:1", "language=fra"]
+        extra += ["-fflags", "+bitexact"]
         if not ffmpeg(
             "-i", source, "-i", subtitles, "-i", chapters, *maps, *extra, made / f"main{Path(name).suffix}"
         ):
