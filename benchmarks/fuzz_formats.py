@@ -8,6 +8,7 @@ import json
 import pickletools
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -101,8 +102,8 @@ def mutated_json(rng: Rng, data: bytes) -> tuple[bytes, str]:
 def mutated_yaml(rng: Rng, data: bytes) -> tuple[bytes, str]:
     """As JSON, which is YAML; or with odd lines among the others."""
     if rng.random() < 0.4:
-        with contextlib.suppress(yaml.YAMLError):
-            return mutated_json(rng, json.dumps(yaml.safe_load(data)).encode())
+        with contextlib.suppress(yaml.YAMLError, TypeError, ValueError, RecursionError):
+            return mutated_json(rng, json.dumps(yaml.safe_load(data), default=str).encode())
     lines = data.decode(errors="replace").splitlines(keepends=True)
     line = str(pick(rng, YAML))
     lines.insert(int(rng.integers(len(lines) + 1)), line)
@@ -231,12 +232,13 @@ def mutated_zip(rng: Rng, data: bytes) -> tuple[bytes, str]:
     elif what == "added":
         entries.append((str(pick(rng, ("y/data.pkl", "archive/byteorder", "extra.npy"))), b"big"))
     elif what == "bomb":
-        entries[number] = (name, body + bytes(1 << 26))
+        entries[number] = (name, body + bytes(1 << 22))
     else:
         entries.append(entries[number])
     packed = io.BytesIO()
     method = zipfile.ZIP_DEFLATED if what == "bomb" or rng.random() < 0.1 else zipfile.ZIP_STORED
-    with zipfile.ZipFile(packed, "w", method) as archive, contextlib.suppress(UserWarning):
+    with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
         for entry, content in entries:
             archive.writestr(zipfile.ZipInfo(entry, (1980, 1, 1, 0, 0, 0)), content, method)
     return packed.getvalue(), f"zip {name[-20:]} {what}"
@@ -298,7 +300,8 @@ def mutated_tar(rng: Rng, data: bytes) -> tuple[bytes, str]:
         return mutated(rng, data)
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            entries = [(info, (f.read() if (f := archive.extractfile(info)) else b"")) for info in archive]
+            entries = [(one, archive.extractfile(one)) for one in archive if one.isreg()]
+            entries = [(one, file.read() if file else b"") for one, file in entries]
     except (tarfile.TarError, OSError, ValueError):
         return mutated(rng, data)
     names = (

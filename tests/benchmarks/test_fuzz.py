@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
+import pickle
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.fuzz import fuzz, summary
 from benchmarks.fuzz_bytes import MUTATIONS, mutated
@@ -168,14 +172,34 @@ def test_a_case_is_the_same_for_the_same_seed_and_number(tmp_path: Path) -> None
     assert len({recipe for _, recipe, _ in found[0]}) > 8
 
 
+def packed(suffix: str) -> bytes:
+    """A small file of a format."""
+    file = io.BytesIO()
+    if suffix == ".tar":
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("manifest.json"))
+    elif suffix in (".npz", ".npy"):
+        np.savez(file, a=np.ones(3)) if suffix == ".npz" else np.save(file, np.ones(3))
+    elif suffix in (".png", ".apng"):
+        Image.new("L", (8, 8)).save(file, "png")
+    elif suffix == ".pkl":
+        pickle.dump({"a": [1, (2.5, "b")]}, file)
+    else:
+        file.write(b'{"a": [1, {"b": null}]}')
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("data", [b"", b"x", b'{"a": [1, {"b": null}]}', bytes(range(256)) * 4])
-def test_any_bytes_can_be_mutated(suffix: str, data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"x", None, bytes(range(256)) * 4])
+def test_any_bytes_can_be_mutated_again_and_again(suffix: str, data: bytes | None) -> None:
+    given = packed(suffix) if data is None else data
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        changed, what = FORMATS[suffix](rng, data)
-        assert isinstance(changed, bytes) and what
-        assert isinstance(mutated(rng, data)[0], bytes)
+        changed = given
+        for _ in range(3):
+            changed, what = FORMATS[suffix](rng, changed)
+            assert isinstance(changed, bytes) and what
+        assert isinstance(mutated(rng, changed)[0], bytes)
 
 
 def test_each_mutation_changes_something() -> None:
