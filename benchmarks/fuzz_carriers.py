@@ -80,7 +80,7 @@ def settings_files(folder: Path) -> None:
 
 
 def cameras(folder: Path) -> None:
-    """EG3D's dataset.json with and without numbers in its names."""
+    """EG3D's dataset.json: with and without numbers in its names, and with mirrored copies."""
     import torch
 
     from inverters.rendering.cameras import default_intrinsics, look_at
@@ -89,8 +89,9 @@ def cameras(folder: Path) -> None:
     numbers = torch.cat(
         [poses.reshape(FRAMES, 16), default_intrinsics(FRAMES).reshape(FRAMES, 9)], 1
     ).tolist()
-    for form in ("frame{:04d}.png", "{}_x.png", "img{:05d}_mirror.png"):
+    for form in ("frame{:04d}.png", "{}_x.png", "img{:05d}.png"):
         labels = [[form.format(n), row] for n, row in enumerate(numbers)]
+        labels += [[f"img{n:05d}_mirror.png", row] for n, row in enumerate(numbers)] if "img" in form else []
         made = folder / re.sub(r"\W", "", form) / "inputs"
         made.mkdir(parents=True)
         (made / "main.json").write_text(json.dumps({"labels": labels}))
@@ -120,18 +121,20 @@ def directions(folder: Path) -> None:
 
     from inverters.editing.direction_files import save_directions
     from inverters.editing.directions import Direction, Directions
+    from inverters.generators.load import BUNDLED
 
     rng = np.random.default_rng(0)
-    step, basis = rng.normal(size=(16,)).astype(np.float32), rng.normal(size=(16, 16)).astype(np.float32)
+    step, basis = (rng.normal(size=shape).astype(np.float32) for shape in ((512,), (4, 1, 512)))
+    card = json.loads(BUNDLED.with_suffix(".json").read_text())
     makers: dict[str, Callable[[Path], Any]] = {
         "step.npy": lambda path: np.save(path, step),
         "table.npz": lambda path: np.savez(path, smile=step, age=basis),
-        "packed.npz": lambda path: np.savez_compressed(path, comp=basis, std=step),
+        "packed.npz": lambda path: np.savez_compressed(path, comp=basis[:, 0], std=step[:4]),
         "tensor.pt": lambda path: torch.save({"smile": torch.from_numpy(step)}, path),
         "old.pt": lambda path: torch.save(torch.from_numpy(step), path, _use_new_zipfile_serialization=False),
         "plain.safetensors": lambda path: save_file({"smile": torch.from_numpy(step)}, path),
         "own.safetensors": lambda path: save_directions(
-            path, Directions({"smile": Direction(torch.from_numpy(step), "u", "m")}, "tiny", "tiny")
+            path, Directions({"smile": Direction(torch.from_numpy(step), "u", "m")}, card["fingerprint"], "x")
         ),
     }
     for name, make in makers.items():
@@ -245,19 +248,26 @@ def ledgers(folder: Path) -> None:
 
 
 def networks(folder: Path) -> None:
-    """Weights of face networks: a state dict that does not fit, and 3DDFA_V2's folder."""
+    """Weights of face networks: MobileFaceNet's in two forms, and 3DDFA_V2's folder."""
     import torch
     from safetensors.torch import save_file
 
+    from pipeline.faces.mobilefacenet import MobileFaceNet
+    from pipeline.faces.tddfa import MobileNetHalf
+
+    torch.manual_seed(0)
+    weights = MobileFaceNet().state_dict()
     made = folder / "state.pth" / "inputs"
     made.mkdir(parents=True)
-    torch.save({"state_dict": {"module.conv.weight": torch.ones(3, 3)}}, made / "main.pth")
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in weights.items()}}, made / "main.pth"
+    )
     made = folder / "state.safetensors" / "inputs"
     made.mkdir(parents=True)
-    save_file({"conv.weight": torch.ones(3, 3)}, made / "main.safetensors")
+    save_file(weights, made / "main.safetensors")
     main = folder / "tddfa" / "inputs" / "main"
     main.mkdir(parents=True)
-    torch.save({"state_dict": {"module.fc.weight": torch.ones(2)}}, main / "mb05_120x120.pth")
+    torch.save({"state_dict": MobileNetHalf().state_dict()}, main / "mb05_120x120.pth")
     scaling = {"mean": np.zeros(62, np.float32), "std": np.ones(62, np.float32)}
     (main / "param_mean_std_62d_120x120.pkl").write_bytes(pickle.dumps(scaling, protocol=4))
     for name, width in (("u_base", 1), ("w_shp_base", 40), ("w_exp_base", 10)):

@@ -95,7 +95,7 @@ def player(kinds: Mapping[str, Kind], carriers: Mapping[str, Sequence[Carrier]],
         recipe += ["repaired"] if repaired else []
         stem = str(pick(rng, _NAMES)) if rng.random() < 0.05 else "main"
         recipe += [f"named {stem[:20]!r}"] if stem != "main" else []
-        main = _write(case, files, special, stem)
+        main = write_case(case, files, special, stem)
         case.tell(name, "; ".join(recipe))
         return kind.load(Place(main, case.inputs, case.work, not repaired))
 
@@ -126,7 +126,7 @@ def _damage(
     return special
 
 
-def _write(case: Case, files: Mapping[str, bytes], special: Mapping[str, str], stem: str) -> Path:
+def write_case(case: Case, files: Mapping[str, bytes], special: Mapping[str, str], stem: str) -> Path:
     """Write the files of a case; returns the path of `main`, whatever it is called now."""
     root, main = case.inputs.parent, case.inputs / "main"
     for path, data in files.items():

@@ -101,7 +101,8 @@ def sound_clips(folder: Path) -> None:
 
 
 def _make(folder: Path, clips: dict[str, list[str]]) -> None:
-    picture = ["-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration=0.4"]
+    soft = "gblur=2,hue=s=0.3"  # so that readers agree on the colours
+    picture = ["-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration=0.4,{soft}"]
     for name, words in clips.items():
         made = folder / name / "inputs"
         made.mkdir(parents=True)

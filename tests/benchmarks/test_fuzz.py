@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.fuzz import fuzz, summary
 from benchmarks.fuzz_bytes import MUTATIONS, mutated
-from benchmarks.fuzz_cases import Carrier, Kind, Place, player
+from benchmarks.fuzz_cases import Carrier, Kind, Place, carriers_in, player, write_case
 from benchmarks.fuzz_formats import FORMATS
 from benchmarks.fuzz_runner import Case, Limits, Outcome, run
 from pipeline.errors import UserError
@@ -208,6 +208,30 @@ def test_each_mutation_changes_something() -> None:
         assert any(mutation(np.random.default_rng(seed), data) != data for seed in range(10)), (
             mutation.__name__
         )
+
+
+@pytest.mark.slow
+def test_undamaged_carriers_are_read(tmp_path: Path) -> None:
+    from benchmarks.fuzz_loaders import DECLARED, KINDS
+
+    next(iter(fuzz([0], 0, tmp_path, Limits(), 1)))
+    carriers = carriers_in(tmp_path / "carriers")
+    given = [
+        (name, kind, one)
+        for name, kind in KINDS.items()
+        for one in carriers[kind.carriers]
+        if name not in ("decord", "watched") and one.name.startswith(kind.only)  # these take fewer kinds
+    ]
+
+    def play(case: Case) -> bool:
+        name, kind, one = given[case.number]
+        main = write_case(case, one.files, {}, "main")
+        case.tell(name, one.name)
+        return kind.load(Place(main, case.inputs, case.work, True))
+
+    found = run(range(len(given)), play, tmp_path, Limits(), 2, DECLARED)
+    wrong = [(one.kind, one.recipe, one.what, one.line) for one in found if one.what != "read" or one.outside]
+    assert not wrong
 
 
 @pytest.mark.slow
