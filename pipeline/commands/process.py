@@ -83,6 +83,9 @@ def _tell(request: Request, manifest: dict[str, Any]) -> int:
     if request.json:
         print(json.dumps(manifest, indent=1, allow_nan=False))
     elif not request.quiet:
-        for name, file in manifest["outputs"].items():
-            say(f"{name:<15} {request.out / file}")
+        from pipeline.report.manifest import grouped
+
+        for name, files in grouped(manifest["outputs"]).items():
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            say(f"{name:<15} {request.out / files[0]}{more}")
     return 0

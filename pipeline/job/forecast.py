@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.job.caches import default_cache, mirror_of
 from pipeline.job.costs import CostBook, estimate, like, units_of
+from pipeline.request.checks import with_codec
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, plan_of
@@ -63,6 +64,7 @@ def forecast(
     cache: as for a job; of a shared store the copy on this machine is looked at.
     Raises UserError for an input or an edit that a job would refuse.
     """
+    settings = with_codec(settings, video)
     frames = _frame_count(video, settings.decode.max_frames)
     models = Models(settings, note)
     _ = models.directions  # names an edit that is not known

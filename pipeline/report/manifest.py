@@ -160,6 +160,14 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         path.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
 
 
+def grouped(outputs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Files of each output in order: those of a sequence of pictures are `edited.1001`, `edited.1002`, ..."""
+    found: dict[str, list[str]] = {}
+    for key, file in outputs.items():
+        found.setdefault(str(key).partition(".")[0], []).append(str(file))
+    return found
+
+
 def curves(
     record: JobRecord, manifest: Mapping[str, Any], cameras: Cameras
 ) -> dict[str, Sequence[float | None]]:

@@ -29,6 +29,8 @@ STILLS_LIMIT = 3 * 2**19
 VIDEO_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
 """Containers a browser may play, by suffix; others are offered as a link."""
 
+_MOST_FILES = 100
+"""Files listed by name; the manifest has all."""
 _NOT_VIDEO = {".html", ".json", ".npz", ".txt"}
 _CAPTIONS = {
     "comparison": "Source and outputs, side by side",
@@ -193,10 +195,13 @@ def _figures(manifest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _found(outputs: Mapping[str, Any], out_dir: Path) -> dict[str, Path]:
-    """The videos among the outputs, in the order in which the page shows them."""
-    paths = {str(key): path for key, value in outputs.items() if (path := _inside(out_dir, _path_of(value)))}
-    paths = {key: path for key, path in paths.items() if path.suffix.lower() not in _NOT_VIDEO}
+def _found(outputs: Mapping[str, Any], out_dir: Path) -> dict[str, list[Path]]:
+    """The files of each video, picture or sequence, in the order in which the page shows them."""
+    paths: dict[str, list[Path]] = {}
+    for key, value in outputs.items():
+        path = _inside(out_dir, _path_of(value))
+        if path is not None and path.suffix.lower() not in _NOT_VIDEO:
+            paths.setdefault(str(key).partition(".")[0], []).append(path)
     known = list(_CAPTIONS)
     order = sorted(paths, key=lambda key: known.index(key) if key in known else len(known))
     return {key: paths[key] for key in order}
@@ -228,11 +233,12 @@ def _looks(stills: Stills) -> list[tuple[str, Look]]:
     return [(text, look) for text, look in shown if look.after.uri and look.before and look.before.uri]
 
 
-def _videos(found: Mapping[str, Path], out_dir: Path, stills: Stills) -> list[dict[str, Any]]:
-    """The videos: inside the page while they are small together, linked otherwise."""
-    embed = sum(path.stat().st_size for path in found.values()) < EMBED_LIMIT
+def _videos(found: Mapping[str, list[Path]], out_dir: Path, stills: Stills) -> list[dict[str, Any]]:
+    """The outputs: films inside the page while they are small together, linked otherwise."""
+    films = [paths[0] for paths in found.values() if paths[0].suffix.lower() in VIDEO_TYPES]
+    embed = sum(path.stat().st_size for path in films) < EMBED_LIMIT
     videos = []
-    for key, path in found.items():
+    for key, (path, *others) in found.items():
         link = path.relative_to(out_dir.resolve()).as_posix()
         kind = VIDEO_TYPES.get(path.suffix.lower())
         source = href = quote(link)
@@ -242,7 +248,7 @@ def _videos(found: Mapping[str, Path], out_dir: Path, stills: Stills) -> list[di
         videos.append(
             {
                 "caption": _caption(key),
-                "link": link,
+                "link": f"{link} and {len(others)} more" if others else link,
                 "href": href,
                 "source": source,
                 "plays": kind is not None,
@@ -287,9 +293,11 @@ def _origins(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _files(manifest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, path and hash of every file written."""
-    hashes = mapping(manifest.get("output_hashes"))
+    hashes, listed = mapping(manifest.get("output_hashes")), mapping(manifest.get("outputs"))
     rows = []
-    for key, value in mapping(manifest.get("outputs")).items():
+    for key, value in list(listed.items())[:_MOST_FILES]:
         digest = value.get("sha256") if isinstance(value, Mapping) else hashes.get(key)
         rows.append((str(key), str(_path_of(value)), str(digest or "")))
+    if len(listed) > _MOST_FILES:
+        rows.append(("", f"and {len(listed) - _MOST_FILES} more", ""))
     return rows

@@ -19,6 +19,7 @@ from pipeline.report.pictures import LARGEST, Box, Picture, cut, shrunk
 from pipeline.report.timeline import frame_times
 from pipeline.report.values import finite, listing, mapping
 from pipeline.video.aspect import squared, squared_size
+from pipeline.video.pictures import is_picture, read_picture
 
 STRIP = 12
 """Frames sampled evenly over the clip; one more is taken inside each edit that has a time range."""
@@ -99,14 +100,17 @@ class Stills:
 
 
 def take_stills(
-    manifest: Mapping[str, Any], videos: Mapping[str, Path], clip: Clip | None, crops: Crops | None
+    manifest: Mapping[str, Any], videos: Mapping[str, Sequence[Path]], clip: Clip | None, crops: Crops | None
 ) -> Stills:
-    """Stills of the source and of the outputs `videos` (paths by name) at the same sampled frames.
+    """Stills of the source and of the outputs at the same sampled frames.
+
+    videos: by name, the file of a film, or those of a sequence of pictures.
 
     An output is shown at the sampled frame where it differs most from the source inside the face. A file or
     frame that cannot be read has no still.
     """
-    samples = sampled(manifest)
+    samples, total = sampled(manifest), len(frame_times(manifest))
+    videos = {key: files for key, files in videos.items() if len(files) in (1, total)}
     source = _Source(clip, crops, samples)
     stills = Stills(cells=[Cell(s, source.thumbs.get(s.index)) for s in samples])
     chosen = samples[len(samples) // 2] if samples else Sample(0, 0.0, 0.5, False)
@@ -126,12 +130,14 @@ def take_stills(
     return stills
 
 
-def _look(path: Path, samples: Sequence[Sample], source: _Source, cells: Sequence[Cell]) -> Look | None:
+def _look(
+    files: Sequence[Path], samples: Sequence[Sample], source: _Source, cells: Sequence[Cell]
+) -> Look | None:
     """The look of one output; its frames go into `cells` too. None where no frame of it can be read."""
     best: Look | None = None
     places = {cell.sample.index: cell for cell in cells}
     middle = samples[len(samples) // 2].time if samples else 0.0
-    for sample, pixels in _frames(path, samples):
+    for sample, pixels in _frames(files, samples):
         frame = source.squared(pixels)
         look = source.look(sample, frame)
         if look.whole and sample.index in places:
@@ -147,10 +153,14 @@ def _merit(look: Look, middle: float) -> tuple[bool, float, float]:
     return look.sample.has_face, look.change, -abs(look.sample.time - middle)
 
 
-def _frames(path: Path, samples: Iterable[Sample]) -> Iterator[tuple[Sample, U8]]:
-    """The frames of a video at the sampled times; those that are missing or damaged are left out."""
+def _frames(files: Sequence[Path], samples: Iterable[Sample]) -> Iterator[tuple[Sample, U8]]:
+    """The frames of an output at the sampled times; those that are missing or damaged are left out."""
     try:
-        with FramesAt(path) as video:
+        if is_picture(files[0]):
+            for sample in samples:
+                yield sample, read_picture(files[min(sample.index, len(files) - 1)]).rgb8
+            return
+        with FramesAt(files[0]) as video:
             for sample in samples:
                 frame = video.at(sample.time, sample.tolerance)
                 if frame is not None:

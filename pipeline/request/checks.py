@@ -26,7 +26,9 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
     _check_input(path)
     _check_cheaply(settings)
     real = path.resolve()
-    if real.parent == out.resolve() and (real.stem in OUTPUTS or real.name in PAGES):
+    if real == out.resolve():
+        raise UserError(f"--out {out}: is the folder of the input's pictures; choose another folder")
+    if real.parent == out.resolve() and (real.stem.partition(".")[0] in OUTPUTS or real.name in PAGES):
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )
@@ -61,7 +63,14 @@ def _check_input(path: Path) -> None:
         video_stream(container, path)
 
 
+def _check_quality(settings: Settings) -> None:
+    codec, quality = settings.encode.codec, settings.encode.quality
+    if quality is not None and quality > 51 and codec in ("auto", "h264", "hevc"):
+        raise UserError(f"--quality must be 51 or less for a film, not {quality}")
+
+
 def _check_names(settings: Settings) -> None:
+    _check_quality(settings)
     if settings.decode.ingest:
         from pipeline.video.ingest import parse_ingest
 
@@ -136,6 +145,19 @@ def _check_renderer(renderer: str, device: str) -> None:
         raise UserError(f"--renderer {renderer} cannot render on {kind}; use --renderer auto")
     if isinstance(found := backends.library(renderer), str):
         raise UserError(f"--renderer {renderer}: it is {found}; use --renderer auto")
+
+
+def with_codec(settings: Settings, path: Path) -> Settings:
+    """The settings with a codec that suits the input: `h264` for a film, the format of pictures for them.
+
+    Raises InputVideoError for an input that cannot be read.
+    """
+    if settings.encode.codec != "auto":
+        return settings
+    from pipeline.video.sequences import written_format
+
+    codec = written_format(path) or "h264"
+    return replace(settings, encode=replace(settings.encode, codec=codec))
 
 
 def with_default_preset(settings: Settings) -> Settings:

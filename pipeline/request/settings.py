@@ -17,6 +17,8 @@ from pipeline.request.fields import MOST_SEED, Option, UserPath
 
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
+FILM_CODECS = ("h264", "hevc", "prores", "ffv1")
+CODECS = ("auto", *FILM_CODECS, "png", "tiff", "jpeg", "webp", "avif")
 HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
 """Of the help text, in their order."""
 
@@ -171,10 +173,10 @@ class CompositeSettings:
 class EncodeSettings:
     """How results are written."""
 
-    codec: Annotated[str, Option(choices=("h264", "hevc", "prores", "ffv1"), kind="codec")] = "h264"
-    """Video codec of the results."""
-    quality: Annotated[int | None, Option(metavar="CRF", least=0, most=51, default="16 and 18")] = None
-    """CRF of h264 and hevc; 0 is lossless."""
+    codec: Annotated[str, Option(choices=CODECS, kind="codec")] = "auto"
+    """Codec of the results; auto is h264, and for pictures their own format."""
+    quality: Annotated[int | None, Option(metavar="N", least=0, most=100, default="16, 18 and 95")] = None
+    """CRF of h264 and hevc, 0 is lossless; quality of jpeg, webp and avif, 100 is best."""
     crops: bool = False
     """Also write the face crops alone."""
     keep_location: bool = False

@@ -12,7 +12,18 @@ from pipeline.request.edits import check_times, edit_notes
 from pipeline.request.occluder_masks import mask_notes, match_masks
 from pipeline.request.settings import Settings
 
-SIDES = {"h264": (1, 16384), "hevc": (16, 65535), "prores": (1, 65535), "ffv1": (1, 65535)}
+SIDES = {
+    "auto": (1, 16384),
+    "h264": (1, 16384),
+    "hevc": (16, 65535),
+    "prores": (1, 65535),
+    "ffv1": (1, 65535),
+    "png": (1, 2**20),
+    "tiff": (1, 2**20),
+    "jpeg": (1, 65500),
+    "webp": (1, 16383),
+    "avif": (1, 65536),
+}
 """Least and most pixels of a side that an encoder takes, as tried with each."""
 _MATRICES = {
     3: "reserved",
@@ -46,7 +57,7 @@ def check_clip(clip: Clip, settings: Settings) -> None:
     if not least <= min(clip.width, clip.height) <= max(clip.width, clip.height) <= most:
         raise UserError(
             f"--codec {codec} takes frames with sides of {least} to {most} pixels, and the clip has "
-            f"{clip.width} x {clip.height}; give another, such as --codec ffv1"
+            f"{clip.width} x {clip.height}; give another, such as --codec ffv1 or png"
         )
     matrix, pixels = int(clip.color.get("matrix", 2)), str(clip.color.get("format", ""))
     if pixels in _NO_RGB:

@@ -17,6 +17,7 @@ from pipeline.stages.stage import Stage
 from pipeline.video.codecs import suffix_for
 from pipeline.video.container import open_video
 from pipeline.video.ingest import filters_for, ingest, parse_ingest
+from pipeline.video.picture_writer import is_picture_format
 from pipeline.video.probe import OnFrame, probe
 from pipeline.video.reader import AvSource
 from pipeline.video.sequences import picture_clip, picture_files
@@ -96,7 +97,9 @@ def notes(run: StageRun) -> tuple[str, ...]:
     """How the file was read, signs of damage, tracks that are not carried, and what changes nothing."""
     clip = run.hooks.value(NAME)
     tracks: tuple[str, ...] = ()
-    if clip.film:
+    if is_picture_format(run.settings.encode.codec):
+        tracks = ("pictures carry no sound",) if clip.has_audio else ()
+    elif clip.film:
         tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
     return (*clip.notes, *clip.doubts, *tracks, *clip_notes(clip, run.settings))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from pipeline.stages.smooth import shown_name, shown_result
 from pipeline.stages.stage import Stage
 from pipeline.video.aspect import all_squared
 from pipeline.video.codecs import suffix_for
+from pipeline.video.picture_writer import is_picture_format, picture_names, write_pictures
 from pipeline.video.probe import OnFrame
+from pipeline.video.sequences import PictureSource
 from pipeline.video.side_by_side import side_by_side
 from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
 from pipeline.video.writer import VideoWriter
@@ -88,18 +91,21 @@ def _write(
     indices: list[int] | None = None,
     codec: str | None = None,
 ) -> None:
-    """One file of the clip's own times; `codec` replaces the one asked for, with its default quality."""
-    clip = run.of(decode.STAGE)
-    keep = run.settings.encode.keep_location
-    if codec is None:
-        asked = run.settings.encode
-        settings = EncodeSettings(codec=asked.codec, quality=asked.quality, keep_location=keep)
-    else:
-        settings = EncodeSettings(codec=codec, keep_location=keep)
+    """The files of one output; `codec` replaces the one asked for, with its default quality."""
+    clip, asked = run.of(decode.STAGE), run.settings.encode
     total = len(clip) if indices is None else len(indices)
-    path = run.writer.file(run.part)
-    done = encode(frames, clip, path, settings, comment, indices, lambda count: run.count(count, total))
-    run.writer.meta["notes"] = list(done.notes)
+    chosen, quality = (codec, None) if codec else (asked.codec, asked.quality)
+    stem, suffix = Path(run.part).stem, suffix_for(chosen)
+    on_frame = partial(run.count, total=total)
+    if is_picture_format(chosen):
+        names = picture_names(clip, stem, suffix, indices)
+        write_pictures(frames, clip, names, run.writer.file, chosen, comment, quality, indices, on_frame)
+        notes: Sequence[str] = ()
+    else:
+        names = [f"{stem}{suffix}"]
+        settings = EncodeSettings(codec=chosen, quality=quality, keep_location=asked.keep_location)
+        notes = encode(frames, clip, run.writer.file(names[0]), settings, comment, indices, on_frame).notes
+    run.writer.meta |= {"names": names, "notes": list(notes)}
 
 
 def _comment(run: StageRun, variant: Variant) -> str:
@@ -157,29 +163,38 @@ def compute_comparison(run: StageRun) -> None:
     labels = panel_labels(run.settings.edit)
     streams: list[Iterable[U8]] = [panel_frames(clip, len(files) + 1)]
     for name in files:
-        file = name.partition("/")[2]
-        if Path(file).stem == "view":
+        if Path(name.partition("/")[2]).stem == "view":
             streams.append(held_rows(images_in(run, "edit/view"), row_of, len(clip)))
         else:
-            path = run.result_of(name).file(file)
-            output = decode.decode(path, DecodeSettings(), run.workdir)
-            streams.append(all_squared(output.frames(), output.sample_aspect))
+            streams.append(_written_frames(run, name))
     names = ["source", *(Path(name.partition("/")[2]).stem for name in files)]
     frames = side_by_side(streams, [labels[name] for name in names])
-    _write(run, frames, "Edited with Invid: comparison", codec="h264")
+    single = clip.pictures and len(clip) == 1
+    _write(run, frames, "Edited with Invid: comparison", codec="png" if single else "h264")
+
+
+def _written_frames(run: StageRun, name: str) -> Iterator[U8]:
+    """The frames of an output with square pixels, read back from its files."""
+    result, clip = run.result_of(name), run.of(decode.STAGE)
+    files = [result.file(file) for file in result.meta["names"]]
+    if is_picture_format(run.settings.encode.codec):
+        return PictureSource(files, (clip.width, clip.height)).frames()
+    output = decode.decode(files[0], DecodeSettings(), run.workdir)
+    return all_squared(output.frames(), output.sample_aspect)
 
 
 @dataclass(frozen=True)
 class Output:
-    """A video of a job, as the stage `encode` publishes it."""
+    """An output of a job, as `encode` publishes it: a film, a picture, or a sequence of pictures."""
 
-    path: Path
-    sha256: str
+    files: tuple[tuple[Path, str], ...]
+    """Paths and hashes, in the order of the frames."""
 
 
 def load(run: StageRun) -> Output:
-    """The file and its hash."""
-    return Output(run.result.file(run.part), run.result.file_hash(run.part))
+    """The files and their hashes."""
+    names = run.result.meta["names"]
+    return Output(tuple((run.result.file(name), run.result.file_hash(name)) for name in names))
 
 
 def notes(run: StageRun) -> list[str]:
@@ -229,7 +244,7 @@ def _stage(
     reads: tuple[str, ...],
     facts: Callable[[Facts], Any] = card_name,
 ) -> Stage[Output]:
-    return Stage(f"encode/{file}", 4, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
+    return Stage(f"encode/{file}", 5, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
 
 
 def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
@@ -267,5 +282,5 @@ def _comparison_stage(settings: Settings, files: list[Stage[Output]]) -> Stage[O
     needs = ["decode", "track", *(by_name[name] for name in names)]
     if "view" in names:
         needs.append("edit/view")
-    reads = ("edit.edits", "edit.view", _TAGS)
+    reads = ("edit.edits", "edit.view", "encode.codec", _TAGS)
     return _stage(f"{COMPARISON}.mp4", compute_comparison, tuple(needs), reads, no_facts)

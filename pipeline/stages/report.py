@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from pipeline.report.manifest import MANIFEST, JobRecord, build_manifest, curves, files_of, write_manifest
@@ -31,9 +30,9 @@ def load(run: StageRun) -> dict[str, Any]:
         outputs, hashes = {}, {}
         for name in run.needs:
             if name.startswith("encode/"):
-                video, key = run.hooks.value(name), Path(name.partition("/")[2]).stem
-                folder.copy(video.path, video.path.name)
-                outputs[key], hashes[key] = video.path.name, video.sha256
+                for path, digest in run.hooks.value(name).files:
+                    folder.copy(path, path.name)
+                    outputs[path.stem], hashes[path.stem] = path.name, digest
         outputs["report"] = "report.html"
         record = _record(run)
         record.outputs, record.hashes = outputs, hashes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.errors import UnknownNameError, UserError
+from pipeline.video.pictures import SUFFIXES as PICTURE_SUFFIXES
 
 
 class Encoding(Protocol):
@@ -13,7 +14,7 @@ class Encoding(Protocol):
 
     @property
     def codec(self) -> str:
-        """`h264`, `hevc`, `prores` or `ffv1`."""
+        """`h264`, `hevc`, `prores` or `ffv1`; or a format of pictures."""
 
     @property
     def quality(self) -> int | None:
@@ -47,10 +48,12 @@ class Encoder:
 
 
 _SUFFIXES = {
+    "auto": (".mp4", ".mov", ".mkv"),
     "h264": (".mp4", ".mov", ".mkv"),
     "hevc": (".mp4", ".mov", ".mkv"),
     "prores": (".mov", ".mkv"),
     "ffv1": (".mkv",),
+    **{form: (suffix,) for form, suffix in PICTURE_SUFFIXES.items()},
 }
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
@@ -78,7 +81,7 @@ def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Enc
     odd_width, odd_height = width % 2 == 1, height % 2 == 1
     yuv = "yuv444p" if odd_width or odd_height else "yuv420p"
     tag = "hvc1" if suffix in (".mp4", ".mov") else None
-    if settings.codec == "h264":
+    if settings.codec in ("auto", "h264"):
         crf = 16 if settings.quality is None else settings.quality
         return Encoder("libx264", yuv, {"crf": str(crf), "preset": "veryfast", **_NO_REORDERING})
     if settings.codec == "hevc":

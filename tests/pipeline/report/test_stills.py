@@ -24,8 +24,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return make_job(tmp_path_factory.mktemp("made"))
 
 
-def videos(job: Job, *names: str) -> dict[str, Path]:
-    return {name: job.out / f"{name}.mp4" for name in names}
+def videos(job: Job, *names: str) -> dict[str, list[Path]]:
+    return {name: [job.out / f"{name}.mp4"] for name in names}
 
 
 def is_near(pixels: np.ndarray, expected: np.ndarray | tuple[int, int, int]) -> bool:
@@ -101,10 +101,10 @@ def test_what_cannot_be_read_is_left_out(job: Job, tmp_path: Path) -> None:
     cut_off.write_bytes((job.out / "edited.mp4").read_bytes()[:900])
     clip = replace(job.clip, source=None)
     found = take_stills(
-        job.manifest, {"edited": broken, "removal": cut_off, "comparison": broken}, clip, None
+        job.manifest, {"edited": [broken], "removal": [cut_off], "comparison": [broken]}, clip, None
     )
     assert found.looks == {} and found.posters == {} and found.pictures() == []
-    assert take_stills({}, {"edited": job.out / "edited.mp4"}, job.clip, None).pictures() == []
+    assert take_stills({}, {"edited": [job.out / "edited.mp4"]}, job.clip, None).pictures() == []
 
 
 def test_slow_sources_give_fewer_stills(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
