@@ -123,7 +123,7 @@ def test_bad_input_files(folder: Path, tmp_path: Path, name: str, parts: tuple[s
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--codec", "divx"], ("unknown codec 'divx'", "known: h264")),
+        (["--codec", "divx"], ("unknown codec 'divx'", "known: auto, h264")),
         (["--reader", "opencv"], ("unknown reader", "known: av, decord")),
         (["--ingest", "sharpen"], ("unknown ingest filter", "deinterlace")),
         (["--edit", "smile"], ("--edit 'smile'", "NAME=VALUE")),

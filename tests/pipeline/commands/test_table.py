@@ -115,6 +115,7 @@ def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert {"ls", "gc", "verify"} <= set(offers("invid", "cache", ""))
     assert offers("invid", "cache", "gc", "--ke") == ["--keep"]
     assert set(offers("process-video", "clip.mp4", "--st")) == {"--steps", "--stitch", "--steady", "--strict"}
-    assert set(offers("process-video", "clip.mp4", "--codec", "")) == {"h264", "hevc", "prores", "ffv1"}
+    known = {"auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif"}
+    assert set(offers("process-video", "clip.mp4", "--codec", "")) == known
     assert offers("process-video", "cl") == ["clip.mp4"]
     assert "clip.mp4" in offers("process-video", "clip.mp4", "--cameras", "c")
