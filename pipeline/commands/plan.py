@@ -24,7 +24,7 @@ def run(video: Path, /, *, given: Given) -> int:
     example: invid plan clip.mp4 --edit smile=1.5 --json
 
     Args:
-        video: A video file.
+        video: A video, a picture, or a sequence of pictures: its folder, or shot.####.png.
         given: Options of a request.
     """
     from pipeline.job.finished import already_done

@@ -21,7 +21,7 @@ def run(video: Path, /, *, given: Given) -> int:
     example: process-video clip.mp4 --edit smile=1.5 --edit glasses=1@0.5-1.2s --remove-occluder
 
     Args:
-        video: A video file.
+        video: A video, a picture, or a sequence of pictures: its folder, or shot.####.png.
         given: Options of a request.
     """
     request = request_of(video, given)

@@ -131,3 +131,13 @@ def test_animations_are_films(tmp_path, suffix):
     assert picture_files(path) == ([path] if suffix == ".webp" else None)
     assert read(path, max_frames=2).duration == pytest.approx(0.12, abs=0.002) or suffix == ".avif"
     assert clip.content_hash == input_hash(path) and Fraction(clip.time_base) > 0
+
+
+def test_heic_is_read_where_its_package_is_there_and_named_where_not(tmp_path):
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    with pytest.raises(InputVideoError, match=r"not an image .*pillow-heif"):
+        read(path)
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the package pillow-heif is not installed")
+    pillow_heif.from_pillow(Image.fromarray(picture(5))).save(path, quality=95)
+    assert shown(read(path)) == [5] and written_format(path) == "jpeg"
