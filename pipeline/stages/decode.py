@@ -97,7 +97,8 @@ def notes(run: StageRun) -> tuple[str, ...]:
     clip = run.hooks.value(NAME)
     tracks: tuple[str, ...] = ()
     if clip.film:
-        tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
+        suffix = suffix_for(run.settings.encode.codec)
+        tracks = side_tracks(clip.path, suffix, clip.shifts, clip.stop).notes
     return (*clip.notes, *clip.doubts, *tracks, *clip_notes(clip, run.settings))
 
 

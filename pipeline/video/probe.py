@@ -28,13 +28,11 @@ from pipeline.video.container import (
     video_stream,
 )
 from pipeline.video.orientation import orientation
-from pipeline.video.stamps import Stamps, frame_rate, mended, usual_step
+from pipeline.video.stamps import LEAP, Stamps, frame_rate, mended, usual_step
 from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
-_LEAP = Fraction(10)
-"""Seconds without a frame after which the clock of a broadcast stream is taken to start anew."""
 _WITHOUT_PICTURE = ("vp8", "vp9", "mpeg4", "msmpeg4v3")
 """Codecs with packets that show no picture of their own."""
 
@@ -181,7 +179,7 @@ def _summary(
         raise UserError(f"{path}: its frames have times; change them with --ingest fps=, not --frame-rate")
     rate = next((r for r in said if r), None) or Fraction(25)
     step = usual_step(seen.stamps, round(1 / (rate * time_base)))
-    leap = round(_LEAP / time_base) if is_broadcast(container) else None
+    leap = round(LEAP / time_base) if is_broadcast(container) else None
     stamps = mended(seen.stamps, step, leap)
     raw, shift = stamps.pts, round(clock_start(container) / time_base)
     end = int(raw[-1]) - shift + _last_duration(raw, last, seen.following, step)
