@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from pipeline.video import joints
 from pipeline.video.container import is_broadcast
-from pipeline.video.joints import Joint, PictureClock
+from pipeline.video.joints import Joint, PictureClock, Unwrapping
 from pipeline.video.stamps import LEAP, is_new_clock
 
 _LAYOUTS = (
@@ -58,15 +58,17 @@ def stamps_of(container: InputContainer) -> dict[int, Stamps]:
     before: dict[int, int] = {}
     most = {stream.index: _priming(stream) for stream in streams}
     counts = dict.fromkeys(found, -1)
-    broadcast = is_broadcast(container)
+    broadcast, unwrapping = is_broadcast(container), Unwrapping()
     for packet in _demuxed(container, streams):
         index, stamps = packet.stream.index, found[packet.stream.index]
         counts[index] += 1
         if packet.pts is None:
             continue
         pts, last = packet.pts, before.get(index)
+        if broadcast:
+            unwrapping.read(index, pts, packet.duration or 0)
         if last is not None and _is_joint(packet, pts - last, broadcast):
-            stamps.joints.append(Joint(counts[index], pts, packet.duration or 0))
+            stamps.joints.append(Joint(counts[index], pts, packet.duration or 0, unwrapping.added))
             stamps.repeated |= pts < last
             before[index] = pts
         elif last is None or pts > last:
