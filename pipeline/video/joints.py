@@ -44,14 +44,10 @@ class PictureClock:
     stop: Fraction | None = None
     """Where all tracks end; None for all of it."""
 
-    def shifts_for(self, joints: Sequence[Joint]) -> tuple[Fraction, ...] | None:
-        """The shift of the picture at each of these joints of the sound; None where they do not correspond.
-
-        Joints after the stop are left out.
-        """
+    def corresponds(self, joints: Sequence[Joint]) -> bool:
+        """Whether sound with these joints starts anew where the picture does, up to the stop."""
         count = len(self.shifts)
-        same = len(joints) == count if self.stop is None else len(joints) >= count
-        return self.shifts if same else None
+        return len(joints) == count if self.stop is None else len(joints) >= count
 
 
 def following_packets() -> str:

@@ -26,6 +26,8 @@ _MOST_PRIMING = 4096
 _MOST_FLAC_BITS, _MOST_FLAC_CHANNELS = 24, 8
 _SAME_SAMPLES = {"pcm_f32be": ("pcm_f32le",), "pcm_f64be": ("pcm_f64le",), "pcm_s8": ("pcm_u8",)}
 """PCM that says the same, for containers that do not hold the one."""
+_COUNTED = "asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS"
+"""Filter that times decoded sound by its samples alone."""
 
 
 @dataclass(frozen=True)
@@ -146,34 +148,47 @@ class _Mending:
     packets: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
     note: str = ""
+    drift: str = ""
+    """A note on samples that may lie beside the picture."""
 
 
 def _mending(stream: AudioStream, container: InputContainer, stamps: Stamps, clock: PictureClock) -> _Mending:
     found = stamps.joints
-    packets: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
-    note, ends = "", clock.stop is not None and found
-    shifts = clock.shifts_for(found)
     many = len(found) * len(container.streams.audio) > joints.MOST
-    if clock.shifts and shifts is not None and not many:
-        times = "once" if len(shifts) == 1 else f"{len(shifts)} times"
-        note = f"its clock starts anew {times}; its time stamps were mended as those of the picture"
-        base = stream.time_base or Fraction(1, 90000)
-        packets = (f"setts=ts='{joints.shifted_packets(found, clock, base)}'",)
-        samples = (joints.shifted_samples(found, clock, base, is_broadcast(container)),)
+    if clock.shifts and clock.corresponds(found) and not many:
+        mending = _shifted(stream.time_base or Fraction(1, 90000), found, clock, is_broadcast(container))
     else:
-        note = "its time stamps repeat or go back; they were mended" if stamps.repeated else ""
-        if clock.shifts:
-            why = "too many to follow" if many else f"that of the picture {len(clock.shifts)} times"
-            drift = f"its clock starts anew {len(found)} times, {why}: it may drift from the picture"
-            note = "; ".join(filter(None, (note, drift)))
-        if stamps.repeated:
-            packets = (f"setts=ts='{joints.following_packets()}'",)
-            samples = ("asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS",)
-    if ends:  # FFmpeg's own -to looks at stamps that are not mended
-        packets = (*packets, f"noise=drop='gte(pts*tb,{float(clock.stop or 0):.6f})'")
-        samples = (*samples, f"atrim=end={float(clock.stop or 0):.6f}")
-    return _Mending(packets, samples, note)
+        mending = _in_order(stamps, clock, many)
+    if clock.stop is None or not found:
+        return mending
+    stop = f"{float(clock.stop):.6f}"  # FFmpeg's own -to looks at stamps that are not mended
+    packets = (*mending.packets, f"noise=drop='gte(pts*tb,{stop})'")
+    return replace(mending, packets=packets, samples=(*mending.samples, f"atrim=end={stop}"))
+
+
+def _shifted(time_base: Fraction, found: list[Joint], clock: PictureClock, leaps: bool) -> _Mending:
+    """Sound that is shifted with the picture."""
+    count = len(clock.shifts)
+    times = "once" if count == 1 else f"{count} times"
+    note = f"its clock starts anew {times}; its time stamps were mended as those of the picture"
+    packets = (f"setts=ts='{joints.shifted_packets(found, clock, time_base)}'",)
+    if any(joint.added for joint in found):  # joints that cannot be seen in decoded sound
+        return _Mending(
+            packets, (_COUNTED,), note, f"its clock starts anew {times}: it may drift from the picture"
+        )
+    return _Mending(packets, (joints.shifted_samples(found, clock, time_base, leaps),), note)
+
+
+def _in_order(stamps: Stamps, clock: PictureClock, many: bool) -> _Mending:
+    """Sound that is put in order by itself; a note where the picture's clock starts anew."""
+    note, drift = "its time stamps repeat or go back; they were mended" if stamps.repeated else "", ""
+    if clock.shifts:
+        why = "too many to follow" if many else f"that of the picture {len(clock.shifts)} times"
+        drift = f"its clock starts anew {len(stamps.joints)} times, {why}: it may drift from the picture"
+    note = "; ".join(filter(None, (note, drift)))
+    if not stamps.repeated:
+        return _Mending(note=note, drift=drift)
+    return _Mending((f"setts=ts='{joints.following_packets()}'",), (_COUNTED,), note, drift)
 
 
 def _encoded(encoder: str, mending: _Mending, why: str, channels: int) -> Coder:
@@ -185,7 +200,8 @@ def _encoded(encoder: str, mending: _Mending, why: str, channels: int) -> Coder:
         options.append(("filter", ",".join(filters)))
     if encoder == "aac":
         options.append(("b", f"{96 * channels if channels else 320}k"))
-    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {why}")
+    told = "; ".join(filter(None, (why, mending.drift)))
+    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {told}")
 
 
 def _packet_options(codec: str, mending: _Mending) -> tuple[tuple[str, str], ...]:

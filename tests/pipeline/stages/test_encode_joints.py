@@ -103,6 +103,15 @@ def test_sound_that_is_encoded_anew_does_not_drift(tmp_path, sound, clocks):
     assert np.abs(delays(result.path) - alone).max() < PACKET
 
 
+def test_a_joint_that_decoded_sound_does_not_show_is_told(tmp_path):
+    """FFmpeg takes the step back to the first clock for a wrap of its 33 bits."""
+    words = ("-strict", "-2", "-ac", "2")
+    parts = [recording(tmp_path, 0.4, *words, clock=clock, coder="s302m") for clock in (1000, 100, 1000)]
+    _, result = write(joined(tmp_path, *parts), ".mp4")
+    assert any("re-encoded" in note and "may drift" in note for note in result.notes)
+    assert len(delays(result.path)) == 3 and np.abs(delays(result.path)).max() < 2 * PACKET
+
+
 @pytest.mark.parametrize("clocks", [(0, 100, 200), (1000, 100, 3000), (1000, 100, 1000)])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_clocks_that_leap(tmp_path, suffix, clocks):
