@@ -64,6 +64,16 @@ class Clip:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def end(self) -> int:
+        """End of the last frame in units of `time_base`."""
+        return int(self.pts[0]) + round(Fraction(self.duration) / self.time_base)
+
+    @property
+    def stop(self) -> Fraction | None:
+        """Seconds at which its sound ends, where frames were left unread; None for all of it."""
+        return None if self.whole else self.end * self.time_base
+
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
         """Yield frames [start, stop) as uint8 [H,W,3] RGB, upright."""
         if self.source is None:

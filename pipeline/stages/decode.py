@@ -100,7 +100,8 @@ def notes(run: StageRun) -> tuple[str, ...]:
     if is_picture_format(run.settings.encode.codec):
         tracks = ("pictures carry no sound",) if clip.has_audio else ()
     elif clip.film:
-        tracks = side_tracks(clip.path, suffix_for(run.settings.encode.codec)).notes
+        suffix = suffix_for(run.settings.encode.codec)
+        tracks = side_tracks(clip.path, suffix, clip.shifts, clip.stop).notes
     return (*clip.notes, *clip.doubts, *tracks, *clip_notes(clip, run.settings))
 
 

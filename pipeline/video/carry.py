@@ -13,6 +13,7 @@ from av.stream import Stream
 
 from pipeline.video.container import open_video
 from pipeline.video.ffmpeg_binary import run_ffmpeg
+from pipeline.video.joints import PictureClock
 from pipeline.video.tags import (
     PLACE_WITHHELD,
     file_words,
@@ -36,14 +37,12 @@ _TIMECODE_RATES = (1, 255)
 class Carried:
     """What to carry, and how.
 
-    format_name: FFmpeg's name of the container. stop: seconds at which all tracks end, None for all of it.
-    muxer: options of the muxer.
+    format_name: FFmpeg's name of the container. muxer: options of the muxer.
     """
 
     side: SideTracks
     format_name: str
     comment: str
-    stop: Fraction | None
     keep_location: bool
     muxer: Mapping[str, str]
 
@@ -105,10 +104,20 @@ def _command(picture: Path, target: Path, job: Carried, timecode: str, folder: P
         *("-map_chapters", chapters, "-max_muxing_queue_size", "100000"),
         *file_words(side.tags, job.comment, job.keep_location, timecode, job.format_name),
         *places,
-        *([] if job.stop is None else ["-to", f"{float(job.stop):.6f}"]),
+        *_stop_words(side.clock),
         *(word for key, value in job.muxer.items() for word in (f"-{key}", value)),
         *("-f", job.format_name, str(target.absolute())),
     ]
+
+
+def _stop_words(clock: PictureClock) -> list[str]:
+    """Options that end all tracks where the picture ends.
+
+    FFmpeg looks at the stamps of the source. Where its clock leaps, they reach the end too early.
+    """
+    if clock.stop is None or any(shift < 0 for shift in clock.shifts):
+        return []
+    return ["-to", f"{float(clock.stop):.6f}"]
 
 
 def _rate(picture: Path) -> Fraction:
@@ -142,7 +151,7 @@ def _lost_notes(target: Path, job: Carried) -> list[str]:
     shown = target.suffix
     with av.open(str(target.absolute()), metadata_errors="replace") as container:
         missing = lost(job.side.tags, dict(container.metadata), job.keep_location)
-        if len(container.chapters()) < job.side.chapters and job.stop is None:
+        if len(container.chapters()) < job.side.chapters and job.side.clock.stop is None:
             missing.append("chapters")
         for kind, streams in (("audio", container.streams.audio), ("subtitle", container.streams.subtitles)):
             tracks = (track for track in job.side.tracks if track.kind == kind)

@@ -28,13 +28,11 @@ from pipeline.video.container import (
     video_stream,
 )
 from pipeline.video.orientation import orientation
-from pipeline.video.stamps import Stamps, frame_rate, mended, usual_step
+from pipeline.video.stamps import LEAP, Stamps, frame_rate, is_new_clock, mended, usual_step
 from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
-_LEAP = Fraction(10)
-"""Seconds without a frame after which the clock of a broadcast stream is taken to start anew."""
 _WITHOUT_PICTURE = ("vp8", "vp9", "mpeg4", "msmpeg4v3")
 """Codecs with packets that show no picture of their own."""
 
@@ -181,10 +179,11 @@ def _summary(
         raise UserError(f"{path}: its frames have times; change them with --ingest fps=, not --frame-rate")
     rate = next((r for r in said if r), None) or Fraction(25)
     step = usual_step(seen.stamps, round(1 / (rate * time_base)))
-    leap = round(_LEAP / time_base) if is_broadcast(container) else None
+    leap = round(LEAP / time_base) if is_broadcast(container) else None
     stamps = mended(seen.stamps, step, leap)
     raw, shift = stamps.pts, round(clock_start(container) / time_base)
-    end = int(raw[-1]) - shift + _last_duration(raw, last, seen.following, step)
+    following = _following(seen, stamps, step, leap)
+    end = int(raw[-1]) - shift + _last_duration(raw, last, following, step)
     turn, rotation, straight = orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
@@ -218,6 +217,14 @@ def _summary(
         doubts=_doubts(container, stream, seen, end * time_base, len(stamps.shifts), path) if whole else (),
         whole=whole,
     )
+
+
+def _following(seen: _Pass, stamps: Stamps, step: int, leap: int | None) -> int | None:
+    """Stamp of the first frame that was not read, on the clock of the last one; None where it has another."""
+    if seen.following is None or seen.following < 0:
+        return None
+    found = seen.following + (stamps.shifts[-1] if stamps.shifts else 0)
+    return None if is_new_clock(found - int(stamps.pts[-1]), step, leap) else found
 
 
 def _last_duration(raw: I64, last: VideoFrame, following: int | None, step: int) -> int:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+
+from pipeline.video import joints
+from pipeline.video.container import is_broadcast
+from pipeline.video.joints import Joint, PictureClock, Unwrapping
+from pipeline.video.stamps import LEAP, is_new_clock
 
 _LAYOUTS = (
     "mono|stereo|2.1|3.0|3.0(back)|4.0|quad|3.1|5.0|4.1|5.1|5.1(side)"
@@ -21,8 +26,8 @@ _MOST_PRIMING = 4096
 _MOST_FLAC_BITS, _MOST_FLAC_CHANNELS = 24, 8
 _SAME_SAMPLES = {"pcm_f32be": ("pcm_f32le",), "pcm_f64be": ("pcm_f64le",), "pcm_s8": ("pcm_u8",)}
 """PCM that says the same, for containers that do not hold the one."""
-_NOT_BEFORE = "if(eq(N,0)+gt(PTS,PREV_OUTPTS),PTS,PREV_OUTPTS+max(1,PREV_OUTDURATION))"
-"""A packet whose stamp is not after the one before follows it directly. A filter expression of `setts`."""
+_COUNTED = "asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS"
+"""Filter that times decoded sound by its samples alone."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Stamps:
     """An edit list hides packets at the start, more than those that a decoder starts from."""
     hidden_inside: bool = False
     """An edit list hides packets after others that it shows."""
+    joints: list[Joint] = field(default_factory=list)
+    """Where the clock starts anew."""
 
 
 def stamps_of(container: InputContainer) -> dict[int, Stamps]:
@@ -52,10 +59,21 @@ def stamps_of(container: InputContainer) -> dict[int, Stamps]:
     found = {stream.index: Stamps() for stream in streams}
     before: dict[int, int] = {}
     most = {stream.index: _priming(stream) for stream in streams}
+    counts = dict.fromkeys(found, -1)
+    broadcast, unwrapping = is_broadcast(container), Unwrapping()
     for packet in _demuxed(container, streams):
-        index, pts, stamps = packet.stream.index, packet.pts or 0, found[packet.stream.index]
-        last = before.get(index)
-        if last is None or pts > last:
+        index, stamps = packet.stream.index, found[packet.stream.index]
+        counts[index] += 1
+        if packet.pts is None:
+            continue
+        pts, last = packet.pts, before.get(index)
+        if broadcast:
+            unwrapping.read(index, pts, packet.duration or 0)
+        if last is not None and _is_joint(packet, pts - last, broadcast):
+            stamps.joints.append(Joint(counts[index], pts, packet.duration or 0, unwrapping.added))
+            stamps.repeated |= pts < last
+            before[index] = pts
+        elif last is None or pts > last:
             before[index] = pts
             stamps.hidden_start |= packet.is_discard and -pts * packet.time_base > most[index]
         elif packet.is_discard and pts < last:
@@ -63,6 +81,11 @@ def stamps_of(container: InputContainer) -> dict[int, Stamps]:
         elif pts < last or (packet.duration or 0) > 1:  # packets shorter than the clock's unit share stamps
             stamps.repeated = True
     return found
+
+
+def _is_joint(packet: av.Packet[AudioStream], difference: int, broadcast: bool) -> bool:
+    longest = round(LEAP / packet.time_base) if broadcast else None
+    return not packet.is_discard and is_new_clock(difference, packet.duration or 1, longest)
 
 
 def _priming(stream: AudioStream) -> Fraction:
@@ -82,12 +105,12 @@ def _demuxed(container: InputContainer, streams: tuple[AudioStream, ...]) -> Ite
             packet = next(packets)
         except (StopIteration, av.FFmpegError):
             return
-        if packet.pts is not None:
+        if packet.size or packet.pts is not None:
             yield packet  # type: ignore[misc]  # of a sound stream
 
 
 def sound_coders(
-    stream: AudioStream, format_name: str, in_matroska: bool, stamps: Stamps
+    stream: AudioStream, container: InputContainer, format_name: str, stamps: Stamps, clock: PictureClock
 ) -> tuple[Coder, ...]:
     """Ways to write a sound track, best first.
 
@@ -98,8 +121,10 @@ def sound_coders(
     codec = stream.codec_context.name if stream.codec_context else "unknown"
     channels = _pcm_channels(stream)
     to_matroska = format_name == "matroska"
-    mended = "its time stamps repeat or go back; they were mended" if stamps.repeated else ""
-    copied = [Coder("copy", _packet_options(codec, stamps), mended)]
+    in_matroska = container.format.name.startswith("matroska")
+    mending = _mending(stream, container, stamps, clock)
+    mended = mending.note
+    copied = [Coder("copy", _packet_options(codec, mending), mended)]
     encoders = [codec, *_SAME_SAMPLES.get(codec, ()), "aac"] if codec.startswith("pcm_") else ["aac"]
     why = f"{format_name} does not carry {codec} as it is"
     if to_matroska and channels > 2 and not in_matroska:
@@ -113,11 +138,61 @@ def sound_coders(
         copied, why = [], "an edit list hides parts of it"
     if format_name == "mp4" and codec.startswith("pcm_"):
         copied, encoders = [], ["aac"]
-    return (*copied, *(_encoded(name, stamps, why, channels) for name in encoders))
+    return (*copied, *(_encoded(name, mending, why, channels) for name in encoders))
 
 
-def _encoded(encoder: str, stamps: Stamps, why: str, channels: int) -> Coder:
-    filters = ["asetpts=NB_CONSUMED_SAMPLES/SR/TB+STARTPTS"] if stamps.repeated else []
+@dataclass(frozen=True)
+class _Mending:
+    """Filters that mend the stamps of packets, and of decoded samples; empty where nothing is wrong."""
+
+    packets: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    note: str = ""
+    drift: str = ""
+    """A note on samples that may lie beside the picture."""
+
+
+def _mending(stream: AudioStream, container: InputContainer, stamps: Stamps, clock: PictureClock) -> _Mending:
+    found = stamps.joints
+    many = len(found) * len(container.streams.audio) > joints.MOST
+    if clock.shifts and clock.corresponds(found) and not many:
+        mending = _shifted(stream.time_base or Fraction(1, 90000), found, clock, is_broadcast(container))
+    else:
+        mending = _in_order(stamps, clock, many)
+    if clock.stop is None or not found:
+        return mending
+    stop = f"{float(clock.stop):.6f}"  # FFmpeg's own -to looks at stamps that are not mended
+    packets = (*mending.packets, f"noise=drop='gte(pts*tb,{stop})'")
+    return replace(mending, packets=packets, samples=(*mending.samples, f"atrim=end={stop}"))
+
+
+def _shifted(time_base: Fraction, found: list[Joint], clock: PictureClock, leaps: bool) -> _Mending:
+    """Sound that is shifted with the picture."""
+    count = len(clock.shifts)
+    times = "once" if count == 1 else f"{count} times"
+    note = f"its clock starts anew {times}; its time stamps were mended as those of the picture"
+    packets = (f"setts=ts='{joints.shifted_packets(found, clock, time_base)}'",)
+    if any(joint.added for joint in found):  # joints that cannot be seen in decoded sound
+        return _Mending(
+            packets, (_COUNTED,), note, f"its clock starts anew {times}: it may drift from the picture"
+        )
+    return _Mending(packets, (joints.shifted_samples(found, clock, time_base, leaps),), note)
+
+
+def _in_order(stamps: Stamps, clock: PictureClock, many: bool) -> _Mending:
+    """Sound that is put in order by itself; a note where the picture's clock starts anew."""
+    note, drift = "its time stamps repeat or go back; they were mended" if stamps.repeated else "", ""
+    if clock.shifts:
+        why = "too many to follow" if many else f"that of the picture {len(clock.shifts)} times"
+        drift = f"its clock starts anew {len(stamps.joints)} times, {why}: it may drift from the picture"
+    note = "; ".join(filter(None, (note, drift)))
+    if not stamps.repeated:
+        return _Mending(note=note, drift=drift)
+    return _Mending((f"setts=ts='{joints.following_packets()}'",), (_COUNTED,), note, drift)
+
+
+def _encoded(encoder: str, mending: _Mending, why: str, channels: int) -> Coder:
+    filters = list(mending.samples)
     options = []
     if not encoder.startswith("pcm_"):
         filters.append(f"aformat=channel_layouts={_LAYOUTS}")
@@ -125,14 +200,15 @@ def _encoded(encoder: str, stamps: Stamps, why: str, channels: int) -> Coder:
         options.append(("filter", ",".join(filters)))
     if encoder == "aac":
         options.append(("b", f"{96 * channels if channels else 320}k"))
-    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {why}")
+    told = "; ".join(filter(None, (why, mending.drift)))
+    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {told}")
 
 
-def _packet_options(codec: str, stamps: Stamps) -> tuple[tuple[str, str], ...]:
+def _packet_options(codec: str, mending: _Mending) -> tuple[tuple[str, str], ...]:
     """Filters of packets that are copied."""
-    filters = ["aac_adtstoasc"] if codec == "aac" else []  # by name: one damaged packet would end the muxer
-    if stamps.repeated:
-        filters.append(f"setts=ts='{_NOT_BEFORE}'")
+    filters = list(mending.packets)  # first, since they count packets
+    if codec == "aac":
+        filters.append("aac_adtstoasc")  # by name: one damaged packet would end the muxer
     return (("bsf", ",".join(filters)),) if filters else ()
 
 

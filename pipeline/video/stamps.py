@@ -13,6 +13,8 @@ from pipeline.clip import I64
 
 _BACK = 2
 """Steps by which a stamp has to go back to be a new clock, rather than a wrong stamp."""
+LEAP = Fraction(10)
+"""Seconds without a stamp after which the clock of a broadcast stream is taken to start anew."""
 _CLOSE = 0.05
 """Relative difference of two frame rates that are the same."""
 
@@ -44,7 +46,7 @@ def mended(stamps: Sequence[int | None], step: int, longest: int | None = None) 
     for stamp in stamps:
         if stamp is not None:
             value = stamp + shift
-            if previous is not None and _new_clock(value - previous, step, longest):
+            if previous is not None and is_new_clock(value - previous, step, longest):
                 shift += previous + step - value
                 value = previous + step
                 shifts.append(shift)
@@ -55,7 +57,11 @@ def mended(stamps: Sequence[int | None], step: int, longest: int | None = None) 
     return _filled(found, step, tuple(shifts))
 
 
-def _new_clock(difference: int, step: int, longest: int | None) -> bool:
+def is_new_clock(difference: int, step: int, longest: int | None) -> bool:
+    """Whether a stamp that differs so much from the one before is of a clock that starts anew.
+
+    step: usual difference. longest: more is a leap; None where a clock does not leap.
+    """
     return difference < -_BACK * step or (longest is not None and difference > longest)
 
 

@@ -22,6 +22,7 @@ from pipeline.errors import OutputError
 from pipeline.video.codecs import FORMATS
 from pipeline.video.container import clock_start, open_video, video_stream
 from pipeline.video.ffmpeg_binary import Ran, run_ffmpeg
+from pipeline.video.joints import PictureClock
 from pipeline.video.sound import Coder, Stamps, sound_coders, stamps_of
 from pipeline.video.tags import in_one_line, listed, time_code_in, track_language, track_name, value_of
 
@@ -57,8 +58,7 @@ class SideTracks:
     """What an output carries of a source beside the picture."""
 
     path: Path
-    start: Fraction
-    """Of the source's clock, in seconds."""
+    clock: PictureClock
     tracks: tuple[Track, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     timecode: str = ""
@@ -68,33 +68,41 @@ class SideTracks:
     @property
     def input_words(self) -> list[str]:
         """Options of FFmpeg that read the source with its own time stamps, from the start of its clock."""
-        offset = ["-itsoffset", f"{float(-self.start):.6f}"] if self.start else []
+        start = self.clock.start
+        offset = ["-itsoffset", f"{float(-start):.6f}"] if start else []
         return [*offset, "-protocol_whitelist", "file", "-i", str(self.path.absolute())]
 
 
-def side_tracks(path: Path, suffix: str) -> SideTracks:
+def side_tracks(
+    path: Path, suffix: str, shifts: tuple[Fraction, ...] = (), stop: Fraction | None = None
+) -> SideTracks:
     """Find out what a file with this suffix can carry of the tracks of `path`.
 
-    What was found is remembered until the file changes. Raises InputVideoError where it cannot be read.
+    shifts: seconds added to the picture's stamps from the first, second, ... new clock on. stop: seconds at
+    which all tracks end, None for all of it. What was found is remembered until the file changes. Raises
+    InputVideoError where it cannot be read.
     """
     open_video(path).close()
     info = path.stat()
-    return _found(path, FORMATS[suffix.lower()], (info.st_mtime_ns, info.st_size))
+    return _found(path, FORMATS[suffix.lower()], shifts, stop, (info.st_mtime_ns, info.st_size))
 
 
 @lru_cache(maxsize=32)
-def _found(path: Path, format_name: str, _: tuple[int, int]) -> SideTracks:
+def _found(
+    path: Path, format_name: str, shifts: tuple[Fraction, ...], stop: Fraction | None, _: tuple[int, int]
+) -> SideTracks:
     with open_video(path) as container:
+        clock = PictureClock(clock_start(container), shifts, stop)
         picture = video_stream(container, path).index
         others = [stream for stream in container.streams if stream.index != picture]
         stamps = stamps_of(container)
         chapters = len(container.chapters())
         others = [stream for stream in others if not _is_index(stream, chapters)]
-        tracks = [_track(stream, container, format_name, stamps) for stream in others]
+        tracks = [_track(stream, container, format_name, stamps, clock) for stream in others]
         tagged = [container.metadata, *(stream.metadata for stream in container.streams)]
         side = SideTracks(
             path,
-            clock_start(container),
+            clock,
             tags=dict(container.metadata),
             timecode=next(filter(None, (time_code_in(tags) for tags in tagged)), ""),
             chapters=chapters,
@@ -111,7 +119,13 @@ def _is_index(stream: Stream, chapters: int) -> bool:
     return bool(value_of(stream.metadata, "timecode")) or (stream.name == "bin_data" and chapters > 0)
 
 
-def _track(stream: Stream, container: InputContainer, format_name: str, stamps: dict[int, Stamps]) -> Track:
+def _track(
+    stream: Stream,
+    container: InputContainer,
+    format_name: str,
+    stamps: dict[int, Stamps],
+    clock: PictureClock,
+) -> Track:
     context = stream.codec_context
     codec = context.name if context else str(getattr(stream, "name", None) or "unknown")
     tags = dict(stream.metadata)
@@ -119,8 +133,7 @@ def _track(stream: Stream, container: InputContainer, format_name: str, stamps: 
     kind = "cover" if cover else stream.type
     coders: tuple[Coder, ...] = ()
     if isinstance(stream, AudioStream):
-        in_matroska = container.format.name.startswith("matroska")
-        coders = sound_coders(stream, format_name, in_matroska, stamps.get(stream.index, Stamps()))
+        coders = sound_coders(stream, container, format_name, stamps.get(stream.index, Stamps()), clock)
     elif stream.type == "subtitle":
         coders = tuple(Coder(name) for name in _subtitle_coders(codec, format_name))
     elif cover and codec in _COVERS[format_name]:

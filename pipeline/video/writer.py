@@ -52,14 +52,10 @@ class VideoWriter:
         self._size = size
         self._time_base = clip.time_base
         self._pts = clip.pts if indices is None else clip.pts[np.asarray(indices, np.int64)]
-        end = int(clip.pts[0]) + round(Fraction(clip.duration) / clip.time_base)
-        self._durations = np.diff(self._pts, append=max(end, int(clip.pts[-1]) + 1))
+        self._durations = np.diff(self._pts, append=max(clip.end, int(clip.pts[-1]) + 1))
         format_name = FORMATS[path.suffix.lower()]
         muxer = _muxer_options(format_name, clip.time_base)
-        stop = None if clip.whole else end * clip.time_base
-        self._beside = (
-            self._carried(clip.path, stop, settings.keep_location, comment, muxer) if clip.film else None
-        )
+        self._beside = self._carried(clip, settings.keep_location, comment, muxer) if clip.film else None
         self._sink = OutputFile(path)
         try:
             with ffmpeg_errors(path, self._sink):
@@ -133,16 +129,16 @@ class VideoWriter:
             self.abort()
 
     def _carried(
-        self, path: Path, stop: Fraction | None, keep_location: bool, comment: str, muxer: dict[str, str]
+        self, clip: Clip, keep_location: bool, comment: str, muxer: dict[str, str]
     ) -> Carried | None:
         """What to carry of the source beside the picture; None where it has nothing else."""
         try:
-            side = side_tracks(path, self.path.suffix)
+            side = side_tracks(clip.path, self.path.suffix, clip.shifts, clip.stop)
         except InputVideoError as error:
             self.notes.append(f"sound and tags were left out: {error}")
             return None
         self.notes += [*side.notes, *withheld(side, keep_location)]
-        job = Carried(side, FORMATS[self.path.suffix.lower()], comment, stop, keep_location, muxer)
+        job = Carried(side, FORMATS[self.path.suffix.lower()], comment, keep_location, muxer)
         return job if job.is_needed else None
 
     def _carry(self) -> None:
