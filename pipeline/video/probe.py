@@ -33,6 +33,8 @@ from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
+_HDR = (16, 18)
+"""Transfers PQ and HLG, ITU-T H.273."""
 _WITHOUT_PICTURE = ("vp8", "vp9", "mpeg4", "msmpeg4v3")
 """Codecs with packets that show no picture of their own."""
 
@@ -81,8 +83,14 @@ class _Pass:
     following: int | None = None  # pts of the first frame beyond max_frames, -1 where it has none
     damage: Damage = field(default_factory=Damage)
     threads: bool = True
+    codec: str = ""
     interlaced: int = 0  # frames flagged so
     resized: list[tuple[int, int, int]] = field(default_factory=list)  # (frame, width, height) of each change
+
+    @property
+    def is_raw(self) -> bool:
+        """True for a stream whose frames have no times."""
+        return all(stamp is None for stamp in self.stamps)
 
     @property
     def lost(self) -> int:
@@ -130,7 +138,7 @@ def _decode_all(
     threads: bool = True,
 ) -> _Pass:
     """Decode the stream, and one frame beyond `max_frames` for the duration of the last one."""
-    seen = _Pass(threads=threads)
+    seen = _Pass(threads=threads, codec=stream.codec.canonical_name)
     for frame in decoded(container, stream, threads, seen.damage):
         if len(seen.stamps) == max_frames:
             seen.following = -1 if frame.pts is None else frame.pts
@@ -173,7 +181,7 @@ def _summary(
     assert first is not None and last is not None
     time_base = stream.time_base or Fraction(1, 90000)
     said = [stream.average_rate, stream.guessed_rate]
-    if all(stamp is None for stamp in seen.stamps):  # a raw stream: its demuxer assumes a rate
+    if seen.is_raw:  # its demuxer assumes a rate
         said = [raw_rate, *reversed(said)]
     elif raw_rate is not None:
         raise UserError(f"{path}: its frames have times; change them with --ingest fps=, not --frame-rate")
@@ -183,7 +191,8 @@ def _summary(
     stamps = mended(seen.stamps, step, leap)
     raw, shift = stamps.pts, round(clock_start(container) / time_base)
     following = _following(seen, stamps, step, leap)
-    end = int(raw[-1]) - shift + _last_duration(raw, last, following, step)
+    length = step if seen.is_raw else _last_duration(raw, last, following, step)
+    end = int(raw[-1]) - shift + length
     turn, rotation, straight = orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
@@ -211,7 +220,7 @@ def _summary(
         has_audio=bool(container.streams.audio),
         notes=(
             *_stream_notes(container, stream, path),
-            *_notes(color, stamps, straight, aspect),
+            *_notes(seen, color, stamps, straight, aspect, rate),
             *_picture_notes(seen, first),
         ),
         doubts=_doubts(container, stream, seen, end * time_base, len(stamps.shifts), path) if whole else (),
@@ -308,6 +317,11 @@ def _stream_notes(container: InputContainer, stream: VideoStream, path: Path) ->
 def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
     """What is done to frames that are interlaced or of another size."""
     notes = []
+    parts = first.format.components
+    if first.color_trc not in _HDR and (bits := max(part.bits for part in parts)) > 8:
+        notes.append(f"{bits} bits a channel are read as 8")
+    if any(part.is_alpha for part in parts) and seen.codec != "gif":  # a GIF always has it
+        notes.append("transparency is not read: what lies under it is shown")
     if seen.interlaced:
         notes.append(
             f"{seen.interlaced} of {len(seen.stamps)} frames are interlaced; they are deinterlaced, and the "
@@ -322,16 +336,23 @@ def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
     return notes
 
 
-def _notes(color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction) -> tuple[str, ...]:
+def _notes(
+    seen: _Pass, color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction, rate: Fraction
+) -> tuple[str, ...]:
     """Notes for the user on how the file was read."""
     notes = []
-    if stamps.filled:
+    if seen.is_raw and len(seen.stamps) > 1:
+        notes.append(
+            f"a raw stream has no times; it is read at {float(rate):g} frames a second (--frame-rate)"
+        )
+    if stamps.filled and not seen.is_raw:
         notes.append("some frames had no time stamp of their own, or a repeated one; theirs were filled in")
     if stamps.shifts:
-        notes.append(f"the clock starts anew {len(stamps.shifts)} times; the parts follow each other")
+        often = "once" if len(stamps.shifts) == 1 else f"{len(stamps.shifts)} times"
+        notes.append(f"the clock starts anew {often}; the parts follow each other")
     if not straight:
         notes.append("the rotation tag is no multiple of 90 degrees; the nearest one was applied")
-    if color["transfer"] in (16, 18):  # PQ and HLG, ITU-T H.273
+    if color["transfer"] in _HDR:
         notes.append("high dynamic range is read as 8 bits; `--ingest tonemap` gives better colours")
     if aspect != 1:
         notes.append(f"pixels are not square ({aspect}); the output keeps their shape")

@@ -36,8 +36,10 @@ def picture_files(path: Path) -> list[Path] | None:
 
 
 def _is_film(path: Path) -> bool:
-    """Whether a picture file has several frames that FFmpeg reads: animated PNG, AVIF."""
+    """Whether a picture file has several frames that FFmpeg reads: animated PNG, AVIF, motion JPEG."""
     register_heif()
+    if path.suffix.lower() in (".mjpeg", ".mjpg"):
+        return True
     with opened(path) as image:
         return image.format in ("PNG", "AVIF") and getattr(image, "n_frames", 1) > 1
 

@@ -97,7 +97,7 @@ def _found(
         others = [stream for stream in container.streams if stream.index != picture]
         stamps = stamps_of(container)
         chapters = len(container.chapters())
-        others = [stream for stream in others if not _is_index(stream, chapters)]
+        others = [s for s in others if not (_is_index(s, chapters) or _is_film(s))]
         tracks = [_track(stream, container, format_name, stamps, clock) for stream in others]
         tagged = [container.metadata, *(stream.metadata for stream in container.streams)]
         side = SideTracks(
@@ -108,6 +108,11 @@ def _found(
             chapters=chapters,
         )
     return _tried(side, tracks, format_name)
+
+
+def _is_film(stream: Stream) -> bool:
+    """True for another picture track, of which the probe of the picture tells."""
+    return stream.type == "video" and not stream.disposition & Disposition.attached_pic
 
 
 def _is_index(stream: Stream, chapters: int) -> bool:

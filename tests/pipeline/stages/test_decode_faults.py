@@ -161,7 +161,8 @@ def test_a_raw_stream_has_the_rate_in_its_header(tmp_path, whole, codec):
     encoder = ("libx264",) if codec == "h264" else ("libx265", "-x265-params", "log-level=none")
     ffmpeg("-i", whole, "-r", "15", "-c:v", *encoder, path)
     clip = read(path)
-    assert clip.rate == 15
+    assert clip.rate == 15 and clip.duration == pytest.approx(len(clip) / 15)
+    assert any("read at 15 frames a second" in note for note in clip.notes)
     assert np.diff(clip.times) == pytest.approx(np.full(len(clip) - 1, 1 / 15), abs=1e-6)
 
 
@@ -272,3 +273,25 @@ def test_a_percent_sign_in_a_name_reads_no_other_file(tmp_path, suffix):
     if suffix == "bmp":  # not read as a sequence
         with pytest.raises(InputVideoError, match="no such file"):
             read(path)
+
+
+def test_raw_motion_jpeg_is_a_film(tmp_path, whole):
+    path = tmp_path / "a.mjpeg"
+    ffmpeg("-i", whole, "-c:v", "mjpeg", "-q:v", "2", path)
+    assert shown(read(path)) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "says"),
+    [
+        ("a.mkv", "yuv420p10le", "10 bits a channel are read as 8"),
+        ("a.mov", "yuva444p10le", "transparency is not read"),
+        ("a.gif", "", ""),
+        ("b.mkv", "yuv420p", ""),
+    ],
+)
+def test_lost_depth_and_transparency_are_told(tmp_path, whole, name, pixels, says):
+    codec = {"a.mov": ("-c:v", "prores_ks", "-profile:v", "4444")}.get(name, ())
+    ffmpeg("-i", whole, *codec, *(("-pix_fmt", pixels) if pixels else ()), "-frames:v", "3", tmp_path / name)
+    told = [note for note in read(tmp_path / name).notes if "8" in note or "transparency" in note]
+    assert any(says in note for note in told) if says else not told
