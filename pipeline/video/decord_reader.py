@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,10 @@ class DecordSource:
     def _open(self) -> Any:
         import decord
 
+        try:
+            os.fspath(self._path.absolute()).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{self._path}: its name is not UTF-8, as decord needs; {_ADVICE}") from None
         try:
             return decord.VideoReader(str(self._path.absolute()), ctx=decord.cpu(0), num_threads=1)
         except (decord.DECORDError, RuntimeError, OSError):

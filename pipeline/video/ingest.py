@@ -20,6 +20,8 @@ from storage import file_hash
 KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
 _FULL_RANGE = 2
+_SOURCE, _TARGET = "<source>", "<target>"
+"""Stand for the files in a graph: ffmpeg-python takes no name that is not UTF-8."""
 
 
 def parse_ingest(spec: str) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
     partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _run(_graph(path, index, partial, filters, is_hdr, is_full), path)
+        files = {_SOURCE: str(path.absolute()), _TARGET: str(partial.absolute())}
+        _run([files.get(word, word) for word in _graph(index, filters, is_hdr, is_full)], path)
         partial.replace(target)
     except OSError as error:
         raise OutputError(
@@ -93,10 +96,8 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _graph(
-    path: Path, stream: int, target: Path, filters: tuple[str, ...], is_hdr: bool, is_full: bool
-) -> list[str]:
-    source = ffmpeg.input(str(path.absolute()))
+def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:
+    source = ffmpeg.input(_SOURCE)
     picture: Any = source[str(stream)]
     for entry in filters:
         name, _, value = entry.partition("=")
@@ -121,7 +122,7 @@ def _graph(
     graph = ffmpeg.output(
         picture,
         source["a?"],
-        str(target.absolute()),
+        _TARGET,
         **{"c:v": "ffv1", "level": 3, "c:a": "copy", "fps_mode": "passthrough", "f": "matroska"},
         **extent,
     ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
@@ -130,7 +131,9 @@ def _graph(
 
 
 def _run(command: list[str], path: Path) -> None:
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", check=False
+    )
     if done.returncode == 0:
         return
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]

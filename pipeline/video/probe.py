@@ -291,7 +291,10 @@ def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | 
 
 def _stream_notes(container: InputContainer, stream: VideoStream, path: Path) -> list[str]:
     """Which other picture streams are left out."""
-    others = [f"{o.codec.canonical_name} {o.width}x{o.height}" for o in left_out(container, stream)]
+    others = [
+        f"{o.codec.canonical_name} {o.width}x{o.height}" if o.codec_context else "one of an unknown codec"
+        for o in left_out(container, stream)
+    ]
     if not others:
         return []
     what = "picture stream is" if len(others) == 1 else "picture streams are"

@@ -214,3 +214,8 @@ def test_a_pipe_in_a_shared_folder_is_not_waited_for(tmp_path: Path) -> None:
     reports: list[str] = []
     assert StageCache(tmp_path / "b", reports.append, store).get(KEY) is None
     assert len(reports) == 1 and "not a regular file" in reports[0]
+
+
+def test_damage_is_told_in_one_short_line() -> None:
+    said = str(CacheDamagedError(KEY, "Unknown chunk grid. Got\n" + "x" * 100_000))
+    assert "\n" not in said and len(said) < 500 and "Unknown chunk grid. Got xxx" in said

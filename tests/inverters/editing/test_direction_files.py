@@ -221,6 +221,21 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
             load_directions(tmp_path / name, GENERATOR)
 
 
+def test_a_message_quotes_a_little_of_a_file(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    save_file({long: torch.zeros(WIDTH)}, tmp_path / "name.safetensors")
+    header = json.dumps({"smile": {"dtype": long, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "kind.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    card = {"kind": "directions", "fingerprint": "0" * 64, "generator": long}
+    for name, said in {"smile": {}, "other": {"kind": long}}.items():
+        tensors = {"smile": torch.ones(WIDTH)}
+        save_file(tensors, tmp_path / f"{name}.safetensors", {"invid": json.dumps(card | said)})
+    for path in tmp_path.iterdir():
+        with pytest.raises(InverterError) as caught:
+            load_directions(path, GENERATOR)
+        assert len(str(caught.value)) < 400, path.name
+
+
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), ending=st.sampled_from([".npy", ".npz", ".pt", ".pth", ".safetensors"]))
 def test_a_damaged_file_is_an_error_of_ours(
