@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import ffmpeg
-import imageio_ffmpeg
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
 from pipeline.video.container import decoded, open_video, video_stream
+from pipeline.video.ffmpeg_binary import run_ffmpeg
 from storage import file_hash
 
 KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
@@ -125,18 +125,14 @@ def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -
         _TARGET,
         **{"c:v": "ffv1", "level": 3, "c:a": "copy", "fps_mode": "passthrough", "f": "matroska"},
         **extent,
-    ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
-    command: list[str] = ffmpeg.compile(graph, cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    return command
-
-
-def _run(command: list[str], path: Path) -> None:
-    done = subprocess.run(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", check=False
     )
-    if done.returncode == 0:
-        return
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-    if "No space left" in done.stderr:
+    arguments: list[str] = ffmpeg.get_args(graph)
+    return arguments
+
+
+def _run(arguments: list[str], path: Path) -> None:
+    ran = run_ffmpeg(arguments)
+    if ran.code and os.strerror(errno.ENOSPC) in ran.errors:
         raise OutputError("the disk filled up while ingesting; free some space or give another cache folder")
-    raise InputVideoError(f"{path}: the ingest filters failed ({lines[0].strip()}); try without --ingest")
+    if ran.code:
+        raise InputVideoError(f"{path}: the ingest filters failed ({ran.reason}); try without --ingest")
