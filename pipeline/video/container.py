@@ -22,6 +22,8 @@ _NOT_VIDEO = {"hls", "concat", "dash", "tty", "lavfi", "sdp", "rtsp", "imf"}
 """Demuxers that follow references to other files or render text."""
 _PROBED = 1 << 20
 """Bytes in which FFmpeg looks for a format; what has none there is taken for what its name says."""
+_LONGEST = 7 * 86400
+"""Seconds from the first frame to the last."""
 _ONE_BY_ONE = {"apng"}
 """Decoders that wait for ever, with several threads, for a frame that is damaged."""
 
@@ -149,6 +151,15 @@ def decoded(
         yield from (frame for frame in frames if isinstance(frame, VideoFrame))
         if packet is None:
             return
+
+
+def check_span(path: Path, seconds: Fraction) -> None:
+    """Raise InputVideoError for a clip of so many seconds that its time stamps must be damaged."""
+    if seconds > _LONGEST:
+        raise InputVideoError(
+            f"{path}: its frames are spread over {float(seconds) / 86400:.3g} days, so their times are "
+            "damaged; make the file again"
+        )
 
 
 def is_broadcast(container: InputContainer) -> bool:

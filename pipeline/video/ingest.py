@@ -10,10 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import ffmpeg
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
-from pipeline.video.container import decoded, open_video, video_stream
+from pipeline.video.container import check_span, decoded, open_video, video_stream
 from pipeline.video.ffmpeg_binary import run_ffmpeg
 from storage import file_hash
 
@@ -65,6 +68,8 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
         stream = video_stream(container, path)
         context, index = stream.codec_context, stream.index
         is_hdr = context.color_trc in _HDR_TRANSFERS
+        if any(name.startswith("fps=") for name in filters):
+            _check_times(container, stream, path)
         is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
     key = hashlib.sha256(f"{file_hash(path)}:{filters}".encode()).hexdigest()[:24]
     target = workdir / f"ingest-{key}.mkv"
@@ -84,6 +89,15 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
     return target
+
+
+def _check_times(container: InputContainer, stream: VideoStream, path: Path) -> None:
+    """Raise InputVideoError where a gap would be filled with frames without end."""
+    stamps: list[int] = []
+    with contextlib.suppress(av.FFmpegError, OSError):
+        stamps += [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+    if stamps and stream.time_base:
+        check_span(path, (max(stamps) - min(stamps)) * stream.time_base)
 
 
 def _rate(text: str) -> Fraction:

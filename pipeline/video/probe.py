@@ -20,6 +20,7 @@ from pipeline.clip import I64
 from pipeline.errors import InputVideoError, UserError
 from pipeline.video.container import (
     Damage,
+    check_span,
     clock_start,
     decoded,
     is_broadcast,
@@ -185,6 +186,7 @@ def _summary(
     stamps = mended(seen.stamps, step, leap)
     raw, shift = stamps.pts, round(clock_start(container) / time_base)
     end = int(raw[-1]) - shift + _last_duration(raw, last, seen.following, step)
+    check_span(path, (end + shift - int(raw[0])) * time_base)
     turn, rotation, straight = orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF

@@ -81,3 +81,13 @@ def test_names_that_are_no_text(tmp_path):
     assert len(read(path, ingest="fps=15")) == 6
     with pytest.raises(UserError, match="is not UTF-8"):
         read(path, reader="decord")
+
+
+@pytest.mark.parametrize("knobs", [{}, {"ingest": "fps=25"}])
+def test_frames_that_are_weeks_apart_are_refused(tmp_path, knobs):
+    path = make_video(tmp_path / "a.mkv", pts=[0, 1, 2, 3 * 86400 * 30])
+    assert read(path, max_frames=3)
+    assert read(path).duration == pytest.approx(3 * 86400, rel=0.01)
+    path = make_video(tmp_path / "b.mkv", pts=[0, 1, 2, 30 * 86400 * 30])
+    with pytest.raises(InputVideoError, match="spread over 30 days"):
+        read(path, **knobs)
