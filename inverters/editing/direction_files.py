@@ -262,5 +262,5 @@ def _described(content: Any) -> str:
     if isinstance(content, np.ndarray | Tensor):
         return f"{str(content.dtype).removeprefix('torch.')} {list(content.shape)}"
     if isinstance(content, Mapping):
-        return f"a table of {', '.join(sorted(map(str, content))[:5]) or 'nothing'}"
+        return f"a table of {', '.join(shown(name) for name in sorted(map(str, content))[:5]) or 'nothing'}"
     return f"a {type(content).__name__}"

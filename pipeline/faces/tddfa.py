@@ -105,7 +105,14 @@ class TddfaLandmarks:
             self._base = _load_array(files["mean"], (3 * IBUG_POINTS,))
             self._shape = _load_array(files["shape"], (3 * IBUG_POINTS, 40))
             self._expression = _load_array(files["expression"], (3 * IBUG_POINTS, 10))
-        except (CheckpointError, OSError, tokenize.TokenError, zipfile.BadZipFile, *DAMAGE) as error:
+        except (
+            CheckpointError,
+            OSError,
+            SyntaxError,
+            tokenize.TokenError,
+            zipfile.BadZipFile,
+            *DAMAGE,
+        ) as error:
             raise UserError(
                 f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {shortened(error)}"
             ) from error

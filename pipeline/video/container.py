@@ -22,7 +22,7 @@ _NOT_VIDEO = {"hls", "concat", "dash", "tty", "lavfi", "sdp", "rtsp", "imf"}
 """Demuxers that follow references to other files or render text."""
 _PROBED = 1 << 20
 """Bytes in which FFmpeg looks for a format; what has none there is taken for what its name says."""
-_LONGEST = 7 * 86400
+LONGEST = 7 * 86400
 """Seconds from the first frame to the last."""
 _ONE_BY_ONE = {"apng"}
 """Decoders that wait for ever, with several threads, for a frame that is damaged."""
@@ -155,7 +155,7 @@ def decoded(
 
 def check_span(path: Path, seconds: Fraction) -> None:
     """Raise InputVideoError for a clip of so many seconds that its time stamps must be damaged."""
-    if seconds > _LONGEST:
+    if seconds > LONGEST:
         raise InputVideoError(
             f"{path}: its frames are spread over {float(seconds) / 86400:.3g} days, so their times are "
             "damaged; make the file again"

@@ -226,6 +226,8 @@ def test_a_message_quotes_a_little_of_a_file(tmp_path: Path) -> None:
     save_file({long: torch.zeros(WIDTH)}, tmp_path / "name.safetensors")
     header = json.dumps({"smile": {"dtype": long, "shape": [1], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "kind.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    np.savez(tmp_path / "table.npz", **{long[:9000]: np.array(["x"])})
+    torch.save({long: torch.ones(WIDTH), "step": 3}, tmp_path / "table.pt")
     card = {"kind": "directions", "fingerprint": "0" * 64, "generator": long}
     for name, said in {"smile": {}, "other": {"kind": long}}.items():
         tensors = {"smile": torch.ones(WIDTH)}

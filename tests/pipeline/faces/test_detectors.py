@@ -218,6 +218,7 @@ def test_3ddfa_runs_nothing_that_is_in_its_files(tmp_path, payload):
         lambda data: data.replace(b"(204, 10)", b"((204,1)"),
         lambda data: data.replace(b"(204, 10)", b"(1, 2040)")[:-8],
         lambda data: b"PK" + data,
+        lambda data: data.replace(b"False", b"F lse"),
         lambda data: data[:-8] + struct.pack("<d", np.nan),
         lambda data: data.replace(b"<f8", b"|S8"),
         lambda data: data.replace(b"(204, 10)", b"(102, 10)"),

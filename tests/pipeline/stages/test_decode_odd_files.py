@@ -91,3 +91,17 @@ def test_frames_that_are_weeks_apart_are_refused(tmp_path, knobs):
     path = make_video(tmp_path / "b.mkv", pts=[0, 1, 2, 30 * 86400 * 30])
     with pytest.raises(InputVideoError, match="spread over 30 days"):
         read(path, **knobs)
+
+
+def test_decord_does_not_get_a_clock_that_starts_centuries_later(tmp_path):
+    """It would end the process."""
+    path = make_video(tmp_path / "a.mp4", count=4)
+    late = tmp_path / "late.mp4"
+    late.write_bytes(path.read_bytes())
+    ffmpeg("-i", path, "-c", "copy", "-movflags", "frag_keyframe+empty_moov+default_base_moof", late)
+    data = late.read_bytes()
+    at = data.index(b"tfdt") + 8
+    late.write_bytes(data[:at] + (1 << 48).to_bytes(8, "big") + data[at + 8 :])
+    assert [index_of(frame) for frame in read(late).frames()] == [0, 1, 2, 3]
+    with pytest.raises(UserError, match="its clock does not start at 0"):
+        read(late, reader="decord")
