@@ -198,6 +198,8 @@ def _directions_in(path: Path, content: Any) -> dict[str, Direction]:
 def _ganspace(path: Path, components: Any, deviations: Any) -> dict[str, Direction]:
     name, basis = path.stem, _numbers(path, "its components", components)
     spread = _numbers(path, "its deviations", deviations).reshape(-1)
+    if basis.ndim == 0 or 0 in basis.shape:
+        raise CheckpointError(f"'{path}' has components of shape {list(basis.shape)}")
     basis = basis.reshape(-1, basis.shape[-1])
     if len(spread) != len(basis):
         raise CheckpointError(f"'{path}' has {len(basis)} components but {len(spread)} deviations")

@@ -155,6 +155,9 @@ def test_ganspace_tables_are_steps_of_one_deviation(
         )
     table[keys[2]] = table[keys[2]][:4]
     refused(write(tmp_path / f"ffhq{ending}", table), "5 components but 4 deviations")
+    for empty in (values(0), values(3, 0), np.float32(1)):
+        table[keys[1]] = torch.as_tensor(empty) if ending == ".pt" else empty
+        refused(write(tmp_path / f"ffhq{ending}", table), "components of shape")
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".pt", ".pth"])
