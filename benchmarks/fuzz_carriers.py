@@ -36,7 +36,7 @@ def masks(folder: Path) -> None:
     forms = {
         "grey.png": picture,
         "bits16.png": Image.fromarray(mask.astype(np.uint16) * 257),
-        "alpha.png": Image.merge("LA", (picture, picture)),
+        "alpha.png": Image.merge("LA", (picture, Image.new("L", picture.size, 255))),
         "palette.png": picture.convert("P"),
         "colour.jpg": picture.convert("RGB"),
         "grey.tiff": picture,

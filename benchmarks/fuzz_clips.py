@@ -44,12 +44,20 @@ CLIPS: dict[str, list[str]] = {
     "raw.y4m": ["-pix_fmt", "yuv420p", "-an"],
     "raw.h264": [*_X264, "-pix_fmt", "yuv420p", "-an"],
     "moving.apng": ["-an", "-plays", "0"],
-    "one.png": ["-an", "-frames:v", "1"],
-    "one.jpg": ["-an", "-frames:v", "1"],
-    "one.tiff": ["-an", "-frames:v", "1"],
-    "one.webp": ["-an", "-frames:v", "1"],
 }  # fmt: skip
 """Clips by name, and how ffmpeg makes them."""
+PICTURES: dict[str, list[str]] = {
+    "one.png": [],
+    "deep.png": ["-pix_fmt", "rgba64be"],
+    "one.jpg": [],
+    "one.tiff": [],
+    "deep.tiff": ["-pix_fmt", "rgb48le"],
+    "one.webp": [],
+    "one.avif": ["-c:v", "libsvtav1", "-preset", "12", "-pix_fmt", "yuv420p"],
+}
+"""Clips of one picture."""
+_STILL = ["-an", "-frames:v", "1"]
+_MOVING = ["-an", "-c:v", "libwebp_anim", "-loop", "0"]
 _PCM = ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s16le"]
 SOUNDS: dict[str, list[str]] = {
     "channels8.mov": [*_PCM, "-ac", "8"],
@@ -83,7 +91,9 @@ def ffmpeg(*words: str | Path) -> bool:
 
 def clips(folder: Path) -> None:
     """One of each container and codec; what this ffmpeg cannot make is left out."""
-    _make(folder, CLIPS)
+    _make(folder, CLIPS | {"moving.webp": _MOVING})
+    _make(folder, {name: [*_STILL, *words] for name, words in PICTURES.items()})
+    _sequence(folder)
     _with_tracks(folder)
 
 
@@ -109,6 +119,13 @@ def _make(folder: Path, clips: dict[str, list[str]]) -> None:
         flags = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-shortest"]
         if not ffmpeg(*picture, *_SOUND, *words, *flags, made / f"main{Path(name).suffix}"):
             shutil.rmtree(folder / name)
+
+
+def _sequence(folder: Path) -> None:
+    """A folder of three pictures."""
+    made = folder / "sequence" / "inputs" / "main"
+    made.mkdir(parents=True)
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:duration=0.12", made / "%03d.png")
 
 
 def _with_tracks(folder: Path) -> None:

@@ -209,7 +209,7 @@ def mutated_zip(rng: Rng, data: bytes) -> tuple[bytes, str]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [(name, archive.read(name)) for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError):
         return mutated(rng, data)
     if not entries:
         return mutated(rng, data)

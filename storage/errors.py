@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_MOST_SAID = 200
+"""Characters of what is wrong; a library's message can quote a whole header."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -22,6 +24,7 @@ class CacheDamagedError(StorageError):
     """A published result is damaged; `key` identifies it, `what` describes the damage."""
 
     def __init__(self, key: str, what: str) -> None:
+        what = " ".join(what[:_MOST_SAID].split())
         super().__init__(f"cached result {key} is damaged ({what}); it will be computed again")
         self.key = key
         self.what = what

@@ -53,6 +53,8 @@ class StoredArray:
             found = open_array(self.path)
             if (found.shape, found.dtype) != (self.shape, self.dtype):
                 raise ValueError(f"it is {found.dtype} {list(found.shape)}")
+            if 0 not in self.shape and math.prod(found.chunks) * self.dtype.itemsize != self._chunk_bytes:
+                raise ValueError(f"it has chunks of {list(found.chunks)}")
             return found
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error

@@ -22,6 +22,7 @@ from torch import Tensor
 from inverters.editing.directions import Direction, Directions
 from inverters.editing.styleclip import STEP, is_mapper, mapper_from
 from inverters.errors import CheckpointError, FingerprintError
+from inverters.generators.plain_pickle import shown
 from inverters.generators.small_files import parse_json
 from inverters.generators.torch_file import is_torch_archive, read_torch_file
 
@@ -136,7 +137,7 @@ def _from_safetensors(path: Path) -> Directions:
         about, own = card.get("directions", {}), card.get("fingerprint")
         texts = {n: (str(v["unit"]), str(v["method"])) for n, v in about.items()}
     except (SafetensorError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"'{path}' cannot be read as directions: {error}") from error
+        raise CheckpointError(f"'{path}' cannot be read as directions: {shown(str(error))}") from error
     named: dict[str, Direction] = {}
     for name in sorted(arrays, key=[*texts, *sorted(arrays)].index):  # as they were written
         array = arrays[name]
@@ -169,7 +170,7 @@ def numpy_content(path: Path) -> Any:
         return loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
     except _NUMPY_DAMAGE as error:
         # An array of pickled objects is refused here too.
-        raise CheckpointError(f"'{path}' is not a plain numpy file: {error}") from error
+        raise CheckpointError(f"'{path}' is not a plain numpy file: {shown(str(error))}") from error
 
 
 def _directions_in(path: Path, content: Any) -> dict[str, Direction]:
@@ -197,6 +198,8 @@ def _directions_in(path: Path, content: Any) -> dict[str, Direction]:
 def _ganspace(path: Path, components: Any, deviations: Any) -> dict[str, Direction]:
     name, basis = path.stem, _numbers(path, "its components", components)
     spread = _numbers(path, "its deviations", deviations).reshape(-1)
+    if basis.ndim == 0 or 0 in basis.shape:
+        raise CheckpointError(f"'{path}' has components of shape {list(basis.shape)}")
     basis = basis.reshape(-1, basis.shape[-1])
     if len(spread) != len(basis):
         raise CheckpointError(f"'{path}' has {len(basis)} components but {len(spread)} deviations")
@@ -209,7 +212,7 @@ def _ganspace(path: Path, components: Any, deviations: Any) -> dict[str, Directi
 
 def _unstacked(path: Path, name: str, array: Any) -> dict[str, Direction]:
     """One direction, or the rows of a basis."""
-    values = _numbers(path, f"direction '{name}'", array)
+    values = _numbers(path, f"direction '{shown(name)}'", array)
     while values.ndim > 1 and values.shape[0] == 1:
         values = values.squeeze(0)
     if values.ndim == 3 and values.shape[1] == 1:
@@ -218,8 +221,8 @@ def _unstacked(path: Path, name: str, array: Any) -> dict[str, Direction]:
         basis = values.ndim == 2 and values.shape[0] == values.shape[1]
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise CheckpointError(
-            f"direction '{name}' in '{path}' has shape {list(array.shape)}; [w_dim], [num_ws,w_dim], or the "
-            "same with a one before it, is needed"
+            f"direction '{shown(name)}' in '{path}' has shape {list(array.shape)}; [w_dim], [num_ws,w_dim], "
+            "or the same with a one before it, is needed"
         )
     if basis:
         rows = {f"{name}.{k}": row.clone() for k, row in enumerate(values)}
@@ -242,17 +245,17 @@ def _numbers(path: Path, what: str, array: Any) -> Tensor:
 
 def _finite(path: Path, name: str, step: Tensor) -> Tensor:
     if not torch.isfinite(step).all():
-        raise CheckpointError(f"direction '{name}' in '{path}' holds values that are not finite")
+        raise CheckpointError(f"direction '{shown(name)}' in '{path}' holds values that are not finite")
     if not step.any():
-        raise CheckpointError(f"direction '{name}' in '{path}' is zero; it would change nothing")
+        raise CheckpointError(f"direction '{shown(name)}' in '{path}' is zero; it would change nothing")
     return step
 
 
 def _checked_name(path: Path, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise CheckpointError(
-            f"direction '{name}' in '{path}' cannot be named in an edit: names begin with a letter and have "
-            "letters, digits, '_', '.' and '-'; rename the file or its entry"
+            f"direction '{shown(name)}' in '{path}' cannot be named in an edit: names begin with a letter "
+            "and have letters, digits, '_', '.' and '-'; rename the file or its entry"
         )
     return name
 
@@ -261,5 +264,5 @@ def _described(content: Any) -> str:
     if isinstance(content, np.ndarray | Tensor):
         return f"{str(content.dtype).removeprefix('torch.')} {list(content.shape)}"
     if isinstance(content, Mapping):
-        return f"a table of {', '.join(sorted(map(str, content))[:5]) or 'nothing'}"
+        return f"a table of {', '.join(shown(name) for name in sorted(map(str, content))[:5]) or 'nothing'}"
     return f"a {type(content).__name__}"

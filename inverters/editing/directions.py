@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inverters.editing.styleclip import STEP, LevelsMapper
 from inverters.errors import CheckpointError, FingerprintError, InverterError
+from inverters.generators.plain_pickle import shown
 
 BATCH = 256
 ONE_DEVIATION = "one standard deviation of the parameter"
@@ -110,8 +111,8 @@ class Directions:
             if shape not in ([width], [rows, width]):
                 also = "; 18 rows are made for a 2D StyleGAN2 of 1024 pixels" if shape[0] == 18 else ""
                 raise CheckpointError(
-                    f"direction '{name}' in {source} has shape {shape}; generator '{generator.card.name}' "
-                    f"needs [{width}] or [{rows},{width}]{also}"
+                    f"direction '{shown(name)}' in {source} has shape {shape}; generator "
+                    f"'{generator.card.name}' needs [{width}] or [{rows},{width}]{also}"
                 )
 
 
@@ -162,4 +163,4 @@ def fit_directions(
 
 
 def _named(name: str, fingerprint: str) -> str:
-    return f"'{name}' ({fingerprint[:12]})" if name else fingerprint[:12]
+    return f"'{shown(name)}' ({fingerprint[:12]})" if name else fingerprint[:12]

@@ -24,6 +24,7 @@ from inverters.errors import CheckpointError
 from inverters.generators.card import CameraRule, CropRule, GeneratorCard, checked_camera, checked_crop
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.plain_pickle import shown
 from inverters.generators.small_files import open_regular, read_json
 
 FORMAT = "invid-generator"
@@ -102,7 +103,7 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
     except OSError as error:
         raise CheckpointError(f"cannot read the card '{card_path}': {error.strerror}") from error
     except ValueError as error:
-        raise CheckpointError(f"the card '{card_path}' is damaged ({error})") from error
+        raise CheckpointError(f"the card '{card_path}' is damaged ({shown(str(error))})") from error
     try:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise CheckpointError(f"'{card_path}' is not the card of a generator")
@@ -120,7 +121,7 @@ def load_checkpoint(path: Path) -> tuple[GeneratorCard, dict[str, Tensor]]:
         return _card_from(values, arrays), weights
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(
-            f"the card '{card_path}' is damaged ({type(error).__name__}: {error})"
+            f"the card '{card_path}' is damaged ({type(error).__name__}: {shown(str(error))})"
         ) from error
 
 
@@ -166,7 +167,9 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], int]:
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"'{path}' is truncated or is not a safetensors file ({error})") from error
+        raise CheckpointError(
+            f"'{path}' is truncated or is not a safetensors file ({shown(str(error))})"
+        ) from error
 
 
 def _write_whole(path: Path, data: bytes) -> None:

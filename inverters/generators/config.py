@@ -85,7 +85,9 @@ class GeneratorConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(unknown)}")
+            raise CheckpointError(
+                f"the generator's configuration has unknown entries: {', '.join(unknown)[:200]}"
+            )
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain).checked()
 

@@ -15,6 +15,7 @@ from inverters.generators.checkpoint import fingerprint, load_checkpoint
 from inverters.generators.config import GeneratorConfig, PlaneAxes
 from inverters.generators.eg3d import Generator
 from inverters.generators.official import read_official
+from inverters.generators.plain_pickle import shown
 
 BUNDLED = Path(__file__).with_name("bundled.safetensors")
 _SAMPLES_FOR_SPREAD = 1000
@@ -79,7 +80,7 @@ def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) 
     if wrong := [k for k in sorted(expected | found) if expected.get(k) != found.get(k)]:
         name = wrong[0]
         raise CheckpointError(
-            f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{name}' "
+            f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{shown(name)}' "
             f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
         )
     with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced

@@ -22,7 +22,7 @@ from torch import Tensor
 from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 from pipeline.clip import F32, F64, U8
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.faces.crop_rule import five_points
 from pipeline.faces.embedder_layouts import KNOWN, MOBILEFACENET, Layout, onnx_layout
 from pipeline.faces.mobilefacenet import MobileFaceNet
@@ -126,10 +126,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
                 f"{path}: is TorchScript, a program, and is not run; give its state dict or its ONNX export"
             )
         data = read_torch_file(path)
-    except (CheckpointError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
+    except (CheckpointError, SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: is damaged, or holds more than a state dict ({reason}); known are {KNOWN}"
+            f"{path}: is damaged, or holds more than a state dict ({shortened(error)}); known are {KNOWN}"
         ) from None
     state = data.get("state_dict", data) if isinstance(data, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
 from inverters.generators.plain_pickle import DAMAGE, PlainUnpickler
+from inverters.generators.small_files import open_regular
 from inverters.generators.torch_file import read_torch_file
 from inverters.generators.unpickle import Function
 from pipeline.clip import F32, F64, U8
@@ -99,16 +102,20 @@ class TddfaLandmarks:
         try:
             self._network = _load_network(files["network"])
             self._mean, self._std = _load_scaling(files["scaling"])
-            arrays = [np.load(files[k], allow_pickle=False) for k in ("mean", "shape", "expression")]
-        except (CheckpointError, OSError, *DAMAGE) as error:
+            self._base = _load_array(files["mean"], (3 * IBUG_POINTS,))
+            self._shape = _load_array(files["shape"], (3 * IBUG_POINTS, 40))
+            self._expression = _load_array(files["expression"], (3 * IBUG_POINTS, 10))
+        except (
+            CheckpointError,
+            OSError,
+            SyntaxError,
+            tokenize.TokenError,
+            zipfile.BadZipFile,
+            *DAMAGE,
+        ) as error:
             raise UserError(
                 f"a 3DDFA_V2 file in {folder} is damaged or of another kind: {shortened(error)}"
             ) from error
-        self._base, self._shape, self._expression = (a.astype(np.float64) for a in arrays)
-        if self._base.size != 3 * IBUG_POINTS:
-            raise UserError(
-                f"{files['mean']} has {self._base.size} numbers; its rows for 68 points are {3 * IBUG_POINTS}"
-            )
         if finder is None:
             from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 
@@ -140,7 +147,7 @@ class TddfaLandmarks:
             numbers = self._network((image - 127.5) / 128)[0].numpy().astype(np.float64)
         numbers = numbers * self._std + self._mean
         pose = numbers[:12].reshape(3, 4)
-        flat = self._base.ravel() + self._shape @ numbers[12:52] + self._expression @ numbers[52:62]
+        flat = self._base + self._shape @ numbers[12:52] + self._expression @ numbers[52:62]
         points = flat.reshape(IBUG_POINTS, 3) @ pose[:, :3].T + pose[:, 3]
         # the network's pixel coordinates start at 1 and its y points up
         image_points = np.stack([points[:, 0] - 1, _INPUT - points[:, 1]], axis=1) + 0.5
@@ -195,12 +202,23 @@ def _number_type(code: str, *_: Any) -> np.dtype[Any]:
     return kind
 
 
+def _load_array(path: Path, shape: tuple[int, ...]) -> F64:
+    """The numbers in a .npy file. Raises ValueError, or what numpy raises for a damaged one."""
+    with open_regular(path) as file:
+        found = np.asarray(np.load(file, allow_pickle=False), np.float64)
+    if found.size != np.prod(shape) or not np.isfinite(found).all():
+        raise ValueError(f"{path.name} has shape {found.shape}; {shape} finite numbers are needed")
+    return found.reshape(shape)
+
+
 def _load_scaling(path: Path) -> tuple[F64, F64]:
     """Mean and standard deviation [62] of the network's output."""
     if path.stat().st_size > _MOST_SCALING:
         raise ValueError(f"{path.name} has more than {_MOST_SCALING} bytes")
     data = _PlainArrays(io.BytesIO(path.read_bytes())).load()
     mean, std = (np.asarray(data[key], dtype=np.float64).ravel() for key in ("mean", "std"))
-    if mean.shape != (62,) or std.shape != (62,):
-        raise ValueError(f"{path.name} has {mean.size} and {std.size} numbers, 62 and 62 are needed")
+    if mean.shape != (62,) or std.shape != (62,) or not np.isfinite([mean, std]).all():
+        raise ValueError(
+            f"{path.name} has {mean.size} and {std.size} numbers, 62 and 62 finite ones are needed"
+        )
     return mean, std

@@ -14,9 +14,13 @@ from typing import Any
 from inverters.generators.small_files import parse_json
 from pipeline.request.settings import Settings
 from pipeline.stages.stage import Stage
+from storage.files import open_regular, read_bounded, replacing
 
 _MOST_LINES = 2000
 """Lines kept; older ones go."""
+_MOST_BYTES = 1 << 26
+_MOST = 1e12
+"""Of seconds, MiB and units; more is damage."""
 _READ_BY = {
     "invert": ("generator", "invert.method", "invert.preset"),
     "finetune": ("generator", "invert.preset", "finetune.steps"),
@@ -100,24 +104,31 @@ class CostBook:
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and self.path.stat().st_size > _MOST_LINES * 200:
-                kept = self.path.read_text().splitlines()[-_MOST_LINES // 2 :]
-                side = self.path.with_suffix(f".{os.getpid()}.part")
-                side.write_text("\n".join(kept) + "\n")
-                side.replace(self.path)
-            with self.path.open("a") as file:
+                kept = self._lines()[-_MOST_LINES // 2 :]
+                with replacing(self.path) as side:
+                    side.write_text("".join(f"{line}\n" for line in kept))
+            with os.fdopen(open_regular(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "w") as file:
                 file.write(json.dumps(asdict(cost)) + "\n")
 
     def read(self) -> list[Cost]:
         """All costs, oldest first."""
         found: list[Cost] = []
-        try:
-            lines = self.path.read_text(errors="replace").splitlines()
-        except OSError:
-            return found
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError):
-                found.append(Cost(**parse_json(line)))
+        with contextlib.suppress(OSError):
+            for line in self._lines():
+                with contextlib.suppress(ValueError, TypeError):
+                    found.append(_checked(Cost(**parse_json(line))))
         return found
+
+    def _lines(self) -> list[str]:
+        return read_bounded(self.path, _MOST_BYTES).decode(errors="replace").splitlines()
+
+
+def _checked(cost: Cost) -> Cost:
+    """A cost as it was written. Raises ValueError or TypeError for one whose values make no sense."""
+    numbers = cost.units, cost.seconds, cost.mib
+    if not isinstance(cost.like, str) or not all(0 <= float(number) < _MOST for number in numbers):
+        raise ValueError("no cost of a stage")
+    return cost
 
 
 def like(stage: Stage[Any], settings: Settings, device: str) -> str:

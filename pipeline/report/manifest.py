@@ -237,8 +237,9 @@ class JobResult:
         if not isinstance(self.manifest, dict) or "cache" not in self.manifest:
             raise UserError(f"{path} is not the manifest of a job; run the job again")
         self.out = out
+        self._check()
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise UserError, which names the first value of another kind than `build_manifest` writes."""
         if (wrong := _wrong(self.manifest, _FORM)) is not None:
             raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from inverters.generators.small_files import open_regular
 from pipeline.errors import UserError
 
 _MOST_BYTES = 1 << 16
@@ -26,7 +27,7 @@ def read_settings(path: Path) -> dict[Any, Any]:
     Raises UserError for a file that cannot be read, is larger, or gives an option twice.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise UserError(f"is larger than {_MOST_BYTES >> 10} KiB; it holds options only")

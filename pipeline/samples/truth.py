@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from inverters.generators.small_files import read_json
 from pipeline.clip import F32, F64, U8
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.pictures import face_mask
 from pipeline.samples.truth_format import FORMAT, VERSION, truth_folder
 from pipeline.video.probe import probe
 from pipeline.video.reader import AvSource
 
+_MOST_SIDE = 1 << 15
 Bools = npt.NDArray[np.bool_]
 
 
@@ -108,20 +109,29 @@ def load_truth(sample: Path) -> Truth:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path}: is not a sample's truth ({error!r}); make the sample again") from None
+        raise UserError(
+            f"{path}: is not a sample's truth ({shortened(repr(error))}); make the sample again"
+        ) from None
 
 
 def _parse(folder: Path, found: Any) -> Truth:
     """Truth of the contents of truth.json; raises UserError, or what a wrong type raises."""
     if found.get("format") != FORMAT or found.get("version") != VERSION:
         seen = f"{found.get('format')} {found.get('version')}"
-        raise UserError(f"format {seen} is not {FORMAT} {VERSION}; make the sample again")
+        raise UserError(f"format {shortened(seen)} is not {FORMAT} {VERSION}; make the sample again")
     frames = int(found["frames"])
     width, height = (int(side) for side in found["size"])
     cam2world = np.asarray(found["cam2world"], np.float32)
     affine = np.asarray(found["crop"]["affine"], np.float64)
     if cam2world.shape != (frames, 4, 4) or affine.shape != (frames, 2, 3):
         raise ValueError(f"{frames} frames, but cameras {cam2world.shape} and crops {affine.shape}")
+    if not np.isfinite(cam2world).all() or not np.isfinite(affine).all():
+        raise ValueError("a camera or a crop that is not finite")
+    if (np.linalg.det(affine[:, :, :2]) == 0).any():
+        raise ValueError("a crop of no size")
+    crop_size = int(found["crop"]["size"])
+    if not all(0 < side <= _MOST_SIDE for side in (width, height, crop_size)):
+        raise ValueError(f"pictures of {width} x {height}, crops of {crop_size}")
     views = tuple(
         TrueView(
             yaw=float(view["yaw"]),
@@ -139,7 +149,7 @@ def _parse(folder: Path, found: Any) -> Truth:
         occluder=found["occluder"],
         cam2world=cam2world,
         affine=affine,
-        crop_size=int(found["crop"]["size"]),
+        crop_size=crop_size,
         clean=_within(folder, found["clean"]),
         edits=_edits(folder, found["edits"]),
         masks=_within(folder, found["masks"]),
@@ -167,5 +177,7 @@ def _within(folder: Path, name: Any) -> Path:
     root = folder.resolve()
     path = (root / str(name)).resolve()
     if not isinstance(name, str) or path == root or not path.is_relative_to(root):
-        raise UserError(f"the name {name!r} leads out of the sample's folder; it was not written by invid")
+        raise UserError(
+            f"the name '{shortened(name)}' leads out of the sample's folder; it was not written by invid"
+        )
     return path

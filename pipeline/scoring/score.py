@@ -61,7 +61,6 @@ def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: s
 
         embedder = load_embedder(identity)
     job = JobResult(result)
-    job.check()
     truth = load_truth(sample)
     _check(job.manifest, truth)
     source = frame_metrics.source_clip(job, sample)

@@ -20,6 +20,12 @@ from pipeline.video.truncation import missing_bytes
 
 _NOT_VIDEO = {"hls", "concat", "dash", "tty", "lavfi", "sdp", "rtsp", "imf"}
 """Demuxers that follow references to other files or render text."""
+_PROBED = 1 << 20
+"""Bytes in which FFmpeg looks for a format; what has none there is taken for what its name says."""
+LONGEST = 7 * 86400
+"""Seconds from the first frame to the last."""
+_ONE_BY_ONE = {"apng"}
+"""Decoders that wait for ever, with several threads, for a frame that is damaged."""
 
 
 def open_video(path: Path) -> InputContainer:
@@ -39,6 +45,9 @@ def open_video(path: Path) -> InputContainer:
     if info.st_size == 0:
         raise InputVideoError(f"{path}: is empty (0 bytes); copy or download it again")
     try:
+        with path.open("rb") as file:
+            if not any(file.read(_PROBED)):
+                raise InputVideoError(f"{path}: begins with zeros alone; copy or download it again")
         # Absolute, so that no file name is read as a protocol; the whitelist covers references in the file.
         # A percent sign in the name of a picture is no pattern of other files.
         options = {"protocol_whitelist": "file", "pattern_type": "none"}
@@ -66,12 +75,15 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The picture stream that is edited: the default one; of several, the one with most frames.
 
     Cover art is never taken, and a single picture only where there is nothing else: a thumbnail may be marked
-    as default. Raises InputVideoError where there is no picture.
+    as default. Raises InputVideoError where there is no picture, or none in a codec that is known.
     """
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
+    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not films:
         has = "only sound" if container.streams.audio else "no picture stream"
         raise InputVideoError(f"{path}: has {has}; give a file with a picture")
+    streams = [stream for stream in films if stream.codec_context is not None]
+    if not streams:
+        raise InputVideoError(f"{path}: its picture is damaged, or in a codec that is not known")
     if len(streams) == 1:
         return streams[0]
     counts = _frame_counts(streams, path)
@@ -118,6 +130,7 @@ def decoded(
     """
     damage = Damage() if damage is None else damage
     if not stream.codec_context.is_open:
+        threads = threads and stream.codec_context.name not in _ONE_BY_ONE
         stream.thread_type = "AUTO" if threads else "NONE"
     packets = container.demux(stream)
     while True:
@@ -138,6 +151,15 @@ def decoded(
         yield from (frame for frame in frames if isinstance(frame, VideoFrame))
         if packet is None:
             return
+
+
+def check_span(path: Path, seconds: Fraction) -> None:
+    """Raise InputVideoError for a clip of so many seconds that its time stamps must be damaged."""
+    if seconds > LONGEST:
+        raise InputVideoError(
+            f"{path}: its frames are spread over {float(seconds) / 86400:.3g} days, so their times are "
+            "damaged; make the file again"
+        )
 
 
 def is_broadcast(container: InputContainer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from pipeline.clip import U8, FrameSource
 from pipeline.errors import InputVideoError, UserError
+from pipeline.video.container import LONGEST
 from pipeline.video.probe import Probe
 
 _ADVICE = "use the default reader (av) for this file"
@@ -32,6 +34,8 @@ class DecordSource:
         if probe.interlaced or probe.resized:
             what = "is interlaced" if probe.interlaced else "changes its size"
             raise UserError(f"{path}: {what}, which decord does not heed; {_ADVICE}")
+        if probe.end * probe.time_base > LONGEST:
+            raise UserError(f"{path}: its clock does not start at 0, which decord does not bear; {_ADVICE}")
         reader = self._open()
         if len(reader) != self._count and (probe.whole or len(reader) < self._count):
             raise UserError(
@@ -61,6 +65,10 @@ class DecordSource:
     def _open(self) -> Any:
         import decord
 
+        try:
+            os.fspath(self._path.absolute()).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{self._path}: its name is not UTF-8, as decord needs; {_ADVICE}") from None
         try:
             return decord.VideoReader(str(self._path.absolute()), ctx=decord.cpu(0), num_threads=1)
         except (decord.DECORDError, RuntimeError, OSError):

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import ffmpeg
-import imageio_ffmpeg
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
-from pipeline.video.container import decoded, open_video, video_stream
+from pipeline.video.container import check_span, decoded, open_video, video_stream
+from pipeline.video.ffmpeg_binary import run_ffmpeg
 from storage import file_hash
 
 KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
 _FULL_RANGE = 2
+_SOURCE, _TARGET = "<source>", "<target>"
+"""Stand for the files in a graph: ffmpeg-python takes no name that is not UTF-8."""
 
 
 def parse_ingest(spec: str) -> tuple[str, ...]:
@@ -63,6 +68,8 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
         stream = video_stream(container, path)
         context, index = stream.codec_context, stream.index
         is_hdr = context.color_trc in _HDR_TRANSFERS
+        if any(name.startswith("fps=") for name in filters):
+            _check_times(container, stream, path)
         is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
     key = hashlib.sha256(f"{file_hash(path)}:{filters}".encode()).hexdigest()[:24]
     target = workdir / f"ingest-{key}.mkv"
@@ -71,7 +78,8 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
     partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _run(_graph(path, index, partial, filters, is_hdr, is_full), path)
+        files = {_SOURCE: str(path.absolute()), _TARGET: str(partial.absolute())}
+        _run([files.get(word, word) for word in _graph(index, filters, is_hdr, is_full)], path)
         partial.replace(target)
     except OSError as error:
         raise OutputError(
@@ -81,6 +89,15 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
     return target
+
+
+def _check_times(container: InputContainer, stream: VideoStream, path: Path) -> None:
+    """Raise InputVideoError where a gap would be filled with frames without end."""
+    stamps: list[int] = []
+    with contextlib.suppress(av.FFmpegError, OSError):
+        stamps += [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+    if stamps and stream.time_base:
+        check_span(path, (max(stamps) - min(stamps)) * stream.time_base)
 
 
 def _rate(text: str) -> Fraction:
@@ -93,10 +110,8 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _graph(
-    path: Path, stream: int, target: Path, filters: tuple[str, ...], is_hdr: bool, is_full: bool
-) -> list[str]:
-    source = ffmpeg.input(str(path.absolute()))
+def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:
+    source = ffmpeg.input(_SOURCE)
     picture: Any = source[str(stream)]
     for entry in filters:
         name, _, value = entry.partition("=")
@@ -121,19 +136,17 @@ def _graph(
     graph = ffmpeg.output(
         picture,
         source["a?"],
-        str(target.absolute()),
+        _TARGET,
         **{"c:v": "ffv1", "level": 3, "c:a": "copy", "fps_mode": "passthrough", "f": "matroska"},
         **extent,
-    ).global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
-    command: list[str] = ffmpeg.compile(graph, cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    return command
+    )
+    arguments: list[str] = ffmpeg.get_args(graph)
+    return arguments
 
 
-def _run(command: list[str], path: Path) -> None:
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode == 0:
-        return
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-    if "No space left" in done.stderr:
+def _run(arguments: list[str], path: Path) -> None:
+    ran = run_ffmpeg(arguments)
+    if ran.code and os.strerror(errno.ENOSPC) in ran.errors:
         raise OutputError("the disk filled up while ingesting; free some space or give another cache folder")
-    raise InputVideoError(f"{path}: the ingest filters failed ({lines[0].strip()}); try without --ingest")
+    if ran.code:
+        raise InputVideoError(f"{path}: the ingest filters failed ({ran.reason}); try without --ingest")

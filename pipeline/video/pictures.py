@@ -152,8 +152,9 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _deep(path: Path) -> tuple[Pixels, Pixels | None]:
+    data = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV takes no name that is not UTF-8
     try:
-        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ValueError(str(error)) from None
     if found is None or found.dtype not in (np.uint8, np.uint16):

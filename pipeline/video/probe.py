@@ -20,6 +20,7 @@ from pipeline.clip import I64
 from pipeline.errors import InputVideoError, UserError
 from pipeline.video.container import (
     Damage,
+    check_span,
     clock_start,
     decoded,
     is_broadcast,
@@ -193,6 +194,7 @@ def _summary(
     following = _following(seen, stamps, step, leap)
     length = step if seen.is_raw else _last_duration(raw, last, following, step)
     end = int(raw[-1]) - shift + length
+    check_span(path, (end + shift - int(raw[0])) * time_base)
     turn, rotation, straight = orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
@@ -307,7 +309,10 @@ def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | 
 
 def _stream_notes(container: InputContainer, stream: VideoStream, path: Path) -> list[str]:
     """Which other picture streams are left out."""
-    others = [f"{o.codec.canonical_name} {o.width}x{o.height}" for o in left_out(container, stream)]
+    others = [
+        f"{o.codec.canonical_name} {o.width}x{o.height}" if o.codec_context else "one of an unknown codec"
+        for o in left_out(container, stream)
+    ]
     if not others:
         return []
     what = "picture stream is" if len(others) == 1 else "picture streams are"

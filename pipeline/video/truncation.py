@@ -83,7 +83,7 @@ def _matroska(file: BinaryIO, size: int) -> int:
         length, unknown = number(keep_marker=False)
         if identity == 0x18538067:
             return 0 if unknown else file.tell() + length
-        if unknown:
+        if unknown or length > size:
             return 0
         file.seek(length, 1)
     return 0
@@ -200,7 +200,7 @@ def _ogg(file: BinaryIO, size: int) -> int:
 def _dv(file: BinaryIO, size: int) -> int:
     """The frames of a DV file (IEC 61834): 10 or 12 sequences of 12,000 bytes."""
     file.seek(0)
-    frame = 144_000 if file.read(4)[3] & 0x80 else 120_000
+    frame = 144_000 if file.read(4)[3:] >= b"\x80" else 120_000
     return -(-size // frame) * frame
 
 

@@ -100,9 +100,12 @@ class WatchedFolder:
                     ready.append(Ready(path, path.relative_to(self.root), seen.content, info))
             except FileNotFoundError:  # gone, or a link to nothing
                 self._seen.pop(path, None)
-            except InputVideoError as error:
-                refused[path] = str(error)
-                self._seen.setdefault(path, _Seen(Print(0, 0, 0), 0.0)).refused = str(error)
+            except (InputVideoError, OSError) as error:
+                if path.suffix.lower() not in SUFFIXES:
+                    continue
+                reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+                refused[path] = reason
+                self._seen.setdefault(path, _Seen(Print(0, 0, 0), 0.0)).refused = reason
         for gone in self._seen.keys() - set(found):
             del self._seen[gone]
         return ready, refused

@@ -138,6 +138,24 @@ def test_a_chunk_that_unpacks_to_more_is_not_unpacked(tmp_path: Path) -> None:
         crops[2]
 
 
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("rows", [0, False, 1 << 40])
+def test_a_header_with_other_chunks_is_damage(tmp_path: Path, axis: int, rows: int) -> None:
+    """Its hash in the manifest fits, as that of a hostile writer would."""
+    publish(StageCache(tmp_path)).close()
+    header, path = tmp_path / KEY / "arrays/crops/zarr.json", tmp_path / KEY / "manifest.json"
+    values, manifest = json.loads(header.read_text()), json.loads(path.read_text())
+    values["chunk_grid"]["configuration"]["chunk_shape"][axis] = rows
+    header.write_text(json.dumps(values))
+    manifest["arrays"]["crops"]["header"] = hashlib.sha256(header.read_bytes()).hexdigest()
+    manifest["seal"] = seal(manifest)
+    path.write_text(json.dumps(manifest))
+    found = StageCache(tmp_path).get(KEY)
+    assert found is not None
+    with pytest.raises(CacheDamagedError, match="array crops"):
+        found.arrays["crops"].read()
+
+
 def store_with(tmp_path: Path, change: Callable[[tarfile.TarInfo], None]) -> SharedStore:
     """A shared store whose tar has one more member, and the hash that belongs to it."""
     store = SharedStore(f"file://{tmp_path}/shared")
@@ -214,3 +232,8 @@ def test_a_pipe_in_a_shared_folder_is_not_waited_for(tmp_path: Path) -> None:
     reports: list[str] = []
     assert StageCache(tmp_path / "b", reports.append, store).get(KEY) is None
     assert len(reports) == 1 and "not a regular file" in reports[0]
+
+
+def test_damage_is_told_in_one_short_line() -> None:
+    said = str(CacheDamagedError(KEY, "Unknown chunk grid. Got\n" + "x" * 100_000))
+    assert "\n" not in said and len(said) < 500 and "Unknown chunk grid. Got xxx" in said

@@ -155,6 +155,9 @@ def test_ganspace_tables_are_steps_of_one_deviation(
         )
     table[keys[2]] = table[keys[2]][:4]
     refused(write(tmp_path / f"ffhq{ending}", table), "5 components but 4 deviations")
+    for empty in (values(0), values(3, 0), np.float32(1)):
+        table[keys[1]] = torch.as_tensor(empty) if ending == ".pt" else empty
+        refused(write(tmp_path / f"ffhq{ending}", table), "components of shape")
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".pt", ".pth"])
@@ -219,6 +222,23 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(CheckpointError, match=told):
             load_directions(tmp_path / name, GENERATOR)
+
+
+def test_a_message_quotes_a_little_of_a_file(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    save_file({long: torch.zeros(WIDTH)}, tmp_path / "name.safetensors")
+    header = json.dumps({"smile": {"dtype": long, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "kind.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    np.savez(tmp_path / "table.npz", **{long[:9000]: np.array(["x"])})
+    torch.save({long: torch.ones(WIDTH), "step": 3}, tmp_path / "table.pt")
+    card = {"kind": "directions", "fingerprint": "0" * 64, "generator": long}
+    for name, said in {"smile": {}, "other": {"kind": long}}.items():
+        tensors = {"smile": torch.ones(WIDTH)}
+        save_file(tensors, tmp_path / f"{name}.safetensors", {"invid": json.dumps(card | said)})
+    for path in tmp_path.iterdir():
+        with pytest.raises(InverterError) as caught:
+            load_directions(path, GENERATOR)
+        assert len(str(caught.value)) < 400, path.name
 
 
 @settings(max_examples=80, deadline=None)

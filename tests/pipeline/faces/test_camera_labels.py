@@ -66,6 +66,12 @@ def test_mirrored_copies_are_left_out(tmp_path):
     np.testing.assert_allclose(cameras.cam2world[1].ravel(), rows[1][:16], atol=1e-6)
 
 
+def test_mirrored_copies_alone_are_no_cameras(tmp_path):
+    path = write(tmp_path / "d.json", [["frame0_mirror.png", labels(1)[0]]])
+    with pytest.raises(UserError, match="0 labels, the clip 1 frames"):
+        read_dataset_json(path, 1)
+
+
 def test_raw_cameras_are_recognised_and_refused(tmp_path):
     raw = {
         "1.jpg": {"intrinsics": [[2985.29, 0, 512], [0, 2985.29, 512], [0, 0, 1]], "pose": np.eye(4).tolist()}

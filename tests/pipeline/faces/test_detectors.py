@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import subprocess
 import sys
 from importlib import import_module
@@ -209,6 +210,32 @@ def test_3ddfa_runs_nothing_that_is_in_its_files(tmp_path, payload):
         np.save(tmp_path / f"{name}.npy", np.zeros(shape))
     with pytest.raises(UserError, match="damaged or of another kind"):
         TddfaLandmarks(tmp_path, ScriptedModel({}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.replace(b"(204, 10)", b"((204,1)"),
+        lambda data: data.replace(b"(204, 10)", b"(1, 2040)")[:-8],
+        lambda data: b"PK" + data,
+        lambda data: data.replace(b"False", b"F lse"),
+        lambda data: data[:-8] + struct.pack("<d", np.nan),
+        lambda data: data.replace(b"<f8", b"|S8"),
+        lambda data: data.replace(b"(204, 10)", b"(102, 10)"),
+    ],
+)
+def test_3ddfa_refuses_a_damaged_basis_in_one_line(tmp_path, damage):
+    torch.save({"state_dict": MobileNetHalf().state_dict()}, tmp_path / "mb05_120x120.pth")
+    (tmp_path / "param_mean_std_62d_120x120.pkl").write_bytes(
+        pickle.dumps({"mean": np.zeros(62), "std": np.ones(62)})
+    )
+    for name, shape in (("u_base", (204, 1)), ("w_shp_base", (204, 40)), ("w_exp_base", (204, 10))):
+        np.save(tmp_path / f"{name}.npy", np.zeros(shape))
+    path = tmp_path / "w_exp_base.npy"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match="damaged or of another kind") as caught:
+        TddfaLandmarks(tmp_path, ScriptedModel({}))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_3ddfa_accepts_the_plain_files(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -57,6 +58,28 @@ def test_the_book_is_bounded_and_bears_damage(tmp_path: Path) -> None:
     book.path.write_text((json.dumps({"like": "x" * 400}) + "\n") * 2000)
     book.add(stage, Settings(), "cpu", 8, 7.0, 1.0)
     assert book.path.stat().st_size < 500_000 and book.read()[-1].seconds == 7.0
+
+
+@pytest.mark.parametrize("value", ['"x"', "NaN", "-1", "1e999", "null", "[1]"])
+@pytest.mark.parametrize("name", ["units", "seconds", "mib"])
+def test_costs_that_make_no_sense_are_left_out(tmp_path: Path, name: str, value: str) -> None:
+    book = CostBook(tmp_path)
+    values = {"like": '"a"', "units": "1", "seconds": "1.0", "mib": "1.0"}
+    lines = [values, values | {name: value}, values]
+    text = "\n".join("{" + ", ".join(f'"{k}": {v}' for k, v in line.items()) + "}" for line in lines)
+    book.path.write_text(text)
+    assert book.read() == [Cost("a", 1, 1.0, 1.0)] * 2
+
+
+def test_a_book_that_is_no_text_or_a_pipe_stops_nothing(tmp_path: Path) -> None:
+    book = CostBook(tmp_path)
+    book.path.write_bytes(b"\xff\n" * 300_000)
+    book.add(PLAN["track"], Settings(), "cpu", 8, 7.0, 1.0)
+    assert [cost.seconds for cost in book.read()] == [7.0]
+    book.path.unlink()
+    os.mkfifo(book.path)
+    book.add(PLAN["track"], Settings(), "cpu", 8, 7.0, 1.0)
+    assert book.read() == []
 
 
 def test_a_book_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,13 @@ def test_bytes_that_are_no_text(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.yaml").write_bytes(data)
     with pytest.raises(UserError, match=r"a\.yaml"):
         read_settings(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="not a regular file"):
+        read_settings(tmp_path / name)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="replace")))

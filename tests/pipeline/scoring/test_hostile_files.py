@@ -102,6 +102,31 @@ def test_a_label_with_a_number_beyond_floats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("cam2world", 0, 0, 0), float("nan")),
+        (("crop", "affine", 0, 1, 2), float("inf")),
+        (("crop", "affine", 0), [[0.0] * 3] * 2),
+        (("crop", "size"), 1 << 40),
+        (("size", 0), 0),
+        (("size", 1), 1 << 40),
+        (("clean",), "../" + "x" * 9000),
+        (("format",), "x" * 9000),
+    ],
+)
+def test_a_truth_whose_values_make_no_sense(tmp_path: Path, place: tuple[Any, ...], value: object) -> None:
+    path = write_known_sample(tmp_path).with_suffix(".truth") / "truth.json"
+    found = inner = json.loads(path.read_text())
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(found))
+    with pytest.raises(UserError) as caught:
+        load_truth(path)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
     "text", [*NO_TEXT, '{"format": "invid-sample-truth", "version": 1, "frames": 1e999}']
 )
 def test_a_truth_that_is_none(tmp_path: Path, text: str) -> None:

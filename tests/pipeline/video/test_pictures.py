@@ -121,3 +121,12 @@ def test_floating_point_pixels_are_refused(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.float32)).save(path)
     with pytest.raises(InputVideoError, match="8 or 16 bits"):
         read_picture(path)
+
+
+def test_16_bits_under_a_name_that_is_not_utf8(tmp_path):
+    import os
+
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    write_picture(tmp_path / "a.png", Picture(gradient(np.uint16)), "test")
+    (tmp_path / "a.png").rename(path)
+    np.testing.assert_array_equal(read_picture(path).pixels, gradient(np.uint16))

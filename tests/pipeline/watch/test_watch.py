@@ -200,6 +200,16 @@ def test_what_was_refused_is_looked_at_again_when_its_note_is_deleted(studio: St
     assert note.exists() and sum("refused" in line for line in studio.said) == 2
 
 
+def test_a_link_in_a_circle_is_refused_and_others_go_on(studio: Studio) -> None:
+    for name in ("loop.mp4", "loop.txt"):
+        (studio.root / name).symlink_to(name)
+    studio.put("a.mp4")
+    studio.once()
+    assert studio.worked == ["a.mp4"]
+    assert [path.name for path in (studio.out / "failed").iterdir()] == ["loop.txt"]
+    assert "cannot be read" in (studio.out / "failed" / "loop.txt").read_text()
+
+
 def test_a_folder_that_is_not_there_or_cannot_take_results(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         Watcher(tmp_path / "none", tmp_path / "out")
