@@ -220,6 +220,22 @@ def _wrong(value: Any, form: Any) -> tuple[str, ...] | None:
     return next(((name, *rest) for name, one, rule in inner if (rest := _wrong(one, rule)) is not None), None)
 
 
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "track/landmarks": (68, 2),
+    "track/dense": (478, 2),
+    "track/status": (),
+    "align/affine": (2, 3),
+    "align/frames": (),
+    "camera/cam2world": (4, 4),
+    "camera/intrinsics": (3, 3),
+    "invert/inversion.cameras.cam2world": (4, 4),
+    "invert/inversion.cameras.intrinsics": (3, 3),
+    "finetune/inversion.cameras.cam2world": (4, 4),
+    "finetune/inversion.cameras.intrinsics": (3, 3),
+}
+"""Shapes of rows of arrays that have the same in every job (docs/formats.md)."""
+
+
 class JobResult:
     """A finished job, opened again from its --out folder: the manifest, and the cached arrays behind it.
 
@@ -268,7 +284,10 @@ class JobResult:
         found = self._cache.get(str(self.manifest["cache"]["keys"].get(stage)))
         if found is None or array not in found.arrays:
             raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
-        return found.arrays[array].read()
+        stored = found.arrays[array]
+        if stored.shape[1:] != _SHAPES.get(name, stored.shape[1:]):
+            raise UserError(f"the cache of {self.out} holds '{name}' in another shape; run the job again")
+        return stored.read()
 
     def shown(self, name: str) -> npt.NDArray[Any] | None:
         """`reconstruction` or `blend` as the outputs have it: smoothed in time where that was asked for."""

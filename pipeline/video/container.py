@@ -105,8 +105,9 @@ def _frame_counts(streams: list[VideoStream], path: Path) -> dict[int, int]:
         return counts
     counts = dict.fromkeys(counts, 0)
     with open_video(path) as container, contextlib.suppress(av.FFmpegError, OSError):
-        for packet in container.demux(*(container.streams[index] for index in counts)):
-            counts[packet.stream_index] += packet.size > 0
+        for packet in container.demux():  # streams of FLV appear one by one
+            if packet.stream_index in counts:
+                counts[packet.stream_index] += packet.size > 0
     return counts
 
 

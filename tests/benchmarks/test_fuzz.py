@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +117,14 @@ def test_each_planted_fault_is_counted_as_what_it_is(tmp_path: Path) -> None:
         case.tell("planted", str(case.number))
         return PLANTED[case.number][0](case)
 
-    found = sorted(
-        run(range(len(PLANTED)), play, tmp_path, LIMITS, 2, (UserError,)), key=lambda one: one.case
-    )
+    waits = [number for number, (fault, _, _) in enumerate(PLANTED) if fault is wait]
+    others = sorted(set(range(len(PLANTED))) - set(waits))
+    patient = replace(LIMITS, seconds=120.0)  # a busy machine makes none of them a hang
+    found = [
+        *run(others, play, tmp_path / "others", patient, 2, (UserError,)),
+        *run(waits, play, tmp_path / "waits", LIMITS, 2, (UserError,)),
+    ]
+    found.sort(key=lambda one: one.case)
     assert [one.what for one in found] == [what for _, what, _ in PLANTED]
     assert [bool(one.outside) for one in found] == [outside for _, _, outside in PLANTED]
     assert all(one.kind == "planted" and one.recipe == str(one.case) for one in found)

@@ -99,20 +99,40 @@ def test_the_documentation_names_every_key() -> None:
     assert named == set(SHAPE)
 
 
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The output folder of a job."""
+    install(monkeypatch)
+    run_job(write_clip(tmp_path / "clip.mp4"), tmp_path / "out", tmp_path / "cache", Settings())
+    return tmp_path / "out"
+
+
+def test_an_array_of_another_shape_is_not_read(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    with StageCache(finished.parent / "cache").begin("align-" + "0" * 64) as writer:
+        writer.put("affine", np.zeros((FRAMES, 2, 0)))
+        key = writer.publish().key
+    manifest["cache"]["keys"]["align"] = key
+    (finished / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="another shape"):
+        JobResult(finished).array("align/affine")
+
+
 @pytest.mark.parametrize("kind", ["foreign", "cache"])
-def test_a_strangers_manifest_makes_nobody_remove_anything(tmp_path: Path, kind: str) -> None:
+def test_a_strangers_manifest_makes_nobody_remove_anything(finished: Path, kind: str) -> None:
     """A reader of a finished job never discards, whatever the manifest names."""
-    root, out = tmp_path / "store", tmp_path / "out"
+    tmp_path, out = finished.parent, finished
+    root = tmp_path / "store"
+    manifest = json.loads((out / "manifest.json").read_text())
     key = "align-" + "0" * 64
     if kind == "cache":
         StageCache(root)
     for name in (key, "documents"):
         (root / name).mkdir(parents=True)
         (root / name / "thesis.txt").write_text("mine")
-    out.mkdir()
     for named in (key, "documents", "../store/documents"):
-        manifest = {"cache": {"root": str(root), "keys": {"align": named}}, "arrays": {"align/crops": "0"}}
+        manifest["cache"] = {"root": str(root), "keys": manifest["cache"]["keys"] | {"align": named}}
         (out / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(UserError, match="run the job again"):
+        with pytest.raises(UserError, match="cache"):
             JobResult(out).array("align/crops")
     assert all((root / name / "thesis.txt").read_text() == "mine" for name in (key, "documents"))
