@@ -18,6 +18,8 @@ from storage import canonical_json
 from storage.files import replacing
 from storage.locks import FileLock
 
+_MOST_NAME = 200
+"""Bytes of the name of a note."""
 DONE, FAILED, SUBMITTED = "done", "failed", "submitted"
 LOST = "lost"
 """State of a run that the server does not know; the clip is submitted again."""
@@ -118,8 +120,11 @@ class Ledger:
         return Record(content, options, str(name), str(folder))
 
     def note(self, record: Record) -> Path:
-        """Path of the note on a failure."""
-        return self.out / "failed" / f"{record.folder.replace(os.sep, '__')}.txt"
+        """Path of the note on a failure; of a name too long for a file, its start and the identity."""
+        name = os.fsencode(record.folder.replace(os.sep, "__"))
+        if len(name) > _MOST_NAME:
+            name = name[:_MOST_NAME] + f"-{record.identity[:8]}".encode()
+        return self.out / "failed" / f"{os.fsdecode(name)}.txt"
 
     def fail(self, record: Record, reason: str) -> Record:
         """Record a failure, and write a note that says why and how to retry."""
