@@ -67,7 +67,7 @@ class CheckpointStore:
     def load(self) -> Checkpoint | None:
         """Return the newest undamaged checkpoint of this job, or None. Others are logged."""
         for path in (self.path, self.previous):
-            if path is not None and path.exists() and (found := self._read(path)) is not None:
+            if path is not None and path.is_file() and (found := self._read(path)) is not None:
                 return found
         return None
 
