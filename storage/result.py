@@ -26,6 +26,9 @@ from storage.layout import (
 )
 from storage.locks import Hold
 
+_MOST_ROWS = 1 << 40
+"""Of a side of an array."""
+
 
 class StoredArray:
     """Array on disk: `array[3]`, `array[2:5]`, `array[rows]` read those rows, `read()` reads all."""
@@ -41,8 +44,16 @@ class StoredArray:
         self._chunks = int(entry["chunks"])
         self._header = str(entry["header"])
         self._sums = [int(n) for n in entry["sums"]]
-        if min(self.shape, default=0) < 0 or self._chunk_rows < 1 or len(self._sums) != self._chunks:
+        sides = (*self.shape, self._chunk_rows)
+        if not 0 <= min(sides) <= max(sides) <= _MOST_ROWS or self._chunk_rows < 1:
+            raise ValueError(f"array {path.name} has a shape that no array has")
+        if not len(self._sums) == self._chunks == self._expected_chunks():
             raise ValueError(f"array {path.name} has a shape and chunks that do not fit")
+
+    def _expected_chunks(self) -> int:
+        if 0 in self.shape:
+            return 0
+        return math.ceil(self.shape[0] / self._chunk_rows) if self.shape else 1
 
     def __len__(self) -> int:
         return self.shape[0]
