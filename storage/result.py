@@ -67,7 +67,15 @@ class StoredArray:
             if 0 not in self.shape and math.prod(found.chunks) * self.dtype.itemsize != self._chunk_bytes:
                 raise ValueError(f"it has chunks of {list(found.chunks)}")
             return found
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            ArithmeticError,
+        ) as error:
             raise CacheDamagedError(self._key, f"array {self.path.name} cannot be opened: {error}") from error
 
     def __getitem__(self, rows: int | slice | npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
@@ -110,7 +118,7 @@ class StoredArray:
             if (size := unpacked_bytes(file)) != self._chunk_bytes:
                 raise ValueError(f"it unpacks to {size} bytes, not {self._chunk_bytes}")
             rows = np.asarray(self._array[selection])
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ArithmeticError) as error:
             raise CacheDamagedError(self._key, f"{name}: {error}") from error
         if chunk_sum(rows) != self._sums[number]:
             raise CacheDamagedError(self._key, f"{name} is not what was published there")

@@ -194,7 +194,7 @@ def files_of(out: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in (*dead_drafts(out), out):
         with contextlib.suppress(UserError, KeyError, AttributeError, TypeError):
-            manifest = JobResult(folder).manifest
+            manifest = read_manifest(folder)
             hashes = manifest["output_hashes"]
             found |= {name: hashes[key] for key, name in manifest["outputs"].items() if key in hashes}
             found[MANIFEST] = ""
@@ -220,6 +220,20 @@ def _wrong(value: Any, form: Any) -> tuple[str, ...] | None:
     return next(((name, *rest) for name, one, rule in inner if (rest := _wrong(one, rule)) is not None), None)
 
 
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest in a job's --out folder, perhaps of an earlier version. Raises UserError."""
+    path = out / MANIFEST
+    try:
+        manifest = read_json(path, _MOST_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{out} holds no {MANIFEST}; give the --out folder of a finished job") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the job again") from None
+    if not isinstance(manifest, dict) or "cache" not in manifest:
+        raise UserError(f"{path} is not the manifest of a job; run the job again")
+    return manifest
+
+
 _SHAPES: dict[str, tuple[int, ...]] = {
     "track/landmarks": (68, 2),
     "track/dense": (478, 2),
@@ -243,16 +257,7 @@ class JobResult:
     """
 
     def __init__(self, out: Path) -> None:
-        path = out / MANIFEST
-        try:
-            self.manifest: dict[str, Any] = read_json(path, _MOST_BYTES)
-        except FileNotFoundError:
-            raise UserError(f"{out} holds no {MANIFEST}; give the --out folder of a finished job") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); run the job again") from None
-        if not isinstance(self.manifest, dict) or "cache" not in self.manifest:
-            raise UserError(f"{path} is not the manifest of a job; run the job again")
-        self.out = out
+        self.manifest, self.out = read_manifest(out), out
         self._check()
 
     def _check(self) -> None:

@@ -15,6 +15,8 @@ _BACK = 2
 """Steps by which a stamp has to go back to be a new clock, rather than a wrong stamp."""
 LEAP = Fraction(10)
 """Seconds without a stamp after which the clock of a broadcast stream is taken to start anew."""
+_MOST_RATE = Fraction(1_000_000)
+"""Frames a second of a damaged file; FFmpeg holds a rate in 32 bits."""
 _CLOSE = 0.05
 """Relative difference of two frame rates that are the same."""
 
@@ -108,4 +110,4 @@ def frame_rate(pts: I64, time_base: Fraction, said: Iterable[Fraction | None]) -
     for rate in said:
         if rate and abs(rate / measured - 1) <= _CLOSE:
             return rate
-    return measured.limit_denominator(1001)
+    return min(measured, _MOST_RATE).limit_denominator(1001)

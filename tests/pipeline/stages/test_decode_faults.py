@@ -182,6 +182,7 @@ def test_frame_rate_is_what_the_stamps_show():
     pts = np.arange(10) * 40
     assert frame_rate(pts, Fraction(1, 1000), [Fraction(60000), None, Fraction(25)]) == 25
     assert frame_rate(pts, Fraction(1, 1000), [Fraction(60000)]) == 25
+    assert frame_rate(np.arange(10), Fraction(1, 2**31 - 1), []) == 1_000_000
     assert frame_rate(pts[:1], Fraction(1, 1000), [Fraction(60000), Fraction(24)]) == 24
 
 
