@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from inverters.generators.small_files import read_json
 from pipeline.clip import Cameras, Clip, FaceTrack, Status
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.report.json_values import finite, plain
 from pipeline.report.output_folder import dead_drafts, output_errors
 from pipeline.request.settings import Settings
@@ -288,10 +288,12 @@ class JobResult:
             return None
         found = self._cache.get(str(self.manifest["cache"]["keys"].get(stage)))
         if found is None or array not in found.arrays:
-            raise UserError(f"the cache no longer holds '{name}' of {self.out}; run the job again")
+            raise UserError(f"the cache no longer holds '{shortened(name)}' of {self.out}; run the job again")
         stored = found.arrays[array]
         if stored.shape[1:] != _SHAPES.get(name, stored.shape[1:]):
-            raise UserError(f"the cache of {self.out} holds '{name}' in another shape; run the job again")
+            raise UserError(
+                f"the cache of {self.out} holds '{shortened(name)}' in another shape; run the job again"
+            )
         return stored.read()
 
     def shown(self, name: str) -> npt.NDArray[Any] | None:
