@@ -32,7 +32,7 @@ _FORM: dict[str, Any] = {
     "input": {"path": str, "width": int, "height": int},
     "frames": {"total": int},
     "settings": {"edit": {"edits": [_EDIT], "view": (_VIEW, None), "remove_occluder": bool}},
-    "metrics": {"reconstruction": {"psnr": (int, float, None)}},
+    "metrics": {"reconstruction": dict.fromkeys(("psnr", "ssim"), (int, float, None))},
     "per_frame": {"time": [(int, float)]},
     "arrays": {...: str},
     "cache": {"root": str, "keys": {...: str}},
