@@ -6,19 +6,17 @@ Each group is read by one stage, so that the stage's cache key holds the setting
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 from inverters.methods.table import method_names
-from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
 from pipeline.request.fields import MOST_SEED, Option, UserPath
+from pipeline.video.rates import parse_rate
 
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
-FILM_CODECS = ("h264", "hevc", "prores", "ffv1")
-CODECS = ("auto", *FILM_CODECS, "png", "tiff", "jpeg", "webp", "avif")
+CODECS = ("auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif")
 HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
 """Of the help text, in their order."""
 
@@ -28,17 +26,9 @@ def _cache_place(text: str) -> str | Path:
     return text if "://" in text else Path(text)
 
 
-def parse_rate(text: str) -> str:
-    """A frame rate such as `25` or `30000/1001`. Raises UserError."""
-    try:
-        rate = Fraction(text.strip())
-    except (ValueError, ZeroDivisionError):
-        raise UserError(
-            f"--frame-rate wants a number such as 25 or 30000/1001, not '{shortened(text)}'"
-        ) from None
-    if not 0 < rate <= 1000:
-        raise UserError(f"--frame-rate is above 0 and at most 1000, not {shortened(text)}")
-    return str(rate)
+def _frame_rate(text: str) -> str:
+    """A frame rate in the form that enters cache keys. Raises UserError."""
+    return str(parse_rate(text, "--frame-rate"))
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,7 @@ class DecodeSettings:
     """ffmpeg filters to run first, separated by commas: deinterlace, tonemap, fps=25."""
     max_frames: Annotated[int | None, Option(metavar="N", least=1, most=10**9)] = None
     """Read no more than N frames."""
-    frame_rate: Annotated[str | None, Option(metavar="RATE", read=parse_rate, default="25")] = None
+    frame_rate: Annotated[str | None, Option(metavar="RATE", read=_frame_rate, default="25")] = None
     """Frames a second of a picture sequence or a raw stream, such as 24 or 30000/1001; others have times."""
 
 

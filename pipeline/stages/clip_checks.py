@@ -11,20 +11,18 @@ from pipeline.errors import InputVideoError, UserError
 from pipeline.request.edits import check_times, edit_notes
 from pipeline.request.occluder_masks import mask_notes, match_masks
 from pipeline.request.settings import Settings
+from pipeline.video.pictures import SIDES as PICTURE_SIDES
 
 SIDES = {
     "auto": (1, 16384),
     "h264": (1, 16384),
     "hevc": (16, 65535),
     "prores": (1, 65535),
-    "ffv1": (1, 65535),
-    "png": (1, 2**20),
-    "tiff": (1, 2**20),
-    "jpeg": (1, 65500),
-    "webp": (1, 16383),
-    "avif": (1, 65536),
+    "ffv1": (2, 65535),
+    **PICTURE_SIDES,
 }
-"""Least and most pixels of a side that an encoder takes, as tried with each."""
+"""Least and most pixels of a side that an encoder takes, tried with FFmpeg 8.1: H.264 and HEVC at 256 rows,
+ProRes and FFV1 at 16. HEVC also refuses frames of 4218 x 16."""
 _MATRICES = {
     3: "reserved",
     8: "YCgCo",

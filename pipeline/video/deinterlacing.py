@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import av
-from av.error import BlockingIOError as Pending
-from av.error import EOFError as Ended
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
@@ -49,7 +47,7 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
     while True:
         try:
             yield graph.vpull()
-        except (Pending, Ended, av.FFmpegError):
+        except av.FFmpegError:  # nothing is ready, or all was given
             return
 
 

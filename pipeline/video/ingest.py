@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ import ffmpeg
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pipeline.errors import InputVideoError, OutputError, UnknownNameError, UserError
+from pipeline.errors import InputVideoError, OutputError, UnknownNameError
 from pipeline.video.container import check_span, decoded, open_video, video_stream
 from pipeline.video.ffmpeg_binary import run_ffmpeg
+from pipeline.video.rates import parse_rate
 from storage import file_hash
 
 KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
@@ -38,7 +38,7 @@ def parse_ingest(spec: str) -> tuple[str, ...]:
         if name in ("deinterlace", "progressive", "tonemap") and not value and "=" not in part:
             filters.append(name)
         elif name == "fps":
-            filters.append(f"fps={_rate(value)}")
+            filters.append(f"fps={parse_rate(value, 'ingest filter fps')}")
         else:
             raise UnknownNameError(f"unknown ingest filter '{part}'; known: {KNOWN}")
     return tuple(filters)
@@ -61,8 +61,8 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
     """Run filters over a video; returns the path of a lossless copy in `workdir`.
 
     The copy is FFV1 in Matroska, with the sound copied; Matroska rounds times to 1 ms. Its name is a hash of
-    the input's bytes and the filters, so an existing copy is reused. Raises
-    InputVideoError (input), OutputError (no space, not writable).
+    the input's bytes and the filters, so an existing copy is reused. Raises InputVideoError (input),
+    OutputError (no space, not writable).
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -98,16 +98,6 @@ def _check_times(container: InputContainer, stream: VideoStream, path: Path) -> 
         stamps += [packet.pts for packet in container.demux(stream) if packet.pts is not None]
     if stamps and stream.time_base:
         check_span(path, (max(stamps) - min(stamps)) * stream.time_base)
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"ingest filter fps wants a rate, not '{text}'; known: {KNOWN}") from None
-    if not 0 < rate <= 1000:
-        raise UserError(f"ingest filter fps wants a rate above 0 and up to 1000, not {text}")
-    return rate
 
 
 def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,14 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif"}
 """Formats that are written, and their file endings."""
+SIDES = {
+    "png": (1, 2**20),
+    "tiff": (1, 2**20),
+    "jpeg": (1, 65500),
+    "webp": (1, 16383),
+    "avif": (1, 32768),
+}
+"""Least and most pixels of a side that each can be written with and read back; tried with Pillow 13."""
 _FORMATS = {
     "PNG": "png",
     "TIFF": "tiff",
@@ -62,7 +72,7 @@ class Picture:
     format: str = "png"  # key of SUFFIXES that it is written as
     profile: bytes | None = None  # ICC
     exif: bytes | None = None  # without orientation, thumbnail and place
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()  # for the user
 
     @property
     def rgb8(self) -> U8:
@@ -95,6 +105,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
     Raises InputVideoError.
     """
+    _register_heif()
     try:
         with pictures.opened(path, tuple(_FORMATS)) as image:
             yield image
@@ -110,13 +121,13 @@ def _is_heic(path: Path) -> bool:
         return file.read(12)[8:11] == b"hei"
 
 
-def register_heif() -> None:
+@cache
+def _register_heif() -> None:
     """Let Pillow read HEIC, where the package `pillow-heif` is installed."""
-    try:
+    with contextlib.suppress(ImportError):
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
-    pillow_heif.register_heif_opener()
+
+        pillow_heif.register_heif_opener()
 
 
 def format_of(path: Path) -> str:
@@ -198,7 +209,7 @@ def write_picture(path: Path, picture: Picture, comment: str, quality: int | Non
     the format cannot hold, OSError.
     """
     height, width = picture.pixels.shape[:2]
-    most = {"webp": 16383, "jpeg": 65500, "avif": 65536}.get(picture.format, 2**20)
+    most = SIDES[picture.format][1]
     if max(height, width) > most:
         raise UserError(f"{picture.format} pictures have at most {most} pixels a side; choose --codec png")
     path.write_bytes(_encoded(picture, comment, quality))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.clip import I64, U8, Clip, FrameSource
 from pipeline.errors import InputVideoError
-from pipeline.video.pictures import Picture, format_of, is_picture, opened, read_picture, register_heif
+from pipeline.video.pictures import Picture, format_of, is_picture, opened, read_picture
 from storage import canonical_json, file_hash
 
 DEFAULT_RATE = Fraction(25)
@@ -37,7 +37,6 @@ def picture_files(path: Path) -> list[Path] | None:
 
 def _is_film(path: Path) -> bool:
     """Whether a picture file has several frames that FFmpeg reads: animated PNG, AVIF, motion JPEG."""
-    register_heif()
     if path.suffix.lower() in (".mjpeg", ".mjpg"):
         return True
     with opened(path) as image:
@@ -168,7 +167,6 @@ def picture_clip(path: Path, files: list[Path], rate: Fraction | None, max_frame
     A sequence has the numbers in its names for times, in frames of `rate`: where a number is missing, the
     picture before it stays.
     """
-    register_heif()
     if len(files) == 1 and _is_animation(files[0]):
         return _animation(path, files[0], max_frames)
     whole = max_frames is None or max_frames >= len(files)

@@ -10,6 +10,8 @@ from typing import BinaryIO
 Walk = Callable[[BinaryIO, int], int]
 """End in bytes, by its own headers, of a file of this size; 0: it does not say."""
 
+_UNKNOWN, _OTHER, _CUT = 0, -1, -2
+"""In place of a chunk's length: it does not say; it is no chunk and ends the walk; it is cut off."""
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _MXF_KEY = bytes.fromhex("060e2b34")
@@ -146,55 +148,61 @@ def _transport(file: BinaryIO, size: int) -> int:
     return -(-size // length) * length if length else 0
 
 
-def _program(file: BinaryIO, size: int) -> int:
-    """The packs and packets of an MPEG program stream (ISO/IEC 13818-1, 2.5)."""
-    position = 0
+def _chunks(file: BinaryIO, size: int, most: int, length_of: Callable[[bytes], int], start: int = 0) -> int:
+    """End of chunks that follow each other from `start` on; `length_of` tells of one by its first bytes."""
+    position = start
     while position < size:
         file.seek(position)
-        head = file.read(14)
+        length = length_of(file.read(most))
+        if length == _UNKNOWN:
+            return 0
+        if length == _OTHER:
+            return size
+        if length == _CUT:
+            return size + 1
+        position += length
+    return position
+
+
+def _program(file: BinaryIO, size: int) -> int:
+    """The packs and packets of an MPEG program stream (ISO/IEC 13818-1, 2.5)."""
+
+    def length_of(head: bytes) -> int:
         if head[:3] != b"\0\0\1" or len(head) < 4:
-            return size + 1 if b"\0\0\1".startswith(head[:3]) else size
-        if head[3] == 0xB9:  # end of the program
-            return position + 4
+            return _CUT if b"\0\0\1".startswith(head[:3]) else _OTHER
         if head[3] == 0xBA:
             second = len(head) > 4 and head[4] >> 6 == 1  # MPEG-2; MPEG-1 has a shorter header
-            position += 14 + (head[13] & 7 if len(head) == 14 else 0) if second else 12
-        elif head[3] >= 0xBB:
-            position += 6 + (struct.unpack(">H", head[4:6])[0] if len(head) >= 6 else 0)
-        else:
-            return 0
-    return position
+            return 14 + (head[13] & 7 if len(head) == 14 else 0) if second else 12
+        if head[3] >= 0xBB:
+            return 6 + int.from_bytes(head[4:6], "big")
+        return _OTHER if head[3] == 0xB9 else _UNKNOWN  # the end of the program
+
+    return _chunks(file, size, 14, length_of)
 
 
 def _flash(file: BinaryIO, size: int) -> int:
     """The tags of an FLV file, each followed by its length."""
+
+    def length_of(head: bytes) -> int:
+        return 11 + int.from_bytes(head[1:], "big") + 4 if len(head) == 4 else _CUT
+
     file.seek(5)
     start = file.read(4)
-    if len(start) < 4:
-        return size + 1
-    position = int.from_bytes(start, "big") + 4
-    while position < size:
-        file.seek(position)
-        head = file.read(4)
-        if len(head) < 4:
-            return size + 1
-        position += 11 + int.from_bytes(head[1:], "big") + 4
-    return position
+    return _chunks(
+        file, size, 4, length_of, int.from_bytes(start, "big") + 4 if len(start) == 4 else size + 1
+    )
 
 
 def _ogg(file: BinaryIO, size: int) -> int:
     """The pages of an Ogg file (RFC 3533)."""
-    position = 0
-    while position < size:
-        file.seek(position)
-        head = file.read(27)
-        if len(head) < 27 or head[:4] != b"OggS":
-            return size + 1 if b"OggS".startswith(head[:4]) or head[:4] == b"OggS" else size
-        lengths = file.read(head[26])
-        if len(lengths) < head[26]:
-            return size + 1
-        position += 27 + head[26] + sum(lengths)
-    return position
+
+    def length_of(head: bytes) -> int:
+        if not b"OggS".startswith(head[:4]):
+            return _OTHER
+        lengths = head[27 : 27 + head[26]] if len(head) > 26 else b""
+        return 27 + len(lengths) + sum(lengths) if len(head) > 26 and len(lengths) == head[26] else _CUT
+
+    return _chunks(file, size, 27 + 255, length_of)
 
 
 def _dv(file: BinaryIO, size: int) -> int:
@@ -205,38 +213,34 @@ def _dv(file: BinaryIO, size: int) -> int:
 
 
 def _asf(file: BinaryIO, size: int) -> int:
-    """The top-level objects of an ASF (WMV) file."""
-    position = 0
-    while position < size:
-        file.seek(position)
-        head = file.read(24)
-        if len(head) < 24:
-            return size + 1
+    """The top-level objects of an ASF (WMV) file; a live stream does not say its length."""
+
+    def length_of(head: bytes) -> int:
         length = int.from_bytes(head[16:], "little")
-        if length < 24:
-            return 0  # a live stream does not say
-        position += length
-    return position
+        return _CUT if len(head) < 24 else _UNKNOWN if length < 24 else length
+
+    return _chunks(file, size, 24, length_of)
 
 
 def _mxf(file: BinaryIO, size: int) -> int:
     """The key-length-value triplets of an MXF file (SMPTE 336M)."""
-    position = 0
-    while position < size:
-        file.seek(position)
-        head = file.read(25)
-        if head[:4] != _MXF_KEY[: len(head[:4])]:
-            return size
+
+    def length_of(head: bytes) -> int:
+        if not _MXF_KEY.startswith(head[:4]):
+            return _OTHER
         if len(head) < 17:
-            return size + 1
+            return _CUT
         length, used = head[16], 1
         if length & 0x80:
             used += length & 0x7F
-            if not 1 < used <= 9 or len(head) < 16 + used:
-                return size + 1 if len(head) < 16 + used else size
+            if len(head) < 16 + used <= 25:
+                return _CUT
+            if not 1 < used <= 9:
+                return _OTHER
             length = int.from_bytes(head[17 : 16 + used], "big")
-        position += 16 + used + length
-    return position
+        return 16 + used + length
+
+    return _chunks(file, size, 25, length_of)
 
 
 _STARTS: dict[bytes, Walk] = {

@@ -57,6 +57,7 @@ _CARRIERS = {
     "a.mkv": ("-c", "copy"),
     "a.mov": ("-c", "copy"),
     "a.dv": ("-target", "pal-dv"),
+    "a.mxf": ("-c:v", "mpeg2video", "-r", "25"),
 }
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +19,15 @@ from pipeline.stages.decode import decode
 from pipeline.stages.encode import encode
 from pipeline.video.codecs import suffix_for
 from pipeline.video.output_file import OutputFile
-from tests.pipeline.video.media import audio_packets, codec_names, ffmpeg, index_of, make_video, picture
+from tests.pipeline.video.media import (
+    audio_packets,
+    codec_names,
+    ffmpeg,
+    index_of,
+    make_video,
+    picture,
+    run_apart,
+)
 
 VFR = [3, 4, 5, 8, 9, 10, 11, 18, 19, 20, 33, 34]
 CLIPS = Path(__file__).resolve().parents[3] / "../shared/data/clips"
@@ -284,9 +289,7 @@ def test_file_size_limit_of_the_system(tmp_path):
             print(error)
             sys.exit(error.exit_code)
     """
-    root = Path(__file__).resolve().parents[3]
-    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = run_apart(program, tmp_path)
     assert done.returncode == 2, done.stderr
     assert "cannot be written" in done.stdout and done.stdout.count("\n") == 1
     assert names(tmp_path / "out") == []

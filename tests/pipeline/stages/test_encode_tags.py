@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import av
@@ -16,7 +13,7 @@ from pipeline.stages.decode import decode
 from pipeline.stages.encode import EncodedFile, encode
 from pipeline.video import carry
 from pipeline.video.tracks import side_tracks
-from tests.pipeline.video.media import audio_packets, codec_names, ffmpeg, make_video
+from tests.pipeline.video.media import audio_packets, codec_names, ffmpeg, make_video, run_apart
 
 PLACE = "+48.1000+011.5000/"
 TAGS = f"""\
@@ -225,9 +222,7 @@ def test_full_disk_while_tracks_are_carried(tmp_path):
             print(error)
             sys.exit(error.exit_code)
     """
-    root = Path(__file__).resolve().parents[3]
-    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = run_apart(program, tmp_path)
     assert done.returncode == 2, done.stderr
     assert "too large" in done.stdout and done.stdout.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []

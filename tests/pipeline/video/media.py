@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -129,3 +131,10 @@ def ffmpeg(*arguments: str | Path) -> bytes:
     """Run the FFmpeg binary that imageio-ffmpeg ships; returns its standard output."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
     return subprocess.run([*command, *map(str, arguments)], check=True, stdout=subprocess.PIPE).stdout
+
+
+def run_apart(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program's text in a process of its own, with the project's root as its folder."""
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)

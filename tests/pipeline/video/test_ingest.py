@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pipeline.errors import InputVideoError, OutputError, UnknownNameError, User
 from pipeline.request.settings import DecodeSettings
 from pipeline.stages.decode import decode
 from pipeline.video.ingest import ingest, parse_ingest
+from pipeline.video.rates import parse_rate
 from tests.pipeline.video.media import audio_packets, ffmpeg, index_of, make_video
 
 
@@ -93,3 +96,17 @@ def test_failures_leave_nothing(tmp_path):
     blocked.write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         ingest(make_video(tmp_path / "a.mp4"), ("fps=25",), blocked / "work")
+
+
+@pytest.mark.parametrize("text", ["1e99999999", "１２", "1_0", "1/0", "0", "-25", "1001", "", "nan", "25/"])
+def test_a_rate_that_is_none_is_one_line_at_once(text):
+    """Ten characters of an exponent would otherwise take gigabytes."""
+    for where in ("--frame-rate", "ingest filter fps"):
+        with pytest.raises(UserError, match=f"^{where} wants a rate"):
+            parse_rate(text, where)
+
+
+def test_rates_are_exact():
+    assert [parse_rate(text, "x") for text in ("25", "29.97", "30000/1001", ".5")] == [
+        25, Fraction(2997, 100), Fraction(30000, 1001), Fraction(1, 2)
+    ]  # fmt: skip
