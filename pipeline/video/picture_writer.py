@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pipeline.clip import U8, Clip
 from pipeline.errors import OutputError
 from pipeline.video.pictures import SUFFIXES, Picture, write_picture
 from pipeline.video.probe import OnFrame
-from pipeline.video.sequences import PictureSource
+from pipeline.video.sequences import PictureSource, number_of
 
 
 def picture_names(clip: Clip, stem: str, suffix: str, indices: Sequence[int] | None = None) -> list[str]:
@@ -22,9 +21,8 @@ def picture_names(clip: Clip, stem: str, suffix: str, indices: Sequence[int] | N
     """
     if len(clip) == 1:
         return [f"{stem}{suffix}"]
-    digits = [re.findall(r"[0-9]{1,18}", file.stem) for file in clip.pictures]
-    numbers = [found[-1] for found in digits if found]
-    if len(set(numbers)) != len(clip):
+    numbers = [number_of(file) for file in clip.pictures]
+    if "" in numbers or len(set(numbers)) != len(clip):
         numbers = [f"{index:05d}" for index in range(len(clip))]
     return [
         f"{stem}.{numbers[index]}{suffix}" for index in (range(len(clip)) if indices is None else indices)

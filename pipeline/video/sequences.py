@@ -86,10 +86,10 @@ def _checked(path: Path, files: list[Path]) -> list[Path]:
     return files
 
 
-def number_of(file: Path, otherwise: int) -> int:
-    """The last number in a picture's name."""
+def number_of(file: Path) -> str:
+    """The last number in a picture's name, as its digits; an empty text where it has none."""
     found = re.findall(r"[0-9]{1,18}", file.stem)
-    return int(found[-1]) if found else otherwise
+    return found[-1] if found else ""
 
 
 def input_hash(path: Path) -> str:
@@ -174,7 +174,7 @@ def picture_clip(path: Path, files: list[Path], rate: Fraction | None, max_frame
     first = read_picture(shown[0])
     height, width = first.pixels.shape[:2]
     rate_, notes = rate or DEFAULT_RATE, list(first.notes)
-    numbers = [number_of(file, index) for index, file in enumerate(shown)]
+    numbers = [int(number_of(file) or index) for index, file in enumerate(shown)]
     if (np.diff(numbers) <= 0).any():
         numbers = list(range(len(shown)))
     missing = numbers[-1] - numbers[0] + 1 - len(numbers)
