@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	@touch $@
 
 demo: .venv/.installed
-	$(BIN)/process-video samples/mask.mp4 --out out/demo --edit smile=1.5 --remove-occluder --view yaw=0.3
+	$(BIN)/process-video samples/mask.mp4 --out out/demo --edit smile=2.5 --remove-occluder --view yaw=0.3
 
 test: .venv/.installed
 	$(BIN)/python -m pytest

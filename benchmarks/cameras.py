@@ -1,10 +1,10 @@
-"""Accuracy of estimated cameras: procedural clips with known cameras, through track, align and camera.
+"""Accuracy of estimated cameras: clips of made-up people with known cameras, through track, align and camera.
 
-    python -m benchmarks.cameras [--generator bundled|heads] [--clips 20] [--frames 12] [--fps 6] [--smooth]
+    python -m benchmarks.cameras [--generator bundled|people] [--clips 20] [--frames 12] [--fps 6] [--smooth]
 
 Prints JSON: rotation errors in degrees over all frames of all clips (median, 95th percentile), by axis, and
 the part of them that is constant through a clip (the person's bias); settings, hardware and date.
-`--generator heads` measures the landmarks on procedural heads instead of reading those of a card.
+`--generator people` measures the landmarks on people instead of reading those of a card.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.report import report
 from inverters.generators.card import CameraRule, CropRule
-from inverters.heads.animation import talking_clip
-from inverters.heads.occluders import make_occluder
-from inverters.heads.params import sample_scores, to_values
-from inverters.heads.render import render
 from inverters.metrics import rotation_error_deg
+from inverters.people.animation import talking_clip
+from inverters.people.clip_render import draw_clean, draw_occluded, pose
+from inverters.people.params import sample_scores
+from inverters.people.picture import portraits
 from pipeline.clip import Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
@@ -51,22 +51,12 @@ class RenderedSource:
 
     def frames(self, start: int = 0, stop: int | None = None) -> Any:
         """Yield frames uint8 [H,W,3]."""
-        script = self.script
+        script, previous = self.script, None
         for t in self.rows[start:stop]:
-            occluder = script_occluder(script, int(t))
-            one = slice(t, t + 1)
-            image = render(
-                script.scores[one], script.cam2world[one], script.intrinsics[one], script.size, occluder
-            )
-            yield to_uint8(image.image[0])
-
-
-def script_occluder(script: Any, t: int) -> Any:
-    """The occluder of frame t of a script, or None."""
-    if script.occluder is None:
-        return None
-    state = {name: value[t : t + 1] for name, value in script.state.items()}
-    return make_occluder(script.occluder, to_values(script.scores[t : t + 1]), state)
+            posed = pose(script, int(t), previous=previous)
+            previous = posed.person
+            clean = draw_clean(script, int(t), posed)
+            yield to_uint8(draw_occluded(script, int(t), posed, clean).image * 2 - 1)
 
 
 def to_uint8(image: torch.Tensor) -> np.ndarray:
@@ -93,16 +83,16 @@ def clip_of(script: Any, rows: np.ndarray) -> Clip:
     )
 
 
-def heads_card(
+def people_card(
     faces: int, size: int, model: MediaPipeMesh
 ) -> tuple[dict[str, np.ndarray], CropRule, dict[str, Any]]:
-    """Landmarks, crop rule and report of the procedural heads themselves."""
+    """Landmarks, crop rule and report of the people themselves."""
     scores = sample_scores(faces, torch.Generator().manual_seed(4242))
 
     def draw(index: int, cam2world: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         camera = torch.as_tensor(cam2world, dtype=torch.float32)[None]
         lens = torch.as_tensor(intrinsics, dtype=torch.float32)[None]
-        return to_uint8(render(scores[index : index + 1], camera, lens, (size, size)).image[0])
+        return to_uint8(portraits(scores[index : index + 1], camera, lens, (size, size))[0])
 
     found = calibrate(draw, faces, views=5, model=model)
     return found.as_card(), crop_rule_for(found.ibug, CropRule()), found.report()
@@ -126,7 +116,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fps", type=float, default=6.0)
     parser.add_argument("--size", type=int, default=176, help="height and width of the clips' frames")
     parser.add_argument("--occluder", default=None)
-    parser.add_argument("--faces", type=int, default=48, help="faces to calibrate `heads` on")
+    parser.add_argument("--faces", type=int, default=48, help="faces to calibrate `people` on")
     parser.add_argument("--card", type=Path, help="npz of landmark arrays in place of a generator's")
     parser.add_argument(
         "--smooth", action="store_true", help="smooth as a job does; for 12 frames a second or more"
@@ -144,8 +134,8 @@ def main() -> None:
     if args.card is not None:
         arrays = dict(np.load(args.card))
         rule = crop_rule_for(arrays["68"], CropRule())
-    elif args.generator == "heads":
-        arrays, rule, landmarks = heads_card(args.faces, args.size, model)
+    elif args.generator == "people":
+        arrays, rule, landmarks = people_card(args.faces, args.size, model)
     else:
         from inverters.generators.load import load_generator
 

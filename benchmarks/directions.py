@@ -1,13 +1,13 @@
 """Leakage of directions: changes in parameters other than the one that a direction is named after.
 
-    python -m benchmarks.directions [--heads 16] [--judged 800] [--out benchmarks/results/directions.json]
+    python -m benchmarks.directions [--people 16] [--judged 800] [--out benchmarks/results/directions.json]
 
-For each parameter, held-out heads are moved along its own direction (the central difference of the mapping),
+For each parameter, unseen people are moved along its own direction (the central difference of the mapping),
 InterfaceGAN's on true parameters, the same conditional on all other parameters, and InterfaceGAN's on the
 judge's readings. The own direction makes 1.5 steps. The others make as many steps as give the same predicted
-change of the parameter, found on other heads. `leak` is the mean absolute change, averaged over the other
+change of the parameter, found on other people. `leak` is the mean absolute change, averaged over the other
 parameters; `leak_ratio` is that divided by the change of the parameter itself; `worst` is the parameter that
-changed most. All include the judge's noise: the row "the parameter itself" is what it reads from heads of
+changed most. All include the judge's noise: the row "the parameter itself" is what it reads from people of
 which only the parameter was raised. `cosine` is with the own direction, `length` is that of the step over the
 own one's.
 """
@@ -24,26 +24,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmarks.drawn_people import unseen, with_values
+from benchmarks.generator_edits import DIRECTIONS, VISIBLE
 from benchmarks.report import report
 from inverters.editing.interfacegan import conditional, fit_boundary
 from inverters.editing.sampling import sample_codes
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
-from inverters.heads.params import PARAMETERS, index, sample_scores, to_z
+from inverters.people.params import PARAMETERS, index, to_z
 from pipeline.directions.strips import draw_codes
 from pipeline.machine import machine
 from pipeline.scoring.judge import Judge
 
-DIRECTIONS = ("smile", "glasses", "age", "beard", "hair_color", "mouth_open", "blink")
 STEPS = 1.5
 """Of the own direction, in standard deviations of the parameter, from 0.75 below the mean."""
 FLOOR = "the parameter itself"
 NAMES = [p.name for p in PARAMETERS]
-
-
-def held_out_scores(n: int) -> Tensor:
-    """The same n held-out heads each time; training draws from other seeds."""
-    return sample_scores(n, torch.Generator().manual_seed(3_987_654_321))
 
 
 def found(generator: Generator, samples: int, judged: int, judge: Judge) -> dict[str, dict[str, Tensor]]:
@@ -65,12 +61,10 @@ def found(generator: Generator, samples: int, judged: int, judge: Judge) -> dict
     }
 
 
-def heads_for(name: str, generator: Generator, scores: Tensor, score: float = -0.75) -> Tensor:
-    """Codes of heads on which the parameter, which has this score, can be seen to rise."""
-    scores = scores.clone()
+def people_for(name: str, generator: Generator, scores: Tensor, score: float = -0.75) -> Tensor:
+    """Codes of people on whom the parameter, which has this score, can be seen to rise."""
+    scores = with_values(scores, **VISIBLE.get(name, {}))
     scores[:, index(name)] = score
-    if name in ("hair_color", "age"):  # a bald head does not show its hair's colour
-        scores[:, index("hair_volume")] = 0.75
     return generator.mapping(to_z(scores, generator.config.z_dim))[:, 0]
 
 
@@ -94,26 +88,28 @@ def row(name: str, change: npt.NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def measured(generator: Generator, judge: Judge, directions: dict[str, dict[str, Tensor]], heads: int) -> Any:
+def measured(
+    generator: Generator, judge: Judge, directions: dict[str, dict[str, Tensor]], people: int
+) -> Any:
     """By parameter and method."""
-    scores = held_out_scores(heads + heads // 2)
+    scores = unseen(people + people // 2, 0)
     table: dict[str, dict[str, Any]] = {}
     for name in DIRECTIONS:
-        codes = heads_for(name, generator, scores)
+        codes = people_for(name, generator, scores)
         before = judge.scores(draw_codes(generator, codes))
-        raised = heads_for(name, generator, scores, STEPS - 0.75) - codes
-        change = changes(generator, judge, codes[:heads], raised[:heads], before[:heads])
+        raised = people_for(name, generator, scores, STEPS - 0.75) - codes
+        change = changes(generator, judge, codes[:people], raised[:people], before[:people])
         table[name], target = {FLOOR: row(name, change)}, 0.0
         for method, by_name in directions.items():
             own = STEPS * directions["own"][name]
             step = by_name[name] * (own.norm() / by_name[name].norm())
             for _ in range(1 if method == "own" else 2):  # the judged rise is nearly proportional to the step
-                rises = changes(generator, judge, codes[heads:], step, before[heads:])[:, index(name)]
+                rises = changes(generator, judge, codes[people:], step, before[people:])[:, index(name)]
                 if method == "own":
                     target = float(np.nanmean(rises))
                 else:
                     step = step * float(np.clip(target / max(np.nanmean(rises), 0.05), 0.4, 2.5))
-            change = changes(generator, judge, codes[:heads], step, before[:heads])
+            change = changes(generator, judge, codes[:people], step, before[:people])
             table[name][method] = row(name, change) | {
                 "cosine": round(float(torch.cosine_similarity(step, own, dim=0)), 3),
                 "length": round(float(step.norm() / own.norm()), 3),
@@ -125,7 +121,7 @@ def measured(generator: Generator, judge: Judge, directions: dict[str, dict[str,
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--heads", type=int, default=16)
+    parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--samples", type=int, default=8000)
     parser.add_argument("--judged", type=int, default=800, help="random faces that the judge labels")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
@@ -133,7 +129,7 @@ def main() -> None:
     began = time.monotonic()
     generator, judge = load_generator("bundled"), Judge()
     with torch.no_grad():
-        table = measured(generator, judge, found(generator, args.samples, args.judged, judge), args.heads)
+        table = measured(generator, judge, found(generator, args.samples, args.judged, judge), args.people)
     mean = {
         method: round(float(np.mean([table[name][method]["leak_ratio"] for name in DIRECTIONS])), 4)
         for method in table[DIRECTIONS[0]]
@@ -141,7 +137,7 @@ def main() -> None:
     result = {
         "machine": machine(),
         "fingerprint": generator.card.fingerprint,
-        "heads": args.heads,
+        "people": args.people,
         "samples": args.samples,
         "judged": args.judged,
         "steps": STEPS,

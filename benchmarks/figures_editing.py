@@ -19,7 +19,7 @@ def editing(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["directions"]
     text = (
-        f"{len(found['directions'])} parameters of the bundled generator on {found['heads']} held-out heads, "
+        f"{len(found['directions'])} parameters of the bundled generator on {found['people']} unseen people, "
         "each direction scaled to the same predicted change of its parameter (`python -m "
         "benchmarks.directions`). The table has the predicted change of all other parameters, divided by "
         "that of the direction's own, averaged over the parameters:"

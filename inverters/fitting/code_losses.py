@@ -124,9 +124,10 @@ class CodeLosses:
             return p.lambda_absolute * absolute
         if p.robust is None:
             return (square * keep).sum() / keep.sum().clamp_min(1) / 3
-        scale = geometric(i, self.steps, *p.robust)
         # Geman-McClure: as the scale narrows, the pixels of an occluder, which no face explains, lose their
-        # gradient.
+        # gradient. It stays above the median error, so that a face unlike all of the generator's keeps its.
+        median = square.detach()[keep > 0].median() if (keep > 0).any() else square.new_zeros(())
+        scale = (p.robust_median * median.sqrt()).clamp_min(geometric(i, self.steps, *p.robust))
         return (keep * square / (1 + square / scale**2)).mean()
 
     def _face_error(self, rows: Tensor, image: Tensor) -> Tensor:

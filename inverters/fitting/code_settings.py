@@ -33,7 +33,13 @@ class CodeSettings:
     fine: int | None = None
     """Samples a ray; None takes the generator's."""
     coordinates: bool = False
-    """Optimise coordinates of the latent space (see `latents`) first, then W+ as well; False: W+ alone."""
+    """Optimise coordinates of the latent space (see `latents`) first, then W+ as well (see `offset_from`);
+    False: W+ alone.
+    """
+    offset_from: float = 0.5
+    """Share of a run in coordinates after which W+ offsets may move too; 1: never. Offsets fit a person whom
+    the coordinates do not know, and whatever covers the face.
+    """
     candidates: int = 0
     """Random faces among which the beginning is chosen; 0 begins at the mean."""
     sweep: float = 0.0
@@ -58,6 +64,8 @@ class CodeSettings:
     """
     robust: tuple[float, float] | None = None
     """First and last scale of the Geman-McClure loss, in colour units of [-1,1]; None: squared error."""
+    robust_median: float = 1.0
+    """The scale is at least so many times the median error of a step's pixels."""
     at_image: bool = False
     """Compare the final image as well as the raw one."""
     features_at: int = 0

@@ -20,8 +20,6 @@ from inverters.fitting.schedules import SCHEDULES, geometric, noise_ramp
 from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
 from inverters.rendering.fused import render_rays
 
-COORDINATE_SHARE = 0.5
-"""Share of a run in latent coordinates after which W+ offsets may move too."""
 FRAMES_FROM = 0.2
 """Share of a run after which frames may differ from each other."""
 EXPRESSION = [*range(17, 27), *range(36, 68)]
@@ -231,7 +229,7 @@ class CodeFit(TableStage):
             self.shared.update(shared, p.coordinate_rate * factor)
             if share >= FRAMES_FROM:
                 self.frame.step(rows, frame.grad, p.frame_rate * factor)
-            if share >= COORDINATE_SHARE:
+            if share >= p.offset_from:
                 self.offset.update(offset, p.rate * factor)
         else:
             if p.shared:

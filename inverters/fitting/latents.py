@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverters.heads.params import PARAMETERS
+from inverters.people.params import PARAMETERS
 
 SAMPLES = 4096
 """Random z from which statistics of w and the principal axes are computed."""

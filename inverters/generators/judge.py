@@ -1,8 +1,7 @@
-"""The judge of edits: a small convolutional network that predicts a head's parameters from its picture.
+"""The judge of edits: a small convolutional network that predicts a person's parameters from a picture.
 
-Trained on renders of procedural heads only, never on a generator's output, with jittered framing, blur and
-gain, so that it also works on crops whose alignment was estimated. Its accuracy on held-out heads is in its
-card.
+Trained on pictures of people alone, never on a generator's output, with jittered framing, blur and gain, so
+that it also works on crops whose alignment was estimated. Its accuracy on held-out people is in its card.
 """
 
 from __future__ import annotations
@@ -16,52 +15,61 @@ from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
 from inverters.generators.small_files import read_json
-from inverters.heads.params import NUM_PARAMETERS, index
+from inverters.people.params import NUM_PARAMETERS, index
 
-JUDGE_SIZE = 64
+JUDGE_SIZE = 128
 JUDGE_PATH = Path(__file__).parent / "judge.safetensors"
+_WIDTHS = (32, 64, 96, 160, 224)
 
 
 class JudgeNetwork(nn.Module):
-    """Network from [N,3,64,64] in [-1,1] to normal scores [N,P]."""
+    """Network from [N,3,128,128] in [-1,1] to normal scores [N,P]. Each stage halves the size."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, parameters: int = NUM_PARAMETERS) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        self.stages = nn.ModuleList()
         channels = 3
-        for out in (width, width * 2, width * 4, width * 6):
-            layers += [nn.Conv2d(channels, out, 3, padding=1), nn.GroupNorm(8, out), nn.SiLU()]
-            layers += [nn.Conv2d(out, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.SiLU()]
-            channels = out
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(channels * 16, 256), nn.SiLU(), nn.Linear(256, NUM_PARAMETERS))
+        for width in _WIDTHS:
+            self.stages.append(
+                nn.Sequential(
+                    nn.Conv2d(channels, width, 3, stride=2, padding=1),
+                    nn.GroupNorm(8, width),
+                    nn.SiLU(),
+                    nn.Conv2d(width, width, 3, padding=1),
+                    nn.GroupNorm(8, width),
+                    nn.SiLU(),
+                )
+            )
+            channels = width
+        last = (JUDGE_SIZE >> len(_WIDTHS)) ** 2
+        self.head = nn.Sequential(nn.Linear(channels * last, 256), nn.SiLU(), nn.Linear(256, parameters))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images [N,3,64,64] to scores [N,P]."""
-        return self.head(self.features(images).flatten(1))
+        """Map images [N,3,128,128] to scores [N,P]."""
+        for stage in self.stages:
+            images = stage(images)
+        return self.head(images.flatten(1))
+
+    def features(self, images: Tensor, stages: int) -> list[Tensor]:
+        """Return the outputs of the first stages for images [N,3,H,W] of any size, finest first."""
+        found = []
+        for stage in self.stages[:stages]:
+            images = stage(images)
+            found.append(images)
+        return found
 
 
 class Judge:
-    """Predicts parameters from crops; `correlation[name]` is its correlation with held-out true heads."""
+    """Predicts parameters from crops; `correlation[name]` is its correlation with the truth, held out."""
 
     def __init__(self, path: Path = JUDGE_PATH) -> None:
-        card_path = path.with_suffix(".json")
-        if not path.exists() or not card_path.exists():
-            raise CheckpointError(
-                f"the judge's weights are missing at {path}; make them with `invid train-judge`"
-            )
-        card = read_json(card_path)
-        if card["parameters"] != NUM_PARAMETERS:
-            raise CheckpointError(
-                f"the judge at {path} reads {card['parameters']} parameters, heads have {NUM_PARAMETERS}"
-            )
+        card = read_card(path)
         self.correlation: dict[str, float] = card["correlation"]
-        self.network = JudgeNetwork().eval().requires_grad_(False)
-        self.network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        self.network = read_network(path)
 
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
-        """Return normal scores [N,P] of crops [N,3,H,W] in [-1,1], area-resampled to 64 x 64."""
+        """Return normal scores [N,P] of crops [N,3,H,W] in [-1,1], area-resampled to 128 x 128."""
         return self.network(to_judge_size(images))
 
     def parameter(self, images: Tensor, name: str) -> Tensor:
@@ -69,8 +77,35 @@ class Judge:
         return self.scores(images)[:, index(name)]
 
 
+def read_card(path: Path) -> dict[str, dict[str, float]]:
+    """Return the card of a judge's weights.
+
+    Raises:
+        CheckpointError: weights or card are missing, or read other parameters than people have.
+    """
+    card_path = path.with_suffix(".json")
+    if not path.exists() or not card_path.exists():
+        raise CheckpointError(
+            f"the judge's weights are missing at {path}; make them with `invid train-judge`"
+        )
+    card: dict[str, dict[str, float]] = read_json(card_path)
+    if card["parameters"] != NUM_PARAMETERS:
+        raise CheckpointError(
+            f"the judge at {path} reads {card['parameters']} parameters, people have {NUM_PARAMETERS}"
+        )
+    return card
+
+
+def read_network(path: Path = JUDGE_PATH) -> JudgeNetwork:
+    """Return the network of these weights, fixed; raises CheckpointError as `read_card`."""
+    read_card(path)
+    network = JudgeNetwork().eval().requires_grad_(False)
+    network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return network
+
+
 def to_judge_size(images: Tensor) -> Tensor:
-    """Resample crops [N,3,H,W] to 64 x 64, by area for whole factors."""
+    """Resample crops [N,3,H,W] to 128 x 128, by area for whole factors."""
     if images.shape[-1] % JUDGE_SIZE == 0:
         return F.avg_pool2d(images, images.shape[-1] // JUDGE_SIZE)
     return F.interpolate(

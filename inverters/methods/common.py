@@ -65,19 +65,20 @@ PAPER: dict[str, Any] = {
 """The fields of MethodSettings in the preset of that name, the same for every method."""
 
 DRAFT_CODES = CodeSettings(
-    steps=200,
+    steps=300,
     frames_per_step=3,
     rays=240,
     expression_rays=160,
     coarse=24,
     fine=24,
     coordinates=True,
+    offset_from=0.75,  # from 0.5 on, offsets also learn the colour of a mask
     sweep=1.5,
     rate=2e-3,
     coordinate_rate=0.08,
     frame_rate=0.15,
     schedule="warmup_cosine",
-    robust=(2.0, 0.25),
+    robust=(2.0, 0.12),
     lambda_delta=2e-4,
     prior=2e-4,
     frame_prior=4e-4,
@@ -89,8 +90,8 @@ FAST_CODES = replace(DRAFT_CODES, steps=400, rays=700, expression_rays=300, coar
 """Codes, robust to an occluder, with a correction of the cameras."""
 
 # Cameras are kept: without the robust loss an occluder would move them away together with the codes.
-DRAFT_PLAIN_CODES = replace(DRAFT_CODES, robust=None, pose_rate=0.0)
-FAST_PLAIN_CODES = replace(FAST_CODES, robust=None, pose_rate=0.0)
+DRAFT_PLAIN_CODES = replace(DRAFT_CODES, offset_from=0.5, robust=None, pose_rate=0.0)
+FAST_PLAIN_CODES = replace(FAST_CODES, offset_from=0.5, robust=None, pose_rate=0.0)
 """Codes by squared error, with cameras as given: for methods without a second field."""
 
 DRAFT_WEIGHTS = WeightSettings(

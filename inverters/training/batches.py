@@ -1,6 +1,6 @@
 """What a training step reads from stored views: points in space with their truth, and patches of pictures.
 
-Half of all rays and patches lie on what people look at: eyes, mouth, brows, and outlines.
+Half of all rays and patches lie on what people look at: eyes, mouth, brows, glasses, and outlines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.rendering.rays import pixel_centres, project, rays_at
-from inverters.training.people_pictures import DETAIL
+from inverters.training.people_pictures import WATCHED
 from inverters.training.stored_set import Views, zoomed_intrinsics
 
 DISTANCE_SCALE = 0.01
@@ -71,10 +71,10 @@ class Patches:
 def detail_chances(label: Tensor, depth: Tensor) -> Tensor:
     """Return the chance of each pixel of maps [N,h,h] to be drawn, [N,h*h] with sum one.
 
-    Half is spread evenly, a quarter over the labels of eyes, mouth and brows, a quarter over outlines: where
-    the label changes or depth jumps.
+    Half is spread evenly, a quarter over what is watched (eyes, mouth, brows, glasses), a quarter over
+    outlines: where the label changes or depth jumps.
     """
-    detail = torch.isin(label, label.new_tensor(DETAIL)).float()
+    detail = torch.isin(label, label.new_tensor(WATCHED)).float()
     outline = torch.zeros_like(detail)
     for dim in (1, 2):
         jump = (label.diff(dim=dim) != 0) | (depth.diff(dim=dim).abs() > DEPTH_STEP)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverters.people.labels import BROW, EYE, LIPS, MOUTH
+from inverters.people.labels import BROW, EYE, GLASSES, LIPS, MOUTH
 from inverters.people.look import looks
 from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
 from inverters.rendering.cameras import look_at
@@ -24,10 +24,14 @@ from inverters.training.stored_set import PART_PEOPLE, StoredPeople, part_path, 
 DETAIL = (EYE, MOUTH, LIPS, BROW)
 """Labels of what people look at."""
 
+WATCHED = (*DETAIL, GLASSES)
+"""Labels that training draws from more often."""
+
 __all__ = [
     "DETAIL",
     "NUM_PARAMETERS",
     "PARAMETERS",
+    "WATCHED",
     "fill",
     "index",
     "looks",

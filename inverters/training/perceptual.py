@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverters.generators.people_judge import read_network
+from inverters.generators.judge import read_network
 
 STAGES = 3
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inverters.generators.people_judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
+from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
 from inverters.training.machine import pick_device
 from inverters.training.people_pictures import NUM_PARAMETERS, PARAMETERS, open_set
 from inverters.training.stored_set import StoredPeople
@@ -21,6 +21,9 @@ HELD_OUT_EVERY = 20
 
 _BATCH, _CPU_BATCH = 256, 48
 _RATE = 2e-3
+
+_WEIGHTS = {"expression": 3.0, "hair": 2.0, "accessories": 2.0, "shape": 0.3}
+"""Weight in the loss of the parameters of a group, 1 for the others: those that are edited count most."""
 _REFRESH_EVERY = 50
 
 
@@ -107,6 +110,8 @@ def train(
         network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
     batch = batch or (_CPU_BATCH if place.type == "cpu" else _BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.02)
+    weights = torch.tensor([_WEIGHTS.get(p.group, 1.0) for p in PARAMETERS], device=place)
+    weights /= weights.mean()
     began = last = time.monotonic()
     step, mean = 0, torch.zeros((), device=place)
     while (elapsed := time.monotonic() - began) < 60 * minutes:
@@ -125,7 +130,7 @@ def train(
         picture = jitter(images, zoom, rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, torch.bfloat16):
             guess = network(picture)
-        loss = F.smooth_l1_loss(guess.float(), scores, beta=0.5)
+        loss = (F.smooth_l1_loss(guess.float(), scores, beta=0.5, reduction="none") * weights).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

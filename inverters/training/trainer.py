@@ -23,7 +23,7 @@ from torch import Tensor
 from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
-from inverters.generators.people_judge import JUDGE_PATH
+from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
 from inverters.training.adversarial import Adversary
 from inverters.training.batches import Cameras, detail_chances, patch_batch, point_batch

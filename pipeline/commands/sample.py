@@ -12,7 +12,7 @@ from pipeline.commands.guard import say
 from pipeline.errors import UserError, shortened
 from pipeline.request.edits import View, parse_view
 from pipeline.request.fields import Option
-from pipeline.samples.settings import FPS, SECONDS, SEEDS, SampleSettings
+from pipeline.samples.settings import FPS, SECONDS, SEEDS, YAWS, SampleSettings
 
 _DEFAULT = SampleSettings()
 
@@ -24,24 +24,26 @@ def run(
     occluder: Annotated[str, Option(metavar="NAME")] = _DEFAULT.occluder,
     seconds: Annotated[float, Option(least=SECONDS[0], most=SECONDS[1])] = _DEFAULT.seconds,
     fps: Annotated[float, Option(least=FPS[0], most=FPS[1])] = _DEFAULT.fps,
+    yaw: Annotated[float, Option(metavar="RADIANS", least=YAWS[0], most=YAWS[1])] = _DEFAULT.yaw,
     seed: Annotated[int, Option(least=SEEDS[0], most=SEEDS[1])] = _DEFAULT.seed,
     attributes: Annotated[str, Option(metavar="A,B")] = ",".join(_DEFAULT.attributes),
     view: Annotated[tuple[str, ...] | None, Option(metavar="yaw=Y,pitch=P", default="yaw=0.3")] = None,
     size: Annotated[str, Option(metavar="WxH")] = "{}x{}".format(*_DEFAULT.size),
 ) -> int:
-    """Write a synthetic clip of a talking head behind an occluder, and the truth about it.
+    """Write a synthetic clip of a talking person behind an occluder, and the truth about it.
 
     Args:
         out: The clip; its truth goes to OUT.truth/ beside it.
-        occluder: mask, hand, sunglasses, paint, microphone, hat or none.
+        occluder: mask, hand, sunglasses, paint, microphone, hat, scarf, glass or none.
         seconds: Length of the clip.
         fps: Frames a second.
-        seed: Chooses the head, its motion and the occluder.
+        yaw: The widest turn of the head to either side.
+        seed: Chooses the person, its motion and the occluder.
         attributes: What the truth also shows changed, or none.
         view: Where the truth is also seen from, in radians, or none; may be given several times.
         size: Size of the frames in pixels.
     """
-    settings = settings_of(occluder, seconds, fps, seed, attributes, view, size)
+    settings = settings_of(occluder, seconds, fps, yaw, seed, attributes, view, size)
     from pipeline.samples.sample import check_settings, write_sample
 
     check_settings(settings)
@@ -61,6 +63,7 @@ def settings_of(
     occluder: str,
     seconds: float,
     fps: float,
+    yaw: float,
     seed: int,
     attributes: str,
     view: tuple[str, ...] | None,
@@ -75,6 +78,7 @@ def settings_of(
         occluder=occluder,
         seconds=seconds,
         fps=fps,
+        yaw=yaw,
         seed=seed,
         attributes=() if names == ["none"] else tuple(dict.fromkeys(names)),
         size=(int(sides[1]), int(sides[2])),

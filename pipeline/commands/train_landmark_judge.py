@@ -5,29 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.request.fields import MOST_SEED, Option
+from pipeline.request.fields import Option
 
 
 def run(
     *,
-    pictures: Annotated[Path, Option(metavar="DIR")] = Path("runs/judge/pictures"),
+    set: Annotated[Path, Option(metavar="DIR")] = Path("runs/people"),
     count: Annotated[int, Option(least=100, most=10**6)] = 2600,
-    seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 77,
     out: Annotated[Path | None, Option(metavar="FILE", default="the bundled judge")] = None,
 ) -> int:
-    """Fit the map from the face mesh's landmarks to head parameters, on pictures of procedural heads.
+    """Fit the map from the face mesh's landmarks to parameters, on the stored people.
 
     Args:
-        pictures: Folder of the pictures, made where missing.
-        count: Pictures to make.
-        seed: Seed of the pictures.
+        set: Folder of the stored people, see train-generator.
+        count: Most pictures to read, one of each person.
         out: The judge to write.
     """
     import json
 
     from pipeline.scoring.judge import fit_landmark_judge
 
-    judge, faces = fit_landmark_judge(pictures, count, seed, out)
-    print(f"{faces} faces in {count} pictures")
+    judge, faces, pictures = fit_landmark_judge(set, count, out)
+    print(f"{faces} faces in {pictures} pictures")
     print(json.dumps(judge.correlation))
     return 0

@@ -59,11 +59,11 @@ def labelled_faces(
 
 
 def _judged_faces(generator: Any, count: int, rng: Any, on_note: Callable[[str], None]) -> LabelledFaces:
-    """Render `count` random faces and let the judge, trained on procedural heads alone, score them."""
+    """Render `count` random faces and let the judge, trained on made-up people alone, score them."""
     import torch
 
     from inverters.editing.sampling import sample_codes
-    from inverters.heads.params import PARAMETERS
+    from inverters.people.params import PARAMETERS
     from pipeline.directions.strips import draw_codes
     from pipeline.scoring.judge import Judge
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inverters.heads.occluders import OCCLUDERS
+from inverters.people.occluders import OCCLUDERS
 from pipeline.errors import UserError
 from pipeline.request.edits import Edit, View
 from pipeline.samples.sample import write_sample
@@ -15,7 +15,7 @@ from pipeline.samples.truth import Truth, load_truth
 from pipeline.samples.truth_format import truth_folder
 
 IDENTITIES = 2
-"""Number of heads behind each occluder."""
+"""Number of people behind each occluder."""
 FRAMES, QUICK_FRAMES, RATE = 24, 8, 12.0
 
 
@@ -64,9 +64,9 @@ class MadeClip:
 
 
 def made_clips(seed: int, quick: bool) -> list[MadeClip]:
-    """Each occluder in front of IDENTITIES heads; `quick`: two clips, two heads behind two occluders.
+    """Each occluder in front of IDENTITIES people; `quick`: two clips, two people behind two occluders.
 
-    Seed s takes heads 100 s + 1, 100 s + 2, ... Raises UserError for a seed out of range.
+    Seed s takes people 100 s + 1, 100 s + 2, ... Raises UserError for a seed out of range.
     """
     if not 0 <= seed < 2**24:
         raise UserError(f"--seed must be between 0 and {2**24 - 1}, not {seed}")

@@ -31,25 +31,25 @@ class BenchMethod:
 
 
 BENCH_METHODS = (
-    BenchMethod("w", ("--inverter", "w", *_AS_IS), "one code for all layers, a frame", 50),
-    BenchMethod("w+", ("--inverter", "w+", *_AS_IS), "a code for each layer, a frame", 50),
-    BenchMethod("w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 50),
-    BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 75),
-    BenchMethod("pose-opt", ("--inverter", "pose-opt", *_AS_IS), "cameras, codes and weights together", 75),
+    BenchMethod("w", ("--inverter", "w", *_AS_IS), "one code for all layers, a frame", 75),
+    BenchMethod("w+", ("--inverter", "w+", *_AS_IS), "a code for each layer, a frame", 75),
+    BenchMethod("w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 75),
+    BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 100),
+    BenchMethod("pose-opt", ("--inverter", "pose-opt", *_AS_IS), "cameras, codes and weights together", 100),
     BenchMethod(
-        "vive3d", ("--inverter", "vive3d", *_AS_IS), "a person from a few frames, then frame by frame", 100
+        "vive3d", ("--inverter", "vive3d", *_AS_IS), "a person from a few frames, then frame by frame", 124
     ),
-    BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 80),
-    BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 200),
-    BenchMethod("in-n-out", ("--inverter", "in-n-out"), "codes, a second field, super-resolution", 200),
+    BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 105),
+    BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 225),
+    BenchMethod("in-n-out", ("--inverter", "in-n-out"), "codes, a second field, super-resolution", 225),
     BenchMethod(
-        "in-n-out no-entropy", ("--inverter", "in-n-out", "--no-entropy"), "ablation of its table 3", 200
+        "in-n-out no-entropy", ("--inverter", "in-n-out", "--no-entropy"), "ablation of its table 3", 225
     ),
     BenchMethod(
         "in-n-out no-latent-reg",
         ("--inverter", "in-n-out", "--no-latent-reg"),
         "ablation of its table 3",
-        200,
+        225,
     ),
 )
 

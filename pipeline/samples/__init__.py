@@ -1,4 +1,4 @@
-"""`invid sample`: clips of procedural heads behind occluders, with their truth, written and read back.
+"""`invid sample`: clips of made-up people behind occluders, with their truth, written and read back.
 
-The heads themselves are in `inverters.heads`. Nothing here looks at the result of a job.
+The people themselves are in `inverters.people`. Nothing here looks at the result of a job.
 """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,19 +16,22 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from inverters.heads.animation import ClipScript
-from inverters.heads.clip_render import Frame, render_clean, render_occluded
-from inverters.heads.params import index
+from inverters.people.animation import ClipScript
+from inverters.people.clip_render import Frame, draw_clean, draw_occluded, pose
+from inverters.people.person import Person
 from inverters.rendering.cameras import PIVOT
 from pipeline.clip import U8
 from pipeline.samples.frame_writer import FrameWriter
 from pipeline.samples.settings import SampleSettings
-from pipeline.samples.truth_format import DEPTH_NEAR, DEPTH_STRIDE, DEPTH_UNIT, EDIT_STRENGTH
+from pipeline.samples.truth_format import DEPTH_NEAR, DEPTH_STRIDE, DEPTH_UNIT, moved
 from pipeline.samples.voice import babble
 from pipeline.stages.edit import turn_cameras, view_angles
 
 TRUTH_CRF, CLIP_CRF = 6, 17
 """CRF of x264 for the truth's videos (4:4:4; above 48 dB PSNR to the render) and for the clip itself."""
+
+WORKERS = 2
+"""Threads that draw frames, while another encodes them."""
 
 OnFrame = Callable[[int, int], None]
 """Called as on_frame(frames rendered, frames in all)."""
@@ -63,11 +68,12 @@ def _videos(camera: _Camera, settings: SampleSettings) -> list[str]:
 def render_clip(
     script: ClipScript, settings: SampleSettings, video: Path, truth: Path, on_frame: OnFrame | None
 ) -> None:
-    """Render all frames of a clip to `video`, and its truth (videos, masks, depth) to the folder `truth`."""
+    """Render a clip to `video`, and its truth to the folder `truth`: videos, masks, alpha, depth."""
     rate = Fraction(settings.fps).limit_denominator(1001)
     depths: list[npt.NDArray[np.uint16]] = []
-    note = f"Synthetic head made by invid sample (seed {settings.seed}); no real person"
+    note = f"A person who does not exist, made by invid sample (seed {settings.seed})"
     cameras = _cameras(script, settings)
+    firsts = _first_poses(script, settings)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(FrameWriter(video, settings.size, rate, CLIP_CRF, False, note))
         main.add_voice()
@@ -76,13 +82,13 @@ def render_clip(
             for camera in cameras
             for name in _videos(camera, settings)
         }
-        for t in range(len(script)):
-            for camera in cameras:
-                clean, shown = _render_variants(camera, t, settings, writers)
-                if not camera.prefix:
-                    main.write(_pixels(shown))
-                    Image.fromarray(_mask(shown)).save(truth / "mask" / f"{t:06d}.png", optimize=True)
-                    depths.append(_depth(clean))
+        for t, drawn in enumerate(_in_order(lambda t: _draw(cameras, t, settings, firsts), len(script))):
+            main.write(_pixels(drawn.shown))
+            for name, writer in writers.items():
+                writer.write(drawn.videos[name])
+            Image.fromarray(_mask(drawn.shown)).save(truth / "mask" / f"{t:06d}.png", optimize=True)
+            Image.fromarray(_alpha(drawn.shown)).save(truth / "alpha" / f"{t:06d}.png", optimize=True)
+            depths.append(_depth(drawn.clean))
             if on_frame is not None:
                 on_frame(t + 1, len(script))
         seconds = len(script) / settings.fps
@@ -90,34 +96,59 @@ def render_clip(
     np.savez_compressed(truth / "depth.npz", depth=np.stack(depths))
 
 
-def _render_variants(
-    camera: _Camera, t: int, settings: SampleSettings, writers: Mapping[str, FrameWriter]
-) -> tuple[Frame, Frame]:
-    """Render and write frame t in all variants from one camera; returns it without and with the occluder."""
-    script = camera.script
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame in all variants: pixels by the truth's videos, and the clip's without and with occluder."""
 
-    def write(name: str, frame: Frame) -> None:
-        writers[camera.prefix + name].write(_pixels(frame))
+    videos: dict[str, U8]
+    clean: Frame
+    shown: Frame
 
-    clean = render_clean(script, t)
-    shown = render_occluded(script, t, clean)
-    write("clean.mp4", clean)
-    if camera.prefix and script.occluder is not None:
-        write("occluded.mp4", shown)
+
+def _in_order(draw: Callable[[int], _Drawn], count: int) -> Iterator[_Drawn]:
+    """Draw frames in WORKERS threads, a few ahead, and yield them in order."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting = deque(pool.submit(draw, t) for t in range(min(WORKERS + 1, count)))
+        try:
+            for t in range(WORKERS + 1, count + WORKERS + 1):
+                done = waiting.popleft().result() if waiting else None
+                if done is None:
+                    return
+                if t < count:
+                    waiting.append(pool.submit(draw, t))
+                yield done
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _first_poses(script: ClipScript, settings: SampleSettings) -> dict[str | None, Person]:
+    """The people of the first frame, by the attribute moved; later frames take hair and clothes from them."""
+    poses: dict[str | None, Person] = {None: pose(script, 0).person}
     for attribute in settings.attributes:
-        scores = _moved(script, t, attribute)
-        edited = render_clean(script, t, scores, (clean, script.scores[t : t + 1]))
-        write(f"edit_{attribute}.mp4", edited)
-        if script.occluder is not None:
-            write(f"edit_{attribute}_occluded.mp4", render_occluded(script, t, edited, scores))
-    return clean, shown
+        poses[attribute] = pose(script, 0, moved(script.scores[:1], attribute), poses[None]).person
+    return poses
 
 
-def _moved(script: ClipScript, t: int, attribute: str) -> torch.Tensor:
-    """Scores [1,P] of frame t with one attribute moved by EDIT_STRENGTH."""
-    scores = script.scores[t : t + 1].clone()
-    scores[:, index(attribute)] += EDIT_STRENGTH
-    return scores
+def _draw(
+    cameras: Sequence[_Camera], t: int, settings: SampleSettings, firsts: Mapping[str | None, Person]
+) -> _Drawn:
+    """Make the person of frame t, and as each edit has it, and draw all from every camera."""
+    script = cameras[0].script
+    videos: dict[str, U8] = {}
+    kept: list[tuple[Frame, Frame]] = []
+    for attribute in (None, *settings.attributes):
+        scores = script.scores[t : t + 1]
+        scores = scores if attribute is None else moved(scores, attribute)
+        posed = pose(script, t, scores, firsts[attribute])
+        for camera in cameras:
+            clean = draw_clean(camera.script, t, posed)
+            shown = draw_occluded(camera.script, t, posed, clean)
+            kept = kept or [(clean, shown)]
+            edit = f"edit_{attribute}" if attribute else None
+            videos[f"{camera.prefix}{edit or 'clean'}.mp4"] = _pixels(clean)
+            videos[f"{camera.prefix}{edit + '_' if edit else ''}occluded.mp4"] = _pixels(shown)
+    return _Drawn(videos, *kept[0])
 
 
 def _pixels(frame: Frame) -> U8:
@@ -129,6 +160,12 @@ def _pixels(frame: Frame) -> U8:
 def _mask(frame: Frame) -> U8:
     """Mask of a rendered frame, uint8 [H,W]: 0 on the occluder, 255 elsewhere."""
     return np.where(frame.mask.numpy(), 0, 255).astype(np.uint8)
+
+
+def _alpha(frame: Frame) -> U8:
+    """Share of each pixel that the occluder covers, uint8 [H,W]: 255 is all of it."""
+    levels: U8 = (frame.alpha * 255.0).round().clamp(0, 255).byte().numpy()
+    return levels
 
 
 def _depth(frame: Frame) -> npt.NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""Write a synthetic clip: a procedural head that talks behind an occluder, and the truth about it."""
+"""Write a synthetic clip: a person who does not exist talks behind an occluder, and the truth about it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from inverters.heads.animation import talking_clip
-from inverters.heads.occluders import OCCLUDERS
-from inverters.heads.params import PARAMETERS
+from inverters.people.animation import talking_clip
+from inverters.people.occluders import OCCLUDERS
+from inverters.people.params import PARAMETERS
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.samples.rendering import OnFrame, render_clip
-from pipeline.samples.settings import FPS, SECONDS, SEEDS, SampleSettings
+from pipeline.samples.settings import FPS, SECONDS, SEEDS, YAWS, SampleSettings
 from pipeline.samples.truth_format import describe, truth_folder
 
 MIN_SIDE, MAX_SIDE = 32, 4096
@@ -29,7 +29,7 @@ def check_settings(settings: SampleSettings) -> None:
     for attribute in settings.attributes:
         if attribute not in names:
             raise UnknownNameError(f"unknown attribute '{attribute}'; known: {', '.join(names)}")
-    for name, (least, most) in (("seconds", SECONDS), ("fps", FPS), ("seed", SEEDS)):
+    for name, (least, most) in (("seconds", SECONDS), ("fps", FPS), ("seed", SEEDS), ("yaw", YAWS)):
         value = getattr(settings, name)
         if not least <= value <= most:
             raise UserError(f"--{name} must be between {least:.10g} and {most:.10g}, not {value:.10g}")
@@ -59,10 +59,13 @@ def write_sample(path: Path, settings: SampleSettings, on_frame: OnFrame | None 
         raise OutputError(f"{taken} exists and is not a sample's; choose another name")
     height, width = settings.size[::-1]
     occluder = None if settings.occluder == "none" else settings.occluder
-    script = talking_clip(settings.seed, settings.frames, settings.fps, occluder, (height, width))
+    script = talking_clip(
+        settings.seed, settings.frames, settings.fps, occluder, (height, width), yaw=settings.yaw
+    )
     with _draft(path) as draft:
         truth = draft / folder.name
-        (truth / "mask").mkdir(parents=True)
+        for name in ("mask", "alpha"):
+            (truth / name).mkdir(parents=True)
         render_clip(script, settings, draft / path.name, truth, on_frame)
         text = json.dumps(describe(script, settings, path.name), separators=(",", ":"))
         (truth / "truth.json").write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.request.edits import View
 
-SECONDS, FPS, SEEDS = (0.01, 3600.0), (1, 120), (0, 2**31 - 1)
+SECONDS, FPS, SEEDS, YAWS = (0.01, 3600.0), (1, 120), (0, 2**31 - 1), (0.0, 1.2)
 """The least and the most that is taken."""
 
 
@@ -14,8 +14,9 @@ SECONDS, FPS, SEEDS = (0.01, 3600.0), (1, 120), (0, 2**31 - 1)
 class SampleSettings:
     """Settings of a synthetic clip.
 
-    size: (W, H) in pixels; attributes: head parameters that the truth also shows edited; views: rotations of
-    the camera from which the truth also shows the frames.
+    size: (W, H) in pixels; attributes: parameters of the person that the truth also shows edited; views:
+    rotations of the camera from which the truth also shows the frames; yaw: the widest turn of the head to
+    either side, in radians.
     """
 
     occluder: str = "mask"
@@ -25,6 +26,7 @@ class SampleSettings:
     attributes: tuple[str, ...] = ("smile",)
     size: tuple[int, int] = (384, 288)
     views: tuple[View, ...] = (View(yaw=0.3),)
+    yaw: float = 0.36
 
     @property
     def frames(self) -> int:

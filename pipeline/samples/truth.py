@@ -13,7 +13,7 @@ import numpy.typing as npt
 from inverters.generators.small_files import read_json
 from pipeline.clip import F32, F64, U8
 from pipeline.errors import UserError, shortened
-from pipeline.pictures import face_mask
+from pipeline.pictures import opened
 from pipeline.samples.truth_format import FORMAT, VERSION, truth_folder
 from pipeline.video.probe import probe
 from pipeline.video.reader import AvSource
@@ -56,15 +56,31 @@ class Truth:
     clean: Path
     edits: dict[str, TrueEdit]
     masks: Path
+    alpha: Path | None = None
     views: tuple[TrueView, ...] = ()
 
     def occluded(self, frame: int) -> Bools:
         """Mask [H,W], true on the occluder; raises UserError for a missing file."""
-        path = self.masks / f"{frame:06d}.png"
+        return np.asarray(self._grey(self.masks, frame) < 128)
+
+    def coverage(self, frame: int) -> F32:
+        """Share [H,W] of each pixel that the occluder covers, in [0,1]; of an older truth, 0 or 1.
+
+        Raises UserError for a missing file.
+        """
+        if self.alpha is None:
+            return self.occluded(frame).astype(np.float32)
+        return self._grey(self.alpha, frame).astype(np.float32) / 255
+
+    def _grey(self, folder: Path, frame: int) -> U8:
+        path = folder / f"{frame:06d}.png"
         try:
-            return np.asarray(face_mask(path, self.size) == 0)
+            with opened(path) as image:
+                if image.size != self.size:
+                    raise UserError(f"{path.name} has another size than the clip")
+                return np.asarray(image.convert("L"))
         except UserError as error:
-            raise UserError(f"{self.masks}: {error}; make the sample again") from None
+            raise UserError(f"{folder}: {error}; make the sample again") from None
 
     def inside_crop(self, frame: int) -> Bools:
         """Mask [H,W], true inside the frame's true crop."""
@@ -153,6 +169,7 @@ def _parse(folder: Path, found: Any) -> Truth:
         clean=_within(folder, found["clean"]),
         edits=_edits(folder, found["edits"]),
         masks=_within(folder, found["masks"]),
+        alpha=_maybe_within(folder, found.get("alpha")),  # older truths have none
         views=views,
     )
 

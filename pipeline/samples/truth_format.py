@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inverters.heads.animation import ClipScript
-from inverters.heads.params import PARAMETERS
+from inverters.people.animation import ClipScript
+from inverters.people.body_file import load_body
+from inverters.people.clip_render import blendshapes
+from inverters.people.params import PARAMETERS, index
 from pipeline.samples.settings import SampleSettings
 
 FORMAT, VERSION = "invid-sample-truth", 1
@@ -43,11 +45,13 @@ def describe(script: ClipScript, settings: SampleSettings, video: str) -> dict[s
         "occluder_state": {name: _rounded(value[:, 0]) for name, value in script.state.items()},
         "parameters": [parameter.name for parameter in PARAMETERS],
         "scores": _rounded(script.scores),
+        "blendshapes": {"names": list(load_body().actions.names), "values": _blendshapes(script.scores)},
         "speech": _rounded(script.speech),
         "cam2world": _rounded(script.cam2world, 7),
         "intrinsics": _rounded(script.intrinsics, 7),
         "crop": {"size": _CROP_SIZE, "affine": _rounded(script.crop_affine(_CROP_SIZE), 7)},
         "masks": "mask",
+        "alpha": "alpha",
         "clean": "clean.mp4",
         "edits": _edits(script, settings, ""),
         "views": [_view(script, settings, k) for k in range(len(settings.views))],
@@ -60,6 +64,7 @@ def _edits(script: ClipScript, settings: SampleSettings, prefix: str) -> dict[st
     return {
         attribute: {
             "strength": EDIT_STRENGTH,
+            "blendshapes": _blendshapes(moved(script.scores, attribute)),
             "clean": f"{prefix}edit_{attribute}.mp4",
             "occluded": f"{prefix}edit_{attribute}_occluded.mp4" if script.occluder else None,
         }
@@ -76,6 +81,18 @@ def _view(script: ClipScript, settings: SampleSettings, k: int) -> dict[str, Any
         "occluded": f"view{k}_occluded.mp4" if script.occluder else None,
         "edits": _edits(script, settings, f"view{k}_"),
     }
+
+
+def moved(scores: torch.Tensor, attribute: str) -> torch.Tensor:
+    """Scores [T,P] with one attribute moved by EDIT_STRENGTH."""
+    found = scores.clone()
+    found[:, index(attribute)] += EDIT_STRENGTH
+    return found
+
+
+def _blendshapes(scores: torch.Tensor) -> Any:
+    """Strengths of the face actions, [T,52], in the order of their names in the mesh's file."""
+    return _rounded(blendshapes(scores, load_body().actions.names), 4)
 
 
 def _rounded(values: torch.Tensor, digits: int = 5) -> Any:

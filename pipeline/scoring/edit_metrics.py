@@ -123,7 +123,7 @@ def _parameter(edit: Mapping[str, Any]) -> str:
 
 
 def _names() -> list[str]:
-    from inverters.heads.params import PARAMETERS
+    from inverters.people.params import PARAMETERS
 
     return [parameter.name for parameter in PARAMETERS]
 

@@ -1,6 +1,6 @@
 """The judge: regressors of head parameters from images, independent of the generator.
 
-Two regressors, trained on true renders of procedural heads: a linear map of the face mesh's landmarks
+Two regressors, trained on true renders of people: a linear map of the face mesh's landmarks
 (expression, gaze, proportions), and a small network on pixels (colour, hair, beard, age). Each parameter is
 read by the one with the higher correlation on held-out heads.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from inverters.errors import CheckpointError
 from inverters.generators.judge import Judge as NetworkJudge
 from inverters.generators.small_files import parse_json
-from inverters.heads.params import PARAMETERS
+from inverters.people.params import PARAMETERS
 from pipeline.clip import F32, F64, U8
 
 LANDMARK_JUDGE = Path(__file__).with_name("landmark_judge.safetensors")
@@ -143,25 +143,25 @@ def _terms(features: F64, arrays: dict[str, npt.NDArray[Any]]) -> F64:
     return terms
 
 
-def fit_landmark_judge(
-    folder: Path, count: int, seed: int, out: Path | None = None
-) -> tuple[LandmarkJudge, int]:
-    """Fit the landmark judge to stored pictures of heads, made in `folder` where missing, and write it.
+def fit_landmark_judge(folder: Path, count: int, out: Path | None = None) -> tuple[LandmarkJudge, int, int]:
+    """Fit the landmark judge to one picture of each of the stored people in `folder`, and write it.
 
-    out: unless given, the bundled judge. Returns the judge and the number of pictures with a face.
+    out: unless given, the bundled judge. Returns the judge, the number of pictures with a face, and of
+    pictures, at most `count`.
     """
-    from inverters.training.pictures import load_pictures, make_pictures
+    from inverters.training.people_pictures import open_set
 
-    make_pictures(folder, count, seed)
-    pictures = load_pictures(folder)
+    stored = open_set(folder)
     reader = LandmarkJudge({}, {})
-    points, rows = [], []
-    for row, image in enumerate(pictures["image"]):
-        pixels = image.permute(1, 2, 0).numpy()
-        found = reader.landmarks(pixels.repeat(2, axis=0).repeat(2, axis=1))
-        if found is not None:
-            points.append(found)
-            rows.append(row)
-    judge = LandmarkJudge.fit(np.stack(points), pictures["scores"][rows].numpy())
+    points, scores = [], []
+    pictures = min(count, len(stored))
+    for person in range(pictures):
+        found = stored.read([person], [[person % 2]], ("image", "scores"))
+        pixels = found["image"][0, 0].permute(1, 2, 0).numpy()
+        landmarks = reader.landmarks(pixels.repeat(2, axis=0).repeat(2, axis=1))
+        if landmarks is not None:
+            points.append(landmarks)
+            scores.append(found["scores"][0].numpy())
+    judge = LandmarkJudge.fit(np.stack(points), np.stack(scores))
     judge.save(out or LANDMARK_JUDGE)
-    return judge, len(rows)
+    return judge, len(points), pictures

@@ -182,6 +182,15 @@ def test_no_two_hold_a_claim_at_once(tmp_path: Path, url: str) -> None:
         assert entered.split() == [left.split()[0], "in"] and left.endswith("out")
 
 
+def test_a_claim_is_created_once_though_two_saw_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SharedStore(f"file://{tmp_path}", 30.0)
+    path = store.path("claims", KEY, "000001")
+    assert store.create(path, b"first")
+    monkeypatch.setattr(type(store.fs), "exists", lambda *_, **__: False)
+    assert not store.create(path, b"second")
+    assert store.read(path, 100) == b"first"
+
+
 def test_a_store_that_cannot_be_reached_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,8 @@ def test_a_second_field_is_fitted_beside_codes_that_are_given(scene: Scene) -> N
         "in-n-out", generator, problem, replace(settings, codes=resting), start=known["w+"], steps=12
     )
     torch.testing.assert_close(found.ws, known["w+"].ws, atol=1e-5, rtol=0)
-    assert found.ood and found.info["steps"] == {"codes": 3, "joint": 9}
+    assert found.ood and set(found.info["steps"]) == {"codes", "joint"}
+    assert sum(found.info["steps"].values()) == 12
 
 
 def test_a_second_field_goes_on(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from inverters.editing.sampling import sample_codes
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
-from inverters.heads.params import PARAMETERS
+from inverters.people.params import PARAMETERS
 from pipeline.commands import __main__ as cli
 from pipeline.directions.strips import draw_codes
 from tests.inverters.tiny import tiny_generator

@@ -142,16 +142,16 @@ def test_the_crop_stays_near_the_identity_as_the_head_turns():
 
 
 @pytest.mark.slow
-def test_procedural_heads_can_be_calibrated_and_cropped_to_themselves():
-    from inverters.heads.params import sample_scores
-    from inverters.heads.render import render as render_head
+def test_people_can_be_calibrated_and_cropped_to_themselves():
+    from inverters.people.params import sample_scores
+    from inverters.people.picture import portraits
 
     scores = sample_scores(6, torch.Generator().manual_seed(3))
 
     def render(index, cam2world, intrinsics):
         camera = torch.as_tensor(cam2world, dtype=torch.float32)[None]
         lens = torch.as_tensor(intrinsics, dtype=torch.float32)[None]
-        image = render_head(scores[index : index + 1], camera, lens, (128, 128)).image[0]
+        image = portraits(scores[index : index + 1], camera, lens, (128, 128))[0]
         return ((image.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
 
     found = calibrate(render, 6, 5)

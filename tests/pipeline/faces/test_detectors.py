@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.heads.params import sample_scores
-from inverters.heads.render import render
+from inverters.people.params import sample_scores
+from inverters.people.picture import portraits
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.faces.detectors import LANDMARK_MODELS, load_landmark_model
@@ -54,9 +54,9 @@ def mesh():
 
 @pytest.fixture(scope="module")
 def head():
-    """A procedural head, uint8 [128,128,3]."""
-    scores = sample_scores(1, torch.Generator().manual_seed(11))
-    image = render(scores, look_at(0.1, 0.0), default_intrinsics(), (128, 128)).image[0]
+    """A made-up person, uint8 [128,128,3]."""
+    scores = 0.5 * sample_scores(1, torch.Generator().manual_seed(11))
+    image = portraits(scores, look_at(0.1, 0.0), default_intrinsics(), (128, 128))[0]
     return ((image.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
 
 

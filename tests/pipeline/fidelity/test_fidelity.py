@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from inverters.heads.occluders import OCCLUDERS
 from inverters.methods.table import find_method
+from inverters.people.occluders import OCCLUDERS
 from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.fidelity.clips import FRAMES, QUICK_FRAMES, made_clips
@@ -188,10 +188,10 @@ def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> No
     assert "unknown benchmark 'speed'; known: fidelity" in capsys.readouterr().err
 
 
-def test_clips_are_six_occluders_before_two_heads_each() -> None:
+def test_clips_are_all_occluders_before_two_people_each() -> None:
     found = made_clips(1, quick=False)
     assert [clip.occluder for clip in found] == [*OCCLUDERS, *OCCLUDERS]
-    assert len({clip.seed for clip in found}) == 12
+    assert len({clip.seed for clip in found}) == 2 * len(OCCLUDERS)
     assert all(clip.frames == FRAMES == clip.settings.frames for clip in found)
     assert not {clip.seed for clip in found} & {clip.seed for clip in made_clips(2, quick=False)}
     quick = made_clips(1, quick=True)

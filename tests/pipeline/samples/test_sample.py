@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from inverters.heads.params import PARAMETERS
+from inverters.people.animation import MAX_YAW
+from inverters.people.expressions import actions_of
+from inverters.people.params import PARAMETERS, to_values
 from pipeline.errors import OutputError, UnknownNameError, UserError
 from pipeline.request.edits import View
 from pipeline.request.settings import DecodeSettings
@@ -41,6 +45,10 @@ def test_clip_has_pictures_and_a_voice(made: Path) -> None:
     assert not list(made.parent.glob(".*"))
 
 
+def test_defaults_are_the_clips() -> None:
+    assert SampleSettings().yaw == MAX_YAW
+
+
 def test_truth_agrees_with_the_clip(made: Path) -> None:
     """Off the mask the clip is the clean frames, on it something else, and the smile changes the mouth."""
     truth = load_truth(made)
@@ -55,6 +63,11 @@ def test_truth_agrees_with_the_clip(made: Path) -> None:
     assert np.abs(smile - clean).max() > 20
     assert np.abs(covered - shown)[masks].mean() < 8
     assert truth.frames == 3
+    shares = np.stack([truth.coverage(t) for t in range(3)])
+    np.testing.assert_array_equal(shares >= 0.5, masks)
+    assert ((shares > 0) & (shares < 1)).any()
+    none = shares == 0
+    assert np.abs(shown - clean)[none].mean() < 4
     assert truth.edits["smile"].strength == 1.5
 
 
@@ -87,8 +100,8 @@ def test_truth_json_has_the_documented_shape(made: Path) -> None:
     found = json.loads((truth_folder(made) / "truth.json").read_text())
     assert set(found) == {
         "format", "version", "video", "seed", "fps", "frames", "size", "occluder", "occluder_state",
-        "parameters", "scores", "speech", "cam2world", "intrinsics", "crop", "masks", "clean", "edits",
-        "views", "depth",
+        "parameters", "scores", "blendshapes", "speech", "cam2world", "intrinsics", "crop", "masks", "alpha",
+        "clean", "edits", "views", "depth",
     }  # fmt: skip
     assert found["parameters"] == [p.name for p in PARAMETERS]
     assert np.shape(found["scores"]) == (3, len(PARAMETERS))
@@ -105,6 +118,37 @@ def test_truth_json_has_the_documented_shape(made: Path) -> None:
     masks = sorted((truth_folder(made) / "mask").iterdir())
     assert [m.name for m in masks] == ["000000.png", "000001.png", "000002.png"]
     assert set(np.unique(np.asarray(Image.open(masks[0])))) == {0, 255}
+    alphas = sorted((truth_folder(made) / "alpha").iterdir())
+    assert [a.name for a in alphas] == [m.name for m in masks]
+    alpha, mask = (np.asarray(Image.open(files[0])) for files in (alphas, masks))
+    np.testing.assert_array_equal(alpha >= 128, mask == 0)
+
+
+def test_truth_tells_the_blendshapes(made: Path) -> None:
+    """By frame and name, of the clip and of each edit."""
+    found = json.loads((truth_folder(made) / "truth.json").read_text())
+    names = found["blendshapes"]["names"]
+    assert len(set(names)) == 52
+    actions = actions_of(to_values(torch.tensor(found["scores"])))
+    values = np.asarray(found["blendshapes"]["values"])
+    edited = np.asarray(found["edits"]["smile"]["blendshapes"])
+    assert values.shape == edited.shape == (3, 52)
+    smile, jaw = names.index("mouthSmileLeft"), names.index("jawOpen")
+    np.testing.assert_allclose(values[:, smile], actions["mouthSmileLeft"].numpy(), atol=1e-3)
+    np.testing.assert_allclose(values[:, jaw], actions["jawOpen"].numpy(), atol=1e-3)
+    assert (edited[:, smile] > values[:, smile] + 0.2).all()
+
+
+def test_truth_without_alpha_still_reads(made: Path, tmp_path: Path) -> None:
+    """As of older samples: the mask stands for the share."""
+    old = tmp_path / "old.truth"
+    shutil.copytree(truth_folder(made), old)
+    found = json.loads((old / "truth.json").read_text())
+    del found["alpha"], found["blendshapes"]
+    (old / "truth.json").write_text(json.dumps(found))
+    truth = load_truth(old)
+    assert truth.alpha is None
+    np.testing.assert_array_equal(truth.coverage(1), truth.occluded(1).astype(np.float32))
 
 
 def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
@@ -117,7 +161,7 @@ def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
         write_sample(path, short)
     assert first.read_bytes() == second.read_bytes()
     names = sorted(p.name for p in truth_folder(first).iterdir())
-    assert names == ["clean.mp4", "depth.npz", "mask", "truth.json"]
+    assert names == ["alpha", "clean.mp4", "depth.npz", "mask", "truth.json"]
     assert (truth_folder(first) / "truth.json").read_text() == (
         truth_folder(second) / "truth.json"
     ).read_text()
@@ -126,11 +170,13 @@ def test_same_request_same_bytes(made: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"occluder": "scarf"}, UnknownNameError, "sunglasses"),
+        ({"occluder": "veil"}, UnknownNameError, "scarf"),
         ({"attributes": ("charm",)}, UnknownNameError, "smile"),
         ({"seconds": 0.0}, UserError, "between 0.01 and 3600"),
         ({"seconds": float("nan")}, UserError, "between 0.01 and 3600"),
         ({"fps": 500.0}, UserError, "120"),
+        ({"yaw": 1.5}, UserError, "--yaw"),
+        ({"yaw": float("nan")}, UserError, "--yaw"),
         ({"seed": -1}, UserError, "--seed"),
         ({"size": (63, 48)}, UserError, "even"),
         ({"views": (View(orbit=True),)}, UserError, "no orbit"),
@@ -161,7 +207,7 @@ def test_nothing_is_left_when_it_stops(
     def stop(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(rendering, "render_clean", stop)
+    monkeypatch.setattr(rendering, "draw_clean", stop)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write_sample(tmp_path / "clip.mp4", SETTINGS)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from inverters.errors import CheckpointError
-from inverters.heads.params import NUM_PARAMETERS, index, sample_scores
-from inverters.heads.render import render
+from inverters.people.params import NUM_PARAMETERS, index, sample_scores
+from inverters.people.picture import portraits
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.scoring.judge import Judge, LandmarkJudge, landmark_features
 from pipeline.stages.pixels import to_bytes
@@ -45,7 +45,8 @@ def test_a_fit_says_what_it_can_read_and_survives_its_file(tmp_path: Path) -> No
 def test_a_picture_without_a_face_is_not_judged_by_the_mesh() -> None:
     judge = Judge()
     read = judge.scores(np.full((1, 64, 64, 3), 90, np.uint8))
-    assert np.isnan(read[0, index("smile")]) and np.isfinite(read[0, index("skin")])
+    assert 0 < judge.by_mesh.sum() < len(judge.by_mesh)
+    np.testing.assert_array_equal(np.isnan(read[0]), judge.by_mesh)
 
 
 def test_true_heads_are_seen_to_change() -> None:
@@ -53,14 +54,14 @@ def test_true_heads_are_seen_to_change() -> None:
     scores = sample_scores(heads, torch.Generator().manual_seed(5))
     cameras = look_at(torch.linspace(-0.2, 0.2, heads), torch.zeros(heads))
     right = {}
-    for name in ("smile", "gaze_x", "hair_color"):
+    for name in ("smile", "gaze_x", "hair_colour"):
         read = []
         for level in (-1.0, 1.0):
             moved = scores.clone()
             moved[:, index(name)] = level
             moved[:, index("hair_volume")] = 1.0
             read.append(
-                judge.scores(to_bytes(render(moved, cameras, default_intrinsics(heads), (128, 128)).image))
+                judge.scores(to_bytes(portraits(moved, cameras, default_intrinsics(heads), (128, 128))))
             )
         right[name] = int((read[1] - read[0] > 0)[:, index(name)].sum())
     assert min(right.values()) >= heads - 1, right

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters import metrics
-from inverters.heads.params import NUM_PARAMETERS, PARAMETERS, index
+from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index
 from pipeline.commands import __main__ as cli
 from pipeline.errors import UserError
 from pipeline.faces.identity import TEMPLATE

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inverters.editing.stitching
-from inverters.heads.params import sample_scores
-from inverters.heads.render import render
+from inverters.people.params import sample_scores
+from inverters.people.picture import portraits
 from inverters.rendering.cameras import default_intrinsics, look_at
 from pipeline.clip import U8, Crops
 from pipeline.errors import UserError
@@ -51,8 +51,8 @@ S = 96
 EVERYWHERE = np.ones((S, S), bool)
 STILL = np.array([[[1.0, 0, 0], [0, 1, 0]]])
 RING = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-NECK = np.array([[0.0, -0.25, -0.035]])
-"""A point in the neck of a procedural head, in its world."""
+NECK = np.array([[0.0, -0.30, 0.05]])
+"""The front of the neck of a made-up person, in its world."""
 
 
 def texture(dx: float = 0.0, dy: float = 0.0) -> U8:
@@ -65,11 +65,11 @@ def texture(dx: float = 0.0, dy: float = 0.0) -> U8:
 
 
 def head(view: View) -> tuple[U8, np.ndarray]:
-    """A procedural head from its camera turned by a view; the picture and the camera [1,4,4]."""
+    """A made-up person from its camera turned by a view; the picture and the camera [1,4,4]."""
     scores = sample_scores(1, torch.Generator().manual_seed(3))
     own = look_at(torch.tensor([0.05]), torch.tensor([0.02])).float().numpy()
     camera = turned_cameras(own, view, (0.0, 0.0, 0.2))
-    image = render(scores, torch.from_numpy(camera), default_intrinsics(1), size=(S, S)).image
+    image = portraits(scores, torch.from_numpy(camera), default_intrinsics(1), (S, S))
     return to_bytes(image)[0], camera
 
 
