@@ -1,7 +1,7 @@
 """IR-SE-50: the residual network with squeeze-and-excitation of ArcFace, backbone of pSp and its relatives.
 
-Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition". Names of tensors are those
-of the public `model_ir_se50.pth`.
+Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition". Names of tensors are
+those of the public `model_ir_se50.pth`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N,C,h,w] to the same shape."""
         mean = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.fc2(self.fc1(mean).relu()).sigmoid()
+        factor: Tensor = self.fc2(self.fc1(mean).relu()).sigmoid()
+        return x * factor
 
 
 class Unit(nn.Module):

@@ -1,7 +1,7 @@
 """pSp: a picture to rows of w+ by a feature pyramid and one small network a row; and its single-w relative.
 
-Richardson et al. 2021, "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation". Names of tensors
-are those of the public files.
+Richardson et al. 2021, "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation". Names of
+tensors are those of the public files.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ _PARTS = ("encoder.", "decoder.")
 
 
 def load_psp(file: object, network: type[_Encoder], what: str = "the file") -> tuple[_Encoder, Tensor | None]:
-    """Return an encoder and the mean w [num_ws,w_dim] of a public file of pSp or e4e, as a safe reader gives it.
+    """Return an encoder and the mean w [num_ws,w_dim] of a public file of pSp or e4e, from a safe reader.
 
     pSp's and e4e's weights have the same names and shapes: only the options in a file tell them apart.
 
