@@ -149,7 +149,7 @@ class HybridEncoder(nn.Module):
 
 
 def _tower(config: HybridConfig, channels: int) -> nn.Sequential:
-    """A convolution of single pixels, then blocks down to features of 4 x 4."""
+    """A convolution of single pixels without activation, then blocks down to features of 4 x 4."""
     side = config.size
     layers: list[nn.Module] = [Convolution(channels, config.channels(side), 1, activate=False)]
     while side > _LAST:

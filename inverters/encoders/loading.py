@@ -32,7 +32,7 @@ def tensors_of(state: object, what: str) -> dict[str, Tensor]:
         CheckpointError: it is not a table of tensors by name.
     """
     if not isinstance(state, Mapping) or not state:
-        raise CheckpointError(f"{what} is not a table of weights but '{shown(type(state).__name__)}'")
+        raise CheckpointError(f"{what} has no table of weights but a '{type(state).__name__}' without any")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
@@ -43,8 +43,8 @@ def tensors_of(state: object, what: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def entry(file: object, name: str, what: str) -> Any:
-    """Return an entry of the table in a file.
+def table_with(name: str, file: object, what: str) -> Mapping[str, Any]:
+    """Return what a safe reader gave if it is a table with an entry of this name.
 
     Raises:
         CheckpointError: it is no table, or has no such entry; the message names those that it has.
@@ -52,7 +52,7 @@ def entry(file: object, name: str, what: str) -> Any:
     if not isinstance(file, Mapping) or name not in file:
         have = ", ".join(shown(key) for key in list(file)[:8]) if isinstance(file, Mapping) else "no table"
         raise CheckpointError(f"{what} has no entry '{name}'; found: {have}")
-    return file[name]
+    return file
 
 
 def split(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...], what: str) -> list[dict[str, Tensor]]:
@@ -95,16 +95,18 @@ def filled(build: Callable[[], _Network], tensors: Mapping[str, Tensor], what: s
     return network.requires_grad_(False).eval()
 
 
-def mean_code(value: object, rows: int, width: int, what: str) -> Tensor:
-    """Return a mean code [width] or [rows,width] of a file as rows [rows,width].
+def mean_code(value: object, rows: int | None, width: int, what: str) -> Tensor:
+    """Return a mean code [width] or [rows,width] of a file as rows [rows,width]; None: as many as it has.
 
     Raises:
         CheckpointError: it has another shape, or is not a tensor of numbers.
     """
+    if rows is None:
+        rows = min(len(value), MOST_ROWS) if isinstance(value, Tensor) and value.ndim == 2 else 1
     shapes = ((width,), (1, width), (rows, width))
     if not isinstance(value, Tensor) or tuple(value.shape) not in shapes:
-        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise CheckpointError(f"{what} has shape {found}; expected [{width}] or [{rows}, {width}]")
+        found = f"shape {list(value.shape)[:8]}" if isinstance(value, Tensor) else type(value).__name__
+        raise CheckpointError(f"{what} has {found}; expected the shape [{width}] or [{rows}, {width}]")
     return _checked(what, "mean", value, torch.zeros(1)).expand(rows, width).clone()
 
 

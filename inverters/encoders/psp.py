@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import MOST_ROWS, entry, filled, mean_code, split, tensors_of
+from inverters.encoders.loading import MOST_ROWS, filled, mean_code, split, table_with, tensors_of
 from inverters.errors import CheckpointError
 from inverters.generators.layers import FullyConnected
 from inverters.generators.plain_pickle import shown
@@ -135,25 +135,27 @@ def load_psp(file: object, network: type[_Encoder], what: str = "the file") -> t
         what: the file's name in messages.
 
     Returns:
-        The encoder, in eval mode without gradients, and the mean; None where the file has none.
+        The encoder, in eval mode without gradients, and the mean; None where the file has none. A mean has as
+        many rows as the encoder; that of a single w those of the file.
 
     Raises:
         CheckpointError: the file has other weights, or its options name another network.
     """
-    tensors = tensors_of(entry(file, "state_dict", what), what)
-    weights, _ = split(tensors, _PARTS, what)
-    options = file.get("opts") if isinstance(file, Mapping) else None
+    table = table_with("state_dict", file, what)
+    weights, _ = split(tensors_of(table["state_dict"], what), _PARTS, what)
+    options = table.get("opts")
     named = options.get("encoder_type") if isinstance(options, Mapping) else None
     if named is not None and named not in network.released_as:
         raise CheckpointError(
             f"{what} is of the type '{shown(named)}'; expected {' or '.join(network.released_as)}"
         )
-    config = released_config(weights, what) if network is not SingleWEncoder else PspConfig()
+    single = network is SingleWEncoder
+    config = PspConfig() if single else released_config(weights, what)
     encoder = filled(lambda: network(config), weights, f"{what}: its encoder")
-    mean = file.get("latent_avg") if isinstance(file, Mapping) else None
+    mean, rows = table.get("latent_avg"), None if single else config.num_ws
     if mean is None:
         return encoder, None
-    return encoder, mean_code(mean, config.num_ws, config.w_dim, f"{what}: its 'latent_avg'")
+    return encoder, mean_code(mean, rows, config.w_dim, f"{what}: its 'latent_avg'")
 
 
 def released_config(weights: Mapping[str, Tensor], what: str) -> PspConfig:

@@ -7,7 +7,7 @@ release (v2). Names of tensors are those of the public files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import entry, filled, mean_code, split, tensors_of
+from inverters.encoders.loading import filled, mean_code, split, table_with, tensors_of
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, released_config
 from inverters.errors import CheckpointError, FingerprintError, InverterError
 from inverters.generators.config import GeneratorConfig
@@ -147,10 +147,26 @@ class OffsetEncoder(Backbone):
 
 @dataclass(frozen=True)
 class TriPlaneNetConfig:
-    """Sizes of both branches; defaults are the public v1."""
+    """Sizes of both branches; defaults are the public v1. Raises ValueError where they differ."""
 
     codes: PspConfig = field(default_factory=lambda: PspConfig(num_ws=14))
     offsets: OffsetConfig = field(default_factory=OffsetConfig)
+
+    def __post_init__(self) -> None:
+        if self.codes.size != self.offsets.size:
+            raise ValueError(f"one branch takes pictures of {self.codes.size}, one of {self.offsets.size}")
+
+    @classmethod
+    def sized_for(
+        cls, generator: GeneratorConfig, codes: PspConfig, offsets: OffsetConfig
+    ) -> TriPlaneNetConfig:
+        """Return these sizes, with the rows of w and the planes of a generator.
+
+        Raises ValueError where pictures of `offsets.size` do not suit its planes.
+        """
+        codes = replace(codes, num_ws=generator.num_ws, w_dim=generator.w_dim)
+        side, channels = generator.plane_resolution, 3 * generator.plane_channels
+        return cls(codes, replace(offsets, plane_resolution=side, plane_channels=channels))
 
     def check(self, generator: GeneratorConfig) -> None:
         """Raise InverterError unless rows and planes are those of this generator."""
@@ -214,8 +230,8 @@ class TriPlaneNet(nn.Module):
             InverterError: the generator has other codes or planes.
         """
         self.config.check(generator.config)
-        if passes and self.config.offsets.release == "v2":
-            raise ValueError("v2 has no cascaded refinement")
+        if passes < 0 or (passes and self.config.offsets.release == "v2"):
+            raise ValueError(f"{passes} passes of cascaded refinement; v2 has none")
         codes = self.psp_encoder(pictures) + self.latent_avg
         view = _View(generator, cam2world, intrinsics, sampling, pictures.shape[-1])
         planes = generator.planes(codes)
@@ -283,7 +299,8 @@ def load_triplanenet(
         FingerprintError: the file has the weights of another generator.
         InverterError: the generator has other codes or planes.
     """
-    codes, offsets, decoder = split(tensors_of(entry(file, "state_dict", what), what), _PARTS, what)
+    state = table_with("state_dict", file, what)["state_dict"]
+    codes, offsets, decoder = split(tensors_of(state, what), _PARTS, what)
     config = TriPlaneNetConfig(released_config(codes, what), OFFSETS[_variant(offsets, what)])
     config.check(generator.config)
     _check_generator(decoder, generator, what)
@@ -313,10 +330,8 @@ def _variant(offsets: Mapping[str, Tensor], what: str) -> Variant:
 def _check_generator(decoder: Mapping[str, Tensor], generator: Generator, what: str) -> None:
     """Raise FingerprintError if a file's generator is not this one. A file without one is not checked."""
     for name, own in generator.state_dict().items():
-        if name not in decoder:
-            continue
-        given = decoder[name].to(own)
-        if given.shape != own.shape or (given - own).norm() > _ROUNDED * own.norm():
+        given = decoder.get(name, own).to(own)
+        if given.shape != own.shape or not (given - own).norm() <= _ROUNDED * own.norm():
             raise FingerprintError(
                 f"{what} was trained with another generator than '{generator.card.name}': '{name}' differs"
             )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import entry, filled, mean_code, split, tensors_of
+from inverters.encoders.loading import filled, mean_code, split, table_with, tensors_of
 from inverters.errors import CheckpointError
 from inverters.generators.torch_file import read_torch_file
 
@@ -35,7 +35,9 @@ def refused(state: dict[str, Tensor]) -> str:
 
 def test_a_saved_file_comes_back(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "a.pt")
-    tensors = tensors_of(entry(read_torch_file(tmp_path / "a.pt"), "state_dict", "it"), "it")
+    tensors = tensors_of(
+        table_with("state_dict", read_torch_file(tmp_path / "a.pt"), "it")["state_dict"], "it"
+    )
     network = filled(build, tensors, "it")
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     found = network.state_dict()
@@ -102,9 +104,9 @@ def test_what_is_no_state_dict(state: object) -> None:
 
 def test_what_is_no_table_or_lacks_the_entry() -> None:
     with pytest.raises(CheckpointError, match=r"no entry 'state_dict'; found: encoder, step$"):
-        entry({"encoder": 1, "step": 2}, "state_dict", "it")
+        table_with("state_dict", {"encoder": 1, "step": 2}, "it")
     with pytest.raises(CheckpointError, match="found: no table"):
-        entry([1], "state_dict", "it")
+        table_with("state_dict", [1], "it")
 
 
 def test_parts_by_prefix() -> None:
@@ -120,6 +122,10 @@ def test_mean_codes() -> None:
     row = torch.arange(4.0)
     for given in (row, row[None], row.expand(3, 4)):
         assert torch.equal(mean_code(given, 3, 4, "it"), row.expand(3, 4))
+    assert mean_code(torch.zeros(5, 4), None, 4, "it").shape == (5, 4)
+    assert mean_code(torch.zeros(4), None, 4, "it").shape == (1, 4)
+    with pytest.raises(CheckpointError, match=r"it has shape \[21, 4\]"):
+        mean_code(torch.zeros(21, 4), None, 4, "it")
     for wrong in (torch.zeros(2, 4), torch.zeros(3), None, torch.full((4,), float("nan"))):
         with pytest.raises(CheckpointError):
             mean_code(wrong, 3, 4, "it")

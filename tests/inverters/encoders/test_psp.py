@@ -51,7 +51,9 @@ def test_rows_are_those_of_the_official_code(weights: dict[str, Tensor]) -> None
     psp, none = load_psp(fewer, GradualStyleEncoder)
     assert none is None
     assert_close(psp(x), want["psp14"], 5e-6, 5e-6)
-    single, _ = load_psp({"state_dict": part(weights, "encoder, single W")}, SingleWEncoder)
+    one = {"state_dict": part(weights, "encoder, single W"), "latent_avg": torch.ones(18, 512)}
+    single, mean = load_psp(one, SingleWEncoder)
+    assert mean is not None and mean.shape == (18, 512)
     assert_close(single(x), want["single_w"], 5e-6, 5e-6)
 
 

@@ -23,6 +23,7 @@ from inverters.encoders.triplanenet import (
 )
 from inverters.errors import CheckpointError, FingerprintError, InverterError
 from inverters.generators.eg3d import Generator
+from inverters.generators.load import load_generator
 from inverters.rendering.cameras import intrinsics, look_at, mirror
 from tests.inverters.encoders.gradients import reaches
 from tests.inverters.generators.rule import SMALL
@@ -84,8 +85,9 @@ def test_a_refinement_replaces_the_offset_by_one_from_the_last_render() -> None:
         moved = generator.synthesis(found.codes, *camera, planes=last.planes + found.offset).image
         torch.testing.assert_close(found.image, moved)
         last = found
-    with pytest.raises(ValueError, match="no cascaded refinement"):
-        small("v2")(generator, pictures(), *camera, passes=1)
+    for release, passes in (("v1", -1), ("v2", 1)):
+        with pytest.raises(ValueError, match=f"{passes} passes of cascaded refinement"):
+            small(release)(generator, pictures(), *camera, passes=passes)
 
 
 @torch.no_grad()
@@ -128,13 +130,29 @@ def test_sizes_of_the_bundled_generator(variant: Any) -> None:
         assert encoder(seen, torch.zeros(1, 3, 32, 128, 128)).shape == (1, 3, 32, 128, 128)
 
 
+@torch.no_grad()
+def test_a_small_network_runs_on_the_bundled_generator() -> None:
+    generator = load_generator("bundled")
+    offsets = OffsetConfig(widths=(16, 16, 16, 16), body=BODY, units=UNITS)
+    config = TriPlaneNetConfig.sized_for(
+        generator.config, PspConfig(backbone=IrseConfig(3, BODY, UNITS)), offsets
+    )
+    network = TriPlaneNet(config).eval()
+    sampling = generator.sampling(coarse=4, fine=4)
+    found = network(generator, torch.zeros(1, 3, 256, 256), *view(1), sampling=sampling)
+    assert found.codes.shape == (1, generator.num_ws, 512)
+    assert found.image.shape == (1, 3, 256, 256) and bool(found.image.isfinite().all())
+
+
 def test_the_paper_has_one_prelu_after_a_step() -> None:
     released, paper = (set(small(last_prelu=last).state_dict()) for last in (True, False))
     assert released - paper == {f"triplanenet_encoder.up{k}.conv.double_conv.5.weight" for k in (1, 2, 3, 4)}
     assert paper < released
 
 
-@pytest.mark.parametrize("wrong", [{"plane_resolution": 8}, {"size": 40}, {"widths": (16, 16, 18, 16)}])
+@pytest.mark.parametrize(
+    "wrong", [{"plane_resolution": 8}, {"size": 40}, {"size": 16}, {"widths": (16, 16, 18, 16)}]
+)
 def test_sizes_that_do_not_fit(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         small(**wrong)
