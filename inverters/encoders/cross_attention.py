@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class CrossAttention(nn.Module):
-    """Queries attend to keys and are refined by two dense layers; both with a residual, no norm at the end."""
+    """Attention and two dense layers, each with a residual; one norm between them, without parameters."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -7,8 +7,7 @@ Names of tensors are those of `afa_FFHQ.pt`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.cross_attention import CrossAttention
-from inverters.encoders.irse import irse_stage, irse_stem
+from inverters.encoders.irse import Backbone, IrseConfig
+from inverters.encoders.loading import filled, tensors_of
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.layers import scaled_lrelu
 
@@ -31,11 +31,10 @@ class AfaConfig:
     """Resolution of the backbone's block after which features are refined."""
     channels: int = 512
     """Channels of those features."""
-    widths: tuple[int, ...] = (64, 64, 128, 256)
-    """Channels of the stem and of each stage of the residual's network."""
-    units: tuple[int, ...] = (3, 3, 3)
-    strides: tuple[int, ...] = (2, 2, 2)
+    body: IrseConfig = field(default_factory=lambda: IrseConfig(widths=(64, 128, 256), units=(3, 3, 3)))
+    """The network that reads the residual."""
     heads: int = 4
+    """Heads of the cross attention; they divide the channels."""
 
     @classmethod
     def of(cls, generator: GeneratorConfig, block: int = 32, **changes: Any) -> AfaConfig:
@@ -66,17 +65,15 @@ class ScaledLeakyRelu(nn.Module):
         return scaled_lrelu(x)
 
 
-class Afa(nn.Module):
+class Afa(Backbone):
     """Refines features of the generator's backbone by the residual of a picture."""
 
-    def __init__(self, config: AfaConfig) -> None:
-        super().__init__()
+    def __init__(self, config: AfaConfig | None = None) -> None:
+        config = config or AfaConfig()
+        super().__init__(config.body)
         self.config = config
-        stages = zip(pairwise(config.widths), config.units, config.strides, strict=True)
-        self.input_layer = irse_stem(3, config.widths[0])
-        self.body = nn.Sequential(*(u for (i, o), n, stride in stages for u in irse_stage(i, o, n, stride)))
         self.output_layer = nn.Sequential(
-            EqualisedConv(config.widths[-1], config.channels),
+            EqualisedConv(config.body.widths[-1], config.channels),
             ScaledLeakyRelu(),
             EqualisedConv(config.channels, config.channels),
         )
@@ -94,3 +91,12 @@ class Afa(nn.Module):
         """Map features F [N,C,b,b] and the residual [N,3,S,S] (reconstruction minus picture) to F*."""
         gamma, beta = self.modulation(features, residual)
         return gamma * features + beta
+
+
+def load_afa(state: object, config: AfaConfig | None = None, what: str = "the file") -> Afa:
+    """Return the alignment with the weights of `afa_FFHQ.pt`, as a safe reader gives them.
+
+    Raises:
+        CheckpointError: the weights do not fit the configuration (None: the official one).
+    """
+    return filled(lambda: Afa(config), tensors_of(state, what), what)

@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.cross_attention import CrossAttention
-from inverters.encoders.swin import SwinConfig, SwinPyramid
+from inverters.encoders.loading import filled, tensors_of
+from inverters.encoders.swin import TABLES, SwinConfig, SwinPyramid
+from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig
+from inverters.generators.plain_pickle import shown
 
 GROUPS = ("coarse", "mid", "fine")
 """Groups of rows, in the order in which training opens them."""
 _FIRST_ROWS = (1, 3, 3)
 """Rows of the base alone, of `coarse` and of `mid`; the rest are `fine`."""
+_TABLES_AGREE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ def over_tokens(layers: nn.Module, x: Tensor) -> Tensor:
 class GoaeEncoder(nn.Module):
     """Predicts w+ of a picture as an offset to the mean w."""
 
-    def __init__(self, config: GoaeEncoderConfig) -> None:
+    def __init__(self, config: GoaeEncoderConfig | None = None) -> None:
         super().__init__()
+        config = config or GoaeEncoderConfig()
         if config.num_ws <= sum(_FIRST_ROWS) or len(config.swin.depths) != 4:
             raise ValueError("GOAE's encoder needs more than 7 rows of w+ and a pyramid of 4 stages")
         self.config = config
@@ -112,7 +117,43 @@ class GoaeEncoder(nn.Module):
         return {"coarse": low, "mid": middle, "fine": high}
 
 
-def to_encoder_size(images: Tensor, size: int) -> Tensor:
+def load_goae_encoder(
+    state: object, config: GoaeEncoderConfig | None = None, what: str = "the file"
+) -> GoaeEncoder:
+    """Return the encoder with the weights of `encoder_FFHQ.pt`, as a safe reader gives them.
+
+    The tables of the windows may be absent; they are computed, and those of a file must agree.
+
+    Raises:
+        CheckpointError: the weights or tables do not fit the configuration (None: the official one).
+    """
+    tensors = tensors_of(state, what)
+    tables = {name: value for name, value in tensors.items() if name.endswith(TABLES)}
+    weights = {name: value for name, value in tensors.items() if name not in tables}
+    encoder = filled(lambda: GoaeEncoder(config), weights, what)
+    encoder.swin_model.make_tables()
+    expected = dict(encoder.named_buffers())
+    for name, value in tables.items():
+        _check_table(what, name, value, expected.get(name))
+    return encoder
+
+
+def _check_table(what: str, name: str, found: Tensor, expected: Tensor | None) -> None:
+    """Raise CheckpointError unless a table of a file is the one that was computed."""
+    if expected is None:
+        raise CheckpointError(f"{what} has '{shown(name)}'; this architecture has no such table")
+    if found.shape != expected.shape:
+        raise CheckpointError(
+            f"{what} has '{shown(name)}' of shape {list(found.shape)}; expected {list(expected.shape)}"
+        )
+    apart = (found.double() - expected.double()).abs().max().item()
+    if not apart <= _TABLES_AGREE:
+        raise CheckpointError(
+            f"{what} has '{shown(name)}' that differs by {apart:.2g} from this architecture's"
+        )
+
+
+def to_size(images: Tensor, size: int) -> Tensor:
     """Resample images [N,3,S,S] to [N,3,size,size], bicubic with antialiasing."""
     if images.shape[-1] == size:
         return images

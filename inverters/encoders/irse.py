@@ -1,58 +1,141 @@
-"""Residual units of ArcFace's IR-SE networks, with squeeze and excitation (names of tensors as there)."""
+"""IR-SE-50: the residual network with squeeze-and-excitation of ArcFace, backbone of pSp and its relatives.
+
+Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition". Names of tensors are
+those of the public `model_ir_se50.pth`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inverters.encoders.loading import filled, tensors_of
+
 _SQUEEZE = 16
+"""Channels for each hidden channel of squeeze-and-excitation."""
+
+
+@dataclass(frozen=True)
+class IrseConfig:
+    """Sizes of the backbone; defaults are IR-SE-50. Each stage halves the picture."""
+
+    channels: int = 3
+    """Channels of the input."""
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of the stages; the stem has those of the first."""
+    units: tuple[int, ...] = (3, 4, 14, 3)
+    """Residual units of the stages."""
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Index of the last unit of each stage: 2, 6, 20, 23."""
+        return tuple(end - 1 for end in accumulate(self.units))
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels scaled by what their means say."""
+    """Channels times a factor in (0,1) that a small network makes of their means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // _SQUEEZE, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // _SQUEEZE, channels, 1, bias=False)
+        hidden = max(channels // _SQUEEZE, 1)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N,C,h,w] to the same shape."""
-        return x * self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+        """Map x [N,C,h,w] to the same shape."""
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        factor: Tensor = self.fc2(self.fc1(mean).relu()).sigmoid()
+        return x * factor
 
 
-class IrSeUnit(nn.Module):
-    """Norm, convolution, PReLU, strided convolution, norm, squeeze and excitation; with a residual."""
+class Unit(nn.Module):
+    """Residual unit: batch norm, convolution, PReLU, convolution with the stride, batch norm, excitation."""
 
-    def __init__(self, channels: int, out: int, stride: int) -> None:
+    def __init__(self, before: int, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.shortcut_layer = None
-        if channels != out:
+        self.shortcut_layer: nn.Sequential | None = None
+        if before != channels:
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+                nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
             )
         self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(before),
+            nn.Conv2d(before, channels, 3, padding=1, bias=False),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            nn.Conv2d(channels, out, 3, padding=1, bias=False),
-            nn.PReLU(out),
-            nn.Conv2d(out, out, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(out),
-            SqueezeExcitation(out),
+            SqueezeExcitation(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N,I,h,w] to [N,O,h/stride,w/stride]."""
-        if self.shortcut_layer is None:
-            return x[:, :, :: self.stride, :: self.stride] + self.res_layer(x)
-        return self.shortcut_layer(x) + self.res_layer(x)
+        """Map x [N,I,h,w] to [N,O,h/stride,w/stride]."""
+        kept = x[:, :, :: self.stride, :: self.stride]
+        shortcut = kept if self.shortcut_layer is None else self.shortcut_layer(x)
+        found: Tensor = shortcut + self.res_layer(x)
+        return found
 
 
-def irse_stem(channels: int, out: int) -> nn.Sequential:
-    """Return the first layers: [N,I,h,w] to [N,O,h,w]."""
-    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.PReLU(out))
+class Backbone(nn.Module):
+    """Stem and residual units; networks that build upon it add their own layers beside these."""
+
+    def __init__(self, config: IrseConfig) -> None:
+        super().__init__()
+        self.backbone = config
+        first = config.widths[0]
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(config.channels, first, 3, padding=1, bias=False),
+            nn.BatchNorm2d(first),
+            nn.PReLU(first),
+        )
+        units, before = [], first
+        for width, count in zip(config.widths, config.units, strict=True):
+            for k in range(count):
+                units.append(Unit(before, width, 1 if k else 2))
+                before = width
+        self.body = nn.Sequential(*units)
+
+    def taps(self, x: Tensor, after: tuple[int, ...]) -> list[Tensor]:
+        """Return the features of a picture [N,channels,S,S] after the units of these indices, ascending."""
+        x, found = self.input_layer(x), []
+        for k, unit in enumerate(self.body):
+            x = unit(x)
+            found += [x] * after.count(k)
+        return found
 
 
-def irse_stage(channels: int, out: int, units: int, stride: int) -> list[IrSeUnit]:
-    """Return the units of one resolution; the first is strided."""
-    return [IrSeUnit(channels if k == 0 else out, out, stride if k == 0 else 1) for k in range(units)]
+class ArcFace(Backbone):
+    """Face recognition by IR-SE-50: a picture to a unit vector.
+
+    Args:
+        config: sizes of the backbone.
+        size: side of the picture, a multiple of 16.
+        features: length of the vector.
+    """
+
+    def __init__(self, config: IrseConfig | None = None, size: int = 112, features: int = 512) -> None:
+        super().__init__(config or IrseConfig())
+        width = self.backbone.widths[-1]
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(width * (size // 16) ** 2, features),
+            nn.BatchNorm1d(features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map face crops [N,3,S,S] in [-1,1] to unit vectors [N,F]."""
+        return F.normalize(self.output_layer(self.body(self.input_layer(x))), dim=1)
+
+
+def load_arcface(file: object, what: str = "the file") -> ArcFace:
+    """Return ArcFace with the weights of `model_ir_se50.pth`, as a safe reader gives them.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    return filled(ArcFace, tensors_of(file, what), what)

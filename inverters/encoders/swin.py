@@ -15,6 +15,8 @@ from torch.nn import functional as F
 _POSITION_HIDDEN = 512
 _MLP_RATIO = 4
 _LARGEST_SCALE = math.log(100)
+TABLES = (".relative_coords_table", ".relative_position_index", ".attn_mask")
+"""Ends of the names of buffers that are no weights; released files hold them."""
 _APART = -100.0
 """Added to the attention between tokens of one window that are no neighbours in the picture."""
 
@@ -56,8 +58,8 @@ def relative_offsets(window: int, pretrained: int) -> Tensor:
 
 def relative_index(window: int) -> Tensor:
     """Return the place [w*w,w*w] in the flattened table of offsets for each pair of tokens."""
-    rows, columns = torch.arange(window * window).div(window, rounding_mode="floor"), None
-    columns = torch.arange(window * window) % window
+    at = torch.arange(window * window)
+    rows, columns = at // window, at % window
     down = rows[:, None] - rows + window - 1
     right = columns[:, None] - columns + window - 1
     return down * (2 * window - 1) + right
@@ -95,7 +97,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, window: int, pretrained: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window, self.pretrained = heads, window, pretrained
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
@@ -104,7 +106,11 @@ class WindowAttention(nn.Module):
         )
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.proj = nn.Linear(width, width)
-        table, index = relative_offsets(window, pretrained), relative_index(window)
+        self.make_tables()
+
+    def make_tables(self) -> None:
+        """Compute the tables of offsets."""
+        table, index = relative_offsets(self.window, self.pretrained), relative_index(self.window)
         self.register_buffer("relative_coords_table", table, persistent=False)
         self.register_buffer("relative_position_index", index, persistent=False)
 
@@ -154,7 +160,11 @@ class SwinBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = WindowAttention(width, heads, self.window, pretrained)
         self.mlp = Mlp(width)
-        mask = shift_mask(grid, self.window, self.shift) if self.shift else None
+        self.make_tables()
+
+    def make_tables(self) -> None:
+        """Compute the mask."""
+        mask = shift_mask(self.grid, self.window, self.shift) if self.shift else None
         self.register_buffer("attn_mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,13 +233,19 @@ class PatchEmbedding(nn.Module):
 
 
 class SwinPyramid(nn.Module):
-    """The transformer; its outputs are the tokens that each stage takes, and those of the last one, normalised."""
+    """Returns the tokens that each stage takes, and those that leave the last one, normalised."""
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         self.patch_embed = PatchEmbedding(config)
         self.layers = nn.ModuleList(Stage(config, stage) for stage in range(len(config.depths)))
         self.norm = nn.LayerNorm(config.widths[-1])
+
+    def make_tables(self) -> None:
+        """Compute what is no weight anew, after building on torch's meta device."""
+        for module in self.modules():
+            if isinstance(module, WindowAttention | SwinBlock):
+                module.make_tables()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images [N,3,S,S] to one [N,g*g,C] a stage, from fine to coarse, then the last [N,g*g,C]."""
