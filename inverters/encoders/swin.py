@@ -37,6 +37,15 @@ class SwinConfig:
     pretrained_windows: tuple[int, ...] = (12, 12, 12, 6)
     """Windows for which offsets are scaled to [-8, 8]; 0 takes a stage's own."""
 
+    def __post_init__(self) -> None:
+        stages = len(self.depths)
+        if {len(self.heads), len(self.pretrained_windows)} != {stages}:
+            raise ValueError("a pyramid needs depth, heads and pretrained window of each stage")
+        if self.image_size % (self.patch << stages - 1):
+            raise ValueError(f"{self.image_size} pixels are not whole tokens of all {stages} grids")
+        if any(grid > self.window and grid % self.window for grid in self.grids):
+            raise ValueError(f"windows of {self.window} do not fill grids of {self.grids}")
+
     @property
     def grids(self) -> tuple[int, ...]:
         """Side of each stage's grid, in tokens."""
