@@ -24,9 +24,9 @@ class IrseConfig:
 
     channels: int = 3
     """Channels of the input."""
-    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
     """Channels of the stages; the stem has those of the first."""
-    units: tuple[int, int, int, int] = (3, 4, 14, 3)
+    units: tuple[int, ...] = (3, 4, 14, 3)
     """Residual units of the stages."""
 
     @property
