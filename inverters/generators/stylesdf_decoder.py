@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from inverters.generators.layers import (
 from inverters.generators.stylesdf_config import StyleSDFConfig
 
 UNUSED_KEYS = (r"(decoder\.)?(conv1|convs\.\d+)\.bias", r".*\.kernel")
-"""Keys of the released file that no result depends on: a second bias, and the filters, which are constants."""
+"""Keys of the released file that no result depends on: a second bias, and constant filters."""
 _LR_MUL = 0.01
 
 
@@ -82,7 +83,7 @@ class Decoder(nn.Module):
         dim = config.decoder_dim
         widths = [config.style_dim] + [dim] * config.decoder_mapping_layers
         layers = [
-            FullyConnected(i, o, activation="lrelu", lr_mul=_LR_MUL) for i, o in zip(widths, widths[1:])
+            FullyConnected(i, o, activation="lrelu", lr_mul=_LR_MUL) for i, o in pairwise(widths)
         ]
         self.style = nn.Sequential(Normalize(), *layers)
         resolution = config.render_size
