@@ -73,9 +73,7 @@ class LocalBranch(nn.Module):
         """Return a reference with edited codes; its residual is moved to the edited picture."""
         view = scene.view(codes, reference.camera)
         moved = self.align(reference.residual, self._enlarged(view.thumb))
-        return Reference(
-            codes, reference.camera, view, reference.residual, moved, self._encoded(moved, view)
-        )
+        return Reference(codes, reference.camera, view, reference.residual, moved, self._encoded(moved, view))
 
     def query(self, scene: Scene, reference: Reference, camera: Tensor) -> Query:
         """Render a reference with its details from another camera, or from its own."""

@@ -28,9 +28,7 @@ class SqueezeExcitation(nn.Module):
 class IRUnit(nn.Module):
     """Batch norm, convolution, PReLU, strided convolution, batch norm, and a shortcut."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, squeeze: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, squeeze: bool = True) -> None:
         super().__init__()
         if in_channels == out_channels:
             self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,14 +23,14 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], what: str, unused
 
     Args:
         module: keeps its own dtype and device.
-        state: tensors or arrays by key; a prefix `module.` that all keys have is dropped.
+        state: tensors by key; a prefix `module.` that all keys have is dropped.
         what: name of the state dict in errors.
         unused: regular expressions of whole keys that may be there and are not read.
 
     Raises:
         CheckpointError: keys are missing or unknown, a shape is another, or a value is no finite number.
     """
-    tensors = _needed(_plain(state, what), unused)
+    tensors = _needed(plain_state(state, what), unused)
     target = module.state_dict()
     required = {key for key in target if not key.endswith(_COUNTER)}
     missing, extra = sorted(required - set(tensors)), sorted(set(tensors) - set(target))
@@ -45,16 +44,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], what: str, unused
         target[key].copy_(value)
 
 
-def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the entries whose keys begin with `prefix`, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+def plain_state(state: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return a state dict without a prefix `module.` that all keys have.
 
-
-def _plain(state: Mapping[str, Any], what: str) -> dict[str, Any]:
+    Raises:
+        CheckpointError: it is no table by names.
+    """
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise CheckpointError(f"{what}: expected a table of tensors by name, found {type(state).__name__}")
     if state and all(key.startswith("module.") for key in state):
-        return without_prefix(state, "module.")
+        return {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)
 
 
@@ -76,8 +75,6 @@ def _listed(keys: Iterable[str]) -> str:
 
 def _value(value: object, like: Tensor, key: str, what: str) -> Tensor:
     """A value as a tensor of the kind of `like`."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
-        value = torch.from_numpy(np.ascontiguousarray(value))
     if not isinstance(value, Tensor) or value.is_complex() or value.dtype == torch.bool:
         raise CheckpointError(f"{what}: '{shown(key)}' is no tensor of numbers")
     if value.shape != like.shape:

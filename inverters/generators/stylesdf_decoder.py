@@ -82,9 +82,7 @@ class Decoder(nn.Module):
         super().__init__()
         dim = config.decoder_dim
         widths = [config.style_dim] + [dim] * config.decoder_mapping_layers
-        layers = [
-            FullyConnected(i, o, activation="lrelu", lr_mul=_LR_MUL) for i, o in pairwise(widths)
-        ]
+        layers = [FullyConnected(i, o, activation="lrelu", lr_mul=_LR_MUL) for i, o in pairwise(widths)]
         self.style = nn.Sequential(Normalize(), *layers)
         resolution = config.render_size
         channels = config.channels(resolution)

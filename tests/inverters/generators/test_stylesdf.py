@@ -11,6 +11,7 @@ from inverters.errors import CheckpointError
 from inverters.generators.stylesdf import StyleSDF, load_stylesdf
 from inverters.generators.stylesdf_config import StyleSDFConfig
 from inverters.generators.stylesdf_renderer import calibrations, orbit_poses
+from tests.inverters.encoders.rule import gauss
 from tests.inverters.generators.stylesdf_tiny import TINY, tiny_stylesdf
 
 
@@ -21,7 +22,7 @@ def poses(*angles):
 
 def test_shapes_follow_the_configuration():
     generator = tiny_stylesdf()
-    picture = generator.render(generator.codes(torch.randn(2, 6)), poses((0.1, 0.0), (-0.2, 0.1)))
+    picture = generator.render(generator.codes(gauss(1, 2, 6)), poses((0.1, 0.0), (-0.2, 0.1)))
     assert picture.image.shape == (2, 3, 16, 16)
     assert picture.thumb.shape == (2, 3, 4, 4)
     assert picture.features.shape == (2, 10, 4, 4)
@@ -31,7 +32,7 @@ def test_shapes_follow_the_configuration():
 
 def test_gradients_reach_all_parameters():
     generator = tiny_stylesdf()
-    codes = generator.codes(torch.randn(2, 6))
+    codes = generator.codes(gauss(2, 2, 6))
     picture = generator.render(codes, poses((0.1, 0.0), (-0.2, 0.1)))
     (picture.image.square().mean() + picture.thumb.square().mean()).backward()
     without = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.abs().sum()]
@@ -40,7 +41,7 @@ def test_gradients_reach_all_parameters():
 
 def test_weights_of_a_ray_add_up_to_one():
     generator = tiny_stylesdf()
-    codes = generator.codes(torch.randn(1, 6))
+    codes = generator.codes(gauss(3, 1, 6))
     shape = generator.renderer.shape(codes.renderer, poses((0.0, 0.0)))
     torch.testing.assert_close(shape.weights.sum(-1), torch.ones(1, 4, 4))
     assert bool((shape.depth >= TINY.near).all()) and bool((shape.depth <= TINY.far).all())
@@ -50,7 +51,7 @@ def test_calibration_is_the_inverse_of_the_rays():
     """Each point of a ray falls on the pixel that the ray was sent through."""
     generator = tiny_stylesdf()
     camera = poses((0.4, -0.3))
-    shape = generator.renderer.shape(generator.codes(torch.randn(1, 6)).renderer, camera)
+    shape = generator.renderer.shape(generator.codes(gauss(4, 1, 6)).renderer, camera)
     matrix = calibrations(camera, TINY.half_fov)[0]
     x, y, z = (shape.points[0] @ matrix[:3, :3].T + matrix[:3, 3]).unbind(-1)
     centres = (torch.arange(4) + 0.5) / 2 - 1
@@ -60,7 +61,7 @@ def test_calibration_is_the_inverse_of_the_rays():
 
 def test_replaced_features_change_the_colour_alone():
     generator = tiny_stylesdf()
-    codes = generator.codes(torch.randn(1, 6))
+    codes = generator.codes(gauss(5, 1, 6))
     shape = generator.renderer.shape(codes.renderer, poses((0.0, 0.0)))
     plain, _ = generator.renderer.paint(shape, codes.renderer)
     same, _ = generator.renderer.paint(shape, codes.renderer, shape.hidden.clone())
@@ -70,8 +71,8 @@ def test_replaced_features_change_the_colour_alone():
 
 def test_truncation_pulls_both_spaces_to_their_means():
     generator = tiny_stylesdf()
-    means = generator.mean_codes(torch.randn(50, 6))
-    pulled = generator.codes(torch.randn(2, 6), 0.0, means)
+    means = generator.mean_codes(gauss(6, 50, 6))
+    pulled = generator.codes(gauss(7, 2, 6), 0.0, means)
     torch.testing.assert_close(pulled.renderer, means.renderer.expand(2, 3, -1))
     torch.testing.assert_close(pulled.decoder, means.decoder.expand(2, 6, -1))
 
@@ -144,6 +145,4 @@ def test_the_loader_refuses_what_is_no_state_dict(table):
 def test_new_weights_render_a_finite_picture():
     torch.manual_seed(0)
     generator = StyleSDF(TINY)
-    assert bool(
-        torch.isfinite(generator.render(generator.codes(torch.randn(1, 6)), poses((0, 0))).image).all()
-    )
+    assert bool(torch.isfinite(generator.render(generator.codes(gauss(8, 1, 6)), poses((0, 0))).image).all())
