@@ -31,7 +31,7 @@ class E3DGEConfig:
 
 
 class E3DGE(nn.Module):
-    """The whole network. Batch norm and dropout-free: use it in eval mode for inference."""
+    """The whole network. It has batch norm: put it in eval mode to invert pictures."""
 
     def __init__(self, config: E3DGEConfig, generator: StyleSDF, means: Codes) -> None:
         super().__init__()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.encoders.e3dge_local import Film, ResidualMLP, film
+from inverters.encoders.e3dge_local import Film, ResidualMLP, SeparateMLPs, film
 from inverters.encoders.ir_units import IRUnit, stem
 
 ALIGNER_WIDTHS = (16, 32, 48, 64)
+Fusion = Literal["released", "paper"]
+"""How 3D features take in the 2D ones: by `SpatialFeatureTransform` or by `FeatureFilm`."""
 
 
 class ResidualAligner(nn.Module):
@@ -52,6 +55,20 @@ class SpatialFeatureTransform(nn.Module):
         """Map a condition [...,C+1] (2D features, visibility) and 3D features [...,C] to [...,C]."""
         x = self.encode_enc(torch.cat([condition, features], dim=-1))
         return film(features, self.scale(x), self.shift(x), self.kind)
+
+
+class FeatureFilm(nn.Module):
+    """Modulates 3D features by 2D ones alone (the paper's equation 9, its supplement's figure 1)."""
+
+    def __init__(self, channels: int = 256, kind: Film = "plain") -> None:
+        super().__init__()
+        self.kind = kind
+        self.modulation = SeparateMLPs(channels, channels, channels)
+
+    def forward(self, condition: Tensor, features: Tensor) -> Tensor:
+        """Map a condition [...,C+1], whose last entry is not read, and 3D features [...,C] to [...,C]."""
+        alpha, beta = self.modulation(condition[..., :-1]).chunk(2, dim=-1)
+        return film(features, alpha, beta, self.kind)
 
 
 def _units(in_channels: int, widths: Sequence[int], stride: int = 1) -> nn.Sequential:

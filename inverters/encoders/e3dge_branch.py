@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.encoders.e3dge_align import ALIGNER_WIDTHS, ResidualAligner, SpatialFeatureTransform
+from inverters.encoders.e3dge_align import (
+    ALIGNER_WIDTHS,
+    FeatureFilm,
+    Fusion,
+    ResidualAligner,
+    SpatialFeatureTransform,
+)
 from inverters.encoders.e3dge_local import LocalConfig, LocalEncoder, inside, look_up
 from inverters.encoders.e3dge_scene import Scene, View
 
@@ -25,6 +31,7 @@ class BranchConfig:
     """Side of the pictures that E1 and E_ADA read."""
     local: LocalConfig = field(default_factory=LocalConfig)
     aligner_widths: tuple[int, int, int, int] = ALIGNER_WIDTHS
+    fusion: Fusion = "released"
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class LocalBranch(nn.Module):
         self.config = config
         self.local = LocalEncoder(config.local)
         self.align = ResidualAligner(config.aligner_widths)
-        self.fuse = SpatialFeatureTransform(config.local.hourglass.channels, config.local.film)
+        fuse = SpatialFeatureTransform if config.fusion == "released" else FeatureFilm
+        self.fuse = fuse(config.local.hourglass.channels, config.local.film)
 
     def reference(self, scene: Scene, image: Tensor, codes: Any, camera: Tensor) -> Reference:
         """Return what the codes lack of pictures [N,3,n,n], whose side is the branch's size."""

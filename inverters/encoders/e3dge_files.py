@@ -96,8 +96,8 @@ def _tables(runner: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _detected(config: E3DGEConfig, tables: Mapping[str, Mapping[str, Any]]) -> E3DGEConfig:
     """The configuration with the decoder head and the variant of the local branch that the keys tell."""
     head = any(key.startswith("styles_stylegan.") for key in tables["encoder"])
-    residual = "local_feat_to_tex_modulations_linear.fc_0.weight" in tables["netLocal"]
-    local = dataclasses.replace(config.branch.local, variant="released" if residual else "training")
+    linear = "local_feat_to_tex_modulations_linear.weight" in tables["netLocal"]
+    local = dataclasses.replace(config.branch.local, variant="training" if linear else "released")
     return dataclasses.replace(
         config,
         encoder=dataclasses.replace(config.encoder, decoder_head=head),

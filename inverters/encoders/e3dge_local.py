@@ -16,9 +16,12 @@ from torch.nn import functional as F
 from inverters.encoders.hourglass import HourglassConfig, StackedHourglass
 from inverters.generators.layers import FullyConnected
 
-Variant = Literal["released", "training"]
-"""`released`: the checkpoint's network, with instance norm and a residual MLP (the paper's, too); `training`:
-that of the training scripts, with batch norm and one dense layer."""
+Variant = Literal["released", "paper", "training"]
+"""`released`: the checkpoint's network, with instance norm and one residual MLP for alpha and beta.
+
+`paper`: a residual MLP for each (supplement, training details). `training`: the training scripts' network,
+with batch norm and one dense layer.
+"""
 Film = Literal["residual", "plain"]
 """`residual`: (1 + alpha) f + beta, as released; `plain`: alpha f + beta, as in the paper (section 4.2)."""
 
@@ -58,6 +61,19 @@ class ResidualMLP(nn.Module):
         return found
 
 
+class SeparateMLPs(nn.Module):
+    """One residual MLP for alpha and one for beta, stacked in this order."""
+
+    def __init__(self, in_features: int, out_features: int, hidden: int) -> None:
+        super().__init__()
+        self.alpha = ResidualMLP(in_features, out_features, hidden)
+        self.beta = ResidualMLP(in_features, out_features, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [...,I] to [...,2*O]."""
+        return torch.cat([self.alpha(x), self.beta(x)], dim=-1)
+
+
 class _SmallBlock(nn.Module):
     """Norm, ReLU, convolution, twice, and a shortcut."""
 
@@ -85,11 +101,7 @@ class LocalEncoder(nn.Module):
         self.residual_conv = _small_net(3, half, config.variant)
         self.depth_conv = _small_net(1, half, config.variant)
         self.image_filter = StackedHourglass(config.hourglass)
-        self.local_feat_to_tex_modulations_linear = (
-            ResidualMLP(local, 2 * config.modulated, local)
-            if config.variant == "released"
-            else FullyConnected(local, 2 * config.modulated)
-        )
+        self.local_feat_to_tex_modulations_linear = _head(local, config)
 
     def forward(self, residual: Tensor, depth: Tensor) -> Tensor:
         """Map a residual [N,3,n,n] and a depth [N,1,n,n] to features [N,C,n/4,n/4]."""
@@ -147,8 +159,16 @@ def _reflecting(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=False)
 
 
+def _head(local: int, config: LocalConfig) -> nn.Module:
+    if config.variant == "training":
+        return FullyConnected(local, 2 * config.modulated)
+    if config.variant == "paper":
+        return SeparateMLPs(local, config.modulated, local)
+    return ResidualMLP(local, 2 * config.modulated, local)
+
+
 def _norm(channels: int, variant: Variant) -> nn.Module:
-    return nn.InstanceNorm2d(channels, affine=True) if variant == "released" else nn.BatchNorm2d(channels)
+    return nn.BatchNorm2d(channels) if variant == "training" else nn.InstanceNorm2d(channels, affine=True)
 
 
 def _small_net(in_channels: int, out_channels: int, variant: Variant) -> nn.Sequential:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from torch import nn
 
-from inverters.encoders.e3dge_align import SpatialFeatureTransform
+from inverters.encoders.e3dge_align import FeatureFilm, SpatialFeatureTransform
 from inverters.encoders.e3dge_local import LocalEncoder, film, inside, look_up, positional_encoding
 from inverters.encoders.e3dge_scene import StyleSDFScene
 from inverters.encoders.fpn import PyramidEncoder
@@ -158,12 +159,24 @@ def test_an_encoder_without_decoder_head_leaves_that_code_at_its_mean():
     assert torch.equal(codes.decoder, network.mean_decoder.expand(2, 6, -1))
 
 
-def test_the_training_scripts_variant_learns_everywhere():
-    local = LocalEncoder(dataclasses.replace(LOCAL, variant="training"))
+@pytest.mark.parametrize("variant", ["training", "paper"])
+def test_the_other_variants_learn_everywhere(variant):
+    local = LocalEncoder(dataclasses.replace(LOCAL, variant=variant))
     features = local(gauss(6, 1, 3, 16, 16), gauss(7, 1, 1, 16, 16))
     alpha, beta = local.modulation(features.flatten(2).mT, gauss(8, 1, 16, 3))
     (alpha.square().sum() + beta.square().sum()).backward()
     assert not without_gradient(local)
+
+
+@torch.no_grad()
+def test_the_papers_fusion_does_not_know_what_is_visible():
+    condition, features = gauss(11, 1, 5, 5), gauss(12, 1, 5, 4)
+    hidden = torch.cat([condition[..., :-1], 1 - condition[..., -1:]], dim=-1)
+    for fuse, same in ((FeatureFilm(4), True), (SpatialFeatureTransform(4), False)):
+        assert torch.equal(fuse(condition, features), fuse(hidden, features)) == same
+    branch = dataclasses.replace(CONFIG.branch, fusion="paper")
+    network = tiny_e3dge(dataclasses.replace(CONFIG, branch=branch))
+    assert bool(torch.isfinite(network(network.invert(pictures(1))).image).all())
 
 
 def test_deeper_networks_keep_their_shapes():
