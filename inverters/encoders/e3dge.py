@@ -33,6 +33,9 @@ class E3DGEConfig:
 class E3DGE(nn.Module):
     """The whole network. It has batch norm: put it in eval mode to invert pictures."""
 
+    mean_renderer: Tensor
+    mean_decoder: Tensor
+
     def __init__(self, config: E3DGEConfig, generator: StyleSDF, means: Codes) -> None:
         super().__init__()
         self.config = config

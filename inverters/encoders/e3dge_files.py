@@ -32,7 +32,8 @@ def read_e3dge(runner: Path, generator: Path, renderer: Path, config: E3DGEConfi
     Raises:
         CheckpointError: a file is unreadable, unsafe or damaged, or has another layout.
     """
-    return load_e3dge(*(read_torch_file(path) for path in (runner, generator, renderer)), config)
+    own, stylesdf, pose = (read_torch_file(path) for path in (runner, generator, renderer))
+    return load_e3dge(own, stylesdf, pose, config)
 
 
 def load_e3dge(

@@ -74,7 +74,7 @@ class Hourglass(nn.Module):
 
     def _level(self, x: Tensor, level: int) -> Tensor:
         inner = self.get_submodule(f"b2_{level}")(F.avg_pool2d(x, 2))
-        inner = self._level(inner, level - 1) if level > 1 else self.b2_plus_1(inner)
+        inner = self._level(inner, level - 1) if level > 1 else self.get_submodule("b2_plus_1")(inner)
         inner = self.get_submodule(f"b3_{level}")(inner)
         up = F.interpolate(inner, scale_factor=2, mode="bicubic", align_corners=True)
         found: Tensor = self.get_submodule(f"b1_{level}")(x) + up

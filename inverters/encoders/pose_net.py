@@ -36,15 +36,16 @@ class _CoordConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Module()
-        self.conv.conv = nn.Conv2d(in_channels + 2, out_channels, 3, padding=1, bias=False)
+        self.conv = nn.ModuleDict(
+            {"conv": nn.Conv2d(in_channels + 2, out_channels, 3, padding=1, bias=False)}
+        )
         self.activation = nn.ParameterDict({"bias": nn.Parameter(torch.zeros(out_channels))})
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
         rows = torch.linspace(-1, 1, h).to(x)[:, None].expand(n, 1, h, w)
         columns = torch.linspace(-1, 1, w).to(x).expand(n, 1, h, w)
-        x = self.conv.conv(torch.cat([x, rows, columns], dim=1))
+        x = self.conv["conv"](torch.cat([x, rows, columns], dim=1))
         return F.leaky_relu(x + self.activation["bias"][:, None, None], 0.2)
 
 

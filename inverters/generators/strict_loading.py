@@ -32,11 +32,11 @@ def load_strictly(module: nn.Module, state: Mapping[str, Any], what: str, unused
     """
     tensors = _needed(plain_state(state, what), unused)
     target = module.state_dict()
-    required = {key for key in target if not key.endswith(_COUNTER)}
+    required, found = ({key for key in of if not key.endswith(_COUNTER)} for of in (target, tensors))
     missing, extra = sorted(required - set(tensors)), sorted(set(tensors) - set(target))
     if missing or extra:
         raise CheckpointError(
-            f"{what} has another layout: expected {len(required)} tensors, found {len(tensors)}"
+            f"{what} has another layout: expected {len(required)} tensors, found {len(found)}"
             f"{_named('; missing', missing)}{_named('; unknown', extra)}"
         )
     values = {key: _value(tensors[key], target[key], key, what) for key in tensors}

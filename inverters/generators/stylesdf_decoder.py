@@ -64,7 +64,8 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N,I,n,n] and w [N,D] to [N,3,n,n]."""
-        return self.conv(x, w, demodulate=False) + self.bias
+        found: Tensor = self.conv(x, w, demodulate=False) + self.bias
+        return found
 
 
 class Normalize(nn.Module):
@@ -105,7 +106,7 @@ class Decoder(nn.Module):
         """Map features [N,W,h,h] and codes w [N,rows,D] to pictures [N,3,S,S] in about [-1,1]."""
         noises = [getattr(self.noises, f"noise_{k}") for k in range(1 + len(self.convs))]
         x = self.conv1(features, w[:, 0], noises[0])
-        image = self.to_rgb1(x, w[:, 1])
+        image: Tensor = self.to_rgb1(x, w[:, 1])
         for k, to_rgb in enumerate(self.to_rgbs):
             first, row = 2 * k, 2 * k + 1
             x = self.convs[first](x, w[:, row], noises[first + 1])
