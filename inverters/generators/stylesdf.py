@@ -1,0 +1,110 @@
+"""StyleSDF's generator: mapping, signed distance field, volume rendering, decoder; and its loader.
+
+Names of tensors are those of the released files; results are equal up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inverters.errors import CheckpointError
+from inverters.generators.strict_loading import load_strictly
+from inverters.generators.stylesdf_config import StyleSDFConfig
+from inverters.generators.stylesdf_decoder import UNUSED_KEYS, Decoder
+from inverters.generators.stylesdf_renderer import Shape, VolumeRenderer
+
+_GLOBAL = "renderer.network.netGlobal."
+_LOCAL = "renderer.network.netLocal."
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A code of both networks."""
+
+    renderer: Tensor  # [N,renderer_rows,style_dim]
+    decoder: Tensor  # [N,decoder_rows,decoder_dim]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendering of a code."""
+
+    image: Tensor  # [N,3,S,S] in about [-1,1], not clamped
+    thumb: Tensor  # [N,3,h,h] in [-1,1]
+    features: Tensor  # [N,W,h,h]
+    shape: Shape
+
+
+class StyleSDF(nn.Module):
+    """A StyleSDF generator. A new one has random weights; `load_stylesdf` reads released ones."""
+
+    def __init__(self, config: StyleSDFConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.style = nn.ModuleList(
+            nn.Linear(config.style_dim, config.style_dim) for _ in range(config.mapping_layers)
+        )
+        self.renderer = VolumeRenderer(config)
+        self.decoder = Decoder(config)
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Map z [N,D], which is not normalised, to w [N,D], the same for all rows of the renderer's code."""
+        x = z
+        for layer in self.style:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+    def mean_codes(self, z: Tensor) -> Codes:
+        """Return the means [1,1,D] over z [N,D] in both spaces, towards which codes are truncated."""
+        w = self.mapping(z)
+        means = (x.mean(dim=0, keepdim=True)[:, None] for x in (w, self.decoder.style(w)))
+        return Codes(*means)
+
+    def codes(self, z: Tensor, psi: float = 1.0, means: Codes | None = None) -> Codes:
+        """Return the codes of z [N,D]; `psi` below 1 pulls both spaces towards `means`."""
+        w = self.mapping(z)
+        if psi != 1 and means is not None:
+            w = means.renderer[:, 0] + psi * (w - means.renderer[:, 0])
+        decoder_w = self.decoder.style(w)
+        if psi != 1 and means is not None:
+            decoder_w = means.decoder[:, 0] + psi * (decoder_w - means.decoder[:, 0])
+        config = self.config
+        return Codes(
+            renderer=w[:, None].expand(-1, config.renderer_rows, -1),
+            decoder=decoder_w[:, None].expand(-1, config.decoder_rows, -1),
+        )
+
+    def render(self, codes: Codes, poses: Tensor) -> Picture:
+        """Return the pictures of codes seen from poses [N,3,4]."""
+        shape = self.renderer.shape(codes.renderer, poses)
+        thumb, features = self.renderer.paint(shape, codes.renderer)
+        return Picture(self.decoder(features, codes.decoder), thumb, features, shape)
+
+
+def load_stylesdf(state: Mapping[str, Any], config: StyleSDFConfig | None = None) -> StyleSDF:
+    """Return the generator of a released state dict (`g_ema`, or a file's table that holds it).
+
+    E3DGE's names of the renderer, with `netGlobal`, are read, too; its `netLocal` is left out.
+
+    Raises:
+        CheckpointError: the layout is not the configuration's.
+    """
+    generator = StyleSDF(config or StyleSDFConfig())
+    if isinstance(state, Mapping) and "g_ema" in state:
+        state = state["g_ema"]
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"StyleSDF's generator: expected a table of tensors, found {type(state).__name__}"
+        )
+    renamed = {
+        str(key).replace(_GLOBAL, "renderer.network."): value
+        for key, value in state.items()
+        if not str(key).startswith(_LOCAL)
+    }
+    load_strictly(generator, renamed, "StyleSDF's generator", UNUSED_KEYS)
+    return generator.eval()
