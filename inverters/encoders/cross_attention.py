@@ -20,4 +20,5 @@ class CrossAttention(nn.Module):
         """Map queries [N,Q,C] and keys [N,K,C], which are the values as well, to [N,Q,C]."""
         seen = self.multihead_attn(queries, keys, keys, need_weights=False)[0]
         x = F.layer_norm(queries + seen, (self.width,))
-        return x + self.linear2(F.relu(self.linear1(x)))
+        found: Tensor = x + self.linear2(F.relu(self.linear1(x)))
+        return found

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.e3dge_branch import BranchConfig, LocalBranch, Query, Reference
+from inverters.encoders.e3dge_encoder import E3DGEEncoder, E3DGEEncoderConfig
 from inverters.encoders.e3dge_scene import StyleSDFScene
-from inverters.encoders.fpn import EncoderConfig, PyramidEncoder
 from inverters.encoders.pose_net import POSE_WIDTHS, PoseNet
 from inverters.generators.stylesdf import Codes, StyleSDF
 from inverters.generators.stylesdf_config import StyleSDFConfig
@@ -25,7 +25,7 @@ class E3DGEConfig:
     """All shapes and choices; defaults are the release's for FFHQ 1024."""
 
     generator: StyleSDFConfig = field(default_factory=StyleSDFConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: E3DGEEncoderConfig = field(default_factory=E3DGEEncoderConfig)
     branch: BranchConfig = field(default_factory=BranchConfig)
     pose_widths: tuple[int, ...] = POSE_WIDTHS
 
@@ -40,7 +40,7 @@ class E3DGE(nn.Module):
         super().__init__()
         self.config = config
         self.generator = generator
-        self.encoder = PyramidEncoder(config.encoder)
+        self.encoder = E3DGEEncoder(config.encoder)
         self.branch = LocalBranch(config.branch)
         self.pose = PoseNet(config.pose_widths)
         self.register_buffer("mean_renderer", means.renderer)

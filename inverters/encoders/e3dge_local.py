@@ -26,6 +26,7 @@ Film = Literal["residual", "plain"]
 """`residual`: (1 + alpha) f + beta, as released; `plain`: alpha f + beta, as in the paper (section 4.2)."""
 
 UNUSED_KEYS = (r"downsample_channel_conv\..*", r"image_filter\.(.*\.)?bn4\.(weight|bias)")
+"""A layer that is not evaluated, and norms of the hourglass under a second name or without use."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class _SmallBlock(nn.Module):
 class LocalEncoder(nn.Module):
     """E1 and the head that turns a point's local feature into modulation."""
 
-    def __init__(self, config: LocalConfig) -> None:
+    def __init__(self, config: LocalConfig | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config or LocalConfig()
         half = config.hourglass.in_channels // 2
         local = config.hourglass.channels + config.encoded
         self.residual_conv = _small_net(3, half, config.variant)

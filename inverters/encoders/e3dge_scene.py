@@ -7,9 +7,8 @@ modulates these features, and the generator paints the view with them. The geome
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-import torch
 from torch import Tensor
 
 from inverters.generators.eg3d import Generator
@@ -17,6 +16,7 @@ from inverters.generators.stylesdf import Codes, StyleSDF
 from inverters.generators.stylesdf_renderer import calibrations
 from inverters.rendering import marching
 from inverters.rendering.cameras import from_label
+from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import mean_features
 from inverters.rendering.rays import make_rays, project
 from inverters.rendering.sampling import Sampling
@@ -86,64 +86,43 @@ class TriplaneScene:
     resolution: int | None = None
     """Side of the raw rendering; None: the configuration's."""
 
+    @property
+    def _sampling(self) -> Sampling:
+        return self.sampling or self.generator.sampling()
+
     def view(self, codes: Tensor, camera: Tensor) -> View:
         """Return the view of codes by labels [N,25]."""
         generator, config = self.generator, self.generator.config
         size = self.resolution or config.neural_rendering_resolution
         origins, directions = make_rays(*from_label(camera), (size, size))
         planes = generator.planes(codes)
-        depths, (low, high) = self._depths(planes, origins, directions)
-        points, hidden = self._features(planes, origins, directions, depths)
-        sigma, colours = generator.decoder(hidden)
-        weights = marching.single_weights(sigma, depths).total
-        depth = marching.depth_of(weights, depths, low, high)
-        surface = origins + directions * depth[..., None]
+        rays = render_rays(generator.field(planes), origins, directions, self._sampling, want_samples=True)
+        depths = cast(Tensor, rays.depths)
+        points = origins[:, :, None] + depths[..., None] * directions[:, :, None]
+        hidden = mean_features(planes, points.flatten(1, 2), config.box_warp, config.plane_axes)
+        surface = origins + directions * rays.depth[..., None]
         grid = (len(codes), size, size)
         return View(
-            thumb=_painted(colours, weights).mT.reshape(len(codes), -1, size, size)[:, :3],
-            depth=depth.reshape(len(codes), 1, size, size),
+            thumb=rays.features.mT.reshape(len(codes), -1, size, size)[:, :3],
+            depth=rays.depth.reshape(len(codes), 1, size, size),
             surface=surface.reshape(*grid, 3),
             points=points.reshape(*grid, -1, 3),
-            hidden=hidden.reshape(*grid, *hidden.shape[2:]),
-            inner=weights,
+            hidden=hidden.reshape(*grid, -1, hidden.shape[-1]),
+            inner=rays.weights,
         )
 
     def paint(self, view: View, codes: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return pictures [N,3,S,S] and raw pictures [N,3,h,w] of a view with replaced features."""
         n, h, w = hidden.shape[:3]
         _, colours = self.generator.decoder(hidden.reshape(n, h * w, *hidden.shape[3:]))
-        features = _painted(colours, view.inner).mT.reshape(n, -1, h, w)
+        weights: Tensor = view.inner  # [N,h*w,S-1] of the intervals between samples
+        painted = (marching.to_samples(weights)[..., None, :] @ colours)[..., 0, :]
+        if self._sampling.white_back:
+            painted = painted + 1 - weights.sum(dim=-1, keepdim=True)
+        features = (2 * painted - 1).mT.reshape(n, -1, h, w)
         return self.generator.superresolve(features, codes), features[:, :3]
 
     def positions(self, points: Tensor, camera: Tensor) -> Tensor:
         """Project world points [N,...,3] to [N,...,2]."""
         uv = project(points.reshape(len(points), -1, 3), *from_label(camera))
         return (2 * uv - 1).reshape(*points.shape[:-1], 2)
-
-    @torch.no_grad()
-    def _depths(self, planes: Tensor, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Sorted depths [N,R,S] of both passes, and the limits of the coarse ones [2]."""
-        sampling = self.sampling or self.generator.sampling()
-        n, rays = origins.shape[:2]
-        coarse, limits = sampling.coarse_depths(n, rays, origins)
-        if not sampling.fine:
-            return coarse, limits
-        sigma, _ = self.generator.decoder(self._features(planes, origins, directions, coarse)[1])
-        weights = marching.single_weights(sigma, coarse).total
-        fine = marching.importance_depths(coarse, weights, sampling.fine_positions(n, rays, origins))
-        return torch.cat([coarse, fine], dim=-1).sort(dim=-1, stable=True).values, limits
-
-    def _features(
-        self, planes: Tensor, origins: Tensor, directions: Tensor, depths: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Samples [N,R,S,3] of rays [N,R,3] and their mean plane features [N,R,S,C]."""
-        config = self.generator.config
-        points = origins[:, :, None] + depths[..., None] * directions[:, :, None]
-        flat = points.reshape(len(points), -1, 3)
-        features = mean_features(planes, flat, config.box_warp, config.plane_axes)
-        return points, features.reshape(*points.shape[:-1], -1)
-
-
-def _painted(colours: Tensor, weights: Tensor) -> Tensor:
-    """Colours [N,R,S,K] in [0,1] and interval weights [N,R,S-1] to features [N,R,K] in about [-1,1]."""
-    return 2 * (marching.to_samples(weights)[..., None, :] @ colours)[..., 0, :] - 1

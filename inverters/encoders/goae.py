@@ -1,8 +1,7 @@
 """GOAE ("Make Encoder Great Again in 3D GAN Inversion", Yuan et al. 2023): a picture to w+, F*, tri-planes.
 
-The encoder predicts w+ (alone: `goae-w+`). The residual between its rendering and the picture refines the
-features F of a block of the backbone to F*. Tri-planes of F* show the input view; other views take the mix
-with those of w+.
+The encoder predicts w+. The residual between its rendering and the picture refines the features F of a block
+of the backbone to F*. Tri-planes of F* show the input view; other views take their mix with those of w+.
 """
 
 from __future__ import annotations

@@ -6,19 +6,17 @@ Names of tensors are those of `afa_FFHQ.pt`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.cross_attention import CrossAttention
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import filled, tensors_of
 from inverters.generators.config import GeneratorConfig
-from inverters.generators.layers import scaled_lrelu
+from inverters.generators.layers import EqualisedConv, scaled_lrelu
+from inverters.generators.strict_loading import filled, tensors_of
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,6 @@ class AfaConfig:
         """Return the alignment for a generator's image and backbone, with other fields as given."""
         base = cls(image_size=generator.img_resolution, block=block, channels=generator.channels(block))
         return replace(base, **changes)
-
-
-class EqualisedConv(nn.Module):
-    """3x3 convolution with weights scaled by 1/sqrt(fan_in)."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out, channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out))
-        self.gain = 1 / math.sqrt(channels * 9)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N,I,h,w] to [N,O,h,w]."""
-        return F.conv2d(x, self.weight * self.gain, self.bias, padding=1)
 
 
 class ScaledLeakyRelu(nn.Module):

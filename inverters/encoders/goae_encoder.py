@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.cross_attention import CrossAttention
-from inverters.encoders.loading import filled, tensors_of
 from inverters.encoders.swin import TABLES, SwinConfig, SwinPyramid
 from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.plain_pickle import shown
+from inverters.generators.strict_loading import filled, tensors_of
 
 GROUPS = ("coarse", "mid", "fine")
 """Groups of rows, in the order in which training opens them."""
@@ -61,7 +61,8 @@ def mapper(*widths: int, active_end: bool = False) -> nn.Sequential:
 
 def over_tokens(layers: nn.Module, x: Tensor) -> Tensor:
     """Apply layers [T] -> [T'] to tokens [N,T,C]: [N,T',C]."""
-    return layers(x.mT).mT
+    found: Tensor = layers(x.mT)
+    return found.mT
 
 
 class GoaeEncoder(nn.Module):
@@ -98,16 +99,22 @@ class GoaeEncoder(nn.Module):
         keys = self._keys(fine, mid, coarse)
         parts = [base]
         for k, (name, rows) in enumerate(self.config.rows.items()):
-            if k >= opened:
+            if k < opened:
+                parts.append(base + self._attended(name, query, keys[name]))
+            else:
                 parts.append(base.expand(-1, rows.stop - rows.start, -1))
-                continue
-            layers = (getattr(self, f"mapper_query_{kind}_{name}") for kind in ("spatial", "channel"))
-            parts.append(base + getattr(self, f"cross_att_{name}")(self._pooled(query, *layers), keys[name]))
         return torch.cat(parts, dim=1)
+
+    def _attended(self, group: str, x: Tensor, keys: Tensor) -> Tensor:
+        """Rows [N,R,w_dim] of a group: queries of tokens [N,T,C] that attend to keys [N,K,w_dim]."""
+        layers = (self.get_submodule(f"mapper_query_{kind}_{group}") for kind in ("spatial", "channel"))
+        found: Tensor = self.get_submodule(f"cross_att_{group}")(self._pooled(x, *layers), keys)
+        return found
 
     def _pooled(self, x: Tensor, spatial: nn.Module, channel: nn.Module) -> Tensor:
         """Tokens [N,T,C] to rows [N,R,w_dim]: weighted sums of the tokens, plus their maximum."""
-        return channel(over_tokens(spatial, x) + x.amax(dim=1, keepdim=True))
+        found: Tensor = channel(over_tokens(spatial, x) + x.amax(dim=1, keepdim=True))
+        return found
 
     def _keys(self, fine: Tensor, mid: Tensor, coarse: Tensor) -> dict[str, Tensor]:
         """Keys [N,T,w_dim] of each group; a finer grid gets the coarser ones as well."""

@@ -11,9 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-UNUSED_KEYS = (r"(.*\.)?bn4\.(weight|bias)",)
-"""The released blocks hold a norm that is the shortcut's own, or no one's."""
-
 
 @dataclass(frozen=True)
 class HourglassConfig:

@@ -7,15 +7,14 @@ Names of tensors are those of the public encoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.encoders.loading import filled, tensors_of
-from inverters.generators.layers import fir_taps, scaled_lrelu
+from inverters.generators.layers import EqualisedConv, fir_taps, scaled_lrelu
+from inverters.generators.strict_loading import entry_or_all, filled, tensors_of
 from inverters.generators.unpickle import Module
 
 _LAST = 4
@@ -52,7 +51,7 @@ class HybridConfig:
         return min(self.channel_base // side, self.channel_max)
 
 
-class Convolution(nn.Module):
+class Convolution(EqualisedConv):
     """Equalised convolution, after a blur where it halves the size.
 
     `activate`: with leaky ReLU (0.2) times sqrt 2.
@@ -70,22 +69,19 @@ class Convolution(nn.Module):
         bias: bool = True,
         activate: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(before, after, kernel, bias=bias)
         self.down, self.activate = down, activate
-        self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
         self.register_buffer("resample_filter", fir_taps())
-        self.gain = 1 / math.sqrt(before * kernel**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N,I,n,n] to [N,O,n,n], or [N,O,n/2,n/2] with `down`."""
-        weight, around = self.weight * self.gain, self.weight.shape[-1] // 2
         if self.down:
-            taps = self.resample_filter.expand(x.shape[1], 1, 4, 4)
-            x = F.conv2d(x, taps, padding=around + 1, groups=x.shape[1])
-            x = F.conv2d(x, weight, self.bias, stride=2)
+            channels, border = x.shape[1], self.weight.shape[-1] // 2
+            taps = self.resample_filter.expand(channels, 1, 4, 4)
+            x = F.conv2d(x, taps, padding=border + 1, groups=channels)
+            x = F.conv2d(x, self.weight * self.weight_gain, self.bias, stride=2)
         else:
-            x = F.conv2d(x, weight, self.bias, padding=around)
+            x = super().forward(x)
         return scaled_lrelu(x) if self.activate else x
 
 
@@ -104,17 +100,15 @@ class Halving(nn.Module):
         return found
 
 
-class Projector(nn.Module):
+class Projector(EqualisedConv):
     """Equalised convolution over all of the last features: a dense layer without bias."""
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(after, before, _LAST, _LAST))
-        self.gain = 1 / math.sqrt(before * _LAST**2)
+        super().__init__(before, after, _LAST, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features [N,C,4,4] to [N,O]."""
-        return F.linear(x.flatten(1), self.weight.flatten(1) * self.gain)
+        return F.linear(x.flatten(1), self.weight.flatten(1) * self.weight_gain)
 
 
 class HybridEncoder(nn.Module):
@@ -164,6 +158,6 @@ def load_hybrid(file: object, what: str = "the file") -> HybridEncoder:
     Raises:
         CheckpointError: it has other weights.
     """
-    state = file["E"] if isinstance(file, Mapping) and "E" in file else file
+    state = entry_or_all(file, "E")
     tensors = tensors_of(state.tensors() if isinstance(state, Module) else state, what)
     return filled(HybridEncoder, tensors, what)

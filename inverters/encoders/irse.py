@@ -12,7 +12,7 @@ from itertools import accumulate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.encoders.loading import filled, tensors_of
+from inverters.generators.strict_loading import filled, tensors_of
 
 _SQUEEZE = 16
 """Channels for each hidden channel of squeeze-and-excitation."""
@@ -52,9 +52,12 @@ class SqueezeExcitation(nn.Module):
 
 
 class Unit(nn.Module):
-    """Residual unit: batch norm, convolution, PReLU, convolution with the stride, batch norm, excitation."""
+    """Residual unit: batch norm, convolution, PReLU, convolution with the stride, batch norm, excitation.
 
-    def __init__(self, before: int, channels: int, stride: int) -> None:
+    `squeeze`: with excitation at the end.
+    """
+
+    def __init__(self, before: int, channels: int, stride: int, *, squeeze: bool = True) -> None:
         super().__init__()
         self.stride = stride
         self.shortcut_layer: nn.Sequential | None = None
@@ -68,7 +71,7 @@ class Unit(nn.Module):
             nn.PReLU(channels),
             nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            SqueezeExcitation(channels),
+            *([SqueezeExcitation(channels)] if squeeze else []),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +82,13 @@ class Unit(nn.Module):
         return found
 
 
+def stem(before: int, channels: int) -> nn.Sequential:
+    """Return a 3x3 convolution, batch norm and PReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
+    )
+
+
 class Backbone(nn.Module):
     """Stem and residual units; networks that build upon it add their own layers beside these."""
 
@@ -86,11 +96,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.backbone = config
         first = config.widths[0]
-        self.input_layer = nn.Sequential(
-            nn.Conv2d(config.channels, first, 3, padding=1, bias=False),
-            nn.BatchNorm2d(first),
-            nn.PReLU(first),
-        )
+        self.input_layer = stem(config.channels, first)
         units, before = [], first
         for width, count in zip(config.widths, config.units, strict=True):
             for k in range(count):

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import MOST_ROWS, filled, mean_code, split, table_with, tensors_of
+from inverters.encoders.loading import MOST_ROWS, mean_code, split
 from inverters.errors import CheckpointError
 from inverters.generators.layers import FullyConnected
 from inverters.generators.plain_pickle import shown
+from inverters.generators.strict_loading import filled, table_with, tensors_of
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,28 @@ class PspConfig:
 
 
 class StyleHead(nn.Module):
-    """Convolutions that halve features to one pixel, each with leaky ReLU (0.01), then a dense layer."""
+    """Convolutions that halve features to one pixel, each with leaky ReLU (0.01), then a dense layer.
+
+    `grid`: largest side of the features, a power of two.
+    """
 
     def __init__(self, width: int, w_dim: int, grid: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for _ in range(int(math.log2(grid))):
-            layers += [nn.Conv2d(width, width, 3, 2, padding=1), nn.LeakyReLU()]
+        for k in range(int(math.log2(grid))):
+            layers += [nn.Conv2d(w_dim if k else width, w_dim, 3, 2, padding=1), nn.LeakyReLU()]
         self.convs = nn.Sequential(*layers)
-        self.linear = FullyConnected(width, w_dim)
+        self.linear = FullyConnected(w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features [N,C,grid,grid] to a row [N,w_dim]."""
+        """Map features [N,C,h,h] to a row [N,w_dim]."""
         found: Tensor = self.linear(self.convs(x).flatten(1))
         return found
+
+
+def upsample_add(coarse: Tensor, fine: Tensor) -> Tensor:
+    """Return features [N,C,h,h] plus coarser ones, enlarged bilinearly with corners on corners."""
+    return F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=True) + fine
 
 
 class GradualStyleEncoder(Backbone):
@@ -86,8 +95,8 @@ class GradualStyleEncoder(Backbone):
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Return features of a picture [N,3,S,S] at S/16, S/8 and S/4, with as many channels each."""
         fine, middle, coarse = self.taps(x, self.backbone.ends[1:])
-        middle = _enlarged(coarse, middle.shape[-1]) + self.latlayer1(middle)
-        fine = _enlarged(middle, fine.shape[-1]) + self.latlayer2(fine)
+        middle = upsample_add(coarse, self.latlayer1(middle))
+        fine = upsample_add(middle, self.latlayer2(fine))
         return [coarse, middle, fine]
 
     def rows(self, x: Tensor, last: int | None = None) -> list[Tensor]:
@@ -115,7 +124,7 @@ class SingleWEncoder(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures [N,3,S,S] in [-1,1] to offsets [N,1,w_dim] from the mean w."""
-        found: Tensor = self.linear(self.taps(x, self.backbone.ends[3:])[0].mean(dim=(2, 3)))
+        found: Tensor = self.linear(self.body(self.input_layer(x)).mean(dim=(2, 3)))
         return found[:, None]
 
 
@@ -141,7 +150,7 @@ def load_psp(file: object, network: type[_Encoder], what: str = "the file") -> t
     Raises:
         CheckpointError: the file has other weights, or its options name another network.
     """
-    table = table_with("state_dict", file, what)
+    table = table_with(file, what, "state_dict")
     weights, _ = split(tensors_of(table["state_dict"], what), _PARTS, what)
     options = table.get("opts")
     named = options.get("encoder_type") if isinstance(options, Mapping) else None
@@ -168,8 +177,3 @@ def released_config(weights: Mapping[str, Tensor], what: str) -> PspConfig:
     if not 3 <= rows <= MOST_ROWS:
         raise CheckpointError(f"{what} has networks for {rows} rows of w; expected 3 to {MOST_ROWS}")
     return PspConfig(num_ws=rows)
-
-
-def _enlarged(features: Tensor, size: int) -> Tensor:
-    """Features [N,C,h,h] at another side, bilinear with corners on corners."""
-    return F.interpolate(features, size=(size, size), mode="bilinear", align_corners=True)

@@ -139,7 +139,8 @@ class WindowAttention(nn.Module):
         if mask is not None:
             added = (added + mask[:, None]).repeat(m // len(mask), 1, 1, 1)
         seen = F.scaled_dot_product_attention(q, F.normalize(k, dim=-1), v, attn_mask=added, scale=1.0)
-        return self.proj(seen.transpose(1, 2).reshape(m, tokens, width))
+        found: Tensor = self.proj(seen.transpose(1, 2).reshape(m, tokens, width))
+        return found
 
 
 class Mlp(nn.Module):
@@ -152,7 +153,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [...,C] to the same shape."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        found: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return found
 
 
 class SwinBlock(nn.Module):
@@ -178,12 +180,13 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [N,g*g,C] to the same shape."""
-        grid = x.unflatten(1, (self.grid, self.grid))
+        grid = x.reshape(len(x), self.grid, self.grid, -1)
         rolled = torch.roll(grid, (-self.shift, -self.shift), (1, 2)) if self.shift else grid
         seen = whole(self.attn(windows(rolled, self.window), self.attn_mask), self.grid)
         back = torch.roll(seen, (self.shift, self.shift), (1, 2)) if self.shift else seen
         x = x + self.norm1(back.flatten(1, 2))
-        return x + self.norm2(self.mlp(x))
+        found: Tensor = x + self.norm2(self.mlp(x))
+        return found
 
 
 class PatchMerging(nn.Module):
@@ -197,9 +200,10 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [N,g*g,C] to [N,g*g/4,2*C]."""
         grid = math.isqrt(x.shape[1])
-        x = x.unflatten(1, (grid, grid))
+        x = x.reshape(len(x), grid, grid, -1)
         parts = [x[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        return self.norm(self.reduction(torch.cat(parts, dim=-1).flatten(1, 2)))
+        found: Tensor = self.norm(self.reduction(torch.cat(parts, dim=-1).flatten(1, 2)))
+        return found
 
 
 class Stage(nn.Module):
@@ -238,7 +242,8 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N,3,S,S] to tokens [N,g*g,C], row by row."""
-        return self.norm(self.proj(images).flatten(2).mT)
+        found: Tensor = self.norm(self.proj(images).flatten(2).mT)
+        return found
 
 
 class SwinPyramid(nn.Module):

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.irse import Backbone, IrseConfig
-from inverters.encoders.loading import filled, mean_code, split, table_with, tensors_of
+from inverters.encoders.loading import mean_code, split
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, released_config
 from inverters.errors import CheckpointError, FingerprintError, InverterError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.strict_loading import filled, table_with, tensors_of
 from inverters.rendering.cameras import mirror
 from inverters.rendering.sampling import Sampling
 
@@ -299,7 +300,7 @@ def load_triplanenet(
         FingerprintError: the file has the weights of another generator.
         InverterError: the generator has other codes or planes.
     """
-    state = table_with("state_dict", file, what)["state_dict"]
+    state = table_with(file, what, "state_dict")["state_dict"]
     codes, offsets, decoder = split(tensors_of(state, what), _PARTS, what)
     config = TriPlaneNetConfig(released_config(codes, what), OFFSETS[_variant(offsets, what)])
     config.check(generator.config)

@@ -76,6 +76,20 @@ class FullyConnected(nn.Module):
         return scaled_lrelu(y) if self.activation == "lrelu" else y
 
 
+class EqualisedConv(nn.Module):
+    """Equalised convolution that keeps the size: its weights are multiplied by 1 / sqrt(fan_in)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N,I,n,n] to [N,O,n,n]."""
+        return F.conv2d(x, self.weight * self.weight_gain, self.bias, padding=self.weight.shape[-1] // 2)
+
+
 def modulated_conv(
     x: Tensor, weight: Tensor, styles: Tensor, *, up: bool = False, bias: Tensor | None = None
 ) -> Tensor:

@@ -5,21 +5,18 @@ Names of tensors are those of the released files; results are equal up to roundi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.errors import CheckpointError
-from inverters.generators.strict_loading import load_strictly
+from inverters.generators.strict_loading import entry_or_all, filled, tensors_of
 from inverters.generators.stylesdf_config import StyleSDFConfig
 from inverters.generators.stylesdf_decoder import UNUSED_KEYS, Decoder
 from inverters.generators.stylesdf_renderer import Shape, VolumeRenderer
 
 _GLOBAL = "renderer.network.netGlobal."
-_LOCAL = "renderer.network.netLocal."
+_LOCAL = r"renderer\.network\.netLocal\..*"
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class Picture:
 class StyleSDF(nn.Module):
     """A StyleSDF generator. A new one has random weights; `load_stylesdf` reads released ones."""
 
-    def __init__(self, config: StyleSDFConfig) -> None:
+    def __init__(self, config: StyleSDFConfig | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config or StyleSDFConfig()
         self.style = nn.ModuleList(
             nn.Linear(config.style_dim, config.style_dim) for _ in range(config.mapping_layers)
         )
@@ -66,13 +63,18 @@ class StyleSDF(nn.Module):
         return Codes(*means)
 
     def codes(self, z: Tensor, psi: float = 1.0, means: Codes | None = None) -> Codes:
-        """Return the codes of z [N,D]; `psi` below 1 pulls both spaces towards `means`."""
+        """Return the codes of z [N,D]; `psi` below 1 pulls both spaces towards `means`, which it needs.
+
+        The decoder's code is computed from the truncated w, then truncated itself.
+        """
+        if psi != 1 and means is None:
+            raise ValueError(f"truncation by {psi} needs the mean codes")
         w = self.mapping(z)
-        if psi != 1 and means is not None:
-            w = means.renderer[:, 0] + psi * (w - means.renderer[:, 0])
+        if means is not None:
+            w = means.renderer[:, 0].lerp(w, psi)
         decoder_w = self.decoder.style(w)
-        if psi != 1 and means is not None:
-            decoder_w = means.decoder[:, 0] + psi * (decoder_w - means.decoder[:, 0])
+        if means is not None:
+            decoder_w = means.decoder[:, 0].lerp(decoder_w, psi)
         config = self.config
         return Codes(
             renderer=w[:, None].expand(-1, config.renderer_rows, -1),
@@ -86,25 +88,16 @@ class StyleSDF(nn.Module):
         return Picture(self.decoder(features, codes.decoder), thumb, features, shape)
 
 
-def load_stylesdf(state: Mapping[str, Any], config: StyleSDFConfig | None = None) -> StyleSDF:
-    """Return the generator of a released state dict (`g_ema`, or a file's table that holds it).
+def load_stylesdf(
+    file: object, config: StyleSDFConfig | None = None, what: str = "StyleSDF's generator"
+) -> StyleSDF:
+    """Return the generator of a public file, as a safe reader gives it: its state dict, alone or as `g_ema`.
 
     E3DGE's names of the renderer, with `netGlobal`, are read, too; its `netLocal` is left out.
 
     Raises:
-        CheckpointError: the layout is not the configuration's.
+        CheckpointError: the weights do not fit the configuration (None: that of FFHQ 1024).
     """
-    generator = StyleSDF(config or StyleSDFConfig())
-    if isinstance(state, Mapping) and "g_ema" in state:
-        state = state["g_ema"]
-    if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f"StyleSDF's generator: expected a table of tensors, found {type(state).__name__}"
-        )
-    renamed = {
-        str(key).replace(_GLOBAL, "renderer.network."): value
-        for key, value in state.items()
-        if not str(key).startswith(_LOCAL)
-    }
-    load_strictly(generator, renamed, "StyleSDF's generator", UNUSED_KEYS)
-    return generator.eval()
+    tensors = tensors_of(entry_or_all(file, "g_ema"), what)
+    renamed = {name.replace(_GLOBAL, "renderer.network."): tensor for name, tensor in tensors.items()}
+    return filled(lambda: StyleSDF(config), renamed, what, (*UNUSED_KEYS, _LOCAL))

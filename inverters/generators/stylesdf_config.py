@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StyleSDFConfig:
-    """Everything that determines the shapes and the arithmetic of a StyleSDF generator."""
+    """Everything that determines the shapes and the arithmetic of a StyleSDF generator.
+
+    Raises ValueError where sizes do not fit together.
+    """
 
     style_dim: int = 256
     """Width of z and of a row of the renderer's code."""
@@ -34,6 +37,13 @@ class StyleSDFConfig:
     channel_base: int = 32768
     channel_max: int = 512
     """The decoder has min(channel_base // R, channel_max) channels at resolution R."""
+
+    def __post_init__(self) -> None:
+        factor = self.size / self.render_size
+        if factor < 1 or not math.log2(factor).is_integer():
+            raise ValueError(
+                f"the picture's side {self.size} is no power of two times the rendering's {self.render_size}"
+            )
 
     @property
     def renderer_rows(self) -> int:

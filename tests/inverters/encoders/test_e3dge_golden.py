@@ -2,95 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from inverters.encoders import e3dge_local, fpn
-from inverters.encoders.e3dge import E3DGE, E3DGEConfig
+from inverters.encoders import e3dge_encoder, e3dge_local
+from inverters.encoders.e3dge import E3DGE
 from inverters.encoders.e3dge_align import ResidualAligner, SpatialFeatureTransform
+from inverters.encoders.e3dge_branch import Query, Reference
+from inverters.encoders.e3dge_encoder import E3DGEEncoder
 from inverters.encoders.e3dge_files import load_e3dge
-from inverters.encoders.e3dge_local import LocalConfig, LocalEncoder, film, positional_encoding
-from inverters.encoders.fpn import EncoderConfig, PyramidEncoder
+from inverters.encoders.e3dge_local import LocalEncoder, film, positional_encoding
 from inverters.encoders.pose_net import PoseNet
-from inverters.generators.strict_loading import load_strictly
-from inverters.generators.stylesdf_renderer import orbit_poses
-from tests.inverters.encoders.e3dge_rule import POSE, RELEASED, TRAINING, dictionary
-from tests.inverters.encoders.rule import gauss, golden, image, keys
+from inverters.generators.strict_loading import filled
+from tests.inverters.encoders.e3dge_rule import POSE, RELEASED, dictionary
+from tests.inverters.encoders.rule import gauss, golden, image
 from tests.inverters.generators.rule import assert_close, assert_stats
-from tests.inverters.generators.stylesdf_rule import rule_stylesdf, stylesdf_dictionary
+from tests.inverters.generators.stylesdf_rule import golden_pose, rule_stylesdf, stylesdf_dictionary
 
-ANGLES = ((0.0, 0.0), (0.2, -0.1), (-0.25, 0.05))
 STEPS = (0.5, 1.0, -0.5, 0.25)
+Golden = Mapping[str, npt.NDArray[np.floating]]
 NETWORK, PIPELINE = (2e-5, 5e-6), (2e-4, 1e-4)
 FILM = (2e-4, 5e-5)
 """The released code's own float32 error is 6e-5 and 1.3e-5."""
 
 
-def pose(camera):
-    azimuth, elevation = ANGLES[camera]
-    return orbit_poses(torch.tensor([azimuth]), torch.tensor([elevation]))
-
-
 @pytest.fixture(scope="module")
-def stored():
+def stored() -> Golden:
     return golden("e3dge")
 
 
 @pytest.fixture(scope="module")
-def local(stored):
-    network = LocalEncoder(LocalConfig()).eval().requires_grad_(False)
-    load_strictly(network, dictionary(RELEASED), "E1", e3dge_local.UNUSED_KEYS)
-    return network
+def local() -> LocalEncoder:
+    return filled(LocalEncoder, dictionary(RELEASED), "E1", e3dge_local.UNUSED_KEYS)
 
 
-def points():
+def points() -> Tensor:
     drawn = np.random.RandomState(91).uniform(-0.12, 0.12, (1, 8, 8, 2, 3))
     return torch.from_numpy(drawn.astype(np.float32))
 
 
 @torch.no_grad()
-def test_encoder(stored):
-    network = PyramidEncoder(EncoderConfig()).eval()
-    load_strictly(network, dictionary("encoder"), "E0", fpn.UNUSED_KEYS)
+def test_encoder(stored: Golden) -> None:
+    network = filled(E3DGEEncoder, dictionary("encoder"), "E0", e3dge_encoder.UNUSED_KEYS)
     offsets = network(image(61, 256))
     assert_close(offsets.renderer, stored["E0_offset_renderer"], *NETWORK)
     assert_close(offsets.decoder, stored["E0_offset_decoder_row"], *NETWORK)
 
 
-def test_layout_of_an_encoder_without_decoder_heads():
-    layout = keys("e3dge", "encoder (without decoder heads)")
-    blank = {
-        name: torch.zeros((), dtype=torch.int64 if "int" in dtype else None).expand(shape)
-        for name, (shape, dtype) in layout.items()
-    }
-    network = PyramidEncoder(EncoderConfig(decoder_head=False))
-    load_strictly(network, blank, "E0")
-    assert set(network.state_dict()) == set(layout)
-
-
 @torch.no_grad()
-def test_pose_network(stored):
-    network = PoseNet()
-    load_strictly(network, dictionary(POSE), "pose network")
+def test_pose_network(stored: Golden) -> None:
+    network = filled(PoseNet, dictionary(POSE), "pose network")
     score, angles = network(F.adaptive_avg_pool2d(image(61, 256), 64))
     assert_close(score, stored["D_gan"], *NETWORK)
     assert_close(angles, stored["D_azim_elev"], *NETWORK)
 
 
 @torch.no_grad()
-def test_aligner_and_feature_transform(stored):
-    align, fuse = ResidualAligner().eval(), SpatialFeatureTransform()
-    load_strictly(align, dictionary("grid_align"), "E_ADA")
-    load_strictly(fuse, dictionary("Fuse_sft_block"), "SFT")
+def test_aligner_and_feature_transform(stored: Golden) -> None:
+    align = filled(ResidualAligner, dictionary("grid_align"), "E_ADA")
+    fuse = filled(SpatialFeatureTransform, dictionary("Fuse_sft_block"), "SFT")
     aligned = align(image(63, 256), image(65, 256))
     assert_close(aligned[..., ::4, ::4], stored["ADA_out"], *NETWORK)
     fused = fuse(gauss(68, 1, 8, 8, 2, 257), gauss(69, 1, 8, 8, 2, 256))
     assert_close(fused[..., ::4], stored["SFT_out"], *NETWORK)
 
 
-def test_local_encoder(local, stored):
+def test_local_encoder(local: LocalEncoder, stored: Golden) -> None:
     residual, depth = image(63, 256), 1 + 0.05 * gauss(67, 1, 1, 256, 256)
     assert_close(local.residual_conv(residual)[:, ::4, ::16, ::16], stored["E1_residual_conv"], *NETWORK)
     assert_close(local.depth_conv(depth)[:, ::4, ::16, ::16], stored["E1_depth_conv"], *NETWORK)
@@ -100,12 +83,7 @@ def test_local_encoder(local, stored):
     assert_close(positional_encoding(points(), 7), stored["PE_out"], *NETWORK)
 
 
-def test_layout_of_the_training_scripts_local_network():
-    network = LocalEncoder(LocalConfig(variant="training"))
-    load_strictly(network, dictionary(TRAINING), "E1", e3dge_local.UNUSED_KEYS)
-
-
-def test_film_at_points(local, stored):
+def test_film_at_points(local: LocalEncoder, stored: Golden) -> None:
     generator = rule_stylesdf()
     network = generator.renderer.network
     w = generator.mapping(gauss(0, 2, 256))
@@ -121,7 +99,7 @@ def test_film_at_points(local, stored):
 
 
 @pytest.fixture(scope="module")
-def network(stored) -> E3DGE:
+def network(stored: Golden) -> E3DGE:
     runner = {
         "encoder": dictionary("encoder"),
         "netLocal": dictionary(RELEASED),
@@ -130,22 +108,22 @@ def network(stored) -> E3DGE:
     }
     means = rule_stylesdf().mean_codes(gauss(123, 1000, 256))
     generator, renderer = {"g_ema": stylesdf_dictionary()}, {"d": dictionary(POSE)}
-    return load_e3dge(runner, generator, renderer, E3DGEConfig(), means).requires_grad_(False)
+    return load_e3dge(runner, generator, renderer, means=means)
 
 
 @pytest.fixture(scope="module")
-def reference(network):
-    return network.invert(image(61, 256), pose(1))
+def reference(network: E3DGE) -> Reference:
+    return network.invert(image(61, 256), golden_pose(1))
 
 
 @pytest.fixture(scope="module")
-def edited(network, reference):
+def edited(network: E3DGE, reference: Reference) -> Reference:
     renderer = sum(step * gauss(70 + k, 1, 256) / 16 for k, step in enumerate(STEPS))
     decoder = sum(step * gauss(80 + k, 1, 512) / 22 for k, step in enumerate(STEPS))
     return network.edit(reference, renderer, decoder)
 
 
-def check_query(query, stored, name):
+def check_query(query: Query, stored: Golden, name: str) -> None:
     view = query.view
     assert_close(view.thumb[..., ::2, ::2], stored[f"{name}_G0_thumb"], *PIPELINE)
     assert_close(view.depth[0, 0, ::2, ::2], stored[f"{name}_G0_depth"], *PIPELINE)
@@ -162,7 +140,7 @@ def check_query(query, stored, name):
 
 
 @pytest.mark.slow
-def test_reference(reference, stored):
+def test_reference(reference: Reference, stored: Golden) -> None:
     assert_close(reference.codes.renderer, stored["ref_w_renderer"], *NETWORK)
     assert_close(reference.codes.decoder[:, :1], stored["ref_w_decoder_row"], *NETWORK)
     assert_close(reference.view.thumb, stored["ref_thumb"], *PIPELINE)
@@ -173,14 +151,14 @@ def test_reference(reference, stored):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "camera"), [("same", 1), ("novel", 2)])
-def test_query(network, reference, stored, name, camera):
-    check_query(network(reference, pose(camera)), stored, name)
+def test_query(network: E3DGE, reference: Reference, stored: Golden, name: str, camera: int) -> None:
+    check_query(network(reference, golden_pose(camera)), stored, name)
 
 
 @pytest.mark.slow
-def test_edit(network, edited, stored):
+def test_edit(network: E3DGE, edited: Reference, stored: Golden) -> None:
     assert_close(edited.codes.renderer, stored["edit_w_renderer"], *NETWORK)
     assert_close(edited.codes.decoder[:, :1], stored["edit_w_decoder_row"], *NETWORK)
     assert_close(edited.moved[..., ::8, ::8], stored["edit_residual"], *PIPELINE)
     assert_close(edited.features[:, ::8, ::4, ::4], stored["edit_ref_E1"], *PIPELINE)
-    check_query(network(edited, pose(2)), stored, "edit")
+    check_query(network(edited, golden_pose(2)), stored, "edit")

@@ -12,10 +12,10 @@ from inverters.encoders.ide3d import HybridConfig, HybridEncoder, load_hybrid
 from inverters.errors import CheckpointError
 from inverters.generators.layers import fir_taps
 from inverters.generators.unpickle import read_snapshot
-from tests.inverters.encoders.gradients import reaches
 from tests.inverters.encoders.rule import equalised, golden, image, keys, rule_dictionary
 from tests.inverters.generators.rule import assert_close
 from tests.inverters.generators.snapshot import write_snapshot
+from tests.inverters.gradients import reaches
 from tests.inverters.tiny import tiny_generator
 
 SMALL = HybridConfig(size=32, classes=5, appearance=4, geometry=2, w_dim=16, channel_base=256, channel_max=16)
@@ -61,5 +61,5 @@ def test_sizes_that_do_not_fit(size: int) -> None:
 def test_another_network_in_a_pickle_of_its_form(tmp_path: Path) -> None:
     path = tmp_path / "e.pkl"
     write_snapshot(path, tiny_generator(), lambda _, top: top.update(E=top.pop("G_ema")))
-    with pytest.raises(CheckpointError, match=r"^'e\.pkl' does not fit its network: 120 tensors missing"):
+    with pytest.raises(CheckpointError, match=r"^'e\.pkl' does not fit .*: 120 tensors missing"):
         load_hybrid(read_snapshot(path, "E"), "'e.pkl'")

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from inverters.encoders.e4e import Encoder4Editing
 from inverters.encoders.irse import ArcFace, IrseConfig, load_arcface
-from inverters.encoders.loading import filled
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, SingleWEncoder, load_psp
 from inverters.errors import CheckpointError
+from inverters.generators.strict_loading import filled
 from inverters.generators.torch_file import read_torch_file
-from tests.inverters.encoders.gradients import reaches
 from tests.inverters.encoders.rule import equalised, golden, image, keys, rule_dictionary
 from tests.inverters.generators.rule import assert_close
+from tests.inverters.gradients import reaches
 
 BODY = IrseConfig(widths=(16, 16, 16, 32), units=(1, 1, 2, 2))
 SMALL = PspConfig(size=32, num_ws=6, w_dim=16, coarse=2, middle=2, backbone=BODY)
@@ -120,7 +120,7 @@ def test_options_name_another_network() -> None:
     file = {"state_dict": rows_of(18), "opts": {"encoder_type": "Encoder4Editing"}}
     with pytest.raises(CheckpointError, match=r"type 'Encoder4Editing'; expected GradualStyleEncoder$"):
         load_psp(file, GradualStyleEncoder, "'a.pt'")
-    with pytest.raises(CheckpointError, match=r"'a\.pt': its encoder does not fit its network"):
+    with pytest.raises(CheckpointError, match=r"'a\.pt': its encoder does not fit its architecture"):
         load_psp(file, Encoder4Editing, "'a.pt'")
 
 

@@ -25,8 +25,8 @@ from inverters.errors import CheckpointError, FingerprintError, InverterError
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.rendering.cameras import intrinsics, look_at, mirror
-from tests.inverters.encoders.gradients import reaches
 from tests.inverters.generators.rule import SMALL
+from tests.inverters.gradients import reaches
 from tests.inverters.tiny import tiny_generator
 
 VARIANTS: list[tuple[Release, Upsampling]] = [("v1", "shuffle"), ("v2", "shuffle"), ("v2", "nearest")]
@@ -181,7 +181,7 @@ def file_of(generator: Generator, stem: int = 6, second: int = 384, **more: Tens
 @pytest.mark.parametrize(("stem", "second"), [(6, 384), (9, 384), (9, 256)])
 def test_a_file_of_each_kind_without_most_weights(eg3d: Generator, stem: int, second: int) -> None:
     with pytest.raises(
-        CheckpointError, match=r"^'a\.pt' does not fit its network: \d+ tensors missing, 0 unknown"
+        CheckpointError, match=r"^'a\.pt' does not fit its architecture: \d+ tensors missing, 0 unknown"
     ):
         load_triplanenet(file_of(eg3d, stem, second), eg3d, what="'a.pt'")
 
@@ -195,7 +195,7 @@ def test_a_second_branch_of_no_known_kind(eg3d: Generator, stem: int, second: in
 def test_a_file_of_another_generator(eg3d: Generator) -> None:
     name = "backbone.synthesis.b64.conv1.weight"
     own = eg3d.state_dict()[name]
-    with pytest.raises(CheckpointError, match="does not fit its network"):
+    with pytest.raises(CheckpointError, match="does not fit its architecture"):
         load_triplanenet(file_of(eg3d, **{f"decoder.{name}": own.half()}), eg3d)
     with pytest.raises(FingerprintError, match=f"another generator than '.*': '{name}' differs"):
         load_triplanenet(file_of(eg3d, **{f"decoder.{name}": own * 1.01}), eg3d)

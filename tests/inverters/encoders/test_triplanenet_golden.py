@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverters.encoders.loading import filled
 from inverters.encoders.triplanenet import OFFSETS, OffsetEncoder, TriPlaneNet, Variant, load_triplanenet
 from inverters.generators import eg3d
 from inverters.generators.eg3d import Generator
+from inverters.generators.strict_loading import filled
 from inverters.rendering.cameras import from_label
 from inverters.rendering.rays import pixel_centres
 from tests.inverters.encoders.rule import equalised, gauss, golden, image, keys, rule_dictionary

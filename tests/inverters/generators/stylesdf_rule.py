@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from inverters.generators.stylesdf import StyleSDF, load_stylesdf
-from tests.inverters.encoders.rule import Row, draw, keys
+from inverters.generators.stylesdf_renderer import orbit_poses
+from tests.inverters.encoders.rule import Row, keys, rule_dictionary
 
 TITLE = "ffhq1024x1024.pt g_ema"
+ANGLES = ((0.0, 0.0), (0.2, -0.1), (-0.25, 0.05))
+"""Azimuth and elevation of the golden cameras."""
 _DENSE = (2, 9)
 ROWS = (
     Row(r"sigmoid_beta$", 0.02, 0.0),
@@ -28,14 +31,16 @@ ROWS = (
 
 
 def stylesdf_dictionary() -> dict[str, Tensor]:
-    """All tensors of the released file by the rule; the filters, which are not drawn, are zero."""
-    layout = keys("stylesdf", TITLE)
-    return {
-        name: torch.zeros(shape) if name.endswith(".kernel") else draw(name, shape, ROWS)
-        for name, (shape, _) in layout.items()
-    }
+    """The tensors of the released file by the rule, but for its filters, which are not read."""
+    return rule_dictionary(keys("stylesdf", TITLE), ROWS)
 
 
 def rule_stylesdf() -> StyleSDF:
     """The released architecture with the weights of the rule; skips where the layout is absent."""
-    return load_stylesdf(stylesdf_dictionary()).requires_grad_(False)
+    return load_stylesdf(stylesdf_dictionary())
+
+
+def golden_pose(camera: int) -> Tensor:
+    """The pose [1,3,4] of a golden camera."""
+    azimuth, elevation = ANGLES[camera]
+    return orbit_poses(torch.tensor([azimuth]), torch.tensor([elevation]))

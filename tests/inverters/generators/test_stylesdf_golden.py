@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch.nn import functional as F
 
-from inverters.generators.stylesdf_renderer import calibrations, orbit_poses
+from inverters.generators.stylesdf import StyleSDF
+from inverters.generators.stylesdf_renderer import calibrations
 from tests.inverters.encoders.rule import gauss, golden
 from tests.inverters.generators.rule import assert_close, assert_stats
-from tests.inverters.generators.stylesdf_rule import rule_stylesdf
+from tests.inverters.generators.stylesdf_rule import golden_pose, rule_stylesdf
 
-ANGLES = ((0.0, 0.0), (0.2, -0.1), (-0.25, 0.05))
+Golden = Mapping[str, npt.NDArray[np.floating]]
 VIEWS = {"cam0": (0, 1.0), "cam1": (1, 1.0), "cam1_psi05": (1, 0.5)}
 
 
-def pose(camera):
-    azimuth, elevation = ANGLES[camera]
-    return orbit_poses(torch.tensor([azimuth]), torch.tensor([elevation]))
-
-
 @pytest.fixture(scope="module")
-def stored():
+def stored() -> Golden:
     return golden("stylesdf")
 
 
 @pytest.fixture(scope="module")
-def generator(stored):
+def generator() -> StyleSDF:
     return rule_stylesdf()
 
 
-def test_mapping_and_means(generator, stored):
+def test_mapping_and_means(generator: StyleSDF, stored: Golden) -> None:
     w = generator.mapping(gauss(0, 2, 256))
     means = generator.mean_codes(gauss(123, 1000, 256))
     for found, name in (
@@ -44,18 +43,18 @@ def test_mapping_and_means(generator, stored):
 
 
 @pytest.mark.parametrize("camera", range(3))
-def test_cameras(generator, stored, camera):
+def test_cameras(generator: StyleSDF, stored: Golden, camera: int) -> None:
     e3dge = golden("e3dge")
-    assert_close(pose(camera), stored[f"pose_{camera}"], 1e-6)
-    assert_close(pose(camera), e3dge[f"poses_{camera}"], 1e-6)
-    found = calibrations(pose(camera), generator.config.half_fov)
+    assert_close(golden_pose(camera), stored[f"pose_{camera}"], 1e-6)
+    assert_close(golden_pose(camera), e3dge[f"poses_{camera}"], 1e-6)
+    found = calibrations(golden_pose(camera), generator.config.half_fov)
     assert_close(found, e3dge[f"calibs_{camera}"], 5e-6)
     focal = generator.config.render_size / 2 / np.tan(generator.config.half_fov)
     assert focal == pytest.approx(float(stored["focal"][0]), rel=1e-6)
     assert (generator.config.near, generator.config.far) == pytest.approx(tuple(stored["near_far"]))
 
 
-def test_points(generator, stored):
+def test_points(generator: StyleSDF, stored: Golden) -> None:
     drawn = np.random.RandomState(51).uniform(-1, 1, (1, 16, 16, 1, 3)).astype(np.float32)
     directions = F.normalize(gauss(52, 1, 16, 16, 1, 3), dim=-1).reshape(1, -1, 3)
     w = generator.codes(gauss(0, 2, 256)[:1]).renderer
@@ -72,10 +71,10 @@ def test_points(generator, stored):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
-def test_pictures(generator, stored, view):
+def test_pictures(generator: StyleSDF, stored: Golden, view: str) -> None:
     camera, psi = VIEWS[view]
     means = generator.mean_codes(gauss(123, 1000, 256))
-    picture = generator.render(generator.codes(gauss(0, 2, 256)[:1], psi, means), pose(camera))
+    picture = generator.render(generator.codes(gauss(0, 2, 256)[:1], psi, means), golden_pose(camera))
     shape = picture.shape
     assert_close(picture.thumb, stored[f"{view}_thumb"], 1e-4)
     assert_close(shape.surface.permute(0, 3, 1, 2)[..., ::2, ::2], stored[f"{view}_xyz"], 1e-4)
