@@ -22,12 +22,25 @@ from inverters.generators.stylesdf_renderer import orbit_poses
 
 @dataclass(frozen=True)
 class E3DGEConfig:
-    """All shapes and choices; defaults are the release's for FFHQ 1024."""
+    """All shapes and choices; defaults are the release's for FFHQ 1024.
+
+    Raises ValueError where encoder and branch are not of the generator's sizes.
+    """
 
     generator: StyleSDFConfig = field(default_factory=StyleSDFConfig)
     encoder: E3DGEEncoderConfig = field(default_factory=E3DGEEncoderConfig)
     branch: BranchConfig = field(default_factory=BranchConfig)
     pose_widths: tuple[int, ...] = POSE_WIDTHS
+
+    def __post_init__(self) -> None:
+        encoder, generator = self.encoder, self.generator
+        own = (encoder.renderer_rows, encoder.style_dim, encoder.decoder_dim, self.branch.local.modulated)
+        its = (generator.renderer_rows, generator.style_dim, generator.decoder_dim, generator.width)
+        if own != its:
+            raise ValueError(
+                f"rows and width of the renderer's code, width of the decoder's and of features are {own}, "
+                f"{its} in StyleSDF"
+            )
 
 
 class E3DGE(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from inverters.encoders.goae_afa import Afa
 from inverters.encoders.goae_encoder import GoaeEncoder, to_size
 from inverters.encoders.goae_mix import Form, Sigma, mix_planes, visible_masks
-from inverters.errors import CheckpointError
+from inverters.errors import FingerprintError
 from inverters.generators.eg3d import Generator, Rendered, Synthesis
 from inverters.rendering.rays import make_rays
 from inverters.rendering.sampling import Sampling
@@ -89,16 +89,16 @@ class Goae:
         """Without `afa` only `w_plus` works.
 
         Raises:
-            CheckpointError: codes or features of the networks are not of the generator's shapes.
+            FingerprintError: codes or features of the networks are not of the generator's shapes.
         """
         config = generator.config
         if (encoder.config.num_ws, encoder.config.w_dim) != (config.num_ws, config.w_dim):
-            raise CheckpointError(
+            raise FingerprintError(
                 f"the encoder's w+ has {encoder.config.num_ws} x {encoder.config.w_dim} numbers, "
                 f"the generator's {config.num_ws} x {config.w_dim}"
             )
         if afa is not None and afa.config.channels != config.channels(afa.config.block):
-            raise CheckpointError(
+            raise FingerprintError(
                 f"the alignment refines {afa.config.channels} channels, the generator has "
                 f"{config.channels(afa.config.block)} at {afa.config.block} x {afa.config.block}"
             )

@@ -35,7 +35,7 @@ class AfaConfig:
     """Heads of the cross attention; they divide the channels."""
 
     @classmethod
-    def of(cls, generator: GeneratorConfig, block: int = 32, **changes: Any) -> AfaConfig:
+    def sized_for(cls, generator: GeneratorConfig, block: int = 32, **changes: Any) -> AfaConfig:
         """Return the alignment for a generator's image and backbone, with other fields as given."""
         base = cls(image_size=generator.img_resolution, block=block, channels=generator.channels(block))
         return replace(base, **changes)

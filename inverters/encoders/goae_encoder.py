@@ -40,7 +40,7 @@ class GoaeEncoderConfig:
     """Heads of the cross attention."""
 
     @classmethod
-    def of(cls, generator: GeneratorConfig, **changes: Any) -> GoaeEncoderConfig:
+    def sized_for(cls, generator: GeneratorConfig, **changes: Any) -> GoaeEncoderConfig:
         """Return the encoder for a generator's codes, with other fields as given."""
         return replace(cls(w_dim=generator.w_dim, num_ws=generator.num_ws), **changes)
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from inverters.encoders.irse import Backbone, IrseConfig
 from inverters.encoders.loading import mean_code, split
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, released_config
-from inverters.errors import CheckpointError, FingerprintError, InverterError
+from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.strict_loading import filled, table_with, tensors_of
@@ -170,12 +170,12 @@ class TriPlaneNetConfig:
         return cls(codes, replace(offsets, plane_resolution=side, plane_channels=channels))
 
     def check(self, generator: GeneratorConfig) -> None:
-        """Raise InverterError unless rows and planes are those of this generator."""
+        """Raise FingerprintError unless rows and planes are those of this generator."""
         codes, offsets = self.codes, self.offsets
         own = (codes.num_ws, codes.w_dim, offsets.plane_channels, offsets.plane_resolution)
         its = (generator.num_ws, generator.w_dim, 3 * generator.plane_channels, generator.plane_resolution)
         if own != its:
-            raise InverterError(
+            raise FingerprintError(
                 "TriPlaneNet and generator do not fit: rows of w, their length, channels and side of planes "
                 f"are {own} and {its}"
             )
@@ -228,7 +228,7 @@ class TriPlaneNet(nn.Module):
             sampling: of the rays; None takes the generator's. The release doubles both counts.
 
         Raises:
-            InverterError: the generator has other codes or planes.
+            FingerprintError: the generator has other codes or planes.
         """
         self.config.check(generator.config)
         if passes < 0 or (passes and self.config.offsets.release == "v2"):
@@ -297,8 +297,7 @@ def load_triplanenet(
 
     Raises:
         CheckpointError: the file has other weights.
-        FingerprintError: the file has the weights of another generator.
-        InverterError: the generator has other codes or planes.
+        FingerprintError: the generator has other codes or planes, or differs from the file's copy of it.
     """
     state = table_with(file, what, "state_dict")["state_dict"]
     codes, offsets, decoder = split(tensors_of(state, what), _PARTS, what)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from inverters.rendering.cameras import from_label
 from tests.inverters.generators.rule import shared
 
 Floats = npt.NDArray[np.float32]
@@ -83,6 +84,20 @@ def rule_dictionary(
 def golden(file: str) -> dict[str, np.ndarray]:
     """The arrays of a golden file; skips where it is absent."""
     return dict(np.load(shared(f"encoders/{file}_golden.npz")))
+
+
+def golden_cameras(rows: slice) -> tuple[Tensor, Tensor]:
+    """cam2world [N,4,4] and intrinsics [N,3,3] of some of EG3D's golden cameras."""
+    labels = np.load(shared("eg3d_small_golden.npz"))["cams"]
+    return from_label(torch.from_numpy(labels[rows]))
+
+
+def recorded(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """A table that the outputs of layers come into when they run."""
+    found: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda _, __, output, name=name: found.__setitem__(name, output))
+    return found
 
 
 def gauss(seed: int, *shape: int) -> Tensor:

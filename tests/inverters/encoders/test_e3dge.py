@@ -17,6 +17,7 @@ from inverters.encoders.pose_net import PoseNet
 from inverters.generators.stylesdf_renderer import orbit_poses
 from tests.inverters.encoders.e3dge_tiny import CONFIG, HOURGLASS, LOCAL, tiny_e3dge
 from tests.inverters.encoders.rule import gauss
+from tests.inverters.generators.stylesdf_tiny import TINY
 from tests.inverters.gradients import reaches
 
 
@@ -178,3 +179,8 @@ def test_deeper_networks_keep_their_shapes() -> None:
     assert hourglass(gauss(9, 1, 4, 32, 32)).shape == (1, 16, 8, 8)
     score, angles = PoseNet((4, 6, 6))(gauss(10, 2, 3, 8, 8))
     assert score.shape == (2, 1) and angles.shape == (2, 2)
+
+
+def test_an_encoder_for_another_generator() -> None:
+    with pytest.raises(ValueError, match=r"are \(3, 6, 7, 10\), \(3, 6, 7, 12\) in StyleSDF"):
+        dataclasses.replace(CONFIG, generator=dataclasses.replace(TINY, width=12))

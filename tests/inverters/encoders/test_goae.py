@@ -17,7 +17,7 @@ from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, load
 from inverters.encoders.goae_mix import blur, mix_planes, splat, visible_masks
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.swin import SwinConfig, relative_index, shift_mask, whole, windows
-from inverters.errors import CheckpointError
+from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import BUNDLED
@@ -31,8 +31,8 @@ TINY = dataclasses.replace(CONFIG, plane_resolution=32, img_resolution=64, chann
 SWIN = SwinConfig(
     image_size=64, width=8, depths=(2, 1, 1, 1), heads=(1, 2, 2, 4), window=4, pretrained_windows=(0, 0, 2, 0)
 )
-ENCODER = GoaeEncoderConfig.of(TINY, swin=SWIN)
-AFA = AfaConfig.of(TINY, block=8, body=IrseConfig(widths=(64, 64, 64), units=(1, 1, 1)))
+ENCODER = GoaeEncoderConfig.sized_for(TINY, swin=SWIN)
+AFA = AfaConfig.sized_for(TINY, block=8, body=IrseConfig(widths=(64, 64, 64), units=(1, 1, 1)))
 VIEWS = Cameras(look_at([0.0, 0.3], [0.1, 0.0]), intrinsics(n=2))
 
 
@@ -75,9 +75,9 @@ def test_rows_open_group_by_group(networks: tuple[GoaeEncoder, Afa], pictures: T
 
 def test_shapes_for_the_bundled_generator() -> None:
     config = GeneratorConfig.from_dict(json.loads(BUNDLED.with_suffix(".json").read_text())["config"])
-    encoder = GoaeEncoder(GoaeEncoderConfig.of(config, swin=SWIN))
+    encoder = GoaeEncoder(GoaeEncoderConfig.sized_for(config, swin=SWIN))
     assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, config.num_ws, config.w_dim)
-    afa = Afa(AfaConfig.of(config, body=AFA.body)).eval()
+    afa = Afa(AfaConfig.sized_for(config, body=AFA.body)).eval()
     features = torch.zeros(1, config.channels(32), 32, 32)
     residual = torch.zeros(1, 3, config.img_resolution, config.img_resolution)
     assert afa(features, residual).shape == features.shape
@@ -180,10 +180,10 @@ def test_networks_of_another_generator_are_refused(
 ) -> None:
     encoder, afa = networks
     other = Generator(dataclasses.replace(TINY, plane_resolution=64))
-    with pytest.raises(CheckpointError, match="8 x 16 numbers, the generator's 10 x 16"):
+    with pytest.raises(FingerprintError, match="8 x 16 numbers, the generator's 10 x 16"):
         Goae(other, encoder, afa)
     wide = Afa(dataclasses.replace(AFA, channels=32))
-    with pytest.raises(CheckpointError, match="refines 32 channels, the generator has 16 at 8 x 8"):
+    with pytest.raises(FingerprintError, match="refines 32 channels, the generator has 16 at 8 x 8"):
         Goae(generator, encoder, wide)
     with pytest.raises(ValueError, match="weights of the alignment"):
         Goae(generator, encoder).invert(torch.zeros(1, 3, 64, 64), VIEWS)

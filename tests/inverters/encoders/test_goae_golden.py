@@ -14,9 +14,17 @@ from inverters.encoders.goae import Cameras, Goae, GoaeInversion, GoaePlanes
 from inverters.encoders.goae_afa import Afa, load_afa
 from inverters.encoders.goae_encoder import GoaeEncoder, load_goae_encoder
 from inverters.encoders.goae_mix import mix_planes, visible_masks
-from inverters.rendering.cameras import from_label
 from inverters.rendering.rays import make_rays
-from tests.inverters.encoders.rule import equalised, gauss, golden, image, keys, rule_dictionary
+from tests.inverters.encoders.rule import (
+    equalised,
+    gauss,
+    golden,
+    golden_cameras,
+    image,
+    keys,
+    recorded,
+    rule_dictionary,
+)
 from tests.inverters.generators.rule import FULL, assert_close, assert_stats, rule_weights, shared
 
 EQUALISED = (equalised(r"output_layer\.[02]\.weight"),)
@@ -47,11 +55,6 @@ def afa() -> Afa:
     return load_afa(rule_dictionary(keys("goae", "afa_FFHQ.pt"), EQUALISED))
 
 
-def cameras(rows: slice) -> Cameras:
-    labels = torch.from_numpy(np.load(shared("eg3d_small_golden.npz"))["cams"])
-    return Cameras(*from_label(labels[rows]))
-
-
 def test_encoder(encoder: GoaeEncoder, networks: Golden) -> None:
     taps = encoder.swin_model(image(11, 256))
     fine, mid, coarse, query, base = taps
@@ -60,8 +63,8 @@ def test_encoder(encoder: GoaeEncoder, networks: Golden) -> None:
     assert_close(coarse[:, ::8, ::4], networks["tap_coarse"], 2e-5, 5e-6)
     assert_close(query.mT[:, ::8], networks["tap_query"], 2e-5, 5e-6)
     assert_close(base.mT[:, ::8], networks["tap_base"], 2e-5, 5e-6)
-    with patch.object(encoder.swin_model, "forward", lambda images: taps):
-        ws = [encoder(images, opened) for opened in range(4) for images in [image(11, 256)]]
+    with patch.object(encoder.swin_model, "forward", lambda _: taps):
+        ws = [encoder(image(11, 256), opened) for opened in range(4)]
     assert_close(ws[0], np.repeat(networks["ws_stage0"], 14, 1), 2e-5, 5e-6)
     for opened in (1, 2, 3):
         assert_close(ws[opened], networks[f"ws_stage{opened}"], 2e-5, 5e-6)
@@ -69,14 +72,8 @@ def test_encoder(encoder: GoaeEncoder, networks: Golden) -> None:
 
 def test_alignment(afa: Afa, networks: Golden) -> None:
     features = gauss(13, 1, 512, 32, 32)
-    after: dict[str, Tensor] = {}
-    hooks = [
-        module.register_forward_hook(lambda _, __, found, name=name: after.update({name: found}))
-        for name, module in (*((f"body{k}", afa.body[k]) for k in (2, 5, 8)), ("kv", afa.output_layer))
-    ]
+    after = recorded({f"body{k}": afa.body[k] for k in (2, 5, 8)} | {"kv": afa.output_layer})
     gamma, beta = afa.modulation(features, image(17, 512) - image(15, 512))
-    for hook in hooks:
-        hook.remove()
     for name, step in {"body2": 16, "body5": 8, "body8": 4, "kv": 4}.items():
         assert_close(after[name][:, ::8, ::step, ::step], networks[f"afa_{name}"], 2e-5, 5e-6)
     assert_close(gamma[:, ::4, ::2, ::2], networks["afa_gamma"], 2e-5, 5e-6)
@@ -88,7 +85,7 @@ def test_alignment(afa: Afa, networks: Golden) -> None:
 
 
 def test_mix(whole: Golden) -> None:
-    seen = cameras(slice(2))
+    seen = Cameras(*golden_cameras(slice(2)))
     origins, directions = make_rays(seen.cam2world, seen.intrinsics, (128, 128))
     points = origins + directions * torch.from_numpy(whole["mix_depth"]).flatten(2).mT
     for sigma in (1.0, 1.5, 2.0):
@@ -107,7 +104,7 @@ def network(encoder: GoaeEncoder, afa: Afa) -> Goae:
 @pytest.fixture(scope="module")
 def inversion(network: Goae) -> GoaeInversion:
     ws = network.w_plus(image(11, 256))
-    return network.invert(image(21, 512), cameras(slice(1, 2)), ws)
+    return network.invert(image(21, 512), Cameras(*golden_cameras(slice(1, 2))), ws)
 
 
 def thin(planes: Tensor) -> Tensor:
@@ -127,7 +124,7 @@ def assert_depth(depth: Tensor, opacity: Tensor, wanted: np.ndarray, largest: fl
 def test_inversion(network: Goae, inversion: GoaeInversion, whole: Golden) -> None:
     planes, view = inversion.planes, inversion.w_view
     assert_close(planes.ws, whole["rec_ws"], 2e-5, 5e-6)
-    seen = cameras(slice(1, 2))
+    seen = Cameras(*golden_cameras(slice(1, 2)))
     np.testing.assert_array_equal(whole["cam"][0], np.load(shared("eg3d_small_golden.npz"))["cams"][1])
     skip = network.generator.features_at(planes.ws, 32)[1]
     assert_close(inversion.features[:, ::8, ::4, ::4], whole["F"], 5e-5, 1e-5)
@@ -149,7 +146,7 @@ def test_inversion(network: Goae, inversion: GoaeInversion, whole: Golden) -> No
 @pytest.mark.slow
 def test_mix_of_an_inversion(inversion: GoaeInversion, whole: Golden) -> None:
     """With the golden depth, since a few empty rays have another in each implementation."""
-    seen = cameras(slice(1, 2))
+    seen = Cameras(*golden_cameras(slice(1, 2)))
     origins, directions = make_rays(seen.cam2world, seen.intrinsics, (128, 128))
     points = origins + directions * torch.from_numpy(whole["f_image_depth"]).reshape(1, -1, 1)
     masks = visible_masks(points, 256)
@@ -162,7 +159,7 @@ def test_mix_of_an_inversion(inversion: GoaeInversion, whole: Golden) -> None:
 
 @pytest.mark.slow
 def test_edit(network: Goae, inversion: GoaeInversion, whole: Golden) -> None:
-    seen, generator = cameras(slice(1, 2)), network.generator
+    seen, generator = Cameras(*golden_cameras(slice(1, 2))), network.generator
     step = 0.5 * gauss(19, 1, 1, 512)
     assert_close(step, whole["step"][None], 0, 0)
     edited: GoaePlanes = network.edit(inversion, inversion.planes.ws + step, seen)

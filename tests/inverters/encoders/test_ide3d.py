@@ -21,7 +21,6 @@ from tests.inverters.tiny import tiny_generator
 SMALL = HybridConfig(size=32, classes=5, appearance=4, geometry=2, w_dim=16, channel_base=256, channel_max=16)
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_rows_and_features_are_those_of_the_official_code() -> None:
     want, layout = golden("ide3d"), keys("ide3d", "E.state_dict()")

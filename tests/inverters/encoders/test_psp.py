@@ -36,6 +36,21 @@ def part(weights: dict[str, Tensor], title: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in weights.items() if name in layout} | rest
 
 
+@torch.no_grad()
+def test_first_rows_are_those_of_the_official_code() -> None:
+    """Of coarse and middle features: rows do not depend on those after them."""
+    want, x, config = golden("psp_e4e"), image(11, 256), PspConfig(num_ws=4)
+    with torch.device("meta"):
+        names = {f"encoder.{name}" for name in GradualStyleEncoder(config).state_dict()}
+    layout = {name: entry for name, entry in keys("psp_e4e", "encoder, 18 styles").items() if name in names}
+    drawn = rule_dictionary(layout, LINEAR)
+    weights = {name.removeprefix("encoder."): tensor for name, tensor in drawn.items()}
+    e4e = filled(lambda: Encoder4Editing(config), weights, "it")
+    assert_close(e4e(x), want["e4e18_stage3"][:, :4], 5e-6, 5e-6)
+    psp = filled(lambda: GradualStyleEncoder(config), weights, "it")
+    assert_close(psp(x), want["psp18"][:, :4], 5e-6, 5e-6)
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_rows_are_those_of_the_official_code(weights: dict[str, Tensor]) -> None:

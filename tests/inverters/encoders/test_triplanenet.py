@@ -21,7 +21,7 @@ from inverters.encoders.triplanenet import (
     Upsampling,
     load_triplanenet,
 )
-from inverters.errors import CheckpointError, FingerprintError, InverterError
+from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.rendering.cameras import intrinsics, look_at, mirror
@@ -159,7 +159,7 @@ def test_sizes_that_do_not_fit(wrong: dict[str, Any]) -> None:
 
 
 def test_a_generator_with_other_planes() -> None:
-    with pytest.raises(InverterError, match=r"are \(6, 16, 12, 16\) and \(8, 16, 12, 32\)$"):
+    with pytest.raises(FingerprintError, match=r"are \(6, 16, 12, 16\) and \(8, 16, 12, 32\)$"):
         small()(tiny_generator(plane_resolution=32), pictures(), *view())
 
 
@@ -199,7 +199,7 @@ def test_a_file_of_another_generator(eg3d: Generator) -> None:
         load_triplanenet(file_of(eg3d, **{f"decoder.{name}": own.half()}), eg3d)
     with pytest.raises(FingerprintError, match=f"another generator than '.*': '{name}' differs"):
         load_triplanenet(file_of(eg3d, **{f"decoder.{name}": own * 1.01}), eg3d)
-    with pytest.raises(InverterError, match="do not fit"):
+    with pytest.raises(FingerprintError, match="do not fit"):
         load_triplanenet(file_of(eg3d), tiny_generator())
 
 

@@ -16,10 +16,18 @@ from inverters.encoders.triplanenet import OFFSETS, OffsetEncoder, TriPlaneNet, 
 from inverters.generators import eg3d
 from inverters.generators.eg3d import Generator
 from inverters.generators.strict_loading import filled
-from inverters.rendering.cameras import from_label
 from inverters.rendering.rays import pixel_centres
-from tests.inverters.encoders.rule import equalised, gauss, golden, image, keys, rule_dictionary
-from tests.inverters.generators.rule import FULL, assert_close, assert_stats, rule_weights, shared
+from tests.inverters.encoders.rule import (
+    equalised,
+    gauss,
+    golden,
+    golden_cameras,
+    image,
+    keys,
+    recorded,
+    rule_dictionary,
+)
+from tests.inverters.generators.rule import FULL, assert_close, assert_stats, rule_weights
 
 Golden = Mapping[str, npt.NDArray[np.floating]]
 PREFIX = "triplanenet_encoder."
@@ -41,17 +49,7 @@ def assert_features(layers: Mapping[str, nn.Module], found: Mapping[str, Tensor]
         assert_close(sparse(found[name], 8, step), want[name], 1e-5, 3e-6)
 
 
-def recorded(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """A table that the outputs of layers come into when they run."""
-    found: dict[str, Tensor] = {}
-    for name, layer in layers.items():
-        layer.register_forward_hook(lambda _, __, output, name=name: found.__setitem__(name, output))
-    return found
-
-
-@pytest.mark.parametrize(
-    "variant", ["v1", *(pytest.param(v, marks=pytest.mark.slow) for v in ("v2-shuffle", "v2-nearest"))]
-)
+@pytest.mark.parametrize("variant", NAMES)
 @torch.no_grad()
 def test_second_branch(variant: Variant) -> None:
     want = golden("triplanenet")
@@ -118,8 +116,7 @@ def released_rays(cam2world: Tensor, inside: Tensor, size: tuple[int, int]) -> t
 def test_whole_forward(network: TriPlaneNet, generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eg3d, "make_rays", released_rays)
     want = golden("triplanenet_net")
-    labels = torch.from_numpy(np.load(shared("eg3d_small_golden.npz"))["cams"])
-    novel, same = (from_label(labels[k]) for k in (0, 1))
+    novel, same = golden_cameras(slice(0, 1)), golden_cameras(slice(1, 2))
     found = network(generator, image(11, 256), *same)
     assert_close(found.codes, want["codes"], 5e-6, 3e-5)
     assert_close(sparse(found.first, 1, 4), want["y_psp"], 5e-4, 3e-5)
