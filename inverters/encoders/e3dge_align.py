@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.e3dge_local import Film, ResidualMLP, SeparateMLPs, film
-from inverters.encoders.irse import Unit, stem
+from inverters.encoders.irse import stem, units
 
 ALIGNER_WIDTHS = (16, 32, 48, 64)
 Fusion = Literal["released", "paper"]
@@ -72,11 +72,7 @@ class FeatureFilm(nn.Module):
 
 
 def _units(in_channels: int, widths: Sequence[int], stride: int = 1) -> nn.Sequential:
-    units = []
-    for k, width in enumerate(widths):
-        units.append(Unit(in_channels, width, 1 if k else stride, squeeze=False))
-        in_channels = width
-    return nn.Sequential(*units)
+    return nn.Sequential(*units(in_channels, widths, stride, squeeze=False))
 
 
 def _joined(x: Tensor, skip: Tensor) -> Tensor:

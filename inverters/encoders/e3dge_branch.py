@@ -36,7 +36,7 @@ class BranchConfig:
 
 @dataclass(frozen=True)
 class Reference:
-    """A picture as the branch keeps it."""
+    """An inverted picture, with or without an edit of its codes."""
 
     codes: Any  # of the generator's kind
     camera: Tensor
@@ -48,7 +48,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Query:
-    """A picture made from a reference, with its steps; h x w rays of S samples."""
+    """A rendering of a reference with its details, and the results before it; h x w rays of S samples."""
 
     image: Tensor  # [N,3,S,S]
     thumb: Tensor  # [N,3,h,w]

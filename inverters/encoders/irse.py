@@ -6,6 +6,7 @@ those of the public `model_ir_se50.pth`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -82,6 +83,15 @@ class Unit(nn.Module):
         return found
 
 
+def units(before: int, widths: Sequence[int], stride: int, *, squeeze: bool = True) -> list[Unit]:
+    """Return residual units of these widths in a row; the first has the stride."""
+    inputs = (before, *widths[:-1])
+    return [
+        Unit(i, o, 1 if k else stride, squeeze=squeeze)
+        for k, (i, o) in enumerate(zip(inputs, widths, strict=True))
+    ]
+
+
 def stem(before: int, channels: int) -> nn.Sequential:
     """Return a 3x3 convolution, batch norm and PReLU."""
     return nn.Sequential(
@@ -97,12 +107,11 @@ class Backbone(nn.Module):
         self.backbone = config
         first = config.widths[0]
         self.input_layer = stem(config.channels, first)
-        units, before = [], first
+        body, before = [], first
         for width, count in zip(config.widths, config.units, strict=True):
-            for k in range(count):
-                units.append(Unit(before, width, 1 if k else 2))
-                before = width
-        self.body = nn.Sequential(*units)
+            body += units(before, (width,) * count, 2)
+            before = width
+        self.body = nn.Sequential(*body)
 
     def taps(self, x: Tensor, after: tuple[int, ...]) -> list[Tensor]:
         """Return the features of a picture [N,channels,S,S] after the units of these indices, ascending."""

@@ -15,7 +15,7 @@ POSE_WIDTHS = (128, 256, 400, 400, 400, 400)
 
 
 class _Conv(nn.Module):
-    """Convolution with a bias, and a leaky ReLU of slope 0.2 unless it is the last."""
+    """Convolution with a bias; `activated`: and leaky ReLU of slope 0.2."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, activated: bool = True) -> None:
         super().__init__()

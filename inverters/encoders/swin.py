@@ -125,7 +125,7 @@ class WindowAttention(nn.Module):
 
     def position_bias(self) -> Tensor:
         """Return the bias [heads,w*w,w*w], in (0, 16)."""
-        table = self.cpb_mlp(self.relative_coords_table).flatten(0, 2)
+        table: Tensor = self.cpb_mlp(self.relative_coords_table).flatten(0, 2)
         return 16 * table[self.relative_position_index].permute(2, 0, 1).sigmoid()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
