@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from inverters.errors import UnknownNameError
 from inverters.generators.card import GeneratorCard
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.layers import FullyConnected, Noise, SynthesisBlock
@@ -85,16 +86,43 @@ class Synthesis2D(nn.Module):
 
     def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """Map ws [N,num_ws,w_dim] to planes [N,3*C,R,R]. A block's last row is the next block's first."""
-        x: Tensor | None = None
-        image: Tensor | None = None
-        row = 0
-        for name in self.names:
-            block = getattr(self, name)
-            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], noise)
-            row += block.num_convs
+        image = self.run(ws, range(len(self.names)), noise)[1]
         if image is None:
             raise ValueError("a generator needs planes of at least 4 x 4")
         return image
+
+    def run(
+        self,
+        ws: Tensor,
+        blocks: range,
+        noise: Noise = "const",
+        x: Tensor | None = None,
+        image: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run some blocks on ws [N,num_ws,w_dim].
+
+        Args:
+            ws: all rows; each block takes its own.
+            blocks: their numbers, from 0.
+            noise: see `Noise`.
+            x: features that the first of them takes; None for block 0.
+            image: the stacked planes so far; None for none.
+
+        Returns:
+            Features and stacked planes [N,3*C,r,r] after the last of the blocks.
+        """
+        for k in blocks:
+            block = getattr(self, self.names[k])
+            row = max(2 * k - 1, 0)
+            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], noise)
+        return x, image
+
+    def number(self, block: int) -> int:
+        """Return the number of the block of a resolution; raises UnknownNameError if there is none."""
+        if f"b{block}" not in self.names:
+            known = ", ".join(name[1:] for name in self.names)
+            raise UnknownNameError(f"the backbone has no block of resolution {block}; it has {known}")
+        return self.names.index(f"b{block}")
 
 
 class Backbone(nn.Module):
@@ -194,6 +222,45 @@ class Generator(nn.Module):
     def planes(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """Map ws [N,num_ws,w_dim] to tri-planes [N,3,C,R,R]."""
         stacked = self.backbone.synthesis(ws, noise)
+        return stacked.reshape(len(ws), 3, self.config.plane_channels, *stacked.shape[2:])
+
+    def features_at(self, ws: Tensor, block: int, noise: Noise = "const") -> tuple[Tensor, Tensor]:
+        """Run the backbone up to and with the block of resolution `block`.
+
+        Args:
+            ws: [N,num_ws,w_dim].
+            block: 4, 8, ..., R.
+            noise: see `Noise`.
+
+        Returns:
+            Features [N,F,block,block], and the tri-plane accumulated so far, stacked: [N,3*C,block,block].
+
+        Raises:
+            UnknownNameError: the backbone has no such block.
+        """
+        synthesis = self.backbone.synthesis
+        return synthesis.run(ws, range(synthesis.number(block) + 1), noise)
+
+    def planes_from(
+        self, features: Tensor, skip: Tensor | None, ws: Tensor, block: int, noise: Noise = "const"
+    ) -> Tensor:
+        """Return the tri-planes [N,3,C,R,R] that follow features at a block of the backbone.
+
+        Args:
+            features: [N,F,block,block], after the block of resolution `block`.
+            skip: stacked tri-plane [N,3*C,block,block] accumulated there; None drops it.
+            ws: [N,num_ws,w_dim]; the rows of later blocks are used.
+            block: a resolution under R.
+            noise: see `Noise`.
+
+        Raises:
+            UnknownNameError: the backbone has no such block, or none after it.
+        """
+        synthesis = self.backbone.synthesis
+        later = range(synthesis.number(block) + 1, len(synthesis.names))
+        if not later:
+            raise UnknownNameError(f"the block of resolution {block} is the backbone's last; take an earlier")
+        stacked = synthesis.run(ws, later, noise, features, skip)[1]
         return stacked.reshape(len(ws), 3, self.config.plane_channels, *stacked.shape[2:])
 
     def sampling(
