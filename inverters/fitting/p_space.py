@@ -38,6 +38,11 @@ class PStatistics:
     fingerprint: str
     """Of the generator."""
 
+    def to(self, device: torch.device) -> PStatistics:
+        """Return them on another device."""
+        tensors = (tensor.to(device) for tensor in (self.mean, self.axes, self.variances))
+        return PStatistics(*tensors, self.fingerprint)
+
     def check_generator(self, fingerprint: str) -> None:
         """Raise FingerprintError unless the statistics are those of this generator."""
         if fingerprint != self.fingerprint:

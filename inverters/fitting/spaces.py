@@ -6,16 +6,22 @@ Katsumata et al. 2024, "Revisiting Latent Space of GAN Inversion for Robust Real
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from torch import Tensor, finfo
 
 from inverters.errors import UnknownNameError
+from inverters.generators.layers import Noise
 
-Part = Literal["z", "w", "s"]
-_F = "f/"
+Skip = Literal["kept", "dropped"]
+"""The tri-plane that the layers up to a base code made from w: `kept` and gone on with (GOAE), or `dropped`
+(the StyleGAN2 code of Z+).
+"""
+MOST_BLOCK = 32
+"""Resolution of the base code's layer where the space names none, or half of the planes' if that is less."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,30 @@ class Space:
     """A latent space of a generator."""
 
     name: str
-    codes: Part
-    """What the codes are: z, w, or offsets of the styles."""
+    codes: Literal["z", "w", "s"]
+    """What the codes are: z, w, or offsets of the backbone's styles."""
     layered: bool
     """A code for each layer; False: one for all."""
     normalised: bool = False
-    """With the penalty of P_N."""
+    """With the penalty of P_N (`p_space`)."""
     base: bool = False
-    """With a base code f: features at a layer, in place of those that the layers below make."""
+    """With a base code f: features of a layer, in place of those that the layers up to it make."""
+    block: int = 0
+    """Resolution of that layer; 0: see MOST_BLOCK."""
+
+    @property
+    def family(self) -> str:
+        """Name of the space without the layer of its base code, as in SPACES."""
+        return re.sub(r"^f[0-9]+/", "f/", self.name)
 
     @property
     def bounded(self) -> bool:
         """Whether codes lie on the sphere of random z."""
         return self.codes == "z"
+
+    def block_of(self, generator: Any) -> int:
+        """Return the resolution of the base code's layer in a generator; not all have one of that size."""
+        return self.block or min(MOST_BLOCK, generator.config.plane_resolution // 2)
 
 
 _PLAIN = (
@@ -46,20 +63,22 @@ _PLAIN = (
     Space("p_n+", "w", layered=True, normalised=True),
     Space("s", "s", layered=True),
 )
-SPACES = {
-    name: Space(name, space.codes, space.layered, space.normalised, base)
-    for base in (False, True)
-    for space in _PLAIN
-    for name in [_F * base + space.name]
+SPACES = {space.name: space for space in _PLAIN} | {
+    f"f/{space.name}": replace(space, name=f"f/{space.name}", base=True) for space in _PLAIN
 }
-"""Every space by its name."""
+"""Every space by its name. `f16/z+` is `f/z+` with the base code at the layer of resolution 16."""
+PLAIN = tuple(space.name for space in _PLAIN)
+"""Names of those without a base code."""
 
 
 def find_space(name: str) -> Space:
     """Return the space of this name; raises UnknownNameError, which lists those that exist."""
-    if name not in SPACES:
-        raise UnknownNameError(f"unknown latent space '{name}'; known: {', '.join(SPACES)}")
-    return SPACES[name]
+    layer = re.match(r"f([1-9][0-9]{0,3})/", name)
+    found = SPACES.get(name if layer is None else f"f{name[layer.end() - 1 :]}")
+    if found is None:
+        known = ", ".join(SPACES)
+        raise UnknownNameError(f"unknown latent space '{name[:40]}'; known: {known} (or f16/... for a layer)")
+    return found if layer is None else replace(found, name=name, block=int(layer[1]))
 
 
 def retracted(z: Tensor) -> Tensor:
@@ -68,13 +87,12 @@ def retracted(z: Tensor) -> Tensor:
     Random z lie near this sphere, and the mapping sees the direction of z alone.
     """
     # Divided by the largest entry first, so that no square overflows or vanishes.
-    largest = z.detach().abs().amax(-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
-    z = z / largest
-    norm = z.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
-    return z * (math.sqrt(z.shape[-1]) / norm)
+    least = finfo(z.dtype).tiny
+    z = z / z.detach().abs().amax(-1, keepdim=True).clamp_min(least)
+    return z * (math.sqrt(z.shape[-1]) / z.norm(dim=-1, keepdim=True).clamp_min(least))
 
 
-def edited(z: Tensor, offset: Tensor) -> Tensor:
+def moved(z: Tensor, offset: Tensor) -> Tensor:
     """Move codes [...,D] on the sphere by `offset`, which broadcasts, and retract them (section 3.3)."""
     return retracted(z + offset)
 
@@ -88,3 +106,41 @@ def mapped_rows(generator: Any, z: Tensor, label: Tensor | None = None) -> Tenso
         label = label.expand(len(z), -1).repeat_interleave(z.shape[1], 0)
     ws: Tensor = generator.mapping(z.flatten(0, 1), label)[:, 0]
     return ws.unflatten(0, z.shape[:2])
+
+
+@dataclass(frozen=True)
+class LayerCodes:
+    """What the planes of N codes are made of beside w; None of it in the spaces of w and z."""
+
+    features: Tensor | None = None
+    """Base codes [N,F,r,r], after the block of resolution r."""
+    styles: Tensor | None = None
+    """Offsets of the backbone's styles [N,num_styles]."""
+    skip: Skip = "kept"
+
+    @classmethod
+    def of(cls, latent: Mapping[str, Tensor], info: Mapping[str, Any], device: Any = None) -> LayerCodes:
+        """Return what an inversion's `latent` and `info` hold."""
+        found = {name: latent[name].to(device) for name in ("features", "styles") if name in latent}
+        return cls(**found, skip=info.get("skip", "kept"))
+
+    def at(self, rows: Tensor) -> LayerCodes:
+        """Return that of some codes."""
+        features = None if self.features is None else self.features[rows]
+        return LayerCodes(features, None if self.styles is None else self.styles[rows], self.skip)
+
+    def planes(self, generator: Any, ws: Tensor, noise: Noise = "const") -> Tensor:
+        """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim]."""
+        planes: Tensor
+        if self.features is None:
+            planes = generator.planes(ws, noise, self.styles)
+            return planes
+        block, skip = self.features.shape[-1], None
+        if self.skip == "kept":
+            skip = generator.features_at(ws, block, noise, self.styles)[1]
+        planes = generator.planes_from(self.features, skip, ws, block, noise, self.styles)
+        return planes
+
+
+NO_LAYER_CODES = LayerCodes()
+"""Codes of w alone."""
