@@ -60,7 +60,7 @@ class Inversion:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What it consists of: some of `codes`, `base codes`, `styles`, `cameras`, `second field`, `weights`."""
+        """What it holds: some of `codes`, `base codes`, `styles`, `cameras`, `second field`, `weights`."""
         latent = {"base codes": "features", "styles": "styles"}
         found: dict[str, Any] = {part: name in self.latent for part, name in latent.items()}
         found |= {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}

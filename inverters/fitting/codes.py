@@ -96,7 +96,7 @@ class CodeFit(TableStage):
     # Codes
 
     def _origin(self, begin: Tensor) -> Tensor:
-        """What is added to the codes of each frame [K,1 or num_ws,w_dim], so that the fit begins at `begin`."""
+        """What is added to the codes of each frame [K,1 or num_ws,w_dim], so that it begins at `begin`."""
         layers = one_layer(begin, "w") if self.settings.space == "w" else begin
         zero = torch.zeros(1, self.space.dim, device=self.targets.device)
         return layers.to(self.targets.device) - self.space.to_w(zero)[:, None]

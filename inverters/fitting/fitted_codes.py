@@ -93,7 +93,6 @@ def _begin(start: Inversion, space: str) -> Tensor:
         return start.ws
     if "z" not in start.latent:
         raise InverterError(
-            f"codes in {space} cannot begin from codes of w; begin from an inversion in z or z+, or leave the "
-            "start out"
+            f"codes in {space} cannot begin from codes of w; begin from an inversion in z or z+"
         )
     return start.latent["z"]

@@ -52,7 +52,7 @@ class PStatistics:
             )
 
     def whitened(self, ws: Tensor) -> Tensor:
-        """Map codes [...,D] to P_N, float64 [...,D]: of random codes, each entry has mean 0 and variance 1."""
+        """Map codes [...,D] to P_N, float64 [...,D]: of random ones, each entry has mean 0 and variance 1."""
         p = F.leaky_relu(ws.double(), SLOPE) - self.mean
         return p @ self.axes / self.variances.sqrt()
 

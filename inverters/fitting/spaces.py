@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import Tensor, finfo
+from torch import Tensor
 
 from inverters.errors import UnknownNameError
 from inverters.generators.layers import Noise
@@ -87,9 +87,9 @@ def retracted(z: Tensor) -> Tensor:
     Random z lie near this sphere, and the mapping sees the direction of z alone.
     """
     # Divided by the largest entry first, so that no square overflows or vanishes.
-    least = finfo(z.dtype).tiny
-    z = z / z.detach().abs().amax(-1, keepdim=True).clamp_min(least)
-    return z * (math.sqrt(z.shape[-1]) / z.norm(dim=-1, keepdim=True).clamp_min(least))
+    largest = z.detach().abs().amax(-1, keepdim=True)
+    z = z / largest.where(largest > 0, 1.0)
+    return z * (math.sqrt(z.shape[-1]) / z.norm(dim=-1, keepdim=True).clamp_min(0.5))
 
 
 def moved(z: Tensor, offset: Tensor) -> Tensor:

@@ -166,9 +166,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", fir_taps())
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(
-        self, x: Tensor, w: Tensor, noise: Noise = "const", offset: Tensor | float = 0.0
-    ) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Noise = "const", offset: Tensor | float = 0.0) -> Tensor:
         """Map x [N,I,n,n] and w [N,w_dim] to [N,O,n,n], or [N,O,2n,2n] with `up`.
 
         `offset` [N,I] is added to the styles.

@@ -52,8 +52,8 @@ class InNOutSettings(MethodSettings):
         """Raise InverterError where the second stage would move codes out of their space."""
         if self.joint.rate_w and self.codes.space not in ("w", "w+"):
             raise InverterError(
-                f"in-n-out with preset {self.name} moves the codes with the second field, which it can in w and "
-                f"w+ alone, not in {self.codes.space}; take preset draft or fast"
+                f"in-n-out with preset {self.name} moves codes beside the second field, which it cannot in "
+                f"{self.codes.space}, only in w and w+; take preset draft or fast"
             )
 
     @property
