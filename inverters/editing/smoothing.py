@@ -57,7 +57,7 @@ def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str
 
 
 def smooth_inversion(inversion: Inversion, kind: str) -> Inversion:
-    """Return the inversion with codes w and phi smoothed by `smooth_in_time`; itself for `none`.
+    """Return the inversion with codes, what belongs to them, and phi smoothed by `smooth_in_time`; itself for `none`.
 
     Edits are added afterwards, so that their bounds in time are not smoothed.
     """
@@ -66,4 +66,7 @@ def smooth_inversion(inversion: Inversion, kind: str) -> Inversion:
     ood = dict(inversion.ood)
     if ood:
         ood["phi"] = smooth_in_time(ood["phi"], inversion.frames, kind)
-    return replace(inversion, ws=smooth_in_time(inversion.ws, inversion.frames, kind), ood=ood)
+    latent = {name: smooth_in_time(rows, inversion.frames, kind) for name, rows in inversion.latent.items()}
+    if "z" in latent:
+        latent["z"] = retracted(latent["z"])
+    return replace(inversion, ws=smooth_in_time(inversion.ws, inversion.frames, kind), latent=latent, ood=ood)

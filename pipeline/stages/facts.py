@@ -111,7 +111,7 @@ class Facts:
         from inverters.methods.table import find_method, settings_of
 
         chosen = self.settings.invert
-        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
+        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without, chosen.space))
 
     @cached_property
     def perceptual_weights(self) -> dict[str, bool]:
