@@ -151,7 +151,9 @@ def units_of(stage: Stage[Any], settings: Settings, frames: int) -> int:
 
     chosen = settings.invert
     method = find_method(chosen.method)
-    return chosen.steps or method.steps(settings_of(method, chosen.preset, chosen.without, chosen.space), frames)
+    return chosen.steps or method.steps(
+        settings_of(method, chosen.preset, chosen.without, chosen.space), frames
+    )
 
 
 def estimate(costs: Iterable[Cost], name: str, units: int) -> Estimate | None:
