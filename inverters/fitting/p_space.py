@@ -6,7 +6,7 @@ spreads of the axes lie up to eight decades apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,30 +65,34 @@ class PStatistics:
         return self.whitened(ws).square().mean()
 
 
-def statistics_of(batches: Callable[[], Iterator[Tensor]], fingerprint: str) -> PStatistics:
-    """Compute statistics from batches of codes w [n,D], which are drawn twice and must be the same."""
-    count, mean = 0, torch.zeros(())
-    for w in batches():
-        count, mean = count + len(w), mean + F.leaky_relu(w.double(), SLOPE).sum(0)
-    mean = mean / count
-    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for w in batches():
-        centred = F.leaky_relu(w.double(), SLOPE) - mean
-        scatter += centred.T @ centred
-    variances, axes = torch.linalg.eigh(scatter / (count - 1))
+def statistics_of(batches: Iterable[Tensor], fingerprint: str) -> PStatistics:
+    """Compute statistics from batches of codes w [n,D]: at least two codes."""
+    count, first = 0, None
+    for w in batches:
+        p = F.leaky_relu(w.double(), SLOPE)
+        if first is None:
+            first, total = p.mean(0), torch.zeros_like(p[0])
+            scatter = torch.zeros(len(first), len(first), dtype=p.dtype, device=p.device)
+        # About the first batch's mean, so that the squares are no larger than they must be.
+        p = p - first
+        count, total, scatter = count + len(p), total + p.sum(0), scatter + p.T @ p
+    if first is None or count < 2:
+        raise ValueError("statistics of P_N need two codes or more")
+    shift = total / count
+    covariance = (scatter - count * torch.outer(shift, shift)) / (count - 1)
+    variances, axes = torch.linalg.eigh(covariance.cpu())
     floor = float(variances[-1]) * _LEAST_SPREAD
-    return PStatistics(mean, axes, variances.clamp_min(floor or 1.0), fingerprint)
+    return PStatistics((first + shift).cpu(), axes, variances.clamp_min(floor or 1.0), fingerprint)
 
 
 @torch.no_grad()
 def generator_statistics(generator: Any, samples: int = SAMPLES, seed: int = 0) -> PStatistics:
     """Return the statistics of a generator's codes of so many random z, without truncation."""
-    device = generator.backbone.mapping.w_avg.device
+    device, rng = generator.backbone.mapping.w_avg.device, torch.Generator().manual_seed(seed)
 
     def batches() -> Iterator[Tensor]:
-        rng = torch.Generator().manual_seed(seed)
         for start in range(0, samples, _AT_ONCE):
             z = torch.randn(min(_AT_ONCE, samples - start), generator.config.z_dim, generator=rng)
-            yield generator.mapping(z.to(device))[:, 0].cpu()
+            yield generator.mapping(z.to(device))[:, 0]
 
-    return statistics_of(batches, generator.card.fingerprint)
+    return statistics_of(batches(), generator.card.fingerprint)

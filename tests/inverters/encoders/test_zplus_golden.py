@@ -52,7 +52,7 @@ def stylegan2() -> StyleGAN2:
 @pytest.fixture(scope="module")
 def statistics(stylegan2: StyleGAN2) -> PStatistics:
     w = stylegan2.mapping(gauss(127, 4096, 512))
-    return statistics_of(lambda: iter(w.split(1000)), "golden")
+    return statistics_of(w.split(1000), "golden")
 
 
 # StyleGAN2

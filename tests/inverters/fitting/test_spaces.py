@@ -134,7 +134,7 @@ def test_random_codes_are_white_in_p() -> None:
 
 def test_statistics_do_not_depend_on_the_batches() -> None:
     w = torch.randn(500, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor([1, 10, 0.1, 1, 1, 1])
-    whole, parts = (statistics_of(lambda n=n: iter(w.split(n)), "") for n in (500, 37))
+    whole, parts = (statistics_of(w.split(n), "") for n in (500, 37))
     torch.testing.assert_close(whole.mean, parts.mean)
     torch.testing.assert_close(whole.variances, parts.variances)
     torch.testing.assert_close(whole.squared_norms(w), parts.squared_norms(w))
@@ -143,10 +143,10 @@ def test_statistics_do_not_depend_on_the_batches() -> None:
 def test_axes_in_which_codes_do_not_differ_keep_the_penalty_finite() -> None:
     w = torch.randn(100, 6, generator=torch.Generator().manual_seed(1))
     w[:, 2] = 1.5
-    statistics = statistics_of(lambda: iter([w]), "")
+    statistics = statistics_of([w], "")
     assert torch.isfinite(statistics.squared_norms(w)).all()
     assert float(statistics.penalty(w)) < 1.0
-    constant = statistics_of(lambda: iter([torch.ones(9, 4)]), "")
+    constant = statistics_of([torch.ones(9, 4)], "")
     assert float(constant.penalty(torch.ones(9, 4))) == 0
 
 
