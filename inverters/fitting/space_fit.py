@@ -119,8 +119,6 @@ class SpaceFit(CodeFit):
                     f"base codes at block {block} take {needed / 2**30:.1f} GiB for {len(self.targets)} "
                     f"frames; take a lower block, such as f{block // 2}/..., or a shorter clip"
                 )
-        # A block that nothing follows would make no difference: it is refused here.
-        self.generator.planes_from(found[0], None, ws[:1], block)
         return torch.cat(found).contiguous()
 
     # State

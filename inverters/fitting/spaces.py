@@ -51,8 +51,14 @@ class Space:
         return self.codes == "z"
 
     def block_of(self, generator: Any) -> int:
-        """Return the resolution of the base code's layer in a generator; not all have one of that size."""
-        return self.block or min(MOST_BLOCK, generator.config.plane_resolution // 2)
+        """Return the resolution of the base code's layer in a generator.
+
+        Raises:
+            UnknownNameError: it has no such layer, or none after it.
+        """
+        block = self.block or min(MOST_BLOCK, generator.config.plane_resolution // 2)
+        generator.backbone.synthesis.after(block)
+        return block
 
 
 _PLAIN = (

@@ -132,6 +132,13 @@ class Synthesis2D(nn.Module):
             raise UnknownNameError(f"the backbone has no block of resolution {block}; it has {known}")
         return self.names.index(f"b{block}")
 
+    def after(self, block: int) -> range:
+        """Return the numbers of the blocks after that of a resolution; raises UnknownNameError for none."""
+        later = range(self.number(block) + 1, len(self.names))
+        if not later:
+            raise UnknownNameError(f"the block of resolution {block} is the backbone's last; take an earlier")
+        return later
+
 
 class Backbone(nn.Module):
     """The 2D generator whose image is the tri-plane."""
@@ -283,10 +290,7 @@ class Generator(nn.Module):
             UnknownNameError: the backbone has no such block, or none after it.
         """
         synthesis = self.backbone.synthesis
-        later = range(synthesis.number(block) + 1, len(synthesis.names))
-        if not later:
-            raise UnknownNameError(f"the block of resolution {block} is the backbone's last; take an earlier")
-        stacked = synthesis.run(ws, later, noise, features, skip, styles)[1]
+        stacked = synthesis.run(ws, synthesis.after(block), noise, features, skip, styles)[1]
         return stacked.reshape(len(ws), 3, self.config.plane_channels, *stacked.shape[2:])
 
     def sampling(

@@ -76,7 +76,7 @@ def test_the_table_of_spaces() -> None:
     deep = find_space("f16/z+")
     assert (deep.block, deep.family, deep.bounded, deep.layered) == (16, "f/z+", True, True)
     generator = tiny_generator()
-    assert deep.block_of(generator) == 16 and find_space("f/z+").block_of(generator) == 8
+    assert find_space("f4/z+").block_of(generator) == 4 and find_space("f/z+").block_of(generator) == 8
     assert find_space("f/s").block_of(tiny_generator(plane_resolution=128)) == 32
 
 
