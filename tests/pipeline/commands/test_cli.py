@@ -158,13 +158,6 @@ def test_bad_requests(
         (["--inverter", "magic"], ("unknown inversion method 'magic'", "in-n-out", "pti", "w+")),
         (["--smooth", "kalman"], ("unknown smoothing of codes 'kalman'", "none, causal, gaussian")),
         (["--preset", "best"], ("unknown preset 'best'", "draft", "paper")),
-        (["--space", "q+"], ("unknown latent space 'q+'", "z, z+, w, w+")),
-        (["--inverter", "vive3d", "--space", "z+"], ("vive3d cannot fit codes in z+",)),
-        (["--preset", "paper", "--space", "z+"], ("preset paper moves codes", "draft or fast")),
-        (
-            ["--generator", "tiny.safetensors", "--space", "f24/z+"],
-            ("no block of resolution 24; it has 4, 8",),
-        ),
         (["--preset", "draft/no-nose"], ("unknown ablation 'no-nose'", "no-entropy")),
         (["--inverter", "pti", "--no-entropy"], ("--no-entropy", "an ablation of in-n-out, not of pti")),
         (["--preset", "released-masked"], ("--occluder-masks",)),
