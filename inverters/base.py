@@ -36,6 +36,10 @@ class Inversion:
     """[K] int64, indices in the source."""
     ws: Tensor
     """Codes [K,num_ws,w_dim]."""
+    latent: dict[str, Tensor] = field(default_factory=dict)
+    """What belongs to the codes in other spaces than W and W+, each of K rows: `z` [K,num_ws,z_dim], of which
+    `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles].
+    """
     cameras: dict[str, Tensor] = field(default_factory=dict)
     """Refined cam2world [K,4,4] and intrinsics [K,3,3]; {} if the method keeps the problem's cameras."""
     ood: dict[str, Tensor] = field(default_factory=dict)
@@ -56,9 +60,11 @@ class Inversion:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What the inversion consists of: some of `codes`, `cameras`, `second field`, `weights`."""
-        found = {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}
-        return ("codes", *(name for name, tensors in found.items() if tensors))
+        """What it holds: some of `codes`, `base codes`, `styles`, `cameras`, `second field`, `weights`."""
+        latent = {"base codes": "features", "styles": "styles"}
+        found: dict[str, Any] = {part: name in self.latent for part, name in latent.items()}
+        found |= {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}
+        return ("codes", *(name for name, there in found.items() if there))
 
 
 class CropSource(Protocol):
@@ -150,6 +156,10 @@ class Method(Generic[Settings]):
     invert: Invert
     ablations: Mapping[str, Callable[[Settings], Settings]] = field(default_factory=dict)
     """Functions by name that leave a term out of the settings."""
+    spaces: frozenset[str] = frozenset()
+    """The latent spaces that its codes can be fitted in instead (`settings.codes.space`); empty: none.
+    `fitting.spaces.PLAIN` are those without a base code; `f/z+` stands for all layers.
+    """
     starts_from: frozenset[str] = frozenset()
     """The parts of an inversion (`Inversion.parts`) that the method can begin from; empty: it cannot."""
 

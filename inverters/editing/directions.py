@@ -31,6 +31,8 @@ class Direction:
     step: Tensor | LevelsMapper
     unit: str
     method: str
+    coordinate: int | None = None
+    """Number of the entry of z that it moves by one, if there is one; `step` is the same in w."""
 
     @property
     def space(self) -> Literal["w", "w+"]:
@@ -119,7 +121,8 @@ class Directions:
 def own_directions(generator: Any) -> Directions:
     """Return the directions of a generator's card."""
     card = generator.card
-    named = {k: Direction(v, ONE_DEVIATION, DIFFERENCES) for k, v in card.directions.items()}
+    places = {name: k for k, name in enumerate(card.parameters)}
+    named = {k: Direction(v, ONE_DEVIATION, DIFFERENCES, places.get(k)) for k, v in card.directions.items()}
     return Directions(named, card.fingerprint, card.name)
 
 

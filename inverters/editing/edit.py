@@ -6,14 +6,16 @@ In-N-Out, section 4.6.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.errors import InverterError, UnknownNameError
 from inverters.fitting.schedules import smoothstep
+from inverters.fitting.spaces import mapped_rows, moved
 
 
 class EditLike(Protocol):
@@ -77,6 +79,39 @@ def edit_codes(
         presence = torch.tensor([edit_presence(edit, t, ease) for t in amounts]).to(ws)
         edited = edited + edit.strength * presence[:, None, None] * offset
     return edited
+
+
+@torch.no_grad()
+def edit_inversion(
+    generator: Any,
+    inversion: Inversion,
+    times: Tensor | Sequence[float],
+    edits: Sequence[EditLike],
+    directions: Mapping[str, Direction],
+    ease: float = 0.2,
+) -> Tensor:
+    """Return the codes [K,num_ws,w_dim] of an inversion with all edits applied.
+
+    Where the inversion has rows of z, directions with a coordinate of z move these, which are then retracted
+    (Z+, section 3.3), so that codes stay within the space at any strength. Other directions move w, and so do
+    all where there is no z. Arguments and errors as in `edit_codes`; `generator` is that of the codes.
+    """
+    z = inversion.latent.get("z")
+    if z is None:
+        return edit_codes(inversion.ws, times, edits, directions, ease)
+    in_z = [e for e in edits if e.name in directions and directions[e.name].coordinate is not None]
+    ws = edit_codes(inversion.ws, times, [e for e in edits if e not in in_z], directions, ease)
+    step = torch.zeros_like(z)
+    for edit in in_z:
+        presence = torch.tensor([edit_presence(edit, float(t), ease) for t in times]).to(z)
+        step[:, :, directions[edit.name].coordinate] += edit.strength * presence[:, None]
+    touched = step.flatten(1).any(1)
+    if touched.any():
+        device = generator.backbone.mapping.w_avg.device
+        before, after = (rows[touched].to(device) for rows in (z, moved(z, step)))
+        change = mapped_rows(generator, after) - mapped_rows(generator, before)
+        ws = ws.index_add(0, touched.nonzero()[:, 0], change.to(ws))
+    return ws
 
 
 def edit_presence(edit: EditLike, time: float, ease: float) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inverters.base import Inversion
 from inverters.errors import UnknownNameError
+from inverters.fitting.spaces import retracted
 
 CAUSAL = {-2: 0.125, -1: 0.375, 0: 0.5}
 """Weights of frames t-2, t-1, t: (0.25, 0.75, 1) / 2, as `--smooth_out` of In-N-Out's release."""
@@ -57,7 +58,9 @@ def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str
 
 
 def smooth_inversion(inversion: Inversion, kind: str) -> Inversion:
-    """Return the inversion with codes w and phi smoothed by `smooth_in_time`; itself for `none`.
+    """Return the inversion with codes, what belongs to them, and phi smoothed by `smooth_in_time`.
+
+    It is the inversion itself for `none`. Rows of z are retracted.
 
     Edits are added afterwards, so that their bounds in time are not smoothed.
     """
@@ -66,4 +69,7 @@ def smooth_inversion(inversion: Inversion, kind: str) -> Inversion:
     ood = dict(inversion.ood)
     if ood:
         ood["phi"] = smooth_in_time(ood["phi"], inversion.frames, kind)
-    return replace(inversion, ws=smooth_in_time(inversion.ws, inversion.frames, kind), ood=ood)
+    latent = {name: smooth_in_time(rows, inversion.frames, kind) for name, rows in inversion.latent.items()}
+    if "z" in latent:
+        latent["z"] = retracted(latent["z"])
+    return replace(inversion, ws=smooth_in_time(inversion.ws, inversion.frames, kind), latent=latent, ood=ood)

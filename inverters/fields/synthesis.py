@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inverters.base import Inversion
 from inverters.fields.ood import composite_for_sr, ood_field
+from inverters.fitting.spaces import LayerCodes
 from inverters.generators.tuned import with_tensors
 from inverters.rendering.fused import render_rays
 from inverters.rendering.planes import texels_last
@@ -46,6 +47,7 @@ class InversionRenderer:
         if self.ood:
             self.ood["planes"] = texels_last(self.ood["planes"])
         samples = inversion.info.get("render", {})
+        self.layer_codes = LayerCodes.of(inversion.latent, inversion.info, self.device)
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
         self.transmittance = inversion.info.get("transmittance", "product")
 
@@ -85,7 +87,7 @@ class InversionRenderer:
         # A removal leaves the field out: with blend 0 its density would still occlude under `sum`.
         present = bool(self.ood) and not remove_occluder
         seen = render_rays(
-            generator.field(generator.planes(ws)),
+            generator.field(self.layer_codes.at(torch.as_tensor(rows)).planes(generator, ws)),
             origins,
             directions,
             self.sampling,

@@ -11,6 +11,7 @@ from inverters.fitting import losses
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.latents import LatentSpace
 from inverters.fitting.schedules import geometric
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
 from inverters.fitting.targets import Targets, at_pixels, resized
 from inverters.rendering.fused import render_rays
 
@@ -41,7 +42,13 @@ class CodeLosses:
         self.face = None if landmarks is None else torch.as_tensor(landmarks)[FACE].float()
 
     def colours(
-        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
+        self,
+        i: int,
+        rows: Tensor,
+        ws: Tensor,
+        pixels: Tensor,
+        pose: Tensor | None,
+        layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> dict[str, Tensor]:
         """Return the losses on colours at step `i`, by name.
 
@@ -51,9 +58,10 @@ class CodeLosses:
             ws: their codes [n,num_ws,w_dim].
             pixels: [n,R], indices of pixels of the raw image.
             pose: correction of the cameras [1 or n,7] or [1 or n,2] (`fitting.pose`), or None.
+            layer_codes: what these rows' planes are made of beside their codes.
         """
         p, generator, targets = self.settings, self.generator, self.targets
-        planes = generator.planes(ws)
+        planes = layer_codes.planes(generator, ws)
         rays = targets.rays(rows, pixels, pose)
         whole = pixels.shape[1] == targets.resolution**2
         face = p.lambda_face > 0 and whole and self.face is not None

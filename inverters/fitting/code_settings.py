@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from inverters.fitting.schedules import step_count
+from inverters.fitting.spaces import Skip, find_space
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,18 @@ class CodeSettings:
     growth: float = 0.7
     """The number of steps grows with (frames / 30) to this power."""
     frames_per_step: int = 1
-    space: Literal["w", "w+"] = "w+"
-    """One code for each layer (W+), or one for all layers (W)."""
+    space: str = "w+"
+    """Latent space of the codes, see `spaces.SPACES`."""
+    base_frames: bool = True
+    """A base code for each frame, about the one of the clip; False: that of the clip alone."""
+    base_rate: float = 0.01
+    """Learning rate of the base code."""
+    skip: Skip = "kept"
+    """What becomes of the tri-plane that the layers up to the base code made."""
+    lambda_base: float = 10.0
+    """Weight of the base code's mean squared distance from its start (Z+, equation 4)."""
+    lambda_p: float = 0.01
+    """Weight of the penalty in P_N, in spaces that have it."""
     rays: int = 0
     """Random rays a frame and step; 0 takes whole raw frames."""
     expression_rays: int = 0
@@ -114,3 +124,27 @@ class CodeSettings:
     def steps_for(self, frames: int) -> int:
         """Return the number of steps for a clip of so many frames."""
         return step_count(self.steps, self.epochs, self.growth, frames, self.frames_per_step)
+
+
+def in_space(settings: CodeSettings, name: str) -> CodeSettings:
+    """Return the settings for a fit in another latent space.
+
+    Beyond W and W+ nothing is fitted in coordinates, and codes of z move by the paper's rate at least, which
+    is for numbers of unit spread.
+
+    Raises:
+        UnknownNameError: there is no such space.
+    """
+    space = find_space(name)
+    if name in ("w", "w+"):
+        return replace(settings, space=name)
+    return replace(
+        settings,
+        space=name,
+        coordinates=False,
+        candidates=0,
+        sweep=0.0,
+        lambda_delta=0.0,
+        lambda_w=0.0,
+        rate=settings.rate if space.codes == "w" else max(settings.rate, 0.01),  # Z+: "learning rate to 0.01"
+    )

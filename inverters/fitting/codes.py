@@ -12,11 +12,12 @@ from inverters.errors import InverterError
 from inverters.fitting.code_losses import CodeLosses
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.latents import latent_space
-from inverters.fitting.loop import Run, TableStage, backward
+from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.losses import charbonnier, norms
 from inverters.fitting.pose import LEVEL_NUMBERS, NUMBERS
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, geometric, noise_ramp
+from inverters.fitting.spaces import find_space
 from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
 from inverters.rendering.fused import render_rays
 
@@ -93,15 +94,8 @@ class CodeFit(TableStage):
     # Codes
 
     def _origin(self, begin: Tensor) -> Tensor:
-        """What is added to the codes of each frame [K,1 or num_ws,w_dim], so that the fit begins at `begin`.
-
-        Raises InverterError for codes of W+ where W is fitted.
-        """
-        layers = begin[:, :1] if self.settings.space == "w" else begin
-        if not torch.equal(layers.expand_as(begin), begin):
-            raise InverterError(
-                "codes in W cannot begin from codes whose layers differ (W+); begin from an inversion in W"
-            )
+        """What is added to the codes of each frame [K,1 or num_ws,w_dim], so that it begins at `begin`."""
+        layers = one_layer(begin, "w") if self.settings.space == "w" else begin
         zero = torch.zeros(1, self.space.dim, device=self.targets.device)
         return layers.to(self.targets.device) - self.space.to_w(zero)[:, None]
 
@@ -131,6 +125,10 @@ class CodeFit(TableStage):
         if not self.settings.pose_rate:
             return {}
         return self.targets.refined(self.pose.values)
+
+    def latent(self) -> dict[str, Tensor]:
+        """Return what all rows have beside ws, as in `Inversion.latent`: nothing in W and W+."""
+        return {}
 
     def all_ws(self) -> Tensor:
         """Return the codes [K,num_ws,w_dim] of all rows."""
@@ -212,7 +210,7 @@ class CodeFit(TableStage):
             if turned is not None and p.pose_prior:
                 terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
             if own is not None and p.lambda_residual:
-                terms["residual"] = _falling(i, *p.lambda_residual) * norms(own).mean()
+                terms["residual"] = falling(i, *p.lambda_residual) * norms(own).mean()
             frames = self.frame.values
             return terms | self.losses.regularisers(rows[part], ws, shared, frame[part], frames)
 
@@ -260,43 +258,24 @@ class CodeFit(TableStage):
         scale = self.settings.w_noise * noise_ramp(i, self.steps)
         if not scale:
             return ws
-        layers = 1 if self.settings.space == "w" else ws.shape[1]
+        layers = ws.shape[1] if find_space(self.settings.space).layered else 1
         noise = torch.randn(len(ws), layers, ws.shape[2], generator=self.rng).to(ws)
         return ws + scale * self.space.w_std.norm() * noise
 
 
-def _falling(step: int, start: float, stop: float) -> float:
+def falling(step: int, start: float, stop: float) -> float:
+    """Weight that falls by 1 % a step from step 100 on, until `stop`."""
     return max(stop, start * 0.99 ** max(0, step - 100))
 
 
-def fitted_codes(
-    run: Run,
-    generator: Any,
-    targets: Targets,
-    settings: CodeSettings,
-    steps: int,
-    seed: int,
-    begin: Tensor | None = None,
-) -> tuple[dict[str, Tensor], str]:
-    """Fit the codes, or take them from the checkpoint, and keep them for the stages after it.
+def one_layer(codes: Tensor, space: str) -> Tensor:
+    """Return the layer [K,1,D] that all rows of codes [K,num_ws,D] are equal to, for a space of one code.
 
-    Args:
-        run: the loop that runs the fit and holds its checkpoint.
-        generator: the generator, fixed.
-        targets: the frames.
-        settings: of the fit.
-        steps: number of steps.
-        seed: of the random draws.
-        begin: codes [K,num_ws,w_dim] at which the fit begins.
-
-    Returns:
-        ws [K,num_ws,w_dim] and, if refined, cam2world and intrinsics; the name of the perceptual loss.
+    Raises InverterError if the rows differ.
     """
-    fit = CodeFit(generator, targets, settings, steps, seed, begin)
-    if run.is_past(fit.name):
-        found = run.results(fit.name)
-    else:
-        run.run(fit)
-        found = {"ws": fit.all_ws()} | fit.cameras()
-    run.keep(fit.name, steps, found)
-    return {name: tensor.to(targets.device) for name, tensor in found.items()}, fit.perceptual_name
+    if not torch.equal(codes[:, :1].expand_as(codes), codes):
+        raise InverterError(
+            f"codes in {space.upper()} cannot begin from codes whose layers differ (W+); begin from an "
+            f"inversion in {space.upper()}"
+        )
+    return codes[:, :1]

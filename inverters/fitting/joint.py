@@ -18,6 +18,7 @@ from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, step_count
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
 from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
 from inverters.memory import batch
 from inverters.rendering.fused import RayResult, render_rays
@@ -109,6 +110,7 @@ class JointFit(TableStage):
         seed: int,
         depth_prior: DepthPrior | None = None,
         begin: Mapping[str, Tensor] | None = None,
+        layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> None:
         """Set up the fit at its first step.
 
@@ -121,9 +123,10 @@ class JointFit(TableStage):
             seed: of the initial field and all other random draws.
             depth_prior: relative depth for equation 7, used if there is a single frame.
             begin: state of the second field at first, as in `Inversion.ood`; None draws it from `seed`.
+            layer_codes: base codes and offsets of styles of all rows; they do not move.
         """
         self.generator, self.targets, self.settings = generator, targets, settings
-        self.steps, self.seed = steps, seed
+        self.steps, self.seed, self.layer_codes = steps, seed, layer_codes
         self.rng = seeded(seed + 1)
         self.sampling = generator.sampling(settings.coarse, settings.fine)
         self.depth_prior = depth_prior if len(targets) == 1 else None  # section 4.3: for a single image only
@@ -171,7 +174,8 @@ class JointFit(TableStage):
                 self._planes.move_to_end(row)
                 continue
             # Channels last, as the backbone makes them: joining frames is then plain copying.
-            made = self.generator.planes(self.codes.values[row : row + 1])
+            at = torch.tensor([row])
+            made = self.layer_codes.at(at).planes(self.generator, self.codes.values[at])
             self._planes[row] = made.flatten(1, 2).permute(0, 2, 3, 1).contiguous()
             room = batch(PLANES_KEPT) // self._planes[row].nbytes
             if len(self._planes) > max(room, len(rows)):

@@ -19,6 +19,7 @@ from inverters.fitting.codes import CodeFit
 from inverters.fitting.loop import backward
 from inverters.fitting.losses import norms
 from inverters.fitting.row_adam import RowAdam
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
 from inverters.fitting.targets import Targets
 from inverters.rendering.fused import render_rays
 
@@ -47,14 +48,20 @@ class FrameLosses(CodeLosses):
     """Losses of one frame: on the final image if whole frames are seen, else on rays as in CodeLosses."""
 
     def colours(
-        self, i: int, rows: Tensor, ws: Tensor, pixels: Tensor, pose: Tensor | None
+        self,
+        i: int,
+        rows: Tensor,
+        ws: Tensor,
+        pixels: Tensor,
+        pose: Tensor | None,
+        layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> dict[str, Tensor]:
         """Return the losses on colours, by name; arguments as in CodeLosses."""
         p, generator, targets = self.settings, self.generator, self.targets
         size = targets.resolution
         if pixels.shape[1] != size * size:
-            return super().colours(i, rows, ws, pixels, pose)
-        field = generator.field(generator.planes(ws))
+            return super().colours(i, rows, ws, pixels, pose, layer_codes)
+        field = generator.field(layer_codes.planes(generator, ws))
         features = render_rays(field, *targets.rays(rows, pixels, pose), self.sampling).features
         image = generator.superresolve(as_images(features, size), ws)
         seen = targets.keep_image(rows, image.shape[-1])

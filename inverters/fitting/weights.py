@@ -19,7 +19,9 @@ from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.pose import NUMBERS
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, step_count
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
 from inverters.fitting.targets import Targets, frames_of_step, random_pixels
+from inverters.generators.layers import Noise
 from inverters.generators.tuned import PARTS, trainable_copy
 from inverters.rendering.fused import render_rays
 
@@ -107,8 +109,21 @@ class GeneratorFit(TableStage):
         settings: WeightSettings,
         steps: int,
         seed: int,
+        layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> None:
+        """Set up the fit at its first step.
+
+        Args:
+            generator: the generator, which is not changed.
+            targets: the frames and their cameras.
+            ws: codes [K,num_ws,w_dim], the pivots.
+            settings: of the fit.
+            steps: number of steps.
+            seed: of the random draws.
+            layer_codes: base codes and offsets of styles of all rows; they do not move.
+        """
         self.original, self.targets, self.settings = generator, targets, settings
+        self.layer_codes = layer_codes
         self.steps, self.seed = steps, seed
         self.rng = seeded(seed + 3)
         self.sampling = generator.sampling(settings.coarse, settings.fine)
@@ -207,12 +222,12 @@ class GeneratorFit(TableStage):
         return terms
 
     def _pictures(
-        self, generator: Any, rows: Tensor, ws: Tensor, pose: Tensor | None = None, noise: str = "const"
+        self, generator: Any, rows: Tensor, ws: Tensor, pose: Tensor | None = None, noise: Noise = "const"
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Raw images [n,3,h,h], final ones [n,3,S,S] and depth [n,h,h] of codes [n,num_ws,w_dim]."""
         size = self.targets.resolution
         pixels = random_pixels(len(rows), 0, size, self.rng).to(self.targets.device)
-        field = generator.field(generator.planes(ws, noise))
+        field = generator.field(self.layer_codes.at(rows).planes(generator, ws, noise))
         seen = render_rays(field, *self.targets.rays(rows, pixels, pose), self.sampling)
         features = seen.features.mT.reshape(len(rows), -1, size, size)
         return features[:, :3], generator.superresolve(features, ws), seen.depth.reshape(-1, size, size)

@@ -76,6 +76,20 @@ class FullyConnected(nn.Module):
         return scaled_lrelu(y) if self.activation == "lrelu" else y
 
 
+class EqualisedConv(nn.Module):
+    """Equalised convolution that keeps the size: its weights are multiplied by 1 / sqrt(fan_in)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N,I,n,n] to [N,O,n,n]."""
+        return F.conv2d(x, self.weight * self.weight_gain, self.bias, padding=self.weight.shape[-1] // 2)
+
+
 def modulated_conv(
     x: Tensor, weight: Tensor, styles: Tensor, *, up: bool = False, bias: Tensor | None = None
 ) -> Tensor:
@@ -166,9 +180,12 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", fir_taps())
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Noise = "const") -> Tensor:
-        """Map x [N,I,n,n] and w [N,w_dim] to [N,O,n,n], or [N,O,2n,2n] with `up`."""
-        styles = self.affine(w)
+    def forward(self, x: Tensor, w: Tensor, noise: Noise = "const", offset: Tensor | float = 0.0) -> Tensor:
+        """Map x [N,I,n,n] and w [N,w_dim] to [N,O,n,n], or [N,O,2n,2n] with `up`.
+
+        `offset` [N,I] is added to the styles.
+        """
+        styles = self.affine(w) + offset
         x = modulated_conv(x, self.weight, styles, up=self.up)
         shift = self.bias[:, None, None]
         if noise == "const":
@@ -194,9 +211,9 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map x [N,I,n,n] and w [N,w_dim] to an image [N,C,n,n]."""
-        styles = self.affine(w) * self.weight_gain
+    def forward(self, x: Tensor, w: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+        """Map x [N,I,n,n] and w [N,w_dim] to an image [N,C,n,n]; `offset` [N,I] is added to the styles."""
+        styles = (self.affine(w) + offset) * self.weight_gain
         x = modulated_conv(x, self.weight, styles, bias=self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
@@ -226,8 +243,19 @@ class SynthesisBlock(nn.Module):
         self.torgb = ToRGB(out_channels, img_channels, w_dim, clamp=clamp)
         self.num_convs = 1 if self.first else 2
 
+    @property
+    def style_widths(self) -> tuple[int, ...]:
+        """Number of styles of each convolution, and last of the image's."""
+        layers = (self.conv1, self.torgb) if self.first else (self.conv0, self.conv1, self.torgb)
+        return tuple(len(layer.affine.weight) for layer in layers)
+
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Noise = "const"
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Tensor,
+        noise: Noise = "const",
+        offsets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return features and image of this resolution from those of the previous one.
 
@@ -236,14 +264,16 @@ class SynthesisBlock(nn.Module):
             image: [N,C,n,n]; None in the first block.
             ws: [N,num_convs+1,w_dim], one row a convolution and one for the image.
             noise: see `Noise`.
+            offsets: of the styles, [N,sum of style_widths]; None: none.
         """
         rows = iter(ws.unbind(dim=1))
+        parts = iter([0.0] * 3 if offsets is None else offsets.split(self.style_widths, 1))
         if x is None:
             x = self.const.expand(len(ws), *self.const.shape)
         else:
-            x = self.conv0(x, next(rows), noise)
-        x = self.conv1(x, next(rows), noise)
-        rgb = self.torgb(x, next(rows))
+            x = self.conv0(x, next(rows), noise, next(parts))
+        x = self.conv1(x, next(rows), noise, next(parts))
+        rgb = self.torgb(x, next(rows), next(parts))
         if image is None:
             return x, rgb
         return x, rgb + (upsample2(image) if self.up else image)

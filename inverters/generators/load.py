@@ -15,7 +15,7 @@ from inverters.generators.checkpoint import fingerprint, load_checkpoint
 from inverters.generators.config import GeneratorConfig, PlaneAxes
 from inverters.generators.eg3d import Generator
 from inverters.generators.official import read_official
-from inverters.generators.plain_pickle import shown
+from inverters.generators.strict_loading import check_layout
 
 BUNDLED = Path(__file__).with_name("bundled.safetensors")
 _SAMPLES_FOR_SPREAD = 1000
@@ -75,14 +75,8 @@ def _from_snapshot(path: Path, device: torch.device | str, plane_axes: PlaneAxes
 def _filled(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) -> Generator:
     """A generator of this configuration with these weights, which must fit exactly."""
     with torch.device("meta"):  # shapes alone: what a card asks for may be larger than the memory
-        expected = {k: tuple(v.shape) for k, v in Generator(config).state_dict().items()}
-    found = {k: tuple(v.shape) for k, v in tensors.items()}
-    if wrong := [k for k in sorted(expected | found) if expected.get(k) != found.get(k)]:
-        name = wrong[0]
-        raise CheckpointError(
-            f"'{path}' does not fit its architecture: {len(wrong)} tensors differ, first '{shown(name)}' "
-            f"(expected {expected.get(name, 'none')}, found {found.get(name, 'none')})"
-        )
+        expected = Generator(config).state_dict()
+    check_layout(f"'{path}'", expected, tensors)
     with torch.random.fork_rng(devices=[]):  # the random initial weights are replaced
         generator = Generator(config)
     generator.load_state_dict(tensors)  # copied, so that the generator keeps its memory layouts

@@ -248,8 +248,12 @@ class _SnapshotUnpickler(PlainUnpickler):
         raise CheckpointError("the file holds references to data outside it; it is not a snapshot")
 
 
-def read_snapshot(path: Path) -> dict[str, Any]:
-    """Return the top table of an official snapshot (`G_ema` is a Module) without executing anything.
+def read_snapshot(path: Path, network: str = "G_ema") -> dict[str, Any]:
+    """Return the top table of an official snapshot without executing anything.
+
+    Args:
+        path: the snapshot (.pkl).
+        network: the entry that must be a Module: `G_ema` of EG3D, `E` of IDE-3D's encoder.
 
     Raises:
         CheckpointError: the file is unreadable or damaged, or refers to a name that is not in the table; the
@@ -266,6 +270,6 @@ def read_snapshot(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"'{path}' is damaged or is not an EG3D snapshot ({type(error).__name__})"
         ) from error
-    if not isinstance(top, dict) or not isinstance(top.get("G_ema"), Module):
-        raise CheckpointError(f"'{path}' has no generator 'G_ema'; it is not an EG3D snapshot")
+    if not isinstance(top, dict) or not isinstance(top.get(network), Module):
+        raise CheckpointError(f"'{path}' has no network '{network}'; it is not the snapshot expected here")
     return top

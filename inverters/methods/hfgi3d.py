@@ -26,9 +26,10 @@ from inverters.fields.pseudo_views import (
 )
 from inverters.fitting.checkpoints import CheckpointStore, job_of
 from inverters.fitting.code_settings import CodeSettings
-from inverters.fitting.codes import fitted_codes
+from inverters.fitting.fitted_codes import fitted_codes, found_codes
 from inverters.fitting.loop import Run, backward
 from inverters.fitting.schedules import split_steps
+from inverters.fitting.spaces import PLAIN
 from inverters.fitting.targets import Targets
 from inverters.fitting.weights import GeneratorFit, WeightSettings
 from inverters.generators.tuned import with_tensors
@@ -211,24 +212,25 @@ def invert(
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, sum(counts))
     if start is None:
         targets = Targets(problem, size, device)
-        found, perceptual = fitted_codes(run, generator, targets, settings.codes, counts[0], seed)
+        found = fitted_codes(run, generator, targets, settings.codes, counts[0], seed)
     else:
-        found, perceptual = {"ws": start.ws.to(device)} | start.cameras, "none"
+        found = found_codes(start, device)
     weights = {} if start is None else start.generator
-    ws = found.pop("ws")
-    targets = Targets(problem.seen_by(found), size, device)
-    fit = _fitted_views(run, with_tensors(generator, weights), targets, ws, settings, counts, seed)
+    targets = Targets(problem.seen_by(found.cameras), size, device)
+    fit = _fitted_views(run, with_tensors(generator, weights), targets, found.ws, settings, counts, seed)
     return Inversion(
         method="hfgi3d",
         preset=settings.name,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
-        ws=ws,
-        cameras=found,
+        ws=found.ws,
+        latent=found.latent,
+        cameras=found.cameras,
         generator=weights | fit.tensors(),
         history=run.history,
-        info={
-            "perceptual_loss": loss_names(perceptual, fit.perceptual_name),
+        info=found.info
+        | {
+            "perceptual_loss": loss_names(found.perceptual, fit.perceptual_name),
             "masks": problem.occluder_masks is not None,
             "pseudo_views": {
                 "frames": problem.frames[fit.views.rows.numpy()].tolist(),
@@ -278,5 +280,6 @@ METHOD = Method(
     presets=PRESETS,
     steps=step_count,
     invert=invert,
+    spaces=frozenset(PLAIN) - {"s"},  # pseudo views are made from w alone
     starts_from=frozenset({"codes", "cameras", "weights"}),
 )

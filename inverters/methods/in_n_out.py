@@ -20,10 +20,11 @@ from inverters.errors import InverterError
 from inverters.fields.ood import OODInit
 from inverters.fitting.checkpoints import CheckpointStore, job_of
 from inverters.fitting.code_settings import CodeSettings
-from inverters.fitting.codes import fitted_codes
+from inverters.fitting.fitted_codes import FittedCodes, fitted_codes, found_codes
 from inverters.fitting.joint import DepthPrior, JointFit, JointSettings
 from inverters.fitting.loop import Run
 from inverters.fitting.schedules import split_steps
+from inverters.fitting.spaces import SPACES
 from inverters.fitting.targets import Targets
 from inverters.generators.tuned import with_tensors
 from inverters.methods.common import (
@@ -46,6 +47,14 @@ class InNOutSettings(MethodSettings):
     """The codes (section 4.1)."""
     joint: JointSettings
     """The second field (sections 4.2 to 4.4)."""
+
+    def __post_init__(self) -> None:
+        """Raise InverterError where the second stage would move codes out of their space."""
+        if self.joint.rate_w and self.codes.space not in ("w", "w+"):
+            raise InverterError(
+                f"in-n-out with preset {self.name} moves codes beside the second field, which it cannot in "
+                f"{self.codes.space}, only in w and w+; take preset draft or fast"
+            )
 
     @property
     def needs_masks(self) -> bool:
@@ -206,10 +215,12 @@ def invert(
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
     weights = {} if start is None else start.generator
     tuned = with_tensors(generator, weights)
-    codes, cameras, perceptual = _codes(run, tuned, problem, settings, first, seed, start)
-    targets = Targets(problem.seen_by(cameras), size, device)
+    found = _codes(run, tuned, problem, settings, first, seed, start)
+    targets = Targets(problem.seen_by(found.cameras), size, device)
     begin = _field_of(start, settings)
-    joint = JointFit(tuned, targets, codes, settings.joint, second, seed, depth_prior, begin)
+    joint = JointFit(
+        tuned, targets, found.ws, settings.joint, second, seed, depth_prior, begin, found.layer_codes
+    )
     run.run(joint)
     return Inversion(
         method="in-n-out",
@@ -217,12 +228,14 @@ def invert(
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=joint.codes.values.clone(),
-        cameras=cameras,
+        latent=found.latent,
+        cameras=found.cameras,
         ood=joint.result(),
         generator=weights,
         history=run.history,
-        info={
-            "perceptual_loss": loss_names(perceptual, joint.perceptual_name),
+        info=found.info
+        | {
+            "perceptual_loss": loss_names(found.perceptual, joint.perceptual_name),
             "masks": problem.occluder_masks is not None,
             "transmittance": settings.joint.transmittance,
             "steps": {"codes": first, "joint": second},
@@ -249,16 +262,15 @@ def _codes(
     steps: int,
     seed: int,
     start: Inversion | None,
-) -> tuple[Tensor, dict[str, Tensor], str]:
-    """Codes [K,num_ws,w_dim] and refined cameras of the first stage; the perceptual loss's name."""
+) -> FittedCodes:
+    """Codes and refined cameras of the first stage."""
     device = problem.cam2world.device
     if start is not None and start.ood:
-        return start.ws.to(device), start.cameras, "none"
-    cameras, begin = ({}, None) if start is None else (start.cameras, start.ws)
+        return found_codes(start, device)
+    cameras = {} if start is None else start.cameras
     targets = Targets(problem.seen_by(cameras), generator.config.neural_rendering_resolution, device)
-    found, perceptual = fitted_codes(run, generator, targets, settings.codes, steps, seed, begin)
-    ws = found.pop("ws")
-    return ws, cameras | found, perceptual
+    found = fitted_codes(run, generator, targets, settings.codes, steps, seed, start)
+    return replace(found, cameras=cameras | found.cameras)
 
 
 def _field_of(start: Inversion | None, settings: InNOutSettings) -> dict[str, Tensor] | None:
@@ -280,5 +292,6 @@ METHOD = Method(
     steps=step_count,
     invert=invert,
     ablations=ABLATIONS,
+    spaces=frozenset(SPACES),
     starts_from=frozenset({"codes", "cameras", "second field", "weights"}),
 )

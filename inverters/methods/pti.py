@@ -17,9 +17,10 @@ from typing import Any
 from inverters.base import Inversion, InversionProblem, Method, OnStep
 from inverters.fitting.checkpoints import CheckpointStore, job_of
 from inverters.fitting.code_settings import CodeSettings
-from inverters.fitting.codes import fitted_codes
+from inverters.fitting.fitted_codes import fitted_codes, found_codes
 from inverters.fitting.loop import Run
 from inverters.fitting.schedules import split_steps
+from inverters.fitting.spaces import SPACES
 from inverters.fitting.targets import Targets
 from inverters.fitting.weights import GeneratorFit, Locality, WeightSettings
 from inverters.generators.tuned import with_tensors
@@ -125,15 +126,14 @@ def tune_about_pivots(
     job = job_of(name, generator, problem, settings, seed, start) | {"steps": [first, second]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
     weights = {} if start is None else start.generator
-    tuned, perceptual = with_tensors(generator, weights), "none"
+    tuned = with_tensors(generator, weights)
     if start is None:
         targets = Targets(problem, size, device)
-        found, perceptual = fitted_codes(run, generator, targets, settings.codes, first, seed)
+        found = fitted_codes(run, generator, targets, settings.codes, first, seed)
     else:
-        found = {"ws": start.ws.to(device)} | start.cameras
-    cameras = {name: tensor for name, tensor in found.items() if name != "ws"}
-    targets = Targets(problem.seen_by(cameras), size, device)
-    fit = GeneratorFit(tuned, targets, found["ws"], settings.tuning, second, seed)
+        found = found_codes(start, device)
+    targets = Targets(problem.seen_by(found.cameras), size, device)
+    fit = GeneratorFit(tuned, targets, found.ws, settings.tuning, second, seed, found.layer_codes)
     run.run(fit)
     return Inversion(
         method=name,
@@ -141,11 +141,13 @@ def tune_about_pivots(
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=fit.codes.values.clone(),
-        cameras=cameras | fit.cameras(),
+        latent=found.latent,
+        cameras=found.cameras | fit.cameras(),
         generator=weights | fit.tensors(),
         history=run.history,
-        info={
-            "perceptual_loss": loss_names(perceptual, fit.perceptual_name),
+        info=found.info
+        | {
+            "perceptual_loss": loss_names(found.perceptual, fit.perceptual_name),
             "masks": problem.occluder_masks is not None,
             "steps": {"codes": first, "generator": len(run.history["generator/image"])},
             "render": settings.render_info,
@@ -158,5 +160,6 @@ METHOD = Method(
     presets=PRESETS,
     steps=step_count,
     invert=partial(tune_about_pivots, "pti"),
-    starts_from=frozenset({"codes", "cameras", "weights"}),
+    spaces=frozenset(SPACES),
+    starts_from=frozenset({"codes", "base codes", "styles", "cameras", "weights"}),
 )

@@ -55,19 +55,23 @@ def find_method(name: str) -> Method[Any]:
     return _loaded(declared[name])
 
 
-def settings_of(method: Method[Any], preset: str, without: tuple[str, ...] = ()) -> Any:
+def settings_of(
+    method: Method[Any], preset: str, without: tuple[str, ...] = (), space: str | None = None
+) -> Any:
     """Return a method's settings by the preset's name, with the terms named in `without` left out.
 
     Args:
         method: owner of presets and ablations.
         preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
         without: more ablations by name.
+        space: latent space to fit the codes in; None: the preset's.
 
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
 
     Raises:
-        UnknownNameError: no such preset or ablation; the message lists those that the method has.
+        UnknownNameError: no such preset, ablation or space; the message lists those that the method has.
+        InverterError: the settings have no form in this space.
     """
     preset, *more = preset.split("/")
     if preset not in method.presets:
@@ -80,7 +84,18 @@ def settings_of(method: Method[Any], preset: str, without: tuple[str, ...] = ())
             known = ", ".join(method.ablations) or "none"
             raise UnknownNameError(f"unknown ablation '{name}'; known for {method.name}: {known}")
         settings = dataclasses.replace(method.ablations[name](settings), name=f"{settings.name}/{name}")
-    return settings
+    return settings if space is None else _in_space(method, settings, space)
+
+
+def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
+    """The settings for a fit of the codes in another latent space."""
+    from inverters.fitting.code_settings import in_space
+    from inverters.fitting.spaces import find_space
+
+    if find_space(name).family not in method.spaces:
+        takes = f"takes {', '.join(sorted(method.spaces))}" if method.spaces else "has a space of its own"
+        raise UnknownNameError(f"{method.name} cannot fit codes in {name}; it {takes}")
+    return dataclasses.replace(settings, codes=in_space(settings.codes, name))
 
 
 def _declared() -> dict[str, EntryPoint]:

@@ -1,4 +1,4 @@
-"""W+ inversion: a code for each layer and frame, w_t = shared code + residual_t.
+"""W+ inversion: a code for each layer and frame, w_t = shared code + residual_t; or in another latent space.
 
 `draft` and `fast` are In-N-Out's section 4.1 without a second field; `paper` is the public projector's
 schedule (StyleGAN2's projector, Karras et al. 2020, as EG3D-projector runs it in W+).
@@ -14,8 +14,9 @@ from typing import Any
 from inverters.base import Inversion, InversionProblem, Method, OnStep
 from inverters.fitting.checkpoints import CheckpointStore, job_of
 from inverters.fitting.code_settings import CodeSettings
-from inverters.fitting.codes import fitted_codes
+from inverters.fitting.fitted_codes import fitted_codes
 from inverters.fitting.loop import Run
+from inverters.fitting.spaces import SPACES
 from inverters.fitting.targets import Targets
 from inverters.generators.tuned import with_tensors
 from inverters.methods.common import (
@@ -35,7 +36,7 @@ class ProjectionSettings(MethodSettings):
     """Settings of `w` and `w+`."""
 
     codes: CodeSettings
-    """The fit of the codes; `codes.space` is W or W+."""
+    """The fit of the codes; `codes.space` is W, W+ or another of `fitting.spaces.SPACES`."""
 
 
 PRESETS = {
@@ -70,9 +71,7 @@ def invert_codes(
 
     With `start`, the fit begins at its codes, seen by its cameras and with its tuned weights, which are kept.
     """
-    cameras, weights, begin = {}, {}, None
-    if start is not None:
-        cameras, weights, begin = start.cameras, start.generator, start.ws
+    cameras, weights = ({}, {}) if start is None else (start.cameras, start.generator)
     generator.requires_grad_(False)
     tuned = with_tensors(generator, weights)
     device = problem.cam2world.device
@@ -80,19 +79,20 @@ def invert_codes(
     count = steps or step_count(settings, len(targets))
     job = job_of(name, generator, problem, settings, seed, start) | {"steps": count}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, count)
-    found, perceptual = fitted_codes(run, tuned, targets, settings.codes, count, seed, begin)
-    refined = {name: tensor for name, tensor in found.items() if name != "ws"}
+    found = fitted_codes(run, tuned, targets, settings.codes, count, seed, start)
     return Inversion(
         method=name,
         preset=settings.name,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
-        ws=found["ws"],
-        cameras=cameras | refined,
+        ws=found.ws,
+        latent=found.latent,
+        cameras=cameras | found.cameras,
         generator=weights,
         history=run.history,
-        info={
-            "perceptual_loss": perceptual,
+        info=found.info
+        | {
+            "perceptual_loss": found.perceptual,
             "steps": {"codes": count},
             "render": settings.render_info,
         },
@@ -104,5 +104,6 @@ METHOD = Method(
     presets=PRESETS,
     steps=step_count,
     invert=partial(invert_codes, "w+"),
+    spaces=frozenset(SPACES),
     starts_from=STARTS_FROM,
 )

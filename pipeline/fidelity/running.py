@@ -170,7 +170,7 @@ def numbers_of(settings: Settings) -> dict[str, Any]:
     from inverters.methods.table import find_method, settings_of
 
     chosen = settings.invert
-    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
+    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without, chosen.space))
 
 
 def stop_all() -> None:

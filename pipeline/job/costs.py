@@ -22,7 +22,7 @@ _MOST_BYTES = 1 << 26
 _MOST = 1e12
 """Of seconds, MiB and units; more is damage."""
 _READ_BY = {
-    "invert": ("generator", "invert.method", "invert.preset"),
+    "invert": ("generator", "invert.method", "invert.preset", "invert.space"),
     "finetune": ("generator", "invert.preset", "finetune.steps"),
     "stitch": ("generator", "composite.stitch", "invert.preset"),
     "encode": ("encode.codec",),
@@ -151,7 +151,9 @@ def units_of(stage: Stage[Any], settings: Settings, frames: int) -> int:
 
     chosen = settings.invert
     method = find_method(chosen.method)
-    return chosen.steps or method.steps(settings_of(method, chosen.preset, chosen.without), frames)
+    return chosen.steps or method.steps(
+        settings_of(method, chosen.preset, chosen.without, chosen.space), frames
+    )
 
 
 def estimate(costs: Iterable[Cost], name: str, units: int) -> Estimate | None:

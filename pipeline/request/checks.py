@@ -118,7 +118,7 @@ def _check_method(settings: Settings) -> None:
             )
     _check_renderer(settings.renderer, device)
     method = find_method(settings.invert.method)
-    chosen = settings_of(method, settings.invert.preset, settings.invert.without)
+    chosen = settings_of(method, settings.invert.preset, settings.invert.without, settings.invert.space)
     if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"

@@ -81,6 +81,8 @@ class InvertSettings:
     """Inversion method."""
     preset: Annotated[str, Option(metavar="NAME", default="draft; fast on CUDA")] = "draft"
     """The method's numbers: draft, fast, paper, ..."""
+    space: Annotated[str | None, Option(metavar="NAME", default="the preset's")] = None
+    """Latent space of the codes: z, z+, w, w+, p_n+, s, or one with a base code: f/z+, f16/z+, ..."""
     steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
     """Steps of the inversion, instead of the preset's."""
     occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None

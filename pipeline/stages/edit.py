@@ -89,7 +89,7 @@ def render_variant(
 
     from inverters.memory import batch
 
-    ws = codes_of(inversion, variant, times, directions, ease)
+    ws = codes_of(generator, inversion, variant, times, directions, ease)
     cam2world = problem.cam2world
     count = len(problem.frames)
     if variant.view is not None:
@@ -115,16 +115,22 @@ def render_variant(
 
 
 def codes_of(
-    inversion: Inversion, variant: Variant, times: F64, directions: Mapping[str, Direction], ease: float
+    generator: Any,
+    inversion: Inversion,
+    variant: Variant,
+    times: F64,
+    directions: Mapping[str, Direction],
+    ease: float,
 ) -> Any:
     """The codes [K,num_ws,w_dim] of all rows with a variant's edits; arguments as for `render_variant`."""
     if not variant.edits:
         return inversion.ws
     import torch
 
-    from inverters.editing.edit import edit_codes
+    from inverters.editing.edit import edit_inversion
 
-    return edit_codes(inversion.ws, torch.from_numpy(np.asarray(times)), variant.edits, directions, ease)
+    seconds = torch.from_numpy(np.asarray(times))
+    return edit_inversion(generator, inversion, seconds, variant.edits, directions, ease)
 
 
 def as_before(edits: Sequence[Edit], times: F64, ease: float) -> npt.NDArray[np.bool_]:

@@ -37,13 +37,18 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
+        from inverters.fitting.spaces import find_space
         from inverters.generators.load import load_generator
         from inverters.memory import keep_freed_memory
         from inverters.rendering import backends
 
         keep_freed_memory()
         backends.request(self._settings.renderer)
-        return load_generator(self._settings.generator, self.device)
+        generator = load_generator(self._settings.generator, self.device)
+        space = find_space(self._settings.invert.space or "w+")
+        if space.base:
+            space.block_of(generator)  # a layer that it does not have is named before any stage
+        return generator
 
     @cached_property
     def directions(self) -> dict[str, Direction]:
@@ -111,7 +116,7 @@ class Facts:
         from inverters.methods.table import find_method, settings_of
 
         chosen = self.settings.invert
-        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without))
+        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without, chosen.space))
 
     @cached_property
     def perceptual_weights(self) -> dict[str, bool]:

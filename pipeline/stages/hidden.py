@@ -72,7 +72,8 @@ def compute(run: StageRun) -> None:
     shares = np.full(len(edits), np.nan)
     for number, edit in enumerate(edits):
         presence = np.array([edit_presence(edit, float(time), ease) for time in times])
-        ws = codes_of(shown, Variant((edit,)), times, run.models.directions, ease)
+        variant = Variant((edit,))
+        ws = codes_of(run.models.generator, shown, variant, times, run.models.directions, ease)
         share = hidden_share(renderer, problem, ws, blend, rows_to_look_at(presence))
         shares[number] = np.nan if share is None else share
     run.writer.put("shares", shares)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
-_GROUPS = ("cameras", "ood", "generator")
+_GROUPS = ("latent", "cameras", "ood", "generator")
 
 
 def invert(
@@ -44,7 +44,7 @@ def invert(
     return method(
         generator,
         problem,
-        settings=settings_of(method, settings.preset, settings.without),
+        settings=settings_of(method, settings.preset, settings.without, settings.space),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
@@ -100,6 +100,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
         fingerprint=meta["fingerprint"],
         frames=np.array(arrays["frames"]),
         ws=torch.from_numpy(np.array(arrays["ws"])),
+        latent=groups["latent"],
         cameras=groups["cameras"],
         ood=groups["ood"],
         generator=groups["generator"],

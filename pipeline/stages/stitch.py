@@ -114,7 +114,7 @@ def compute(run: StageRun) -> None:
         edited = images_in(run, f"edit/{run.part}")
     directions = run.models.directions if variant.edits else {}
     ease = run.settings.edit.ease if variant.edits else 0.0
-    ws = codes_of(shown, variant, row_times(run), directions, ease)
+    ws = codes_of(run.models.generator, shown, variant, row_times(run), directions, ease)
     stored = run.writer.array("images", edited.shape, np.uint8)
     renderer = run.models.renderer(shown)
     for picture in stitch(renderer, problem, ws, edited, plain, inside, outside, preset, run.count):

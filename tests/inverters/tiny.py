@@ -77,7 +77,9 @@ def tiny_generator(parameters: tuple[str, ...] = (), **changes: Any) -> Generato
     generator.decoder.net[2].weight[1:] *= 4  # strong colours, so that a wrong face shows
     for block in (generator.superresolution.block0, generator.superresolution.block1):
         block.torgb.weight *= 0.05  # near the raw picture, as a trained one is
-    w = generator.mapping(torch.randn(500, 16, generator=torch.Generator().manual_seed(0)))[:, 0]
+    w = generator.mapping(
+        torch.randn(500, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    )[:, 0]
     generator.card = dataclasses.replace(
         generator.card, w_avg=w.mean(0), w_std=w.std(0), parameters=parameters, fingerprint="tiny"
     )

@@ -64,6 +64,7 @@ class FakeGenerator:
             crop_rule=CropRule(),
             camera_rule=CameraRule(),
             directions={"smile": torch.ones(4), "age": torch.ones(4)},
+            parameters=(),
             landmarks3d={},
             config=self.config,
         )
@@ -187,6 +188,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     fakes = Fakes()
     editing = ModuleType("inverters.editing.edit")
     editing.edit_codes = fakes.edit  # type: ignore[attr-defined]
+    editing.edit_inversion = lambda _, found, *how: editing.edit_codes(found.ws, *how)  # type: ignore[attr-defined]
     editing.edit_presence = edit_presence  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "inverters.editing.edit", editing)
     monkeypatch.setattr(track, "track", fakes.track)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.editing.directions import Direction
-from inverters.editing.edit import edit_codes, edit_presence
+from inverters.base import Inversion
+from inverters.editing.directions import Direction, own_directions
+from inverters.editing.edit import edit_codes, edit_inversion, edit_presence
 from inverters.editing.styleclip import LevelsMapper
 from inverters.errors import InverterError, UnknownNameError
+from inverters.fitting.spaces import mapped_rows, retracted
+from inverters.generators.eg3d import Generator
+from tests.inverters.tiny import tiny_generator
 
 
 @dataclass(frozen=True)
@@ -97,3 +102,55 @@ def test_presence_is_bounded_nothing_outside_and_without_jumps(
     ramp = min(ease, length / 2) if start is not None and length is not None else ease
     if ramp > 1e-3:  # smoothstep is nowhere steeper than 1.5 / ramp
         assert abs(next_ - here) <= 1.5 * step / ramp + 1e-6
+
+
+# Edits in z
+
+PARAMETERS = ("smile", "age", "glasses")
+
+
+def in_z(generator: Generator) -> tuple[Inversion, dict[str, Direction]]:
+    """An inversion in z+ of 11 frames, and directions of which one has no coordinate of z."""
+    z = retracted(torch.randn(11, generator.num_ws, 512, generator=torch.Generator().manual_seed(3)))
+    ws = mapped_rows(generator, z)
+    named = {name: Direction(torch.ones(16), "", "", k) for k, name in enumerate(PARAMETERS)}
+    named["round"] = Direction(torch.ones(16), "", "")
+    return Inversion("w+", "draft", "tiny", np.arange(11), ws, {"z": z}), named
+
+
+@pytest.mark.parametrize("strength", [1.0, 50.0])
+def test_edits_of_codes_of_z_stay_in_the_space(strength: float) -> None:
+    generator = tiny_generator(PARAMETERS, z_dim=512)
+    found, named = in_z(generator)
+    edits = [Edit("smile", strength), Edit("age", -strength, 0.5)]
+    moved = edit_inversion(generator, found, TIMES, edits, named, ease=0)
+    z = found.latent["z"].clone()
+    z[:, :, 0] += strength
+    z[5:, :, 1] -= strength
+    z *= 512**0.5 / z.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(moved, mapped_rows(generator, z), atol=1e-5, rtol=1e-4)
+    swapped = edit_inversion(generator, found, TIMES, edits[::-1], named, ease=0)
+    torch.testing.assert_close(moved, swapped)
+
+
+def test_edits_without_a_coordinate_of_z_move_w() -> None:
+    generator = tiny_generator(PARAMETERS, z_dim=512)
+    found, named = in_z(generator)
+    for edits in ([Edit("round", 2.0)], []):
+        moved = edit_inversion(generator, found, TIMES, edits, named)
+        assert torch.equal(moved, edit_codes(found.ws, TIMES, edits, named))
+    plain = replace(found, latent={})
+    assert torch.equal(edit_inversion(generator, plain, TIMES, [Edit("smile")], named), found.ws + 1)
+    short = edit_inversion(generator, found, TIMES, [Edit("smile", 3.0, 0.5)], named, ease=0)
+    assert torch.equal(short[:5], found.ws[:5]) and (short[5:] != found.ws[5:]).any()
+    with pytest.raises(UnknownNameError, match="unknown edit 'frown'; known: age, glasses, round, smile"):
+        edit_inversion(generator, found, TIMES, [Edit("frown")], named)
+    with pytest.raises(InverterError, match="one time a code is needed"):
+        edit_inversion(generator, found, TIMES[:3], [Edit("smile")], named)
+
+
+def test_parameters_of_a_generator_are_coordinates_of_its_z() -> None:
+    generator = tiny_generator(PARAMETERS)
+    generator.card = replace(generator.card, directions={"age": torch.ones(16), "other": torch.ones(16)})
+    named = own_directions(generator).named
+    assert named["age"].coordinate == 1 and named["other"].coordinate is None

@@ -8,11 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.editing.edit import edit_codes
 from inverters.editing.smoothing import smooth_in_time, smooth_inversion
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting.spaces import retracted
 from tests.inverters.editing.test_edit import Edit
 from tests.inverters.tiny import invert, own_clip, tiny_generator
 
@@ -113,3 +115,13 @@ def test_both_codes_of_an_inversion_are_smoothed_and_it_renders() -> None:
 def test_unknown_kinds_are_told() -> None:
     with pytest.raises(UnknownNameError, match="'kalman'; known: none, causal, gaussian"):
         smooth_in_time(codes(2), range(2), "kalman")
+
+
+def test_what_belongs_to_the_codes_is_smoothed_with_them() -> None:
+    z, features = retracted(torch.randn(4, 3, 16)), torch.randn(4, 2, 8, 8)
+    found = Inversion("w+", "", "tiny", np.arange(4), codes(4), {"z": z, "features": features})
+    smooth = smooth_inversion(found, "gaussian").latent
+    torch.testing.assert_close(smooth["features"], smooth_in_time(features, range(4), "gaussian"))
+    assert not torch.equal(smooth["z"], z)
+    torch.testing.assert_close(smooth["z"].norm(dim=-1), torch.full((4, 3), 4.0))
+    assert smooth_inversion(found, "none") is found

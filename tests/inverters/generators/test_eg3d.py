@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inverters.errors import CheckpointError
+from inverters.errors import CheckpointError, UnknownNameError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.rendering.cameras import default_intrinsics, look_at, to_label
@@ -112,6 +112,31 @@ def test_truncation() -> None:
     cut = generator.mapping(z, truncation_psi=0.5, truncation_cutoff=3)
     assert torch.allclose(cut[:, :3], (ws[:, :3] + average) / 2, atol=1e-6)
     assert torch.equal(cut[:, 3:], ws[:, 3:])
+
+
+@pytest.mark.parametrize("block", [4, 8, 16])
+def test_the_backbone_goes_on_where_it_stopped(block: int) -> None:
+    generator = made()
+    ws = torch.randn(2, generator.num_ws, 16)
+    features, skip = generator.features_at(ws, block)
+    assert features.shape[2:] == skip.shape[2:] == (block, block)
+    assert torch.equal(generator.planes_from(features, skip, ws, block), generator.planes(ws))
+    dropped = generator.planes_from(features, None, ws, block)
+    assert torch.equal(dropped, generator.planes_from(features, torch.zeros_like(skip), ws, block))
+    assert not torch.allclose(dropped, generator.planes(ws))
+    other = ws.clone()
+    other[:, : 2 * (block.bit_length() - 3) + 1] += 1  # rows of the convolutions up to the block
+    assert torch.equal(generator.planes_from(features, skip, other, block), generator.planes(ws))
+
+
+def test_the_backbone_stops_at_its_own_blocks_alone() -> None:
+    generator = made()
+    ws = torch.randn(1, generator.num_ws, 16)
+    with pytest.raises(UnknownNameError, match=r"no block of resolution 24; it has 4, 8, 16, 32"):
+        generator.features_at(ws, 24)
+    features, skip = generator.features_at(ws, 32)
+    with pytest.raises(UnknownNameError, match="is the backbone's last"):
+        generator.planes_from(features, skip, ws, 32)
 
 
 def test_rendering_is_deterministic_unless_asked() -> None:

@@ -193,7 +193,7 @@ def test_files_that_are_not_snapshots(written: bytes, generator: Generator, tmp_
     path.write_text("hello, this is text")
     refused(path, "damaged|not a safe")
     path.write_bytes(pickle.dumps({"state_dict": {}}))
-    refused(path, "has no generator 'G_ema'")
+    refused(path, "has no network 'G_ema'")
     torch.save({"a": torch.zeros(2)}, path)
     refused(path, "damaged|not a safe")
     for share in (0.1, 0.5, 0.95):
@@ -216,7 +216,7 @@ def test_generators_of_another_kind_are_refused(generator: Generator, tmp_path: 
     write_snapshot(path, generator, lambda state, top: state.pop("neural_rendering_resolution"))
     refused(path, "not a complete EG3D generator")
     write_snapshot(path, generator, lambda state, top: state["_parameters"].update(extra=torch.zeros(2)))
-    refused(path, "1 tensors differ, first 'extra'")
+    refused(path, "1 unknown, .* first 'extra'")
 
 
 @settings(max_examples=150, deadline=None)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting.code_settings import in_space
 from inverters.rendering.cameras import look_at
 from pipeline.report.json_values import plain
 from pipeline.request.edits import Edit, View
@@ -26,7 +27,7 @@ from pipeline.stages.edit import Variant, render_variant, turn_cameras, variants
 from pipeline.stages.invert import store, stored_inversion
 from pipeline.stages.pixels import to_bytes
 from storage import StageCache
-from tests.inverters.tiny import invert, own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
 PIVOT = np.array([0.0, 0.0, 0.2])
 SMILE = (Edit("smile", 1.0),)
@@ -139,6 +140,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
         fingerprint="abc",
         frames=np.array([0, 2, 5]),
         ws=torch.randn(3, 4, 5),
+        latent={"z": torch.randn(3, 4, 6), "features": torch.randn(3, 2, 8, 8)},
         ood={
             "planes": torch.randn(1, 3, 2, 4, 4),
             "decoder.0.weight": torch.randn(2, 2),
@@ -154,7 +156,7 @@ def test_an_inversion_survives_the_cache(tmp_path: Path) -> None:
         after = stored_inversion(writer.publish())
     assert (after.method, after.preset, after.fingerprint) == ("in-n-out", "draft", "abc")
     assert after.frames.tolist() == [0, 2, 5] and torch.equal(after.ws, before.ws)
-    for group in ("ood", "generator"):
+    for group in ("latent", "ood", "generator"):
         found, given_ = getattr(after, group), getattr(before, group)
         assert set(found) == set(given_)
         for name, tensor in given_.items():
@@ -194,3 +196,21 @@ def test_plain_values_are_json() -> None:
         {"a": (1, np.int64(2), float("inf")), 3: np.arange(2), "p": Path("x"), "b": True, "n": None}
     )
     assert found == {"a": [1, 2, None], "3": [0, 1], "p": "x", "b": True, "n": None}
+
+
+def test_an_edit_of_codes_of_z_is_rendered_from_z() -> None:
+    generator = tiny_generator(parameters=("smile",))
+    problem = own_clip(generator, 2)
+    settings = tiny("w+")
+    settings = replace(settings, codes=in_space(settings.codes, "f/z+"))
+    found = invert("w+", generator, problem, settings, steps=3)
+    directions = {"smile": Direction(torch.zeros(16), "", "", coordinate=0)}
+
+    def rendered(variant: Variant, inversion: Inversion) -> np.ndarray:
+        renderer = InversionRenderer(generator, inversion)
+        how = (generator, renderer, inversion, problem, variant, np.zeros(2), directions, 0.0)
+        return np.concatenate([*render_variant(*how)])
+
+    assert not np.array_equal(rendered(Variant(SMILE), found), rendered(Variant(), found))
+    without = replace(found, latent={"features": found.latent["features"]})
+    assert np.array_equal(rendered(Variant(SMILE), without), rendered(Variant(), without))

@@ -71,7 +71,9 @@ def share_of(face: tuple[Any, torch.Tensor, InversionProblem], below: float | No
     seen = renderer.render(rows, problem.cam2world, problem.intrinsics, high_resolution=False)
     assert seen.blend is not None
     blend = seen.blend[:, 0].numpy()
-    edited = codes_of(inversion, Variant((edit,)), np.zeros(2), own_directions(generator).named, 0.2)
+    edited = codes_of(
+        generator, inversion, Variant((edit,)), np.zeros(2), own_directions(generator).named, 0.2
+    )
     share = hidden_share(renderer, problem, edited, blend, rows)
     return share, float(blend[:, blend.shape[1] * 2 // 3 :].mean()), float(blend.mean())
 

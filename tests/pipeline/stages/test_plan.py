@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "camera.smoothing": 2.0,
     "invert.method": "w+",
     "invert.preset": "fast",
+    "invert.space": "z+",
     "invert.steps": 7,
     "invert.occluder_masks": "masks",
     "invert.seed": 3,

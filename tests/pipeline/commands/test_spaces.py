@@ -1,0 +1,35 @@
+"""`--space`: what cannot be met is told before any stage, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inverters.generators.checkpoint import save_generator
+from pipeline.commands import __main__ as cli
+from tests.inverters.tiny import tiny_generator
+from tests.pipeline.commands.test_cli import refused
+from tests.pipeline.fakes import write_clip
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--space", "q+"], ("unknown latent space 'q+'", "z, z+, w, w+")),
+        (["--inverter", "vive3d", "--space", "z+"], ("vive3d cannot fit codes in z+",)),
+        (["--preset", "paper", "--space", "z+"], ("preset paper moves codes", "draft or fast")),
+        (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
+        (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
+    ],
+)
+def test_spaces_that_cannot_be(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], parts: tuple[str, ...]
+) -> None:
+    clip, generator = write_clip(tmp_path / "clip.mp4"), tmp_path / "tiny.safetensors"
+    save_generator(generator, tiny_generator())
+    places = ("--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
+    code = cli.process_video([str(clip), "--generator", str(generator), *places, *words])
+    told = capfd.readouterr()
+    refused((code, told.out, told.err), *parts)
+    assert not (tmp_path / "out").exists()
