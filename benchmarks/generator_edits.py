@@ -142,7 +142,10 @@ def judged(change: Floats, name: str, correlation: Mapping[str, float]) -> dict[
         p.name for p in PARAMETERS if p.name != name and correlation[p.name] >= READABLE
     ]  # the judge's guess of what it cannot read says nothing
     known = ~np.isnan(own)
-    leaks = np.abs(change[known][:, [index(n) for n in others]]).mean(axis=0) if known.any() else np.zeros(0)
+    moved = np.abs(change[known][:, [index(n) for n in others]])
+    some = ~np.isnan(moved).all(axis=0)  # the mesh reads nothing where it finds no face; the network does
+    others = [n for n, any_read in zip(others, some, strict=True) if any_read]
+    leaks = np.nanmean(moved[:, some], axis=0)
     worst = int(leaks.argmax()) if len(leaks) else None
     return {
         "sign_right": round(float((own > 0).mean()), 4),  # a picture without a face counts as wrong

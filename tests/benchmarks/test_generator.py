@@ -115,6 +115,10 @@ def test_sign_and_leakage() -> None:
     assert found["sign_right"] == 0.5
     assert found["worst_leak_into"] == "age" and found["worst_leak"] == pytest.approx(0.4)
     assert found["leakage"] == pytest.approx(0.4 / (len(names) - 2), abs=1e-3)
+    change[0, index("smile")] = change[:, index("jaw_drop")] = np.nan  # what the mesh reads, without a face
+    found = generator_edits.judged(change, "beard", correlation)
+    assert found["sign_right"] == 0.5 and found["worst_leak"] == pytest.approx(0.4)
+    assert found["leakage"] == pytest.approx(0.4 / (len(names) - 3), abs=1e-3)
 
 
 @pytest.fixture
