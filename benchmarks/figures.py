@@ -84,7 +84,7 @@ def cameras(found: dict[str, Any]) -> list[str]:
     error, settings = found["rotation_error_deg"], found["settings"]
     words = " ".join(f"--{name} {settings[name]}" for name in ("frames", "fps", "size"))
     return prose(
-        f"On {settings['clips']} other procedural clips, the rotation error of cameras from landmarks alone "
+        f"On {settings['clips']} other synthetic clips, the rotation error of cameras from landmarks alone "
         f"is {number(error['median'])} degrees (median) and {number(error['p95'])} (95th percentile): "
         f"`python -m benchmarks.cameras {words}`."
     )
