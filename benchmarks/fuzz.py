@@ -44,12 +44,14 @@ def fuzz(numbers: Iterable[int], seed: int, folder: Path, limits: Limits, jobs: 
         raise SystemExit("the carriers could not be made")
     import cv2  # loaded here, not in each case
     import scipy.spatial  # noqa: F401
+    import torch
     import zarr  # noqa: F401
 
     from benchmarks.fuzz_cases import carriers_in, player
     from benchmarks.fuzz_loaders import DECLARED, KINDS
 
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)  # a fork of a process whose threads have computed waits for them for ever
     play = player(KINDS, carriers_in(folder / "carriers"), seed)
     return run(numbers, play, folder, limits, jobs, DECLARED)
 

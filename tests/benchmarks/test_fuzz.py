@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.fuzz import fuzz, summary
@@ -217,7 +218,18 @@ def test_each_mutation_changes_something() -> None:
         )
 
 
+@pytest.fixture
+def computed() -> Iterator[None]:
+    """Threads of this process have computed, as in a whole run of the tests; their number is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    (torch.ones(600, 600) @ torch.ones(600, 600)).exp()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("computed")
 def test_undamaged_carriers_are_read(tmp_path: Path) -> None:
     from benchmarks.fuzz_loaders import DECLARED, KINDS
 
@@ -244,6 +256,7 @@ def test_undamaged_carriers_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("computed")
 def test_no_file_makes_a_reader_fail(tmp_path: Path) -> None:
     found = summary(list(fuzz(range(500), 500, tmp_path, Limits())), 500)
     bad = {name: found[name] for name in ("tracebacks", "hangs", "over_memory", "outside_writes")}
