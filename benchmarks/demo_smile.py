@@ -18,6 +18,8 @@ import numpy as np
 
 from benchmarks.report import report
 from pipeline.clip import F64
+from pipeline.machine import machine
+from pipeline.report.manifest import read_manifest
 from pipeline.samples.truth import load_truth
 from pipeline.scoring.blendshapes import BlendshapeReader, component, load_reader
 from pipeline.video.probe import probe
@@ -39,7 +41,15 @@ def measure(source: Path, results: Path, reader: BlendshapeReader) -> dict[str, 
     true = smiles(truth.edits["smile"].clean, reader) - smiles(truth.clean, reader)
     both = np.isfinite(seen) & np.isfinite(true)
     return {
+        "machine": machine(),
+        "strength": sum(
+            edit["strength"]
+            for edit in read_manifest(results)["settings"]["edit"]["edits"]
+            if edit["name"] == "smile"
+        ),
+        "true_strength": truth.edits["smile"].strength,
         "reader": reader.name,
+        "enough": ENOUGH,
         "frames_read": int(both.sum()),
         "seen": round(float(seen[both].mean()), 3),
         "true": round(float(true[both].mean()), 3),

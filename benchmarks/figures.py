@@ -79,6 +79,16 @@ def main_job(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def demo_smile(found: dict[str, Any]) -> list[str]:
+    """How much of a true smile the demo shows."""
+    return prose(
+        f"The demo asks for `smile={found['strength']:g}`. {found['reader']} sees {share(found['share'])} of "
+        f"the change that a true smile of {found['true_strength']:g} makes, and in "
+        f"{share(found['frames'])} of the frames at least {share(found['enough'])} of it "
+        "(`python -m benchmarks.demo_smile samples/mask.mp4 out/demo`)."
+    )
+
+
 def cameras(found: dict[str, Any]) -> list[str]:
     """Cameras from landmarks alone."""
     error, settings = found["rotation_error_deg"], found["settings"]
@@ -257,9 +267,11 @@ def main() -> None:
     }
     measured = [name for name in ("generator",) if name in results]
     readme = [
-        *measured_on(results, "mask", "cameras", "memory", *measured),
+        *measured_on(results, "mask", "demo_smile", "cameras", "memory", *measured),
         "",
         *main_job(results["mask"]),
+        "",
+        *demo_smile(results["demo_smile"]),
         "",
         *cameras(results["cameras"]),
         "",

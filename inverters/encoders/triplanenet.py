@@ -229,6 +229,7 @@ class TriPlaneNet(nn.Module):
 
         Raises:
             FingerprintError: the generator has other codes or planes.
+            ValueError: a negative number of passes, or any in v2.
         """
         self.config.check(generator.config)
         if passes < 0 or (passes and self.config.offsets.release == "v2"):

@@ -17,7 +17,7 @@ from inverters.fitting.losses import charbonnier, norms
 from inverters.fitting.pose import LEVEL_NUMBERS, NUMBERS
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, geometric, noise_ramp
-from inverters.fitting.spaces import find_space
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes, find_space
 from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
 from inverters.rendering.fused import render_rays
 
@@ -199,16 +199,12 @@ class CodeFit(TableStage):
         frame = self.frame.leaf(rows)
         residual = None if p.coordinates else self.residual.leaf(rows)
         pixels = self._pixels(rows)
-        seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
-        pose = self.pose.leaf(seen_by) if p.pose_rate else None
+        seen_by, pose = self._pose_of(rows)
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             own = None if residual is None else residual[part]
             ws = self._compose(shared, frame[part], offset, own, rows[part])
-            turned = pose[part] if pose is not None and p.pose_frames else pose
-            terms = self.losses.colours(i, rows[part], self._noisy(i, ws), pixels[part], turned)
-            if turned is not None and p.pose_prior:
-                terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
+            terms = self._seen_terms(i, rows[part], ws, pixels[part], pose, part)
             if own is not None and p.lambda_residual:
                 terms["residual"] = falling(i, *p.lambda_residual) * norms(own).mean()
             frames = self.frame.values
@@ -235,6 +231,32 @@ class CodeFit(TableStage):
             if residual is not None:
                 self.residual.step(rows, residual.grad, p.rate * factor)
         return found
+
+    def _pose_of(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rows of the cameras' correction that frames [n] are seen by, and these rows as a leaf, or None."""
+        seen_by = rows if self.settings.pose_frames else torch.zeros(1, dtype=torch.int64)
+        return seen_by, self.pose.leaf(seen_by) if self.settings.pose_rate else None
+
+    def _seen_terms(
+        self,
+        i: int,
+        rows: Tensor,
+        ws: Tensor,
+        pixels: Tensor,
+        pose: Tensor | None,
+        part: slice,
+        layer_codes: LayerCodes = NO_LAYER_CODES,
+    ) -> dict[str, Tensor]:
+        """Losses of what is seen of some of a step's frames: colours, and the prior of the correction.
+
+        `pose` is that of the whole step, of which `part` are these frames; the rest as in `colours`.
+        """
+        p = self.settings
+        turned = pose[part] if pose is not None and p.pose_frames else pose
+        terms = self.losses.colours(i, rows, self._noisy(i, ws), pixels, turned, layer_codes)
+        if turned is not None and p.pose_prior:
+            terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
+        return terms
 
     def _sweep_at(self, i: int) -> None:
         """Run the sweep if step `i` is the one for it."""

@@ -66,7 +66,11 @@ class PStatistics:
 
 
 def statistics_of(batches: Iterable[Tensor], fingerprint: str) -> PStatistics:
-    """Compute statistics from batches of codes w [n,D]: at least two codes."""
+    """Compute statistics from batches of codes w [n,D].
+
+    Raises:
+        ValueError: fewer than two codes.
+    """
     count, first = 0, None
     for w in batches:
         p = F.leaky_relu(w.double(), SLOPE)

@@ -188,18 +188,13 @@ class SpaceFit(CodeFit):
         base = self.base.whole()
         own = self.base_frame.leaf(rows) if len(self.base_frame.values) else None
         pixels = self._pixels(rows)
-        seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
-        pose = self.pose.leaf(seen_by) if p.pose_rate else None
+        seen_by, pose = self._pose_of(rows)
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             code = self._code(offset, residual[part])
             ws = self._ws_of(code, rows[part])
             layer_codes = self._layer_codes(code, base, None if own is None else own[part])
-            turned = pose[part] if pose is not None and p.pose_frames else pose
-            noisy = self._noisy(i, ws)
-            terms = self.losses.colours(i, rows[part], noisy, pixels[part], turned, layer_codes)
-            if turned is not None and p.pose_prior:
-                terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
+            terms = self._seen_terms(i, rows[part], ws, pixels[part], pose, part, layer_codes)
             return terms | self._regularisers(i, rows[part], residual[part], ws, layer_codes)
 
         found = backward(len(rows), self.targets.device, losses_of)

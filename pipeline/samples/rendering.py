@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -107,16 +108,14 @@ class _Drawn:
 
 def _in_order(draw: Callable[[int], _Drawn], count: int) -> Iterator[_Drawn]:
     """Draw frames in WORKERS threads, a few ahead, and yield them in order."""
+    frames = iter(range(count))
     with ThreadPoolExecutor(WORKERS) as pool:
-        waiting = deque(pool.submit(draw, t) for t in range(min(WORKERS + 1, count)))
+        waiting = deque(pool.submit(draw, t) for t in islice(frames, WORKERS + 1))
         try:
-            for t in range(WORKERS + 1, count + WORKERS + 1):
-                done = waiting.popleft().result() if waiting else None
-                if done is None:
-                    return
-                if t < count:
-                    waiting.append(pool.submit(draw, t))
-                yield done
+            while waiting:
+                drawn = waiting.popleft().result()
+                waiting.extend(pool.submit(draw, t) for t in islice(frames, 1))
+                yield drawn
         finally:
             for future in waiting:
                 future.cancel()

@@ -41,6 +41,34 @@ def test_frames_differ_in_expression_and_share_the_person() -> None:
     assert (fit.all_ws().std(0) > 0).any() and (fit.shared.values[0] != 0).all()
 
 
+@pytest.mark.parametrize(("share", "first"), [(0.5, 5), (0.75, 8), (1.0, None)])
+def test_offsets_move_in_the_last_share_of_a_run_in_coordinates(share: float, first: int | None) -> None:
+    generator = tiny_generator()
+    preset = replace(tiny("in-n-out").codes, offset_from=share, sweep=0.0)
+    fit = CodeFit(generator, Targets(own_clip(generator, 2), 16, torch.device("cpu")), preset, 10, 0)
+    moved = []
+    for i in range(10):
+        before = fit.offset.values.clone()
+        fit.step(i)
+        moved += [i] if not torch.equal(fit.offset.values, before) else []
+    assert moved == ([] if first is None else list(range(first, 10)))
+
+
+@pytest.mark.parametrize("multiple", [0.0, 1.0, 3.0])
+def test_the_robust_scale_does_not_fall_below_the_median_error(multiple: float) -> None:
+    generator = tiny_generator()
+    preset = replace(tiny("in-n-out").codes, robust=(2.0, 0.01), robust_median=multiple)
+    fit = CodeFit(generator, Targets(own_clip(generator, 1), 16, torch.device("cpu")), preset, 100, 0)
+    pixels, rows = torch.arange(256)[None], torch.zeros(1, dtype=torch.int64)
+    features = fit.targets.raw(rows).flatten(2).mT.clone()
+    features[..., 0] += 0.4  # half of the pixels are off by 0.4, the others by 1.2
+    features[:, :127, 0] += 0.8
+    loss = fit.losses._colour(99, rows, pixels, features)
+    scale = max(0.4 * multiple, 0.01)
+    each = [error**2 / (1 + error**2 / scale**2) for error in (0.4, 1.2)]
+    assert float(loss) == pytest.approx((129 * each[0] + 127 * each[1]) / 256, rel=1e-3)
+
+
 def test_an_occluder_pulls_less_on_robust_codes() -> None:
     """Outside the square the robust fit is nearer to the true face than the plain one."""
     generator = tiny_generator()

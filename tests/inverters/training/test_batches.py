@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inverters.people.labels import EYE
+from inverters.people.labels import EYE, GLASSES, SKIN
 from inverters.rendering.planes import PlaneAxes, mean_features
 from inverters.rendering.rays import rays_at
 from inverters.training.batches import (
@@ -36,6 +36,14 @@ def test_half_of_the_draws_lie_on_eyes_and_outlines(ball_set: Path) -> None:
     eye = (views["label"].flatten(0, 1).flatten(1) == EYE).float()
     share, area = (chances * eye).sum(1), eye.mean(1)
     assert (share > 0.25 + 0.5 * area - 1e-4).all()
+
+
+def test_glasses_are_drawn_as_often_as_eyes() -> None:
+    label = torch.full((2, 32, 32), SKIN)
+    label[0, 10:14, 10:14], label[1, 10:14, 10:14] = EYE, GLASSES
+    eyes, glasses = detail_chances(label, torch.ones(2, 32, 32))
+    torch.testing.assert_close(glasses, eyes)
+    assert glasses.reshape(32, 32)[10:14, 10:14].sum() > 0.25
 
 
 def test_targets_are_distances_to_the_balls(ball_set: Path) -> None:
