@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inverters.fitting.latents import random_z
+
 BATCH = 1024
 
 
@@ -18,10 +20,8 @@ def sample_codes(generator: Any, n: int, rng: torch.Generator) -> tuple[Tensor, 
 
     The scores are those of the P parameters that the generator's card names; P may be 0.
     """
-    named, z_dim = len(generator.card.parameters), generator.config.z_dim
-    scores = torch.randn(n, named, generator=rng)
-    rest = torch.ones(n, z_dim - named) if named else torch.randn(n, z_dim, generator=rng)
-    return _mapped(generator, torch.cat([scores, rest], 1)), scores
+    z = random_z(generator, n, rng)
+    return mapped(generator, z), z[:, : len(generator.card.parameters)]
 
 
 @torch.no_grad()
@@ -31,10 +31,17 @@ def codes_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
     z is numpy's RandomState(seed).randn(1, z_dim). w is conditioned on the frontal camera, without
     truncation.
     """
+    return mapped(generator, z_of_seeds(generator, seeds))
+
+
+def z_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
+    """Return z [n,z_dim] of the faces that EG3D's gen_samples.py draws for these seeds."""
     z = [np.random.RandomState(seed).randn(generator.config.z_dim) for seed in seeds]
-    return _mapped(generator, torch.from_numpy(np.stack(z)).float())
+    return torch.from_numpy(np.stack(z)).float()
 
 
-def _mapped(generator: Any, z: Tensor) -> Tensor:
+@torch.no_grad()
+def mapped(generator: Any, z: Tensor) -> Tensor:
+    """Return codes w [n,w_dim] of z [n,z_dim] seen from the front, on the CPU."""
     device = generator.backbone.mapping.w_avg.device
     return torch.cat([generator.mapping(part.to(device))[:, 0].cpu() for part in z.split(BATCH)])

@@ -40,6 +40,17 @@ class LatentSpace:
         return torch.randn(n, self.dim, generator=rng).to(self.w_avg.device)
 
 
+def random_z(generator: Any, n: int, rng: torch.Generator) -> Tensor:
+    """Draw z [n,z_dim] of random faces on the CPU.
+
+    Where the first entries of z have names (`card.parameters`), they are normal and the rest is one, as in
+    training; else all of z is normal.
+    """
+    named, z_dim = len(generator.card.parameters), generator.config.z_dim
+    scores = torch.randn(n, named or z_dim, generator=rng)
+    return torch.cat([scores, torch.ones(n, z_dim - scores.shape[1])], 1)
+
+
 @torch.no_grad()
 def latent_space(generator: Any, components: int = 64) -> LatentSpace:
     """Return the coordinates for a generator.

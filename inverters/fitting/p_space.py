@@ -7,7 +7,7 @@ spreads of the axes lie up to eight decades apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverters.errors import FingerprintError
+from inverters.fitting.latents import random_z
 
 SLOPE = 5.0
 """Of the leaky ReLU that undoes the mapping's, whose slope is 0.2. Its gain sqrt(2) is left in."""
-SAMPLES = 100_000
-"""Random codes that the statistics are of (1,000,000 in the paper)."""
+SAMPLES = 1_000_000
+"""Random codes that the statistics are of, as in the paper (section 3.1)."""
 _AT_ONCE = 4096
 _LEAST_SPREAD = 1e-12
 """Least variance of an axis as a share of the greatest: axes in which random codes do not differ at all."""
@@ -37,18 +38,20 @@ class PStatistics:
     """[D] float64, of the axes; ascending."""
     fingerprint: str
     """Of the generator."""
+    samples: int = 0
+    """Number of random codes that they are of."""
 
     def to(self, device: torch.device) -> PStatistics:
         """Return them on another device."""
-        tensors = (tensor.to(device) for tensor in (self.mean, self.axes, self.variances))
-        return PStatistics(*tensors, self.fingerprint)
+        tensors = {name: getattr(self, name).to(device) for name in ("mean", "axes", "variances")}
+        return replace(self, **tensors)
 
     def check_generator(self, fingerprint: str) -> None:
         """Raise FingerprintError unless the statistics are those of this generator."""
         if fingerprint != self.fingerprint:
             raise FingerprintError(
                 f"these statistics of P_N are of generator {self.fingerprint[:12]}, but the generator in use "
-                f"is {fingerprint[:12]}; compute them from it"
+                f"is {fingerprint[:12]}; renew them with 'invid calibrate'"
             )
 
     def whitened(self, ws: Tensor) -> Tensor:
@@ -84,9 +87,14 @@ def statistics_of(batches: Iterable[Tensor], fingerprint: str) -> PStatistics:
         raise ValueError("statistics of P_N need two codes or more")
     shift = total / count
     covariance = (scatter - count * torch.outer(shift, shift)) / (count - 1)
-    variances, axes = torch.linalg.eigh(covariance.cpu())
+    return from_moments((first + shift).cpu(), covariance.cpu(), fingerprint, count)
+
+
+def from_moments(mean: Tensor, covariance: Tensor, fingerprint: str, samples: int) -> PStatistics:
+    """Return the statistics of codes in P of this mean [D] and covariance [D,D], float64."""
+    variances, axes = torch.linalg.eigh(covariance)
     floor = float(variances[-1]) * _LEAST_SPREAD
-    return PStatistics((first + shift).cpu(), axes, variances.clamp_min(floor or 1.0), fingerprint)
+    return PStatistics(mean, axes, variances.clamp_min(floor or 1.0), fingerprint, samples)
 
 
 @torch.no_grad()
@@ -96,7 +104,7 @@ def generator_statistics(generator: Any, samples: int = SAMPLES, seed: int = 0) 
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, samples, _AT_ONCE):
-            z = torch.randn(min(_AT_ONCE, samples - start), generator.config.z_dim, generator=rng)
+            z = random_z(generator, min(_AT_ONCE, samples - start), rng)
             yield generator.mapping(z.to(device))[:, 0]
 
     return statistics_of(batches(), generator.card.fingerprint)

@@ -14,10 +14,11 @@ from torch import Tensor
 from inverters.errors import InverterError
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.codes import CodeFit, falling, one_layer
-from inverters.fitting.latents import SAMPLES
+from inverters.fitting.latents import SAMPLES, random_z
 from inverters.fitting.loop import backward
 from inverters.fitting.losses import norms
-from inverters.fitting.p_space import PStatistics, generator_statistics
+from inverters.fitting.p_files import known_statistics
+from inverters.fitting.p_space import PStatistics
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES
 from inverters.fitting.spaces import LayerCodes, find_space, mapped_rows, retracted
@@ -54,7 +55,8 @@ class SpaceFit(CodeFit):
             seed: of the random draws.
             begin: rows of z or w, [K,num_ws,z_dim or w_dim], at which the fit begins; None: at the mean w, or
                 at the random z whose w is nearest to it.
-            statistics: of P_N; None computes them, where the space needs them.
+            statistics: of P_N; None takes those that are known of the generator (`p_files`), where the space
+                needs them.
 
         Raises:
             FingerprintError: the statistics are those of another generator.
@@ -87,7 +89,7 @@ class SpaceFit(CodeFit):
             return None
         if given is not None:
             given.check_generator(self.generator.card.fingerprint)
-        return (given or generator_statistics(self.generator)).to(self.targets.device)
+        return (given or known_statistics(self.generator)).to(self.targets.device)
 
     @torch.no_grad()
     def _first(self, begin: Tensor | None) -> Tensor:
@@ -97,8 +99,7 @@ class SpaceFit(CodeFit):
             return (begin if self.kind.layered else one_layer(begin, self.kind.name)).to(self.targets.device)
         if not self.kind.bounded:
             return self.space.w_avg.expand(1, layers, -1)
-        rng = torch.Generator().manual_seed(0)
-        z = torch.randn(SAMPLES, self.generator.config.z_dim, generator=rng).to(self.targets.device)
+        z = random_z(self.generator, SAMPLES, torch.Generator().manual_seed(0)).to(self.targets.device)
         far = (self.generator.mapping(z)[:, 0] - self.space.w_avg).square().sum(1)
         return retracted(z[far.argmin()]).expand(1, layers, -1)
 

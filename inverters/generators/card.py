@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -97,6 +98,8 @@ class GeneratorCard:
     fingerprint: str = ""
     """Of the stored weights, see `checkpoint.fingerprint`."""
     licence: str = ""
+    path: Path | None = None
+    """File of our own form that the generator was read from."""
 
     @classmethod
     def default(cls, config: GeneratorConfig, name: str = "untrained") -> GeneratorCard:

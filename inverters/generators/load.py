@@ -54,7 +54,7 @@ def load_generator(
     if plane_axes is not None:
         card = dataclasses.replace(card, config=dataclasses.replace(card.config, plane_axes=plane_axes))
     generator = _filled(path, card.config, weights)
-    generator.card = card
+    generator.card = dataclasses.replace(card, path=path)
     return generator.to(device)
 
 

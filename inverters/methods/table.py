@@ -56,7 +56,11 @@ def find_method(name: str) -> Method[Any]:
 
 
 def settings_of(
-    method: Method[Any], preset: str, without: tuple[str, ...] = (), space: str | None = None
+    method: Method[Any],
+    preset: str,
+    without: tuple[str, ...] = (),
+    space: str | None = None,
+    skip: str | None = None,
 ) -> Any:
     """Return a method's settings by the preset's name, with the terms named in `without` left out.
 
@@ -65,13 +69,14 @@ def settings_of(
         preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
         without: more ablations by name.
         space: latent space to fit the codes in; None: the preset's.
+        skip: what becomes of the planes below a base code, `spaces.Skip`; None: as the preset.
 
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
 
     Raises:
         UnknownNameError: no such preset, ablation or space; the message lists those that the method has.
-        InverterError: the settings have no form in this space.
+        InverterError: the settings have no form in this space, or `skip` is given in one without a base code.
     """
     preset, *more = preset.split("/")
     if preset not in method.presets:
@@ -84,7 +89,8 @@ def settings_of(
             known = ", ".join(method.ablations) or "none"
             raise UnknownNameError(f"unknown ablation '{name}'; known for {method.name}: {known}")
         settings = dataclasses.replace(method.ablations[name](settings), name=f"{settings.name}/{name}")
-    return settings if space is None else _in_space(method, settings, space)
+    settings = settings if space is None else _in_space(method, settings, space)
+    return settings if skip is None else _with_skip(method, settings, skip)
 
 
 def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
@@ -96,6 +102,17 @@ def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
         takes = f"takes {', '.join(sorted(method.spaces))}" if method.spaces else "has a space of its own"
         raise UnknownNameError(f"{method.name} cannot fit codes in {name}; it {takes}")
     return dataclasses.replace(settings, codes=in_space(settings.codes, name))
+
+
+def _with_skip(method: Method[Any], settings: Any, skip: str) -> Any:
+    """The settings with a choice of what becomes of the planes below a base code."""
+    from inverters.fitting.spaces import find_space
+
+    codes = getattr(settings, "codes", None)
+    if codes is None or not find_space(codes.space).base:
+        where = "has no codes" if codes is None else f"has codes in {codes.space}"
+        raise InverterError(f"{method.name} {where}, without a base code, so that no skip below it is {skip}")
+    return dataclasses.replace(settings, codes=dataclasses.replace(codes, skip=skip))
 
 
 def _declared() -> dict[str, EntryPoint]:

@@ -1,4 +1,4 @@
-"""`invid calibrate`: find a generator's own landmarks and crop rule, and write them into its card."""
+"""`invid calibrate`: a generator's own landmarks, crop rule and statistics of P_N, kept with its card."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def run(
 
     Faces are rendered from known cameras, their landmarks detected and triangulated. An official
     snapshot is written as a .safetensors beside it; the crop rule it was trained with is kept.
+    Statistics of the latent space p_n+, of a million random codes, go into NAME.p_n.safetensors.
 
     Args:
         generator: bundled, PATH.pkl or PATH.safetensors.
@@ -35,6 +36,8 @@ def run(
     """
     import torch
 
+    from inverters.fitting.p_files import beside, save_statistics
+    from inverters.fitting.p_space import generator_statistics
     from inverters.generators.checkpoint import save_generator
     from inverters.generators.load import BUNDLED, load_generator
     from pipeline.faces.calibrate import crop_rule_for, landmarks3d
@@ -59,8 +62,11 @@ def run(
         reports=dict(card.reports) | {"calibration": found.report()},
     )
     save_generator(out, loaded, card, torch.float32 if official else torch.float16)
+    # Of the weights as they were rounded, whose fingerprint the card has.
+    statistics = generator_statistics(load_generator(out))
+    save_statistics(beside(out), statistics)
     say(
         f"{out}: {found.faces} of {found.asked} faces used, "
-        f"landmarks agree to {found.residual:.4f} crop widths"
+        f"landmarks agree to {found.residual:.4f} crop widths; P_N of {statistics.samples:,} codes"
     )
     return 0

@@ -167,10 +167,7 @@ def _last_line(told: IO[bytes], process: subprocess.Popen[bytes]) -> str:
 
 def numbers_of(settings: Settings) -> dict[str, Any]:
     """Numbers of the preset that the method reads."""
-    from inverters.methods.table import find_method, settings_of
-
-    chosen = settings.invert
-    return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without, chosen.space))
+    return asdict(settings.invert.of_method())
 
 
 def stop_all() -> None:

@@ -147,13 +147,10 @@ def units_of(stage: Stage[Any], settings: Settings, frames: int) -> int:
     """What a stage's seconds grow with: optimisation steps for `invert`, frames for all others."""
     if stage.kind != "invert":
         return frames
-    from inverters.methods.table import find_method, settings_of
+    from inverters.methods.table import find_method
 
     chosen = settings.invert
-    method = find_method(chosen.method)
-    return chosen.steps or method.steps(
-        settings_of(method, chosen.preset, chosen.without, chosen.space), frames
-    )
+    return chosen.steps or find_method(chosen.method).steps(chosen.of_method(), frames)
 
 
 def estimate(costs: Iterable[Cost], name: str, units: int) -> Estimate | None:

@@ -106,8 +106,6 @@ def _check_method(settings: Settings) -> None:
     """Check the preset, the device and the renderer. Loads torch, so it comes last."""
     import torch
 
-    from inverters.methods.table import find_method, settings_of
-
     device = settings.device
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
@@ -117,8 +115,7 @@ def _check_method(settings: Settings) -> None:
                 f"--device {shortened(device)}: this machine has {count} CUDA devices; use --device cpu"
             )
     _check_renderer(settings.renderer, device)
-    method = find_method(settings.invert.method)
-    chosen = settings_of(method, settings.invert.preset, settings.invert.without, settings.invert.space)
+    chosen = settings.invert.of_method()
     if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"

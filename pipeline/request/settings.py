@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from inverters.methods.table import method_names
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
@@ -83,6 +83,10 @@ class InvertSettings:
     """The method's numbers: draft, fast, paper, ..."""
     space: Annotated[str | None, Option(metavar="NAME", default="the preset's")] = None
     """Latent space of the codes: z, z+, w, w+, p_n+, s, or one with a base code: f/z+, f16/z+, ..."""
+    base_skip: Annotated[
+        str | None, Option(choices=("kept", "dropped"), kind="skip", default="the preset's")
+    ] = None
+    """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
     steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
     """Steps of the inversion, instead of the preset's."""
     occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None
@@ -99,6 +103,17 @@ class InvertSettings:
         """Ablations asked for, by name."""
         asked = {"no-entropy": self.no_entropy, "no-latent-reg": self.no_latent_reg}
         return tuple(name for name, on in asked.items() if on)
+
+    def of_method(self) -> Any:
+        """The method's own settings: the preset's numbers, in the space asked for.
+
+        Raises UnknownNameError and InverterError as `inverters.methods.table.settings_of`.
+        """
+        from inverters.methods.table import find_method, settings_of
+
+        return settings_of(
+            find_method(self.method), self.preset, self.without, space=self.space, skip=self.base_skip
+        )
 
     @property
     def recipe(self) -> str:

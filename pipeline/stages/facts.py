@@ -17,6 +17,7 @@ from storage import file_hash, folder_hash
 if TYPE_CHECKING:
     from inverters.base import Inversion
     from inverters.editing.directions import Direction
+    from inverters.fitting.spaces import Space
     from pipeline.request.settings import Settings
 
 
@@ -37,7 +38,7 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
-        from inverters.fitting.spaces import find_space
+        from inverters.fitting.p_files import known_statistics, stored
         from inverters.generators.load import load_generator
         from inverters.memory import keep_freed_memory
         from inverters.rendering import backends
@@ -45,10 +46,21 @@ class Models:
         keep_freed_memory()
         backends.request(self._settings.renderer)
         generator = load_generator(self._settings.generator, self.device)
-        space = find_space(self._settings.invert.space or "w+")
+        # What a space lacks is named before any stage: the layer of a base code, and statistics of P_N.
+        space = self.space
         if space.base:
-            space.block_of(generator)  # a layer that it does not have is named before any stage
+            space.block_of(generator)
+        if space.normalised and stored(generator):
+            known_statistics(generator)
         return generator
+
+    @property
+    def space(self) -> Space:
+        """The latent space that codes are fitted in."""
+        from inverters.fitting.spaces import find_space
+
+        codes = getattr(self._settings.invert.of_method(), "codes", None)
+        return find_space("w+" if codes is None else codes.space)
 
     @cached_property
     def directions(self) -> dict[str, Direction]:
@@ -113,10 +125,17 @@ class Facts:
     @cached_property
     def method_settings(self) -> dict[str, Any]:
         """The numbers of the method's preset."""
-        from inverters.methods.table import find_method, settings_of
+        return asdict(self.settings.invert.of_method())
 
-        chosen = self.settings.invert
-        return asdict(settings_of(find_method(chosen.method), chosen.preset, chosen.without, chosen.space))
+    @cached_property
+    def p_statistics(self) -> dict[str, int]:
+        """Number of codes of the statistics of P_N that the generator has; {} in spaces without P_N."""
+        from inverters.fitting.p_files import load_statistics, stored
+
+        if not self.models.space.normalised:
+            return {}
+        path = stored(self.models.generator)
+        return {} if path is None else {"p_n": load_statistics(path).samples}
 
     @cached_property
     def perceptual_weights(self) -> dict[str, bool]:

@@ -38,13 +38,12 @@ def invert(
 
     Continues from `checkpoint_dir` where an earlier run left off.
     """
-    from inverters.methods.table import find_method, settings_of
+    from inverters.methods.table import find_method
 
-    method = find_method(settings.method)
-    return method(
+    return find_method(settings.method)(
         generator,
         problem,
-        settings=settings_of(method, settings.preset, settings.without, settings.space),
+        settings=settings.of_method(),
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
@@ -128,11 +127,15 @@ def load(run: StageRun) -> Inversion:
 
 def facts(facts: Facts) -> dict[str, Any]:
     """The preset's numbers, the masks, the weights of losses, and the generator."""
-    return facts.perceptual_weights | {
-        "preset": facts.method_settings,
-        "occluder_masks": facts.occluder_masks,
-        "generator": facts.fingerprint,
-    }
+    return (
+        facts.perceptual_weights
+        | facts.p_statistics
+        | {
+            "preset": facts.method_settings,
+            "occluder_masks": facts.occluder_masks,
+            "generator": facts.fingerprint,
+        }
+    )
 
 
 STAGE = Stage(

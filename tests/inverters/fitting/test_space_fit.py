@@ -13,7 +13,7 @@ import torch
 from inverters.base import Inversion, InversionProblem
 from inverters.errors import FingerprintError, InverterError, UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
-from inverters.fitting import loop, space_fit
+from inverters.fitting import loop, p_files, space_fit
 from inverters.fitting.code_settings import in_space
 from inverters.fitting.joint import JointFit
 from inverters.fitting.p_space import generator_statistics
@@ -30,7 +30,7 @@ BEYOND = [name for name in SPACES if name not in ("w", "w+")]
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_fit, "generator_statistics", lambda g: generator_statistics(g, 500))
+    monkeypatch.setattr(p_files, "FEWER", 500)
 
 
 def fit_of(space: str, steps: int = 30, frames: int = 3, generator: Generator | None = None, **changes: Any):
@@ -322,3 +322,13 @@ def test_a_space_that_a_method_cannot_take() -> None:
         settings_of(find_method("w+"), "draft", space="q")
     with pytest.raises(InverterError, match=r"preset paper moves codes .* cannot in f/z\+"):
         settings_of(find_method("in-n-out"), "paper", space="f/z+")
+
+
+@pytest.mark.parametrize("space", ["f/z+", "f4/w+", "f/s"])
+def test_the_skip_below_a_base_code_is_a_choice(space: str) -> None:
+    method = find_method("w+")
+    for skip in ("kept", "dropped"):
+        assert settings_of(method, "draft", space=space, skip=skip).codes.skip == skip
+    with pytest.raises(InverterError, match=r"w\+ has codes in z\+, without a base code") as caught:
+        settings_of(method, "draft", space="z+", skip="kept")
+    assert "\n" not in str(caught.value)

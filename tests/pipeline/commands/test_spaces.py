@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from inverters.fitting.p_files import beside, save_statistics
+from inverters.fitting.p_space import generator_statistics
 from inverters.generators.checkpoint import save_generator
 from pipeline.commands import __main__ as cli
 from tests.inverters.tiny import tiny_generator
@@ -21,6 +24,8 @@ from tests.pipeline.fakes import write_clip
         (["--preset", "paper", "--space", "z+"], ("preset paper moves codes", "draft or fast")),
         (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
         (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
+        (["--space", "z+", "--base-skip", "dropped"], ("has codes in z+, without a base code",)),
+        (["--space", "p_n+"], ("statistics of P_N are of generator ffffffffffff",)),
     ],
 )
 def test_spaces_that_cannot_be(
@@ -28,6 +33,8 @@ def test_spaces_that_cannot_be(
 ) -> None:
     clip, generator = write_clip(tmp_path / "clip.mp4"), tmp_path / "tiny.safetensors"
     save_generator(generator, tiny_generator())
+    other = replace(generator_statistics(tiny_generator(), 100), fingerprint="f" * 64)
+    save_statistics(beside(generator), other)
     places = ("--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
     code = cli.process_video([str(clip), "--generator", str(generator), *places, *words])
     told = capfd.readouterr()
