@@ -10,8 +10,9 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inverters.editing.directions import Direction, Directions
-from inverters.editing.styleclip import STEP, is_mapper, mapper_from
+from inverters.editing.local_basis import LocalBasis
+from inverters.editing.styleclip import STEP, LevelsMapper, is_mapper, mapper_from
 from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.plain_pickle import shown
 from inverters.generators.small_files import parse_json
@@ -62,12 +64,18 @@ def save_directions(path: Path, directions: Directions) -> None:
     if path.suffix != SUFFIX:
         raise CheckpointError(f"directions are written to a file that ends in {SUFFIX}, not '{path.name}'")
     arrays: dict[str, Tensor] = {}
-    about: dict[str, dict[str, str]] = {}
+    about: dict[str, dict[str, str | int]] = {}
     for name, one in directions.named.items():
-        if not isinstance(one.step, Tensor):
+        if isinstance(one.step, LevelsMapper):
             raise CheckpointError(f"'{name}' is a mapper; it stays in the file that it came in")
-        arrays[_checked_name(path, name)] = one.step.detach().cpu().float().contiguous().clone()
         about[name] = {"space": one.space, "unit": one.unit, "method": one.method}
+        if one.arc:
+            about[name]["arc"] = True
+        step = one.step
+        if isinstance(step, LocalBasis):
+            about[name]["singular_vector"] = step.number
+            step = torch.ones(1)  # there are no numbers to keep: they depend on the code
+        arrays[_checked_name(path, name)] = step.detach().cpu().float().contiguous().clone()
     card = {
         "kind": _KIND,
         "fingerprint": directions.fingerprint,
@@ -135,17 +143,37 @@ def _from_safetensors(path: Path) -> Directions:
         if card.get("kind", _KIND) != _KIND:
             raise ValueError(f"it holds {card['kind']}")
         about, own = card.get("directions", {}), card.get("fingerprint")
-        texts = {n: (str(v["unit"]), str(v["method"])) for n, v in about.items()}
+        entries = {n: _entry(v) for n, v in about.items()}
     except (SafetensorError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"'{path}' cannot be read as directions: {shown(str(error))}") from error
     named: dict[str, Direction] = {}
-    for name in sorted(arrays, key=[*texts, *sorted(arrays)].index):  # as they were written
+    for name in sorted(arrays, key=[*entries, *sorted(arrays)].index):  # as they were written
         array = arrays[name]
-        if name in texts:
-            named[_checked_name(path, name)] = Direction(_finite(path, name, array), *texts[name])
+        if name in entries:
+            entry, step = entries[name], _finite(path, name, array)
+            is_local = isinstance(entry.step, LocalBasis)
+            named[_checked_name(path, name)] = entry if is_local else replace(entry, step=step)
         else:
             named |= _unstacked(path, name, array)
     return Directions(named, own if isinstance(own, str) else None, str(card.get("generator", "")))
+
+
+def _entry(about: Mapping[str, Any]) -> Direction:
+    """The direction of an entry in the card; its numbers are still missing, except for a local basis.
+
+    Raises ValueError for an unknown space.
+    """
+    space, number = str(about.get("space", "w")), about.get("singular_vector")
+    if space not in ("w", "w+", "z", "z+"):
+        raise ValueError(f"it has directions in space '{space}'; known: w, w+, z, z+")
+    codes: Literal["w", "z"] = "z" if space.startswith("z") else "w"
+    step: Tensor | LocalBasis = torch.empty(0)
+    if number is not None:
+        if codes == "w" or type(number) is not int or number < 0:
+            raise ValueError(f"it has singular vector {number!r:.20} in space {space}")
+        step = LocalBasis(number, layered=space == "z+")
+    unit, method = str(about["unit"]), str(about["method"])
+    return Direction(step, unit, method, codes=codes, arc=about.get("arc") is True)
 
 
 def numpy_content(path: Path) -> Any:

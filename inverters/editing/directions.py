@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from inverters.editing.local_basis import LocalBasis
 from inverters.editing.styleclip import STEP, LevelsMapper
 from inverters.errors import CheckpointError, FingerprintError, InverterError
 from inverters.generators.plain_pickle import shown
@@ -24,66 +25,88 @@ class Direction:
     """A way to move codes.
 
     `step` is what a strength of one adds: [w_dim] (space w: the same for every layer), [num_ws,w_dim] (space
-    w+), or a mapper, whose step depends on the code. `unit` and `method` say in words how long a step is and
-    how it was found.
+    w+), or a mapper, whose step depends on the code; of codes of z, [z_dim] (space z), [num_ws,z_dim] (z+),
+    or a local basis. `unit` and `method` say in words how long a step is and how it was found.
     """
 
-    step: Tensor | LevelsMapper
+    step: Tensor | LevelsMapper | LocalBasis
     unit: str
     method: str
     coordinate: int | None = None
     """Number of the entry of z that it moves by one, if there is one; `step` is the same in w."""
+    codes: Literal["w", "z"] = "w"
+    """Codes that it moves."""
+    arc: bool = False
+    """Codes of z move by small parts of the step, each retracted (`spaces.along_arc`); False: at once."""
 
     @property
-    def space(self) -> Literal["w", "w+"]:
-        """Space of codes of the direction; rows that are all equal are in w."""
+    def space(self) -> Literal["w", "w+", "z", "z+"]:
+        """Space of codes of the direction; rows that are all equal are in w or z."""
         step = self.step
-        return "w" if isinstance(step, Tensor) and (step.ndim == 1 or bool((step == step[0]).all())) else "w+"
+        if isinstance(step, LocalBasis):
+            layered = step.layered
+        else:
+            layered = not isinstance(step, Tensor) or (step.ndim == 2 and bool((step != step[0]).any()))
+        if self.codes == "z":
+            return "z+" if layered else "z"
+        return "w+" if layered else "w"
 
     @property
     def norm(self) -> float | None:
         """Root mean square over the moving layers of a step's length; None if it depends on the code."""
         if not isinstance(self.step, Tensor):
-            return None
+            return 1.0 if isinstance(self.step, LocalBasis) else None
         rows = self.step.double().reshape(-1, self.step.shape[-1]).norm(dim=1)
         return float(rows[rows > 0].square().mean().sqrt())
 
     def offset(self, ws: Tensor) -> Tensor:
-        """Return what a strength of one adds to ws [K,num_ws,w_dim], in a shape that broadcasts to it.
+        """Return what a strength of one adds to codes [K,num_ws,D], in a shape that broadcasts to them.
+
+        A local basis has no step without the generator (`LocalBasis.step`).
 
         Raises:
             InverterError: the direction is for codes of another shape.
         """
-        if not isinstance(self.step, Tensor):
+        if isinstance(self.step, LevelsMapper):
             if self.step.width != ws.shape[-1]:
                 raise InverterError(
                     f"it maps rows of {self.step.width} numbers; codes here have {list(ws.shape[1:])}"
                 )
             return STEP * self.step.to(ws.device, ws.dtype)(ws)
+        if isinstance(self.step, LocalBasis):
+            raise InverterError("it depends on the code; codes of z alone have a local basis")
         if self.step.shape not in (ws.shape[1:], ws.shape[2:]):
             raise InverterError(f"it has shape {list(self.step.shape)}; codes here have {list(ws.shape[1:])}")
         return self.step.to(ws)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the step."""
-        if not isinstance(self.step, Tensor):
+        """Return the SHA-256 of the step, and in z of the way that codes go."""
+        if isinstance(self.step, LevelsMapper):
             return self.step.digest()
+        way = f"z {self.arc} " if self.codes == "z" else ""
+        if isinstance(self.step, LocalBasis):
+            return hashlib.sha256(f"{way}{self.step}".encode()).hexdigest()
         data = self.step.detach().cpu().float().contiguous().numpy().tobytes()
-        return hashlib.sha256(str(list(self.step.shape)).encode() + data).hexdigest()
+        return hashlib.sha256(f"{way}{list(self.step.shape)}".encode() + data).hexdigest()
 
     def in_layers(self, layers: range, num_ws: int) -> Direction:
         """Return the direction restricted to these layers (GANSpace, section 3.3).
 
         Raises:
-            InverterError: it is a mapper, or has no such layer.
+            InverterError: it is a mapper or a local basis, or has no such layer.
         """
         if not isinstance(self.step, Tensor):
-            raise InverterError("a mapper has its own layers")
+            raise InverterError(
+                "a mapper has its own layers"
+                if isinstance(self.step, LevelsMapper)
+                else "a local basis is of all layers"
+            )
         if not layers or layers[0] < 0 or layers[-1] >= num_ws:
             raise InverterError(f"layers go from 0 to {num_ws - 1}")
         step = self.step.new_zeros(num_ws, self.step.shape[-1])
         step[layers[0] : layers[-1] + 1] = self.step.expand(num_ws, -1)[layers[0] : layers[-1] + 1]
-        return Direction(step, self.unit, f"{self.method}, layers {layers[0]}-{layers[-1]}")
+        method = f"{self.method}, layers {layers[0]}-{layers[-1]}"
+        return replace(self, step=step, method=method, coordinate=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +124,7 @@ class Directions:
             FingerprintError: they belong to another generator.
             CheckpointError: their shapes do not fit it.
         """
-        own, rows, width = generator.card.fingerprint, generator.num_ws, generator.config.w_dim
+        own, rows = generator.card.fingerprint, generator.num_ws
         if self.fingerprint is not None and self.fingerprint != own:
             raise FingerprintError(
                 f"the directions in {source} belong to generator {_named(self.generator, self.fingerprint)}, "
@@ -109,6 +132,14 @@ class Directions:
             )
         for name, direction in self.named.items():
             step = direction.step
+            width = generator.config.w_dim if direction.codes == "w" else generator.config.z_dim
+            if isinstance(step, LocalBasis):
+                if step.number >= min(width, generator.config.w_dim):
+                    raise CheckpointError(
+                        f"direction '{shown(name)}' in {source} is singular vector {step.number}; generator "
+                        f"'{generator.card.name}' has {min(width, generator.config.w_dim)}"
+                    )
+                continue
             shape = list(step.shape) if isinstance(step, Tensor) else [step.width]
             if shape not in ([width], [rows, width]):
                 also = "; 18 rows are made for a 2D StyleGAN2 of 1024 pixels" if shape[0] == 18 else ""

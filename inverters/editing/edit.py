@@ -13,9 +13,10 @@ from torch import Tensor
 
 from inverters.base import Inversion
 from inverters.editing.directions import Direction
+from inverters.editing.local_basis import LocalBasis
 from inverters.errors import InverterError, UnknownNameError
 from inverters.fitting.schedules import smoothstep
-from inverters.fitting.spaces import mapped_rows, moved
+from inverters.fitting.spaces import along_arc, mapped_rows, moved
 
 
 class EditLike(Protocol):
@@ -92,26 +93,61 @@ def edit_inversion(
 ) -> Tensor:
     """Return the codes [K,num_ws,w_dim] of an inversion with all edits applied.
 
-    Where the inversion has rows of z, directions with a coordinate of z move these, which are then retracted
-    (Z+, section 3.3), so that codes stay within the space at any strength. Other directions move w, and so do
-    all where there is no z. Arguments and errors as in `edit_codes`; `generator` is that of the codes.
+    Where the inversion has rows of z, directions in z and those with a coordinate of z move these, which are
+    then retracted (Z+, section 3.3), so that codes stay within the space at any strength: first by the sum of
+    all steps that are taken at once, then along the arc of the sum of the others. Directions in w move w, of
+    which the code has all rows, and so do all where there is no z. Arguments and errors as in `edit_codes`;
+    `generator` is that of the codes.
+
+    Raises:
+        InverterError: also where a direction is in z, and the codes are not.
     """
-    z = inversion.latent.get("z")
+    z, known = inversion.latent.get("z"), [edit for edit in edits if edit.name in directions]
+    in_z = [edit for edit in known if _moves_z(directions[edit.name], z is not None)]
+    ws = edit_codes(inversion.ws, times, [edit for edit in edits if edit not in in_z], directions, ease)
+    if not in_z:
+        return ws
     if z is None:
-        return edit_codes(inversion.ws, times, edits, directions, ease)
-    in_z = [e for e in edits if e.name in directions and directions[e.name].coordinate is not None]
-    ws = edit_codes(inversion.ws, times, [e for e in edits if e not in in_z], directions, ease)
-    step = torch.zeros_like(z)
+        name = in_z[0].name
+        raise InverterError(
+            f"direction '{name}' is in {directions[name].space}, but these codes were fitted in "
+            f"{inversion.info.get('space', 'w or w+')}, where no z is known; fit them in z+ or f/z+"
+        )
+    steps = {arc: torch.zeros_like(z) for arc in (False, True)}
     for edit in in_z:
+        direction = directions[edit.name]
         presence = torch.tensor([edit_presence(edit, float(t), ease) for t in times]).to(z)
-        step[:, :, directions[edit.name].coordinate] += edit.strength * presence[:, None]
-    touched = step.flatten(1).any(1)
+        steps[direction.arc] += (
+            edit.strength * presence[:, None, None] * _offset(generator, edit, direction, z)
+        )
+    touched = (steps[False] != 0).flatten(1).any(1) | (steps[True] != 0).flatten(1).any(1)
     if touched.any():
         device = generator.backbone.mapping.w_avg.device
-        before, after = (rows[touched].to(device) for rows in (z, moved(z, step)))
-        change = mapped_rows(generator, after) - mapped_rows(generator, before)
+        after = along_arc(moved(z, steps[False]), steps[True])
+        change = mapped_rows(generator, after[touched].to(device)) - mapped_rows(
+            generator, z[touched].to(device)
+        )
         ws = ws.index_add(0, touched.nonzero()[:, 0], change.to(ws))
     return ws
+
+
+def _moves_z(direction: Direction, is_known: bool) -> bool:
+    """Whether a direction moves codes of z; `is_known`: there are some."""
+    return direction.codes == "z" or (is_known and direction.coordinate is not None)
+
+
+def _offset(generator: Any, edit: EditLike, direction: Direction, z: Tensor) -> Tensor:
+    """What a strength of one adds to codes z [K,num_ws,z_dim], in a shape that broadcasts to them."""
+    if isinstance(direction.step, LocalBasis):
+        return direction.step.step(generator, z)
+    if direction.codes == "w":
+        unit = z.new_zeros(z.shape[-1])
+        unit[direction.coordinate] = 1.0
+        return unit
+    try:
+        return direction.offset(z)
+    except InverterError as error:
+        raise InverterError(f"direction '{edit.name}' cannot be used: {error}") from None
 
 
 def edit_presence(edit: EditLike, time: float, ease: float) -> float:

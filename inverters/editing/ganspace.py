@@ -21,6 +21,23 @@ def principal_components(codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return upright(basis[:count]).float(), spread.float()
 
 
+def components_in_z(z: Tensor, codes: Tensor, count: int) -> Tensor:
+    """Return components [count,z_dim] of unit length in z of the principal components of w.
+
+    Section 3.2: the least-squares map from the coordinates x of codes along the components to their z. Those
+    coordinates are uncorrelated, so that its columns are the means of z x.
+
+    Args:
+        z: [N,z_dim], random.
+        codes: [N,w_dim], the w of z.
+        count: number of components.
+    """
+    rows, _ = principal_components(codes, count)
+    along = (codes - codes.mean(0)).double() @ rows.double().T
+    found = along.T @ (z - z.mean(0)).double()
+    return (found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)).float()
+
+
 def upright(rows: Tensor) -> Tensor:
     """Return rows [n,D] with the sign that makes the number of largest magnitude positive."""
     largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))

@@ -33,14 +33,21 @@ def style_weights(generator: Any, layers: range) -> Tensor:
     return torch.cat([affine.weight.detach() * affine.weight_gain for affine in chosen]).cpu()
 
 
+def mapping_weights(generator: Any) -> Tensor:
+    """Return A [features,z_dim]: the weights of the mapping's first layer, from z alone."""
+    first = generator.backbone.mapping.fc0
+    weights: Tensor = first.weight.detach() * first.weight_gain
+    return weights[:, : generator.config.z_dim].cpu()
+
+
 def factorize(weights: Tensor, count: int, unit_rows: bool = True) -> tuple[Tensor, Tensor]:
     """Return the directions [count,w_dim] that change the styles most, and their eigenvalues [count].
 
     The eigenvectors of A^T A with the greatest eigenvalues (section 3.2, equations 5 to 8), of unit length.
 
     Args:
-        weights: A [channels,w_dim], from `style_weights`.
-        count: number of directions, at most w_dim.
+        weights: A [channels,w_dim], from `style_weights`; or [features,z_dim], from `mapping_weights`.
+        count: number of directions, at most the length of a row.
         unit_rows: scale each row of A to unit length first, as the release does; the paper does not mention
             it.
     """

@@ -43,6 +43,7 @@ def fit(
     """Find directions from random faces.
 
     example: invid directions fit --method interfacegan --names smile,age --out mine.safetensors
+    example: invid directions fit --method local-basis --space z+
 
     Args:
         generator: The generator whose directions they are.
@@ -151,7 +152,7 @@ def show(
     """
     import torch
 
-    from inverters.editing.sampling import sample_codes
+    from inverters.fitting.latents import random_z
     from pipeline.directions.strips import draw_strips
     from pipeline.video.images import save_png
 
@@ -163,9 +164,9 @@ def show(
     if len(chosen) > _MOST_SHOWN and names is None:
         print(f"the first {_MOST_SHOWN} of {len(chosen)}; --names A,B shows others", file=sys.stderr)
         chosen = dict(list(chosen.items())[:_MOST_SHOWN])
-    codes, _ = sample_codes(loaded, faces, torch.Generator().manual_seed(seed))
+    z = random_z(loaded, faces, torch.Generator().manual_seed(seed))
     strengths = [round(-range + 2 * range * k / (columns - 1), 3) for k in builtins.range(columns)]
-    save_png(draw_strips(loaded, chosen, codes, strengths, size), out)
+    save_png(draw_strips(loaded, chosen, z, strengths, size), out)
     say(str(out))
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pipeline.directions.labelled_faces import SAMPLES, labelled_faces
 from pipeline.directions.selection import layers_in, names_in
@@ -12,10 +12,16 @@ from pipeline.errors import UserError
 from pipeline.request.fields import MOST_SEED, Option
 
 if TYPE_CHECKING:
-    from inverters.editing.directions import Direction, Directions
+    from torch import Tensor
 
-METHODS = ("interfacegan", "ganspace", "sefa")
-UNIT = "one standard deviation of w along it"
+    from inverters.editing.directions import Direction, Directions
+    from pipeline.directions.labelled_faces import LabelledFaces
+
+METHODS = ("interfacegan", "ganspace", "sefa", "local-basis", "random")
+SPACES = ("w", "w+", "z", "z+")
+UNIT = "one standard deviation of {} along it"
+RANDOM_DEVIATION = 0.2
+"""Of each number of a random direction (Katsumata et al. 2024, section 4: "a variance of 0.04")."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,12 @@ class FitOptions:
 
     method: Annotated[str, Option(choices=METHODS, kind="method")]
     """How they are found."""
+    space: Annotated[str, Option(choices=SPACES, kind="space of directions")] = "w"
+    """Codes that they move: w or z; with + each layer may have its own step."""
     names: Annotated[str | None, Option(metavar="A,B")] = None
     """interfacegan: fit these attributes, `A,B`; None fits all that have scores."""
     layers: Annotated[str | None, Option(metavar="A-B")] = None
-    """Restrict the directions to these layers of w+, `A-B`; None takes all."""
+    """Restrict the directions to these layers of w+ or z+, `A-B`; None takes all."""
     samples: Annotated[int | None, Option(metavar="N", least=2, most=10**6)] = None
     """Number of random faces; None takes 8000, or 1000 where the judge labels them."""
     labels: Annotated[str, Option(metavar="parameters|judge|FILE")] = "parameters"
@@ -35,28 +43,33 @@ class FitOptions:
     condition_on: Annotated[str | None, Option(metavar="A,B|all")] = None
     """interfacegan: attributes `A,B` or `all` to leave unchanged to first order."""
     components: Annotated[int, Option(least=1, most=10**4)] = 10
-    """ganspace and sefa: number of directions."""
+    """All methods but interfacegan: number of directions."""
     seed: Annotated[int, Option(least=0, most=MOST_SEED)] = 0
-    """Seed of the random faces."""
+    """Seed of the random faces, and of random directions."""
+
+    @property
+    def codes(self) -> Literal["w", "z"]:
+        """The codes that they move."""
+        return "z" if self.space in ("z", "z+") else "w"
 
 
 def fit(generator: Any, options: FitOptions, on_note: Callable[[str], None]) -> Directions:
-    """Fit the directions asked for; a step of each is one standard deviation of w along it.
+    """Fit the directions asked for.
 
-    on_note is called with a line of progress. Raises UserError for options that cannot be met, and
-    InverterError from the methods.
+    A step is one standard deviation of the codes along it; a random one is as it is drawn. on_note is called
+    with a line of progress. Raises UserError for options that cannot be met, and InverterError from the
+    methods.
     """
     from inverters.editing.directions import Directions
 
-    if options.samples is not None and options.samples < 2:
-        raise UserError(f"--samples must be 2 or more, not {options.samples}")
-    if options.method != "interfacegan":
-        for name in ("condition_on", "names"):
-            if getattr(options, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')} is for --method interfacegan")
+    _check(generator, options)
     layers = layers_in(options.layers, generator.num_ws)
     if options.method == "interfacegan":
         found = _interfacegan(generator, options, on_note)
+    elif options.method == "local-basis":
+        found = _local_basis(options)
+    elif options.method == "random":
+        found = _random(generator, options)
     else:
         found = _components(generator, options, layers)
     if layers is not None:
@@ -64,29 +77,99 @@ def fit(generator: Any, options: FitOptions, on_note: Callable[[str], None]) -> 
     return Directions(found, generator.card.fingerprint, generator.card.name)
 
 
+def _check(generator: Any, options: FitOptions) -> None:
+    if options.samples is not None and options.samples < 2:
+        raise UserError(f"--samples must be 2 or more, not {options.samples}")
+    if options.method == "interfacegan":
+        return
+    for name in ("condition_on", "names"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for --method interfacegan")
+    if options.method == "local-basis" and options.codes != "z":
+        raise UserError("--method local-basis is of the mapping from z, and needs --space z or z+")
+    if options.method == "local-basis" and options.layers is not None:
+        raise UserError("--method local-basis moves all layers; leave out --layers")
+    most = generator.config.z_dim if options.codes == "z" else generator.config.w_dim
+    if options.method == "local-basis":
+        most = min(generator.config.z_dim, generator.config.w_dim)
+    if options.method in ("ganspace", "sefa"):
+        most = min(most, (options.samples or SAMPLES) - 1)
+    if options.method == "ganspace":
+        most = min(most, generator.config.w_dim)
+    if not 1 <= options.components <= most:
+        raise UserError(f"--components goes from 1 to {most}, not {options.components}")
+
+
+def _local_basis(options: FitOptions) -> dict[str, Direction]:
+    from inverters.editing.directions import Direction
+    from inverters.editing.local_basis import LocalBasis
+
+    unit = "a vector of unit length: one standard deviation of a normal z"
+    method = "Local Basis: singular vector of the mapping's Jacobian at the edited clip's mean code"
+    return {
+        f"local{k}": Direction(LocalBasis(k, options.space == "z+"), unit, method, codes="z")
+        for k in range(options.components)
+    }
+
+
+def _random(generator: Any, options: FitOptions) -> dict[str, Direction]:
+    import torch
+
+    from inverters.editing.directions import Direction
+
+    rng = torch.Generator().manual_seed(options.seed)
+    width = generator.config.z_dim if options.codes == "z" else generator.config.w_dim
+    steps = RANDOM_DEVIATION * torch.randn(options.components, width, generator=rng)
+    unit = f"a vector whose numbers have a standard deviation of {RANDOM_DEVIATION}"
+    method = f"random, seed {options.seed}"
+    return {f"random{k}": Direction(step, unit, method, codes=options.codes) for k, step in enumerate(steps)}
+
+
 def _components(generator: Any, options: FitOptions, layers: range | None) -> dict[str, Direction]:
     import torch
 
     from inverters.editing.directions import Direction
-    from inverters.editing.ganspace import principal_components
-    from inverters.editing.sampling import sample_codes
-    from inverters.editing.sefa import factorize, style_weights
+    from inverters.editing.ganspace import components_in_z, principal_components
+    from inverters.editing.sampling import mapped
+    from inverters.editing.sefa import factorize, mapping_weights, style_weights
+    from inverters.fitting.latents import random_z
+    from inverters.fitting.spaces import retracted
 
-    width, samples = generator.config.w_dim, options.samples or SAMPLES
-    if not 1 <= options.components <= min(width, samples - 1):
-        raise UserError(f"--components goes from 1 to {min(width, samples - 1)}, not {options.components}")
-    codes, _ = sample_codes(generator, samples, torch.Generator().manual_seed(options.seed))
+    samples, count, in_z = options.samples or SAMPLES, options.components, options.codes == "z"
+    z = random_z(generator, samples, torch.Generator().manual_seed(options.seed))
+    w, z = mapped(generator, z), retracted(z)
     if options.method == "ganspace":
-        rows, _ = principal_components(codes, options.components)
+        rows = components_in_z(z, w, count) if in_z else principal_components(w, count)[0]
         method = f"GANSpace: principal component of w over {samples} random faces"
+        method += ", by regression in z" if in_z else ""
+    elif in_z:
+        rows, _ = factorize(mapping_weights(generator), count)
+        method = "SeFa: eigenvector of the weights of the mapping's first layer"
     else:
-        rows, _ = factorize(style_weights(generator, layers or range(generator.num_ws)), options.components)
+        rows, _ = factorize(style_weights(generator, layers or range(generator.num_ws)), count)
         method = "SeFa: eigenvector of the weights of the style affines"
-    spread = (codes @ rows.T).std(0)
+    spread = ((z if in_z else w) @ rows.T).std(0)
+    unit = UNIT.format(options.codes)
     return {
-        f"{'pc' if options.method == 'ganspace' else 'sefa'}{k}": Direction(row * length, UNIT, method)
+        f"{'pc' if options.method == 'ganspace' else 'sefa'}{k}": Direction(
+            row * length, unit, method, codes=options.codes
+        )
         for k, (row, length) in enumerate(zip(rows, spread, strict=True))
     }
+
+
+def _codes_of(faces: LabelledFaces, options: FitOptions) -> Tensor:
+    """Codes [N,D] of labelled faces in the space asked for. Raises UserError where they are not known."""
+    from inverters.fitting.spaces import retracted
+
+    if options.codes == "w":
+        return faces.codes
+    if faces.z is None:
+        raise UserError(
+            f"--space {options.space}: the faces of --labels {options.labels} have codes of w alone; give "
+            "a .csv with their seeds"
+        )
+    return retracted(faces.z)
 
 
 def _interfacegan(
@@ -98,7 +181,7 @@ def _interfacegan(
     from inverters.editing.interfacegan import conditional, fit_boundary
 
     faces = labelled_faces(generator, options.labels, options.samples, options.seed, on_note)
-    codes, scores = faces.codes, faces.scores
+    codes, scores, in_z = _codes_of(faces, options), faces.scores, options.codes == "z"
     names = names_in(options.names, tuple(scores)) if options.names else list(scores)
     if options.condition_on in (None, "all"):
         others = names if options.condition_on else []
@@ -118,5 +201,6 @@ def _interfacegan(
         if fixed:
             left = ", ".join(o for o in others if o != name) if len(fixed) <= 5 else f"{len(fixed)} others"
             method += f"; conditional on {left}"
-        found[name] = Direction(normal * (codes @ normal).std(), UNIT, method)
+        step, unit = normal * (codes @ normal).std(), UNIT.format(options.codes)
+        found[name] = Direction(step, unit, method, codes=options.codes, arc=in_z)
     return found

@@ -22,11 +22,15 @@ _RENDERED_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """codes [N,w_dim]; scores: by attribute, [N], NaN where unknown; source: where the scores are from."""
+    """codes [N,w_dim]; scores: by attribute, [N], NaN where unknown; source: where the scores are from.
+
+    z [N,z_dim] of the codes, None where it is not known.
+    """
 
     codes: Tensor
     scores: dict[str, Tensor]
     source: str
+    z: Tensor | None
 
 
 def labelled_faces(
@@ -39,7 +43,8 @@ def labelled_faces(
     """
     import torch
 
-    from inverters.editing.sampling import sample_codes
+    from inverters.editing.sampling import mapped
+    from inverters.fitting.latents import random_z
 
     rng = torch.Generator().manual_seed(seed)
     parameters = generator.card.parameters
@@ -48,9 +53,9 @@ def labelled_faces(
             raise UserError(
                 f"generator '{generator.card.name}' has no named parameters; give scores with --labels FILE"
             )
-        codes, scores = sample_codes(generator, samples or SAMPLES, rng)
-        named = dict(zip(parameters, scores.T, strict=True))
-        return LabelledFaces(codes, named, "labelled by their true parameters")
+        z = random_z(generator, samples or SAMPLES, rng)
+        named = dict(zip(parameters, z[:, : len(parameters)].T, strict=True))
+        return LabelledFaces(mapped(generator, z), named, "labelled by their true parameters", z)
     if labels == "judge":
         return _judged_faces(generator, samples or JUDGED, rng, on_note)
     if samples is not None:
@@ -62,13 +67,15 @@ def _judged_faces(generator: Any, count: int, rng: Any, on_note: Callable[[str],
     """Render `count` random faces and let the judge, trained on made-up people alone, score them."""
     import torch
 
-    from inverters.editing.sampling import sample_codes
+    from inverters.editing.sampling import mapped
+    from inverters.fitting.latents import random_z
     from inverters.people.params import PARAMETERS
     from pipeline.directions.strips import draw_codes
     from pipeline.scoring.judge import Judge
 
     judge = Judge()
-    codes, _ = sample_codes(generator, count, rng)
+    z = random_z(generator, count, rng)
+    codes = mapped(generator, z)
     parts = []
     for start in range(0, count, _RENDERED_AT_ONCE):
         images = draw_codes(generator, codes[start : start + _RENDERED_AT_ONCE])
@@ -76,7 +83,7 @@ def _judged_faces(generator: Any, count: int, rng: Any, on_note: Callable[[str],
         on_note(f"{start + len(parts[-1])} of {count} faces drawn and judged")
     scores = torch.from_numpy(np.concatenate(parts))
     named = {p.name: scores[:, k] for k, p in enumerate(PARAMETERS)}
-    return LabelledFaces(codes, named, "labelled by the judge")
+    return LabelledFaces(codes, named, "labelled by the judge", z)
 
 
 def read_scores(generator: Any, path: Path) -> LabelledFaces:
@@ -88,7 +95,7 @@ def read_scores(generator: Any, path: Path) -> LabelledFaces:
     """
     import torch
 
-    from inverters.editing.sampling import codes_of_seeds
+    from inverters.editing.sampling import mapped, z_of_seeds
 
     if not path.is_file():
         raise UserError(f"--labels {path}: no such file; give parameters, judge, or a .csv or .npz file")
@@ -100,8 +107,10 @@ def read_scores(generator: Any, path: Path) -> LabelledFaces:
     if key == "seed":
         if not (np.isfinite(first) & (first >= 0) & (first < 2**32) & (first % 1 == 0)).all():
             raise UserError(f"--labels {path}: a seed is a whole number from 0 to {2**32 - 1}")
-        codes = codes_of_seeds(generator, [int(seed) for seed in first])
+        z = z_of_seeds(generator, [int(seed) for seed in first])
+        codes = mapped(generator, z)
     else:
+        z = None
         codes = torch.from_numpy(first).float()
     if codes.ndim != 2 or codes.shape[1] != generator.config.w_dim or not codes.isfinite().all():
         raise UserError(f"--labels {path}: 'codes' must be finite, [N,{generator.config.w_dim}]")
@@ -109,7 +118,7 @@ def read_scores(generator: Any, path: Path) -> LabelledFaces:
         if column.shape != (len(codes),):
             raise UserError(f"--labels {path}: '{name}' has shape {list(column.shape)}, not [{len(codes)}]")
     scores = {name: torch.from_numpy(column).float() for name, column in columns.items()}
-    return LabelledFaces(codes, scores, f"labelled by {path.name}")
+    return LabelledFaces(codes, scores, f"labelled by {path.name}", z)
 
 
 def _csv_columns(path: Path) -> dict[str, Any]:

@@ -43,18 +43,18 @@ def draw_codes(generator: Any, ws: Any, on_face: Callable[[int], None] | None = 
 def draw_strips(
     generator: Any,
     directions: Mapping[str, Direction],
-    codes: Any,
+    faces: Any,
     strengths: Sequence[float],
     size: int,
     on_row: Callable[[int], None] | None = None,
 ) -> U8:
-    """Draw a sheet uint8 [H,W,3]: a row per direction and face (codes [n,w_dim]), a column per strength.
+    """Draw a sheet uint8 [H,W,3]: a row per direction and face (z [n,z_dim]), a column per strength.
 
     size: side of a face in pixels. on_row is called with the number of rows done.
     """
     from PIL import Image, ImageDraw
 
-    rows = len(directions) * len(codes)
+    rows = len(directions) * len(faces)
     sheet = Image.new("RGB", (_MARGIN + size * len(strengths), _LINE + size * rows), "white")
     pen = ImageDraw.Draw(sheet)
     for column, strength in enumerate(strengths):
@@ -63,16 +63,32 @@ def draw_strips(
     for name, direction in directions.items():
         top = _LINE + size * row
         pen.multiline_text((4, top + 4), _broken(name), fill="black")
-        for code in codes:
-            ws = code.expand(1, generator.num_ws, -1)
-            moved = [ws + strength * direction.offset(ws) for strength in strengths]
-            for column, moved_ws in enumerate(moved):
-                face = Image.fromarray(draw_codes(generator, moved_ws)[0]).resize((size, size))
+        for z in faces:
+            for column, moved in enumerate(_moved(generator, direction, z, strengths)):
+                face = Image.fromarray(draw_codes(generator, moved[None])[0]).resize((size, size))
                 sheet.paste(face, (_MARGIN + size * column, _LINE + size * row))
             row += 1
             if on_row is not None:
                 on_row(row)
     return np.asarray(sheet)
+
+
+def _moved(generator: Any, direction: Direction, z: Any, strengths: Sequence[float]) -> Any:
+    """Codes [n,num_ws,w_dim] of a face z [z_dim], moved along a direction by each strength.
+
+    Codes of z move only where the direction is in z.
+    """
+    from inverters.base import Inversion
+    from inverters.editing.edit import edit_inversion
+    from inverters.editing.sampling import mapped
+    from inverters.fitting.spaces import retracted
+    from pipeline.request.edits import Edit
+
+    ws = mapped(generator, z[None]).expand(1, generator.num_ws, -1)
+    latent = {"z": retracted(z).expand(1, generator.num_ws, -1)} if direction.codes == "z" else {}
+    face = Inversion("", "", generator.card.fingerprint, np.zeros(1, np.int64), ws, latent)
+    edits = [[Edit("it", strength)] for strength in strengths]
+    return [edit_inversion(generator, face, [0.0], each, {"it": direction})[0] for each in edits]
 
 
 def _broken(name: str, width: int = 13) -> str:

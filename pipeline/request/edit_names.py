@@ -12,6 +12,7 @@ from pipeline.request.edits import Edit
 
 if TYPE_CHECKING:
     from inverters.editing.directions import Direction
+    from inverters.fitting.spaces import Space
 
 
 def known_directions(
@@ -45,6 +46,16 @@ def known_directions(
         for source, named in sources.items()
         for name, direction in named.items()
     }
+
+
+def check_spaces(edits: Iterable[Edit], known: Mapping[str, Direction], space: Space) -> None:
+    """Raise UserError for an edit in z of codes that are fitted in a space without z."""
+    for edit in edits:
+        if (own := known[edit.name]).codes == "z" and not space.bounded:
+            raise UserError(
+                f"--edit {edit.name}: its direction is in {own.space}, but the codes are fitted in "
+                f"{space.name}, where no z is known; add --space z+ or f/z+"
+            )
 
 
 def digests_of(edits: Iterable[Edit], known: Mapping[str, Direction]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.request.checks import device_of
-from pipeline.request.edit_names import known_directions
+from pipeline.request.edit_names import check_spaces, known_directions
 from pipeline.request.edits import check_names
 from pipeline.video.sequences import input_hash
 from storage import file_hash, folder_hash
@@ -67,6 +67,7 @@ class Models:
         """Directions by the names that an edit can use. Raises UnknownNameError for an edit that has none."""
         known = known_directions(self.generator, self._settings.edit.directions, self._note)
         check_names(self._settings.edit.edits, known)
+        check_spaces(self._settings.edit.edits, known, self.space)
         return known
 
     def renderer(self, inversion: Inversion) -> Any:

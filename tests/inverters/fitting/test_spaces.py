@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inverters.errors import FingerprintError, UnknownNameError
 from inverters.fitting.p_space import generator_statistics, statistics_of
-from inverters.fitting.spaces import SPACES, LayerCodes, find_space, mapped_rows, moved, retracted
+from inverters.fitting.spaces import SPACES, LayerCodes, along_arc, find_space, mapped_rows, moved, retracted
 from tests.inverters.tiny import tiny_generator
 
 
@@ -52,6 +54,39 @@ def test_an_edit_of_any_strength_stays_on_the_sphere(strength: float) -> None:
     found = moved(z, strength * direction)
     assert norms_off(found) < 1e-4
     assert ((found - z) @ direction * strength > 0).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 5.0, 50.0, -50.0, 1e4])
+def test_the_arc_is_that_of_a_thousand_small_retracted_steps(strength: float) -> None:
+    rng = torch.Generator().manual_seed(3)
+    z = retracted(torch.randn(2, 3, 512, generator=rng, dtype=torch.float64))
+    step = 0.2 * torch.randn(512, generator=rng, dtype=torch.float64)
+    stepped = z
+    for _ in range(1000):
+        stepped = retracted(stepped + strength / 1000 * step)
+    found = along_arc(z, strength * step)
+    assert float((found - stepped).norm() / stepped.norm()) < 5e-4
+    assert norms_off(found.float()) < 1e-4
+
+
+@given(st.integers(0, 10_000), st.floats(-1e6, 1e6), st.sampled_from([2, 16, 512]))
+def test_an_arc_of_any_length_stays_on_the_sphere_between_code_and_direction(
+    seed: int, strength: float, size: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    z, step = retracted(torch.randn(3, size, generator=rng)), torch.randn(size, generator=rng)
+    whole, part = along_arc(z, strength * step), strength / 2 * step
+    half = along_arc(along_arc(z, part), part)
+    assert norms_off(whole) < 1e-4
+    torch.testing.assert_close(whole, half, atol=1e-3, rtol=1e-3)
+    nearer = (whole - z) @ step * strength
+    assert (nearer >= -1e-3 * abs(strength)).all()
+
+
+def test_codes_at_and_opposite_to_an_arcs_direction_stay_where_they_are() -> None:
+    z = retracted(torch.eye(4)[:1])
+    for sign in (1.0, -1.0):
+        torch.testing.assert_close(along_arc(z, sign * 1e5 * torch.eye(4)[0]), z)
 
 
 def test_each_row_is_mapped_by_itself() -> None:

@@ -94,6 +94,28 @@ def test_components_in_some_layers(
         assert not step[[0, 3, 4, 5]].any()
 
 
+@pytest.mark.parametrize("method", ["interfacegan", "ganspace", "sefa", "local-basis", "random"])
+def test_directions_in_z(
+    method: str, named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, generator = tmp_path / "z.safetensors", load_generator(named)
+    words = ("fit", "--method", method, "--space", "z+", "--generator", named, "--out", out)
+    words += ("--samples", 500) if method == "interfacegan" else ("--components", 2)
+    assert told(capsys, *words)[0] == 0
+    found = load_directions(out, generator, allow_unmarked=False).named
+    wanted = "z+" if method == "local-basis" else "z"  # equal in all layers
+    assert [one.space for one in found.values()] == [wanted] * 2
+    assert all(one.arc == (method == "interfacegan") for one in found.values())
+    show = ("show", out, "--generator", named, "--columns", 2, "--size", 32, "--faces", 1)
+    assert told(capsys, *show, "--out", tmp_path / "z.png")[0] == 0
+    pixels = np.asarray(Image.open(tmp_path / "z.png")).astype(int)[16:, 90:]
+    assert np.abs(pixels[:, :32] - pixels[:, 32:]).max() > 0
+    if method == "interfacegan":
+        # An arc towards the first parameter raises it, and moves no unnamed entry of z by itself.
+        step = torch.as_tensor(found["smile"].step)
+        assert step[0] > 0 and step[0].abs() > 3 * step[1].abs()
+
+
 def test_labels_of_a_users_own(nameless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generator = load_generator(nameless)
     true = torch.nn.functional.normalize(torch.randn(16, generator=torch.Generator().manual_seed(5)), dim=0)
@@ -163,6 +185,8 @@ def test_labels_that_cannot_be_read(
     refused(capsys, *words, tmp_path / "l.npz", says="[N,16]")
     np.savez(tmp_path / "l.npz", codes=np.ones((9, 16)), a=np.ones(8))
     refused(capsys, *words, tmp_path / "l.npz", says="not [9]")
+    np.savez(tmp_path / "l.npz", codes=np.ones((9, 16)), a=np.ones(9))
+    refused(capsys, *words, tmp_path / "l.npz", "--space", "z", says="have codes of w alone")
     refused(capsys, *words, tmp_path / "none.csv", says="no such file")
     refused(capsys, *words, "parameters", says="no named parameters")
     refused(capsys, *words, labels, "--samples", 10, says="--samples is for random faces")
@@ -178,6 +202,9 @@ def test_requests_that_cannot_be_meant(
     refused(capsys, "fit", "x.npy", "--method", "sefa", says="'x.npy' is one word too many")
     refused(capsys, "fit", "--method", "pca", says="known: interfacegan, ganspace, sefa")
     refused(capsys, *fit, "sefa", "--out", "x.npy", says=".safetensors")
+    refused(capsys, *fit, "local-basis", says="needs --space z or z+")
+    refused(capsys, *fit, "local-basis", "--space", "z+", "--layers", "0-1", says="leave out --layers")
+    refused(capsys, *fit, "random", "--space", "f/z+", says="known: w, w+, z, z+")
     refused(capsys, *fit, "sefa", "--out", "no/x.safetensors", says="no folder")
     refused(capsys, *fit, "sefa", "--components", 17, says="from 1 to 16")
     refused(capsys, *fit, "sefa", "--layers", "4-6", says="from 0 to 5")

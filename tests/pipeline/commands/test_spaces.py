@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from inverters.editing.direction_files import save_directions
+from inverters.editing.directions import Direction, Directions
 from inverters.fitting.p_files import beside, save_statistics
 from inverters.fitting.p_space import generator_statistics
 from inverters.generators.checkpoint import save_generator
@@ -25,6 +28,7 @@ from tests.pipeline.fakes import write_clip
         (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
         (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
         (["--space", "z+", "--base-skip", "dropped"], ("has codes in z+, without a base code",)),
+        (["--directions", "FILE", "--edit", "a=1"], ("direction is in z, but", "add --space z+")),
         (["--space", "p_n+"], ("statistics of P_N are of generator ffffffffffff",)),
     ],
 )
@@ -35,6 +39,9 @@ def test_spaces_that_cannot_be(
     save_generator(generator, tiny_generator())
     other = replace(generator_statistics(tiny_generator(), 100), fingerprint="f" * 64)
     save_statistics(beside(generator), other)
+    directions = Directions({"a": Direction(torch.ones(16), "", "", codes="z")})
+    save_directions(tmp_path / "d.safetensors", directions)
+    words = [str(tmp_path / "d.safetensors") if word == "FILE" else word for word in words]
     places = ("--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
     code = cli.process_video([str(clip), "--generator", str(generator), *places, *words])
     told = capfd.readouterr()
