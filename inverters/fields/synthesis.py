@@ -36,10 +36,11 @@ class RenderedFrames:
 class InversionRenderer:
     """Renders rows of an inversion with its own fields and its own tuned tensors of the generator.
 
-    The given generator is not changed; `generator` is the one that renders.
+    The given generator is not changed; `generator` is the one that renders. With `follow`, base codes follow
+    an edit of the codes (`LayerCodes.following`); else they stay (Katsumata et al. 2024).
     """
 
-    def __init__(self, generator: Any, inversion: Inversion) -> None:
+    def __init__(self, generator: Any, inversion: Inversion, follow: bool = False) -> None:
         inversion.check_generator(generator.card.fingerprint)
         self.generator, self.inversion = with_tensors(generator, inversion.generator), inversion
         self.device = generator.backbone.mapping.w_avg.device
@@ -48,6 +49,7 @@ class InversionRenderer:
             self.ood["planes"] = texels_last(self.ood["planes"])
         samples = inversion.info.get("render", {})
         self.layer_codes = LayerCodes.of(inversion.latent, inversion.info, self.device)
+        self.follow = follow
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
         self.transmittance = inversion.info.get("transmittance", "product")
 
@@ -78,7 +80,9 @@ class InversionRenderer:
         remove_occluder: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """As `features`, differentiable in the generator's weights and in `ws`."""
-        generator = self.generator
+        generator, layer_codes = self.generator, self.layer_codes.at(torch.as_tensor(rows))
+        if self.follow and ws is not None:
+            layer_codes = layer_codes.following(generator, self._codes(rows, None), ws.to(self.device))
         ws = self._codes(rows, ws)
         size = generator.config.neural_rendering_resolution
         origins, directions = make_rays(
@@ -87,7 +91,7 @@ class InversionRenderer:
         # A removal leaves the field out: with blend 0 its density would still occlude under `sum`.
         present = bool(self.ood) and not remove_occluder
         seen = render_rays(
-            generator.field(self.layer_codes.at(torch.as_tensor(rows)).planes(generator, ws)),
+            generator.field(layer_codes.planes(generator, ws)),
             origins,
             directions,
             self.sampling,

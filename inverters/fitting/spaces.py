@@ -156,6 +156,17 @@ class LayerCodes:
         features = None if self.features is None else self.features[rows]
         return LayerCodes(features, None if self.styles is None else self.styles[rows], self.skip)
 
+    def following(self, generator: Any, began: Tensor, ws: Tensor, noise: Noise = "const") -> LayerCodes:
+        """Return them with base codes that follow an edit from `began` to ws [N,num_ws,w_dim].
+
+        F + (F(ws) - F(began)), with F(w) the features of w at the layer (GOAE, equation 9).
+        """
+        if self.features is None:
+            return self
+        block = self.features.shape[-1]
+        before, after = (generator.features_at(w, block, noise, self.styles)[0] for w in (began, ws))
+        return replace(self, features=self.features + (after - before))
+
     def planes(self, generator: Any, ws: Tensor, noise: Noise = "const") -> Tensor:
         """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim]."""
         planes: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UnknownNameError, UserError, shortened
 from pipeline.request.edits import check_once
@@ -116,10 +117,21 @@ def _check_method(settings: Settings) -> None:
             )
     _check_renderer(settings.renderer, device)
     chosen = settings.invert.of_method()
+    _check_base_code(settings, chosen)
     if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"
         )
+
+
+def _check_base_code(settings: Settings, chosen: Any) -> None:
+    """A base code can follow an edit where there is one."""
+    from inverters.fitting.spaces import find_space
+
+    codes = getattr(chosen, "codes", None)
+    if settings.edit.base_code == "follows" and (codes is None or not find_space(codes.space).base):
+        where = settings.invert.method if codes is None else codes.space
+        raise UserError(f"--base-code follows: codes in {where} have no base code; give --space f/z+")
 
 
 def device_of(name: str) -> str:

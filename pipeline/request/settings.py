@@ -156,6 +156,8 @@ class EditSettings:
     """File of directions that edits can name, beside the generator's own; may be given several times."""
     smooth: Annotated[str, Option(choices=("none", "causal", "gaussian"), kind="smoothing of codes")] = "none"
     """Filter of the codes over time, before rendering: `causal` is In-N-Out's release, `gaussian` VIVE3D."""
+    base_code: Annotated[str, Option(choices=("stays", "follows"), kind="way of a base code")] = "stays"
+    """Base code of an edited frame: stays (Z+), or follows by the difference of features (GOAE)."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def settings_of(name: str, settings: EditSettings) -> tuple[str, ...]:
     found = [] if name == "removal" else ["edit.edits"]
     if found and settings.edits:
         found += ["edit.ease", "edit.directions"]
+        found += ["edit.base_code"] if settings.base_code != "stays" else []
     return (*found, "edit.remove_occluder", "edit.view") if name == "view" else tuple(found)
 
 

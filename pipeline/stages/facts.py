@@ -74,7 +74,7 @@ class Models:
         """An `InversionRenderer` of this inversion."""
         from inverters.fields.synthesis import InversionRenderer
 
-        return InversionRenderer(self.generator, inversion)
+        return InversionRenderer(self.generator, inversion, self._settings.edit.base_code == "follows")
 
     @property
     def renderer_name(self) -> str:

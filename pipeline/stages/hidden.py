@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.clip import F64, I64
 from pipeline.request.edits import format_edit
 from pipeline.request.settings import Settings
-from pipeline.stages.edit import Variant, codes_of
+from pipeline.stages.edit import Variant, codes_of, settings_of
 from pipeline.stages.pixels import Rows
 from pipeline.stages.problem import NEEDS, row_times
 from pipeline.stages.run import StageRun
@@ -107,7 +107,7 @@ def stages(settings: Settings) -> list[Stage[F64]]:
         version=1,
         load=load,
         compute=compute,
-        reads=("edit.edits", "edit.ease", "edit.directions"),
+        reads=settings_of("edited", settings.edit),
         needs=(*NEEDS, shown_name(settings)),
         facts=lambda facts: facts.direction_digests,
         notes=notes,

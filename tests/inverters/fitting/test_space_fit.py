@@ -76,6 +76,23 @@ def test_what_was_fitted_is_what_is_rendered(space: str) -> None:
     assert float(bare["colour"]) != pytest.approx(float(error), rel=0.01)
 
 
+def test_an_edited_clip_is_rendered_with_base_codes_that_stay_or_follow() -> None:
+    fit = fit_of("f/z+", 5, base_rate=0.1)
+    for i in range(5):
+        fit.step(i)
+    clip, latent = own_clip(fit.generator, 3), fit.latent()
+    inversion = Inversion("w+", "tiny", "tiny", clip.frames, fit.all_ws(), latent)
+    rows, edited = np.arange(3), inversion.ws + 0.5
+    stays, follows = (InversionRenderer(fit.generator, inversion, follow) for follow in (False, True))
+    views = clip.cam2world, clip.intrinsics
+    assert torch.equal(stays.render(rows, *views).image, follows.render(rows, *views).image)
+    moved_by = LayerCodes(latent["features"]).following(fit.generator, inversion.ws, edited)
+    wanted = fit.generator.render(moved_by.planes(fit.generator, edited), *views).features[:, :3]
+    seen = follows.render(rows, *views, ws=edited).image_raw
+    torch.testing.assert_close(seen, wanted, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(stays.render(rows, *views, ws=edited).image_raw, seen, atol=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("space", ["z", "f/z+"])
 def test_codes_are_on_the_sphere_after_a_thousand_steps_and_an_edit(space: str) -> None:

@@ -152,6 +152,22 @@ def test_a_base_code_with_offsets_of_styles(skip: str) -> None:
     assert same == (skip == "kept")
 
 
+@pytest.mark.parametrize("skip", ["kept", "dropped"])
+def test_a_base_code_follows_an_edit_by_the_difference_of_features(skip: str) -> None:
+    """A base code that is w's own becomes the edited w's."""
+    generator = tiny_generator()
+    ws, edited = torch.randn(2, 2, generator.num_ws, 16)
+    own = generator.features_at(ws, 8)[0]
+    found = LayerCodes(own, skip=skip).following(generator, ws, edited)  # type: ignore[arg-type]
+    torch.testing.assert_close(found.features, generator.features_at(edited, 8)[0])
+    if skip == "kept":
+        torch.testing.assert_close(found.planes(generator, edited), generator.planes(edited))
+    other = LayerCodes(own + 1).following(generator, ws, edited)
+    torch.testing.assert_close(other.features, generator.features_at(edited, 8)[0] + 1)
+    assert torch.equal(LayerCodes(own).following(generator, ws, ws).features, own)
+    assert LayerCodes().following(generator, ws, edited).features is None
+
+
 # P_N
 
 

@@ -28,6 +28,7 @@ from tests.pipeline.fakes import write_clip
         (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
         (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
         (["--space", "z+", "--base-skip", "dropped"], ("has codes in z+, without a base code",)),
+        (["--base-code", "follows", "--edit", "smile=1"], ("codes in w+ have no base code",)),
         (["--directions", "FILE", "--edit", "a=1"], ("direction is in z, but", "add --space z+")),
         (["--space", "p_n+"], ("statistics of P_N are of generator ffffffffffff",)),
     ],
