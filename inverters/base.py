@@ -38,7 +38,8 @@ class Inversion:
     """Codes [K,num_ws,w_dim]."""
     latent: dict[str, Tensor] = field(default_factory=dict)
     """What belongs to the codes in other spaces than W and W+, each of K rows: `z` [K,num_ws,z_dim], of which
-    `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles].
+    `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles]; offsets of the
+    features after the block of resolution 16, `offset16` [K,F,16,16].
     """
     cameras: dict[str, Tensor] = field(default_factory=dict)
     """Refined cam2world [K,4,4] and intrinsics [K,3,3]; {} if the method keeps the problem's cameras."""
@@ -60,9 +61,10 @@ class Inversion:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What it holds: some of `codes`, `base codes`, `styles`, `cameras`, `second field`, `weights`."""
+        """What it holds: `codes`, and of base codes, styles, offsets, cameras, second field and weights."""
         latent = {"base codes": "features", "styles": "styles"}
         found: dict[str, Any] = {part: name in self.latent for part, name in latent.items()}
+        found["offsets"] = any(name.startswith("offset") for name in self.latent)
         found |= {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}
         return ("codes", *(name for name, there in found.items() if there))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -144,17 +144,26 @@ class LayerCodes:
     styles: Tensor | None = None
     """Offsets of the backbone's styles [N,num_styles]."""
     skip: Skip = "kept"
+    offsets: Mapping[int, Tensor] = field(default_factory=dict)
+    """Offsets of features [N,F,b,b] after the blocks of resolution b (SAM), in place of base codes."""
 
     @classmethod
     def of(cls, latent: Mapping[str, Tensor], info: Mapping[str, Any], device: Any = None) -> LayerCodes:
         """Return what an inversion's `latent` and `info` hold."""
         found = {name: latent[name].to(device) for name in ("features", "styles") if name in latent}
-        return cls(**found, skip=info.get("skip", "kept"))
+        offsets = {
+            int(name.removeprefix("offset")): tensor.to(device)
+            for name, tensor in latent.items()
+            if name.startswith("offset")
+        }
+        return cls(**found, skip=info.get("skip", "kept"), offsets=offsets)
 
     def at(self, rows: Tensor) -> LayerCodes:
         """Return that of some codes."""
         features = None if self.features is None else self.features[rows]
-        return LayerCodes(features, None if self.styles is None else self.styles[rows], self.skip)
+        styles = None if self.styles is None else self.styles[rows]
+        offsets = {block: tensor[rows] for block, tensor in self.offsets.items()}
+        return LayerCodes(features, styles, self.skip, offsets)
 
     def following(self, generator: Any, began: Tensor, ws: Tensor, noise: Noise = "const") -> LayerCodes:
         """Return them with base codes that follow an edit from `began` to ws [N,num_ws,w_dim].
@@ -170,6 +179,8 @@ class LayerCodes:
     def planes(self, generator: Any, ws: Tensor, noise: Noise = "const") -> Tensor:
         """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim]."""
         planes: Tensor
+        if self.offsets:
+            return self._with_offsets(generator, ws, noise)
         if self.features is None:
             planes = generator.planes(ws, noise, self.styles)
             return planes
@@ -178,6 +189,18 @@ class LayerCodes:
             skip = generator.features_at(ws, block, noise, self.styles)[1]
         planes = generator.planes_from(self.features, skip, ws, block, noise, self.styles)
         return planes
+
+    def _with_offsets(self, generator: Any, ws: Tensor, noise: Noise) -> Tensor:
+        """Planes of features with an offset after some blocks."""
+        synthesis, first = generator.backbone.synthesis, 0
+        x: Tensor | None = None
+        stacked: Tensor | None = None
+        for block, offset in sorted(self.offsets.items()):
+            later = synthesis.after(block)
+            x, stacked = synthesis.run(ws, range(first, later.start), noise, x, stacked, self.styles)
+            x, first = x + offset, later.start
+        whole: Tensor = synthesis.run(ws, later, noise, x, stacked, self.styles)[1]
+        return whole.reshape(len(ws), 3, generator.config.plane_channels, *whole.shape[2:])
 
 
 NO_LAYER_CODES = LayerCodes()

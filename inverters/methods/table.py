@@ -23,6 +23,7 @@ METHODS = {
     "in-n-out": "inverters.methods.in_n_out:METHOD",
     "pose-opt": "inverters.methods.pose_opt:METHOD",
     "pti": "inverters.methods.pti:METHOD",
+    "sam": "inverters.methods.sam:METHOD",
     "vive3d": "inverters.methods.vive3d:METHOD",
     "w": "inverters.methods.w:METHOD",
     "w+": "inverters.methods.w_plus:METHOD",

@@ -45,6 +45,21 @@ PRESETS = {
     "paper": ProjectionSettings(**PAPER, codes=PROJECTOR),
     # In-N-Out, section 5.2: W+ for 200 epochs at 1e-3, as its own first stage
     "in-n-out-baselines": ProjectionSettings(**PAPER | {"name": "in-n-out-baselines"}, codes=IN_N_OUT_CODES),
+    # Katsumata et al. 2024 (Z+), section 4, "Implementation details"; the raw picture is compared as well
+    "z-plus": ProjectionSettings(
+        **PAPER | {"name": "z-plus"},
+        codes=CodeSettings(
+            epochs=1200,  # "we iteratively update the latent code 1200 times"
+            shared=False,  # single images
+            space="f/z+",  # 3.2
+            rate=0.01,  # "We set the learning rate to 0.01", by Adam
+            base_rate=0.01,
+            at_image=True,  # equation 1: MSE
+            lambda_perceptual=10.0,  # lambda_per = 10, with the VGG backbone
+            lambda_base=10.0,  # lambda_reg = 10
+            lambda_p=0.01,  # its code, for W+(P_N)
+        ),
+    ),
 }
 
 STARTS_FROM = frozenset({"codes", "cameras", "weights"})

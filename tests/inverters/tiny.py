@@ -53,6 +53,9 @@ def tiny(method: str) -> Any:
         changes["tuning"] = dataclasses.replace(draft.tuning, **_FEW)
     if method == "hfgi3d":
         changes["joint"] = dataclasses.replace(draft.joint, **_FEW)
+    if method == "sam":
+        changes["offsets"] = dataclasses.replace(draft.offsets, **_SHORT)
+        changes |= {"blocks": (4, 8, 32), "segments": 4, "trial": 3}
     if method == "vive3d":
         codes = dataclasses.replace(draft.sequence.codes, rays=100, **_FEW)
         changes |= {"frames": 2, "sequence": dataclasses.replace(draft.sequence, codes=codes)}

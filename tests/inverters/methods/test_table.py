@@ -18,7 +18,7 @@ from inverters.methods.common import MethodSettings
 from inverters.methods.table import METHODS, find_method, method_names, settings_of
 from tests.inverters.tiny import own_clip, tiny, tiny_generator
 
-OURS = ["hfgi3d", "in-n-out", "pose-opt", "pti", "vive3d", "w", "w+"]
+OURS = ["hfgi3d", "in-n-out", "pose-opt", "pti", "sam", "vive3d", "w", "w+"]
 
 
 def mean_face(generator: Any, problem: Any, *, settings: Any, **_: Any) -> Inversion:
