@@ -18,8 +18,8 @@ from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.codes import CodeFit
 from inverters.fitting.loop import backward
 from inverters.fitting.losses import norms
-from inverters.fitting.row_adam import RowAdam
-from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
+from inverters.fitting.row_adam import DenseAdam, RowAdam
+from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes, find_space, mapped_rows, retracted
 from inverters.fitting.targets import Targets
 from inverters.rendering.fused import render_rays
 
@@ -80,7 +80,9 @@ class FrameLosses(CodeLosses):
 class SequenceFit(CodeFit):
     """Fits W+ offsets, coordinates and cameras of each frame in turn; a stage for `fitting.loop.Run`.
 
-    Each frame begins where the one before it ended, the first at `begin`. The person's code is fixed.
+    Each frame begins where the one before it ended, the first at `begin`. The person's code is fixed. Where
+    the settings' space is z or z+, the person's code and the offsets are of z, their sum is retracted, and
+    there are no coordinates.
     """
 
     name = "frames"
@@ -101,25 +103,55 @@ class SequenceFit(CodeFit):
             generator: the generator, tuned to the person and fixed.
             targets: the frames and their cameras.
             begin: the person's `shared` coordinates [D] and `offset` [1 or num_ws,w_dim]; where the first
-                frame begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2].
+                frame begins: `frame` [D], `residual` [1 or num_ws,w_dim], `pose` [2]. Of z with z_dim.
             settings: of the fit.
             budget: steps of the first frame, and of each later one.
             seed: of the random draws.
         """
         first, later = budget
-        codes = replace(settings.codes, space="w+", candidates=0, pose_frames=True, pose_level=True)
+        self.bounded = find_space(settings.codes.space).bounded
+        codes = replace(
+            settings.codes,
+            space="z+" if self.bounded else "w+",
+            candidates=0,
+            pose_frames=True,
+            pose_level=True,
+        )
         super().__init__(generator, targets, codes, first + later * (len(targets) - 1), seed)
         self.sequence, self.budget = settings, budget
         self.rng = seeded(seed + 4)
-        count = len(targets)
-        residual = torch.zeros(count, generator.num_ws, generator.config.w_dim)
-        self.residual = RowAdam(residual.to(targets.device))
+        count, width = len(targets), generator.config.z_dim if self.bounded else generator.config.w_dim
+        residual = torch.zeros(count, generator.num_ws, width, device=targets.device)
+        self.residual = RowAdam(residual)
+        if self.bounded:
+            self.offset = DenseAdam(torch.zeros_like(residual[0]))
         self.at = torch.zeros(2, dtype=torch.int64)
         """The row that is next, and how many steps it has had."""
         for name, table in self.tables().items():
             table.values[0] = begin[name]
         still = torch.zeros_like(self.frame.values[:1])
         self.person = self._compose(self.shared.values[0], still, self.offset.values[0], None)
+
+    def _compose(
+        self,
+        shared: Tensor,
+        frame: Tensor,
+        offset: Tensor,
+        residual: Tensor | None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        if not self.bounded:
+            return super()._compose(shared, frame, offset, residual, rows)
+        return mapped_rows(self.generator, self._z_of(offset, residual))
+
+    def _z_of(self, offset: Tensor, residual: Tensor | None) -> Tensor:
+        """Codes of z [n,num_ws,z_dim], on the sphere."""
+        return retracted(offset[None] if residual is None else offset + self.settings.ratio * residual)
+
+    @torch.no_grad()
+    def latent(self) -> dict[str, Tensor]:
+        """Return z of all rows where codes are of z, as in `Inversion.latent`."""
+        return {"z": self._z_of(self.offset.values[0], self.residual.values)} if self.bounded else {}
 
     def state(self) -> dict[str, Tensor]:
         """Return parameters, optimiser state and the place in the clip."""
@@ -168,6 +200,9 @@ class SequenceFit(CodeFit):
         for (table, rate), leaf in zip(moving.items(), (frame, residual, pose), strict=True):
             if rate:
                 table.step(rows, leaf.grad, rate)
+        if self.bounded:
+            whole = self._z_of(self.offset.values[0], self.residual.values[rows])
+            self.residual.values[rows] = (whole - self.offset.values[0]) / p.ratio
         near = self.perceptual_name.startswith("lpips") and float(sum(found.values())) <= self.sequence.stop
         last = done + 1 == self.budget[min(row, 1)]
         self.at.copy_(torch.tensor([row + 1, 0] if near or last else [row, done + 1]))

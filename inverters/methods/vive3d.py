@@ -6,7 +6,8 @@ afruehstueck/VIVE3D.
 `personalize_generator.py`: one code in W, and for each of a few frames an offset in W, yaw and pitch; then
 the weights of backbone and decoder about these. `invert_video.py`: for each frame of the clip an offset in
 W+, yaw and pitch, from those of the frame before. There an edit moves the person's code before offsets are
-added; here `editing.edit` adds it to the sum, which is the same.
+added; here `editing.edit` adds it to the sum, which is the same. In z and z+ (`--space`) the person's code is
+of z, and so are all offsets; their sum is retracted.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from torch import Tensor
 
 from inverters.base import Inversion, InversionProblem, Method, OnStep
 from inverters.fitting.checkpoints import CheckpointStore, job_of
-from inverters.fitting.code_settings import CodeSettings
+from inverters.fitting.code_settings import CodeSettings, in_space
 from inverters.fitting.codes import CodeFit
 from inverters.fitting.loop import Run
 from inverters.fitting.schedules import split_steps
 from inverters.fitting.sequence import SequenceFit, SequenceSettings
+from inverters.fitting.space_fit import SpaceFit
+from inverters.fitting.spaces import find_space
 from inverters.fitting.targets import Targets
 from inverters.fitting.weights import GeneratorFit, Locality, WeightSettings
 from inverters.generators.tuned import with_tensors
@@ -223,7 +226,10 @@ def invert(
     tuned = with_tensors(generator, found)
     begin = {name: person[name] for name in ("shared", "offset")}
     begin |= {name: person[name].mean(0) for name in ("frame", "residual", "pose")}
-    fit = SequenceFit(tuned, targets, begin, settings.sequence, budget, seed)
+    sequence = settings.sequence
+    if find_space(settings.codes.space).bounded:
+        sequence = replace(sequence, codes=in_space(sequence.codes, "z+"))
+    fit = SequenceFit(tuned, targets, begin, sequence, budget, seed)
     run.run(fit)
 
     return Inversion(
@@ -232,12 +238,14 @@ def invert(
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=fit.all_ws(),
+        latent=fit.latent(),
         cameras=fit.cameras(),
         generator=found,
         history=run.history,
         info={
             "perceptual_loss": loss_names(name_codes, name_weights, fit.perceptual_name),
             "masks": problem.occluder_masks is not None,
+            "space": fit.settings.space,
             "person_frames": [int(frame) for frame in few.frames],
             "steps": {stage: _steps_done(run, stage) for stage in ("codes", "generator", "frames")},
             "render": settings.render_info,
@@ -251,7 +259,8 @@ def _person(
     """Codes, offsets and cameras of the few frames, and the person's code; the perceptual loss's name."""
     device = few.cam2world.device
     targets = Targets(few, generator.config.neural_rendering_resolution, device)
-    fit = CodeFit(generator, targets, settings.codes, steps, seed)
+    in_z = find_space(settings.codes.space).bounded
+    fit = (SpaceFit if in_z else CodeFit)(generator, targets, settings.codes, steps, seed)
     if run.is_past(fit.name):
         found = run.results(fit.name)
     else:
@@ -292,4 +301,10 @@ def _steps_done(run: Run, stage: str) -> int:
     return max(len(values) for name, values in run.history.items() if name.startswith(f"{stage}/"))
 
 
-METHOD = Method(name="vive3d", presets=PRESETS, steps=step_count, invert=invert)
+METHOD = Method(
+    name="vive3d",
+    presets=PRESETS,
+    steps=step_count,
+    invert=invert,
+    spaces=frozenset({"w", "w+", "z", "z+"}),
+)

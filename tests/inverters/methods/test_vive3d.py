@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 import inverters.fitting.loop
 from inverters.base import Inversion
 from inverters.fitting import losses
+from inverters.fitting.code_settings import in_space
+from inverters.fitting.spaces import mapped_rows
 from inverters.methods.table import find_method
 from inverters.methods.vive3d import PersonSettings, rows_of_person, stage_steps
 from inverters.rendering.cameras import angles, look_at
+from tests.inverters.fitting.test_spaces import norms_off
 from tests.inverters.methods.test_pti import numbers, stop_at
 from tests.inverters.methods.test_w_plus import crop_psnr
 from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
@@ -50,6 +53,21 @@ def test_person_weights_and_frames_each_bring_the_clip_nearer(frames: int) -> No
     whole = crop_psnr(generator, problem, found)
     for part in ({"ws": generator.card.w_avg.expand_as(found.ws)}, {"generator": {}}):
         assert whole > crop_psnr(generator, problem, replace(found, **part)), part.keys()
+
+
+@pytest.mark.parametrize("space", ["z", "z+"])
+def test_a_person_and_its_frames_can_be_of_z(space: str) -> None:
+    generator = tiny_generator()
+    problem, recipe = own_clip(generator, 4), with_steps(30, 5, 12, 6)
+    chosen = replace(recipe, codes=in_space(recipe.codes, space))
+    found = invert("vive3d", generator, problem, chosen)
+    assert found.latent["z"].shape == (4, generator.num_ws, 16) and norms_off(found.latent["z"]) < 1e-4
+    torch.testing.assert_close(found.ws, mapped_rows(generator, found.latent["z"]))
+    assert float((found.ws[1:] - found.ws[:-1]).abs().amax((1, 2)).min()) > 0
+    mapping = {k: v for k, v in found.generator.items() if ".mapping." in k}
+    assert all(torch.equal(v, generator.state_dict()[k]) for k, v in mapping.items()), "z keeps its w"
+    colour = found.history["codes/colour"]
+    assert np.mean(colour[-5:]) < np.mean(colour[:5])
 
 
 def test_cameras_turn_and_neither_roll_nor_zoom() -> None:

@@ -23,7 +23,8 @@ from tests.pipeline.fakes import write_clip
     ("words", "parts"),
     [
         (["--space", "q+"], ("unknown latent space 'q+'", "z, z+, w, w+")),
-        (["--inverter", "vive3d", "--space", "z+"], ("vive3d cannot fit codes in z+",)),
+        (["--inverter", "vive3d", "--space", "f/z+"], ("vive3d cannot fit codes in f/z+",)),
+        (["--inverter", "w", "--space", "z+"], ("w cannot fit codes in z+; it takes f/w, f/z, w, z",)),
         (["--preset", "paper", "--space", "z+"], ("preset paper moves codes", "draft or fast")),
         (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
         (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
