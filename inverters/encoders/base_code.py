@@ -1,25 +1,38 @@
 """Encoder of base codes: the features at a layer of a generator, from a picture eight times as large.
 
 Katsumata et al. 2024, "Revisiting Latent Space of GAN Inversion for Robust Real Image Editing" (equation 2);
-the network is Kang et al. 2021's. Its file is a `torch.save` table with the state dict under `encoder`.
+the network is Kang et al. 2021's. Their file is a `torch.save` table with the state dict under `encoder`;
+ours (`inverters/training/base_code.py`) is a .safetensors whose header has the card under `invid`.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from inverters.errors import CheckpointError, FingerprintError
+from inverters.generators.plain_pickle import shown
+from inverters.generators.small_files import open_regular, parse_json
 from inverters.generators.strict_loading import filled, table_with, tensors_of
 
 SCALE = 8
 """Pictures are so many times as wide as the base code."""
 WIDTHS = (128, 256, 512)
 """Channels of the three groups, each of three convolutions and a pooling."""
+_KIND = "base-code encoder"
+_MOST_WIDTH, _MOST_BLOCK = 4096, 1024
 
 
 class BaseCodeEncoder(nn.Module):
-    """Network from pictures [N,3,8r,8r] in [-1,1] to base codes [N,512,r,r]."""
+    """Network from pictures [N,3,8r,8r] in [-1,1] to base codes [N,F,r,r], F the last width."""
 
-    def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -54,3 +67,78 @@ def load_base_code_encoder(file: object, what: str) -> BaseCodeEncoder:
     """
     tensors = tensors_of(table_with(file, what, "encoder")["encoder"], what)
     return filled(BaseCodeEncoder, tensors, what)
+
+
+@dataclass(frozen=True)
+class BaseCodeCard:
+    """What is known of an encoder of ours beside its weights."""
+
+    fingerprint: str
+    """Of the generator whose base codes it tells."""
+    generator: str
+    """Its name."""
+    block: int
+    """Resolution of the layer."""
+    widths: tuple[int, ...]
+    """Of the network."""
+    steps: int
+    """Training steps."""
+
+    def check_generator(self, fingerprint: str) -> None:
+        """Raise FingerprintError unless the encoder is for this generator."""
+        if fingerprint != self.fingerprint:
+            raise FingerprintError(
+                f"the base-code encoder is for generator '{shown(self.generator)}' "
+                f"({self.fingerprint[:12]}), but the one in use is {fingerprint[:12]}; train one for it"
+            )
+
+
+def save_base_code_encoder(path: Path, encoder: BaseCodeEncoder, card: BaseCodeCard) -> None:
+    """Write an encoder with its card, to the side and renamed. Raises CheckpointError for a disk error."""
+    about = json.dumps({"kind": _KIND} | asdict(card))
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in encoder.state_dict().items()}
+    side = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        side.write_bytes(save(tensors, {"invid": about}))
+        side.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def read_base_code_encoder(path: Path) -> tuple[BaseCodeEncoder, BaseCodeCard]:
+    """Return an encoder of ours, ready for use, and its card.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another kind.
+    """
+    try:
+        open_regular(path).close()
+        with safe_open(path, framework="pt") as file:
+            about = parse_json((file.metadata() or {}).get("invid", "{}"))
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        if about.get("kind") != _KIND:
+            raise ValueError("it is no base-code encoder")
+        card = _card_of(about)
+    except OSError as error:
+        raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"'{path}' cannot be read as an encoder: {shown(str(error))}") from error
+    return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
+
+
+def _card_of(about: dict[str, object]) -> BaseCodeCard:
+    """The card. Raises ValueError, TypeError and KeyError for values that cannot be."""
+    values = {name: about[name] for name in ("fingerprint", "generator", "block", "widths", "steps")}
+    widths, block, steps = values["widths"], values["block"], values["steps"]
+    if not isinstance(widths, list) or len(widths) != len(WIDTHS):
+        raise ValueError("its widths are not three")
+    for number, most in ((block, _MOST_BLOCK), *((width, _MOST_WIDTH) for width in widths)):
+        if type(number) is not int or not 1 <= number <= most:
+            raise ValueError(f"it has the size {number!r:.20}")
+    if not isinstance(values["fingerprint"], str) or not isinstance(values["generator"], str):
+        raise TypeError("its generator is no text")
+    if type(block) is not int or type(steps) is not int:
+        raise TypeError("its numbers are no whole ones")
+    return BaseCodeCard(values["fingerprint"], values["generator"], block, tuple(widths), steps)

@@ -1,0 +1,105 @@
+"""The base-code encoder's training: it learns, goes on to the same bits, and is for one generator."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save_file
+
+from inverters.encoders.base_code import read_base_code_encoder
+from inverters.errors import CheckpointError, FingerprintError, InverterError, UnknownNameError
+from inverters.fitting.spaces import LayerCodes
+from inverters.training.base_code import BaseCodeSettings, BaseCodeTrainer, small, train_base_code
+from inverters.training.reading import step_rng
+from tests.inverters.tiny import tiny_generator
+
+SHORT = BaseCodeSettings(steps=6, batch=4, samples=(8, 8), device="cpu", widths=(4, 6, 8))
+
+
+def test_the_numbers_are_the_published_ones() -> None:
+    found = BaseCodeSettings()
+    assert (found.steps, found.batch, found.learning_rate, found.drop_every) == (10_000, 16, 1e-3, 2000)
+    assert (found.lambda_image, found.lambda_perceptual) == (1.0, 10.0)
+
+
+def test_an_encoder_learns_to_give_pictures_back(tmp_path: Path) -> None:
+    """On the same unseen pictures: better than before, and than the mean of the layer's features."""
+    trainer = BaseCodeTrainer(tiny_generator(), tmp_path, dataclasses.replace(SHORT, steps=120))
+    truth, ws, cameras = (
+        BaseCodeTrainer(trainer.generator, tmp_path, dataclasses.replace(SHORT, batch=24))
+    )._samples(step_rng(0, 9999))
+
+    @torch.no_grad()
+    def error(features: torch.Tensor) -> float:
+        found = trainer._picture(LayerCodes(features, skip="kept"), ws, cameras)
+        return float((found - truth).square().mean())
+
+    before = error(trainer.encoder.eval()(small(truth, 8)))
+    assert trainer.run()
+    mean = trainer.generator.features_at(ws, 8)[0].mean(0, keepdim=True).expand(24, -1, -1, -1)
+    after = error(trainer.encoder.eval()(small(truth, 8)))
+    assert after < 0.8 * before and after < error(mean), (before, after, error(mean))
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    generator = tiny_generator()
+    whole = BaseCodeTrainer(generator, tmp_path / "whole", SHORT)
+    assert whole.run()
+    stopped = dataclasses.replace(SHORT, minutes=0.0)
+    for done in range(1, 6):
+        part = BaseCodeTrainer(generator, tmp_path / "parts", stopped)
+        assert not part.run() and part.step == done
+    last = BaseCodeTrainer(generator, tmp_path / "parts", SHORT)
+    assert last.run()
+    assert all(torch.equal(v, whole.encoder.state_dict()[k]) for k, v in last.encoder.state_dict().items())
+
+
+def test_the_learning_rate_falls_by_steps(tmp_path: Path) -> None:
+    trainer = BaseCodeTrainer(tiny_generator(), tmp_path, dataclasses.replace(SHORT, drop_every=2))
+    rates: list[float] = []
+    trainer.run(lambda *_: rates.append(trainer.optimiser.param_groups[0]["lr"]))
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_a_file_is_for_one_generator(tmp_path: Path) -> None:
+    generator, out = tiny_generator(), tmp_path / "e.safetensors"
+    card = train_base_code(generator, tmp_path, out, SHORT)
+    encoder, found = read_base_code_encoder(out)
+    assert found == card and (found.block, found.steps, found.fingerprint) == (8, 6, "tiny")
+    image = torch.randn(2, 3, 32, 32)
+    assert encoder(small(image, 8)).shape == (2, 8, 8, 8) and not encoder.training
+    found.check_generator("tiny")
+    with pytest.raises(FingerprintError, match=r"for generator 'untrained' \(tiny\), but .* ffffffffffff"):
+        found.check_generator("f" * 64)
+    assert train_base_code(generator, tmp_path / "b", out, dataclasses.replace(SHORT, minutes=0.0)) is None
+
+
+def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
+    generator, out = tiny_generator(), tmp_path / "e.safetensors"
+    train_base_code(generator, tmp_path, out, dataclasses.replace(SHORT, steps=1))
+    other = tiny_generator(plane_resolution=32)
+    other.card = dataclasses.replace(other.card, fingerprint="0" * 64)
+    with pytest.raises(CheckpointError, match=r"another base-code encoder \(generator tiny, block 8\)"):
+        BaseCodeTrainer(other, tmp_path, dataclasses.replace(SHORT, block=8))
+    with pytest.raises(UnknownNameError, match="no block of resolution 24"):
+        BaseCodeTrainer(generator, tmp_path / "c", dataclasses.replace(SHORT, block=24))
+    with pytest.raises(InverterError, match=r"8 channels; widths \(4, 6, 9\) do not end in them"):
+        BaseCodeTrainer(generator, tmp_path / "c", dataclasses.replace(SHORT, widths=(4, 6, 9)))
+    with pytest.raises(InverterError, match="batch goes from 2 to 10000, not 1"):
+        dataclasses.replace(SHORT, batch=1)
+    data = out.read_bytes()
+    for damaged in (b"", data[: len(data) // 2]):
+        out.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="cannot be read as an encoder"):
+            read_base_code_encoder(out)
+    head = '{"kind": "base-code encoder", "fingerprint": "a", "generator": "b", "block": 8, "steps": 1, %s}'
+    for widths, told in (('"widths": [4, 6]', "not three"), ('"widths": [4, 6, 9999999]', "size 9999999")):
+        save_file(load(data), out, {"invid": head % widths})
+        with pytest.raises(CheckpointError, match=told):
+            read_base_code_encoder(out)
+    save_file(load(data), out, {"invid": head % '"widths": [4, 6, 9]'})
+    with pytest.raises(CheckpointError, match="expected"):
+        read_base_code_encoder(out)
