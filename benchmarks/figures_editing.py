@@ -1,4 +1,4 @@
-"""The figures of docs/editing.md, from results/directions.json and results/calm.json."""
+"""The figures of docs/editing.md, from results/directions.json, calm.json and spaces.json."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ def editing(results: dict[str, Any]) -> list[str]:
         [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
     ]
     return [
-        *measured_on(results, "directions", "calm"),
+        *measured_on(results, "directions", "calm", "spaces"),
         "",
         *prose(text),
         "",
         *table(["direction", "others / own"], rows),
         "",
         *calm(results["calm"]),
+        "",
+        *spaces(results["spaces"]),
     ]
 
 
@@ -53,3 +55,59 @@ def calm(found: dict[str, Any]) -> list[str]:
     ]
     heads = ["`flicker_edit`", "true edit", "removal", "reconstruction"]
     return [*prose(text), "", *table(["", *heads], rows)]
+
+
+SHOWN = (0, 1, 2, 4, 5, 10, 20, 50)
+"""Strengths of the table of edits."""
+ENDS = (0, 4)
+"""Strengths whose true edit it has."""
+
+
+def spaces(found: dict[str, Any]) -> list[str]:
+    """Reconstruction in each latent space, and what edits of growing strength leave of a face."""
+    text = (
+        f"Latent spaces on {found['people']} unseen people, one frontal picture each, {found['steps']} steps "
+        f"of {found['rays']} random rays in every space (the paper takes 1,200 with LPIPS), on "
+        f"{found['threads']} thread (`python -m benchmarks.spaces`). MSE on [-1,1], LPIPS by AlexNet, the "
+        "median time of a step:"
+    )
+    rows = [
+        [
+            f"`{row['space']}`",
+            *(number(row[name], digits) for name, digits in _MEASURES.items()),
+            number(row["step_ms"], 0, " ms"),
+        ]
+        for row in found["rows"]
+    ]
+    strong = (
+        "The face network's cosine between the true picture and one edited along a random direction (one a "
+        f"person, a step is a vector of deviation 0.2 a number), by strength; and the PSNR to the true edit "
+        f"`{found['parameter']}` where it is raised by 0 and by 4 standard deviations:"
+    )
+    edits = [
+        [
+            f"`{row['space']}`",
+            *(number(at["identity"], 2) for at in row["by_strength"] if at["strength"] in SHOWN),
+            *(
+                number(at["psnr_true_edit"], 1, " dB")
+                for at in row["by_strength"]
+                if at["strength"] in (0, 4)
+            ),
+        ]
+        for row in found["rows"]
+    ]
+    heads = ["MSE", "SSIM", "MS-SSIM", "LPIPS", "step"]
+    truths = ["true edit, 0", "true edit, 4"]
+    return [
+        *prose(text),
+        "",
+        *table(["space", *heads], rows),
+        "",
+        *prose(strong),
+        "",
+        *table(["space", *map(str, SHOWN), *truths], edits),
+    ]
+
+
+_MEASURES = {"mse": 4, "ssim": 3, "ms_ssim": 3, "lpips": 3}
+"""Measures of table 1 of the paper of Z+, and their digits."""

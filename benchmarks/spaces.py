@@ -246,7 +246,7 @@ def measure(args: argparse.Namespace, generator: Any, judges: Judges, say: Say) 
             direction = random_direction(generator, space, 0)
             sheet[space] = [edited(generator, faces[0], inversions[0], direction, s) for s in SHOWN]
     if args.sheet is not None and sheet:
-        draw_sheet(faces[0].image, sheet, args.sheet)
+        draw_sheet(faces[0].image, {name: sheet[name] for name in SHEET if name in sheet}, args.sheet)
     return {"rows": rows, "real": of_real}
 
 

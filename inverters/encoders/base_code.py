@@ -11,10 +11,12 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.plain_pickle import shown
@@ -126,6 +128,30 @@ def read_base_code_encoder(path: Path) -> tuple[BaseCodeEncoder, BaseCodeCard]:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"'{path}' cannot be read as an encoder: {shown(str(error))}") from error
     return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
+
+
+def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
+    """Return the encoder in a file of ours for the layer of resolution `block` of a generator.
+
+    Raises:
+        CheckpointError: as `read_base_code_encoder`, or it tells base codes of another layer.
+        FingerprintError: it is for another generator.
+    """
+    encoder, card = read_base_code_encoder(path)
+    card.check_generator(generator.card.fingerprint)
+    if card.block != block:
+        raise CheckpointError(
+            f"'{path}' tells base codes of block {card.block}, not {block}; give --space f{card.block}/..."
+        )
+    return encoder.to(generator.backbone.mapping.w_avg.device)
+
+
+def as_input(images: Tensor, block: int) -> Tensor:
+    """Return pictures [N,3,S,S] as the encoder of the layer of resolution `block` reads them."""
+    side = SCALE * block
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _card_of(about: dict[str, object]) -> BaseCodeCard:

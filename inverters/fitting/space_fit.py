@@ -6,11 +6,13 @@ for a clip: what the frames share, and what each has beside it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inverters.encoders.base_code import as_input, encoder_for
 from inverters.errors import InverterError
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.codes import CodeFit, falling, one_layer
@@ -105,15 +107,18 @@ class SpaceFit(CodeFit):
 
     @torch.no_grad()
     def _first_base(self) -> Tensor:
-        """Features [1 or K,F,r,r] at the layer of the base code, made by the first codes."""
-        block = self.kind.block_of(self.generator)
+        """Base codes [1 or K,F,r,r] at first: those of an encoder, or those of the first codes."""
+        block, file = self.kind.block_of(self.generator), self.settings.base_encoder
+        encoder = None if file is None else encoder_for(self.generator, Path(file), block)
         found = []
         for rows in torch.arange(len(self.targets)).split(1):
-            if found and not self.residual.values.any():
+            if encoder is not None:
+                found.append(encoder(as_input(self.targets.image(rows), block)))
+            elif found and not self.residual.values.any():
                 break
-            code = self._code(self.offset.values[0], self.residual.values[rows])
-            ws = self._ws_of(code, rows)
-            found.append(self.generator.features_at(ws, block)[0])
+            else:
+                code = self._code(self.offset.values[0], self.residual.values[rows])
+                found.append(self.generator.features_at(self._ws_of(code, rows), block)[0])
             needed = 16 * found[0].numel() * (len(self.targets) if self.settings.base_frames else 1)
             if needed > MOST_BASE:
                 raise InverterError(

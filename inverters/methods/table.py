@@ -9,6 +9,7 @@ A method from another package is declared by an entry point in that package's `p
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def settings_of(
     preset: str,
     without: tuple[str, ...] = (),
     space: str | None = None,
-    skip: str | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return a method's settings by the preset's name, with the terms named in `without` left out.
 
@@ -70,14 +71,14 @@ def settings_of(
         preset: `draft`; or `draft/no-entropy`, which is `draft` without `no-entropy`.
         without: more ablations by name.
         space: latent space to fit the codes in; None: the preset's.
-        skip: what becomes of the planes below a base code, `spaces.Skip`; None: as the preset.
+        base: what is chosen of a base code: `skip`, `base_encoder` of `CodeSettings`; None: as the preset.
 
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
 
     Raises:
         UnknownNameError: no such preset, ablation or space; the message lists those that the method has.
-        InverterError: the settings have no form in this space, or `skip` is given in one without a base code.
+        InverterError: the settings have no form in this space, or `base` is given in one without a base code.
     """
     preset, *more = preset.split("/")
     if preset not in method.presets:
@@ -91,7 +92,7 @@ def settings_of(
             raise UnknownNameError(f"unknown ablation '{name}'; known for {method.name}: {known}")
         settings = dataclasses.replace(method.ablations[name](settings), name=f"{settings.name}/{name}")
     settings = settings if space is None else _in_space(method, settings, space)
-    return settings if skip is None else _with_skip(method, settings, skip)
+    return _with_base(method, settings, base) if base else settings
 
 
 def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
@@ -105,15 +106,17 @@ def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
     return dataclasses.replace(settings, codes=in_space(settings.codes, name))
 
 
-def _with_skip(method: Method[Any], settings: Any, skip: str) -> Any:
-    """The settings with a choice of what becomes of the planes below a base code."""
+def _with_base(method: Method[Any], settings: Any, base: Mapping[str, Any]) -> Any:
+    """The settings with choices about the base code."""
     from inverters.fitting.spaces import find_space
 
     codes = getattr(settings, "codes", None)
     if codes is None or not find_space(codes.space).base:
         where = "has no codes" if codes is None else f"has codes in {codes.space}"
-        raise InverterError(f"{method.name} {where}, without a base code, so that no skip below it is {skip}")
-    return dataclasses.replace(settings, codes=dataclasses.replace(codes, skip=skip))
+        raise InverterError(
+            f"{method.name} {where}, without a base code; give --space f/z+, or f/ of another"
+        )
+    return dataclasses.replace(settings, codes=dataclasses.replace(codes, **base))
 
 
 def _declared() -> dict[str, EntryPoint]:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.encoders.base_code import SCALE, BaseCodeCard, BaseCodeEncoder, save_base_code_encoder
+from inverters.encoders.base_code import BaseCodeCard, BaseCodeEncoder, as_input, save_base_code_encoder
 from inverters.errors import CheckpointError, InverterError
 from inverters.fitting.latents import random_z
 from inverters.fitting.losses import perceptual_loss
@@ -177,7 +176,7 @@ class BaseCodeTrainer:
             group["lr"] = p.learning_rate * 0.1 ** (self.step // p.drop_every)
         truth, ws, cameras = self._samples(step_rng(p.seed, self.step))
         self.encoder.train()
-        found = self._picture(LayerCodes(self.encoder(small(truth, self.block)), skip=p.skip), ws, cameras)
+        found = self._picture(LayerCodes(self.encoder(as_input(truth, self.block)), skip=p.skip), ws, cameras)
         terms = {
             "image": p.lambda_image * (found - truth).square().mean(),
             "perceptual": p.lambda_perceptual * self.perceptual(found, truth),
@@ -203,14 +202,6 @@ class BaseCodeTrainer:
         found = generator.render(planes, *cameras, sampling=generator.sampling(*self.settings.samples))
         image: Tensor = generator.superresolve(found.features, ws)
         return image
-
-
-def small(images: Tensor, block: int) -> Tensor:
-    """Return pictures [N,3,S,S] as the encoder of the layer of resolution `block` reads them."""
-    side = SCALE * block
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def train_base_code(

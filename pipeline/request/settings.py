@@ -87,6 +87,8 @@ class InvertSettings:
         str | None, Option(choices=("kept", "dropped"), kind="skip", default="the preset's")
     ] = None
     """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
+    base_encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath())] = None
+    """Encoder that tells the base codes at first, instead of the first codes."""
     steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
     """Steps of the inversion, instead of the preset's."""
     occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None
@@ -111,9 +113,9 @@ class InvertSettings:
         """
         from inverters.methods.table import find_method, settings_of
 
-        return settings_of(
-            find_method(self.method), self.preset, self.without, space=self.space, skip=self.base_skip
-        )
+        asked = {"skip": self.base_skip, "base_encoder": self.base_encoder}
+        base = {name: value for name, value in asked.items() if value is not None}
+        return settings_of(find_method(self.method), self.preset, self.without, self.space, base)
 
     @property
     def recipe(self) -> str:

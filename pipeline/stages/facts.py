@@ -38,6 +38,7 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
+        from inverters.encoders.base_code import encoder_for
         from inverters.fitting.p_files import known_statistics, stored
         from inverters.generators.load import load_generator
         from inverters.memory import keep_freed_memory
@@ -49,7 +50,9 @@ class Models:
         # What a space lacks is named before any stage: the layer of a base code, and statistics of P_N.
         space = self.space
         if space.base:
-            space.block_of(generator)
+            block, encoder = space.block_of(generator), self._settings.invert.base_encoder
+            if encoder is not None:
+                encoder_for(generator, Path(encoder), block)
         if space.normalised and stored(generator):
             known_statistics(generator)
         return generator
@@ -126,7 +129,10 @@ class Facts:
     @cached_property
     def method_settings(self) -> dict[str, Any]:
         """The numbers of the method's preset."""
-        return asdict(self.settings.invert.of_method())
+        found = asdict(self.settings.invert.of_method())
+        if self.settings.invert.base_encoder is not None:
+            found["codes"]["base_encoder"] = file_hash(Path(self.settings.invert.base_encoder))
+        return found
 
     @cached_property
     def p_statistics(self) -> dict[str, int]:

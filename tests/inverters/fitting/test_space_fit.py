@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from inverters.base import Inversion, InversionProblem
-from inverters.errors import FingerprintError, InverterError, UnknownNameError
+from inverters.encoders.base_code import BaseCodeCard, BaseCodeEncoder, as_input, save_base_code_encoder
+from inverters.errors import CheckpointError, FingerprintError, InverterError, UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting import loop, p_files, space_fit
 from inverters.fitting.code_settings import in_space
@@ -159,6 +160,21 @@ def test_a_base_code_is_held_to_its_start() -> None:
         assert float(terms[0]["base"]) == 0
         far.append(float((fit.latent()["features"] - first).square().mean()))
     assert 0 < far[1] < 0.2 * far[0]
+
+
+def test_a_base_code_begins_at_what_an_encoder_tells(tmp_path: Path) -> None:
+    generator, file = tiny_generator(), tmp_path / "e.safetensors"
+    encoder = BaseCodeEncoder((4, 6, 8)).eval()
+    save_base_code_encoder(file, encoder, BaseCodeCard("tiny", "tiny", 8, (4, 6, 8), 0))
+    fit = fit_of("f/z+", 4, generator=generator, base_encoder=str(file))
+    told = torch.cat([encoder(as_input(fit.targets.image(torch.tensor([row])), 8)) for row in range(3)])
+    torch.testing.assert_close(fit.latent()["features"], told)
+    assert float(fit.step(0)["base"]) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(CheckpointError, match="of block 8, not 4"):
+        fit_of("f4/z+", 4, generator=generator, base_encoder=str(file))
+    save_base_code_encoder(file, encoder, BaseCodeCard("f" * 64, "other", 8, (4, 6, 8), 0))
+    with pytest.raises(FingerprintError, match="for generator 'other'"):
+        fit_of("f/z+", 4, generator=generator, base_encoder=str(file))
 
 
 def test_a_base_code_of_the_clip_alone() -> None:
@@ -345,7 +361,7 @@ def test_a_space_that_a_method_cannot_take() -> None:
 def test_the_skip_below_a_base_code_is_a_choice(space: str) -> None:
     method = find_method("w+")
     for skip in ("kept", "dropped"):
-        assert settings_of(method, "draft", space=space, skip=skip).codes.skip == skip
+        assert settings_of(method, "draft", space=space, base={"skip": skip}).codes.skip == skip
     with pytest.raises(InverterError, match=r"w\+ has codes in z\+, without a base code") as caught:
-        settings_of(method, "draft", space="z+", skip="kept")
+        settings_of(method, "draft", space="z+", base={"skip": "kept"})
     assert "\n" not in str(caught.value)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from inverters.encoders.base_code import read_base_code_encoder
+from inverters.encoders.base_code import as_input, encoder_for, read_base_code_encoder
 from inverters.errors import CheckpointError, FingerprintError, InverterError, UnknownNameError
 from inverters.fitting.spaces import LayerCodes
-from inverters.training.base_code import BaseCodeSettings, BaseCodeTrainer, small, train_base_code
+from inverters.training.base_code import BaseCodeSettings, BaseCodeTrainer, train_base_code
 from inverters.training.reading import step_rng
 from tests.inverters.tiny import tiny_generator
 
@@ -37,10 +37,10 @@ def test_an_encoder_learns_to_give_pictures_back(tmp_path: Path) -> None:
         found = trainer._picture(LayerCodes(features, skip="kept"), ws, cameras)
         return float((found - truth).square().mean())
 
-    before = error(trainer.encoder.eval()(small(truth, 8)))
+    before = error(trainer.encoder.eval()(as_input(truth, 8)))
     assert trainer.run()
     mean = trainer.generator.features_at(ws, 8)[0].mean(0, keepdim=True).expand(24, -1, -1, -1)
-    after = error(trainer.encoder.eval()(small(truth, 8)))
+    after = error(trainer.encoder.eval()(as_input(truth, 8)))
     assert after < 0.8 * before and after < error(mean), (before, after, error(mean))
 
 
@@ -70,10 +70,13 @@ def test_a_file_is_for_one_generator(tmp_path: Path) -> None:
     encoder, found = read_base_code_encoder(out)
     assert found == card and (found.block, found.steps, found.fingerprint) == (8, 6, "tiny")
     image = torch.randn(2, 3, 32, 32)
-    assert encoder(small(image, 8)).shape == (2, 8, 8, 8) and not encoder.training
+    assert encoder(as_input(image, 8)).shape == (2, 8, 8, 8) and not encoder.training
     found.check_generator("tiny")
     with pytest.raises(FingerprintError, match=r"for generator 'untrained' \(tiny\), but .* ffffffffffff"):
         found.check_generator("f" * 64)
+    with pytest.raises(CheckpointError, match=r"of block 8, not 4; give --space f8/\.\.\."):
+        encoder_for(generator, out, 4)
+    assert torch.equal(encoder_for(generator, out, 8)(as_input(image, 8)), encoder(as_input(image, 8)))
     assert train_base_code(generator, tmp_path / "b", out, dataclasses.replace(SHORT, minutes=0.0)) is None
 
 
