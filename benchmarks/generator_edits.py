@@ -12,8 +12,12 @@ from torch import Tensor
 
 from benchmarks.drawn_people import REST, generated, pixels, synthesised, true_picture, unseen, with_values
 from benchmarks.people_expressions import regression
+from inverters.base import Inversion
+from inverters.editing.directions import own_directions
+from inverters.editing.edit import edit_inversion
 from inverters.generators.eg3d import Generator
 from inverters.people.params import PARAMETERS, index, to_z
+from pipeline.request.edits import Edit
 from pipeline.scoring.blendshapes import NAMES, BlendshapeReader, component
 from pipeline.scoring.edit_metrics import READABLE
 from pipeline.scoring.judge import Judge
@@ -104,33 +108,41 @@ def _so_far(changes: Mapping[str, Floats]) -> str:
 def directions(
     generator: Generator, people: int, seed: int, judge: Judge, say: Say
 ) -> dict[str, dict[str, Any] | None]:
-    """Judged effect of the card's directions of DIRECTIONS; None where the card lacks one.
+    """Judged effect of edits by the card's directions of DIRECTIONS; None where the card lacks one.
 
     Returns:
         By name: sign_right, share of people whose parameter rises; leakage, mean absolute change in standard
         deviations of the other parameters that the judge reads (correlation with the truth from 0.5 on);
-        mean_rise; worst_leak and worst_leak_into; judge_correlation.
+        mean_rise; worst_leak and worst_leak_into; judge_correlation; and in `truth` the same of true pictures
+        of the same change, where all leakage is the judge's.
     """
     found: dict[str, dict[str, Any] | None] = {}
-    yaw = turns(people)
+    known, yaw = own_directions(generator).named, turns(people)
     if list(judge.correlation) != [p.name for p in PARAMETERS]:
         say("directions: the judge reads other parameters than people have")
         return dict.fromkeys(DIRECTIONS)
     for name in DIRECTIONS:
-        if name not in generator.card.directions:
+        if name not in known:
             say(f"directions: the generator's card has no direction {name}")
             found[name] = None
             continue
         scores = with_values(unseen(people, seed), **VISIBLE.get(name, {}))
         scores[:, index(name)] = -_STEP
-        step = 2 * _STEP * generator.card.directions[name]
-        before, after = [], []
-        for score, turn in zip(scores, yaw, strict=True):
+        raised = scores.clone()
+        raised[:, index(name)] = _STEP
+        edit = Edit(name, 2 * _STEP)
+        pictures: dict[str, list[Any]] = {"before": [], "after": [], "true before": [], "true after": []}
+        for score, high, turn in zip(scores, raised, yaw, strict=True):
             ws = generator.mapping(to_z(score[None], generator.config.z_dim))
-            before.append(pixels(synthesised(generator, ws, turn)))
-            after.append(pixels(synthesised(generator, ws + step, turn)))
-        change = judge.scores(np.stack(after)) - judge.scores(np.stack(before))
-        found[name] = judged(change, name, judge.correlation)
+            face = Inversion("w", "", generator.card.fingerprint, np.zeros(1, np.int64), ws)
+            edited = edit_inversion(generator, face, [0.0], [edit], known)
+            pictures["before"].append(pixels(synthesised(generator, ws, turn)))
+            pictures["after"].append(pixels(synthesised(generator, edited, turn)))
+            pictures["true before"].append(pixels(true_picture(score, turn).image))
+            pictures["true after"].append(pixels(true_picture(high, turn).image))
+        read = {when: judge.scores(np.stack(images)) for when, images in pictures.items()}
+        truth = judged(read["true after"] - read["true before"], name, judge.correlation)
+        found[name] = judged(read["after"] - read["before"], name, judge.correlation) | {"truth": truth}
         say(f"direction {name}: {found[name]}")
     return found
 

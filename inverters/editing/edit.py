@@ -14,6 +14,7 @@ from torch import Tensor
 from inverters.base import Inversion
 from inverters.editing.directions import Direction
 from inverters.editing.local_basis import LocalBasis
+from inverters.editing.named_parameters import named_change
 from inverters.errors import InverterError, UnknownNameError
 from inverters.fitting.schedules import smoothstep
 from inverters.fitting.spaces import along_arc, mapped_rows, moved
@@ -95,16 +96,20 @@ def edit_inversion(
 
     Where the inversion has rows of z, directions in z and those with a coordinate of z move these, which are
     then retracted (Z+, section 3.3), so that codes stay within the space at any strength: first by the sum of
-    all steps that are taken at once, then along the arc of the sum of the others. Directions in w move w, of
-    which the code has all rows, and so do all where there is no z. Arguments and errors as in `edit_codes`;
-    `generator` is that of the codes.
+    all steps that are taken at once, then along the arc of the sum of the others. Where it has none, those
+    with a coordinate of z move codes of w by what that does to the nearest face (`named_change`). All others
+    move w by a step. Arguments and errors as in `edit_codes`; `generator` is that of the codes.
 
     Raises:
         InverterError: also where a direction is in z, and the codes are not.
     """
     z, known = inversion.latent.get("z"), [edit for edit in edits if edit.name in directions]
     in_z = [edit for edit in known if _moves_z(directions[edit.name], z is not None)]
-    ws = edit_codes(inversion.ws, times, [edit for edit in edits if edit not in in_z], directions, ease)
+    named = [] if z is not None else [e for e in known if directions[e.name].coordinate is not None]
+    plain = [edit for edit in edits if edit not in in_z and edit not in named]
+    ws = edit_codes(inversion.ws, times, plain, directions, ease)
+    if named:
+        ws = ws + _named_change(generator, inversion.ws, times, named, directions, ease)
     if not in_z:
         return ws
     if z is None:
@@ -129,6 +134,22 @@ def edit_inversion(
         )
         ws = ws.index_add(0, touched.nonzero()[:, 0], change.to(ws))
     return ws
+
+
+def _named_change(
+    generator: Any,
+    ws: Tensor,
+    times: Tensor | Sequence[float],
+    edits: Sequence[EditLike],
+    directions: Mapping[str, Direction],
+    ease: float,
+) -> Tensor:
+    """What edits of named parameters add to codes ws [K,num_ws,w_dim]: [K,1,w_dim]."""
+    steps = torch.zeros(len(ws), len(generator.card.parameters))
+    for edit in edits:
+        presence = torch.tensor([edit_presence(edit, float(t), ease) for t in times])
+        steps[:, directions[edit.name].coordinate] += edit.strength * presence
+    return named_change(generator, ws, steps)
 
 
 def _moves_z(direction: Direction, is_known: bool) -> bool:

@@ -242,7 +242,7 @@ def stages(settings: Settings) -> list[Stage[StoredArray]]:
         removal = ("edit/removal",) if name == "removal_edited" else ()
         stage = Stage(
             f"edit/{name}",
-            version=1,
+            version=2,
             load=lambda run: run.result.arrays["images"],
             compute=compute,
             reads=settings_of(name, settings.edit),

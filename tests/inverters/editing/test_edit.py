@@ -15,6 +15,7 @@ from inverters.editing.directions import Direction, own_directions
 from inverters.editing.edit import edit_codes, edit_inversion, edit_presence
 from inverters.editing.styleclip import LevelsMapper
 from inverters.errors import InverterError, UnknownNameError
+from inverters.fitting.latents import latent_space
 from inverters.fitting.spaces import mapped_rows, retracted
 from inverters.generators.eg3d import Generator
 from tests.inverters.tiny import tiny_generator
@@ -139,14 +140,43 @@ def test_edits_without_a_coordinate_of_z_move_w() -> None:
     for edits in ([Edit("round", 2.0)], []):
         moved = edit_inversion(generator, found, TIMES, edits, named)
         assert torch.equal(moved, edit_codes(found.ws, TIMES, edits, named))
-    plain = replace(found, latent={})
-    assert torch.equal(edit_inversion(generator, plain, TIMES, [Edit("smile")], named), found.ws + 1)
     short = edit_inversion(generator, found, TIMES, [Edit("smile", 3.0, 0.5)], named, ease=0)
     assert torch.equal(short[:5], found.ws[:5]) and (short[5:] != found.ws[5:]).any()
     with pytest.raises(UnknownNameError, match="unknown edit 'frown'; known: age, glasses, round, smile"):
         edit_inversion(generator, found, TIMES, [Edit("frown")], named)
     with pytest.raises(InverterError, match="one time a code is needed"):
         edit_inversion(generator, found, TIMES[:3], [Edit("smile")], named)
+
+
+@settings(max_examples=10, deadline=None)
+@given(strength=st.floats(-2, 2), other=st.floats(-2, 2), seed=st.integers(0, 99))
+def test_named_parameters_move_codes_of_w_as_the_mapping_does(
+    strength: float, other: float, seed: int
+) -> None:
+    generator = tiny_generator(PARAMETERS)
+    space = latent_space(generator)
+    scores = space.sample(1, torch.Generator().manual_seed(seed))
+    codes = space.to_w(scores).expand(11, generator.num_ws, -1)
+    named = {name: Direction(torch.ones(16), "", "", k) for k, name in enumerate(PARAMETERS)}
+    found = Inversion("w+", "draft", "tiny", np.arange(11), codes)
+    edits = [Edit("smile", strength), Edit("age", other, 0.5)]
+    change = edit_inversion(generator, found, TIMES, edits, named, ease=0) - codes
+    for rows, step in ((slice(5), [strength, 0, 0]), (slice(5, None), [strength, other, 0])):
+        true = space.to_w(scores + torch.tensor([step])) - space.to_w(scores)
+        error = (change[rows] - true[:, None]).norm(dim=-1).max()
+        assert float(error) <= 0.3 * float(true.norm()) + 1e-4
+
+
+def test_frames_without_an_edit_keep_their_codes() -> None:
+    generator = tiny_generator(PARAMETERS)
+    codes = latent_space(generator).to_w(torch.randn(11, 3))[:, None].repeat(1, generator.num_ws, 1)
+    found = Inversion("w+", "draft", "tiny", np.arange(11), codes)
+    named = {"smile": Direction(torch.ones(16), "", "", 0)}
+    edited = edit_inversion(generator, found, TIMES, [Edit("smile", 1.0, 0.5)], named, ease=0)
+    assert torch.equal(edited[:5], codes[:5])
+    change = edited[5:] - codes[5:]
+    torch.testing.assert_close(change, change[:1, :1].expand_as(change))
+    assert change.abs().max() > 0
 
 
 def test_parameters_of_a_generator_are_coordinates_of_its_z() -> None:
