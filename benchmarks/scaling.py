@@ -9,7 +9,7 @@ gives the cost of a cached stage.
 
 `simulate` is a discrete-event simulation. Its clips have those stage times and random lengths. Its workers
 poll, start, keep checkpoints and die as ours do (the numbers of `Rules`, each measured or set in this
-project), and the clip of a dead worker is taken up as by the automations. The scheduler does not know how
+project), and the clip of a dead worker is taken up as by the sweep. The scheduler does not know how
 long a clip takes.
 """
 
@@ -105,16 +105,16 @@ def line(frames: list[int], seconds: list[float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Rules:
-    """How workers and automations behave, in seconds."""
+    """How workers and the sweep behave, in seconds."""
 
     poll: float = 2.0  # PREFECT_WORKER_QUERY_SECONDS of `invid serve`
     start: float = 5.0  # from pick-up to the first stage
     checkpoint: float = 20.0  # inverters.fitting.loop.CHECKPOINT_SECONDS
     heartbeat: float = 30.0  # PREFECT_FLOWS_HEARTBEAT_FREQUENCY
-    silence: float = 90.0  # flows/automations.yaml: no sign of life
-    take_up: float = 20.0  # flows/automations.yaml: taken up again
+    silence: float = 105.0  # flows.sweep: 90 s without a heartbeat, and half the time between two looks
+    take_up: float = 35.0  # flows.sweep: a crashed run rests for 20 s, and half the time between two looks
     lease: float = 60.0  # storage.shared.LEASE: a dead machine's claims
-    most_runs: int = 3  # flows.process_video.MOST_RUNS
+    most_runs: int = 3  # flows.sweep.LIVES
 
 
 @dataclass(frozen=True)

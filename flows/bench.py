@@ -11,6 +11,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.roots import refuse_where_fenced
+from pipeline.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -20,6 +23,10 @@ def bench(name: str, options: list[str] | None = None) -> State[str]:
     known = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if not p.stem.startswith("_"))
     if not re.fullmatch(r"\w+", name) or name not in known:
         return Failed(message=f"unknown benchmark '{name}'; known: {', '.join(known)}")
+    try:
+        refuse_where_fenced("bench")
+    except UserError as error:
+        return Failed(message=str(error))
     command = [sys.executable, "-m", f"benchmarks.{name}", *(options or [])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     get_run_logger().info("%s", done.stdout)

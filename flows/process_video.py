@@ -21,17 +21,14 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.utilities.annotations import quote
 
 from flows.artifacts import LoggedProgress, show_results
+from flows.roots import request_of_run
 from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
 from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
-from pipeline.request.options import HelpShown, from_mapping, parse
 from pipeline.stages.plan import plan_of
-
-MOST_RUNS = 3
-"""Times that a run which dies with its machine is taken up, its first time counted."""
 
 
 def run_name() -> str:
@@ -58,28 +55,26 @@ def process_video(
     """Edit the face in a video.
 
     Args:
-        video: the clip.
-        out: folder for the results; counts more than that of the options.
+        video: the clip, as an absolute path, as all paths.
+        out: folder for the results; counts more than that of the options. One of them must name it.
         cache: folder or URL of the cache; counts more than that of the options.
         options: words of the command `process-video`.
         settings: options as a mapping, such as {"edit": ["smile=1.5"], "preset": "fast"}; they count more.
         timeouts: seconds that a stage may take, by its name, such as {"invert": 7200}; no limit for others.
 
     Returns:
-        Completed with the manifest. Failed, and not to be tried again, for bad input, and for a run that has
-        died with its process three times. A stage that takes too long fails its run.
+        Completed with the manifest. Failed, and not to be tried again, for bad input, which includes paths
+        outside of INVID_ROOTS. A stage that takes too long fails its run.
     """
     log, limits = get_run_logger(), timeouts or {}
-    if (flow_run.run_count or 1) > MOST_RUNS:
-        return Failed(message=f"{video}: its process has died {MOST_RUNS} times; look at the worker's log")
     try:
-        request = from_mapping(settings or {}, "settings", parse([str(video.absolute()), *(options or [])]))
+        request = request_of_run(video, out, cache, options, settings)
         chosen = request.settings
         kinds = plan_of(chosen).kinds
         if unknown := limits.keys() - set(kinds):
             listed = ", ".join(kinds)
             return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
-        out = out or request.out
+        out = request.out
         done = already_done(video, out, chosen, chosen.invert.preset if request.preset_chosen else None)
         if done is not None:
             log.info("%s holds the results of this very request already", out)
@@ -88,7 +83,7 @@ def process_video(
         if not request.preset_chosen:
             chosen = with_default_preset(chosen)
         progress = LoggedProgress(log)
-        place = cache or request.cache or default_cache()
+        place = request.cache or default_cache()
         job = Job(video, out, place, chosen, progress, threads=request.threads)
         with tags(video.name):
             for kind in job.plan.kinds:
@@ -97,7 +92,5 @@ def process_video(
         return Failed(message=f"{job.current} took longer than {limits[job.current]:g} s")
     except InvidError as error:
         return Failed(message=" ".join(str(error).split()))
-    except HelpShown:
-        return Failed(message=f"options {options} ask for help, which is in the log")
     show_results(job)
     return Completed(message=f"results are in {out}", data=job.manifest)

@@ -1,4 +1,4 @@
-"""All that one machine needs to run jobs: Prefect's server, the pools, the deployments, workers, automations.
+"""All that one machine needs to run jobs: Prefect's server, the pools, the deployments, workers, a sweep.
 
     invid serve                    http://127.0.0.1:4200, one worker for each GPU, or one for the processors
     invid serve --api URL          only workers, for a server on another machine
@@ -11,38 +11,37 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import yaml
-
+from flows import home as homes
+from flows import processes
+from flows.api import PASSWORDS, Api, ServeError, password
+from flows.processes import MARK
+from flows.server import LOOPBACK, origins
+from flows.sweep import POOL, WATCH_POOL, Sweep
 from inverters import threads
 from pipeline.commands.guard import ENDINGS, handle, say
-from pipeline.errors import InvidError, UserError
+from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-AUTOMATIONS = Path(__file__).with_name("automations.yaml")
-POOL, WATCH_POOL = "invid", "invid-watch"
+TEMPLATE = Path(__file__).with_name("work_pool.json")
+"""Job template of our pools: without variables for command, environment and folder, which a run could set."""
+FORMER = ("invid-no-sign-of-life", "invid-take-up-again")
+"""Automations of earlier versions, whose work the sweep does."""
 _STARTING = 120.0
 _ENDING = 20.0
 _MOST_RESTARTS = 20
-_SLUG = "serve-"
-"""How the names of our schedules begin."""
-
-
-class ServeError(InvidError):
-    """A part of the service does not come up."""
+_GC_EVERY = 3600.0
 
 
 @dataclass
@@ -61,8 +60,8 @@ class Part:
 class Service:
     """Starts parts, keeps them alive, and ends them in the opposite order.
 
-    home: where the server's database lies. log: folder for one log file a part. watched: folders that are
-    looked at every `every` seconds, with those for their results.
+    home: where the server's database lies. log: folder for one log file a part. watches: for each watched
+    folder the words of an `invid watch`. collect: words of the `invid cache gc` of every hour, if any.
     """
 
     host: str
@@ -71,11 +70,17 @@ class Service:
     log: Path
     say: Callable[[str], None] = print
     api: str | None = None
-    watched: Sequence[tuple[Path, Path]] = ()
-    every: float = 60.0
+    watches: Sequence[Sequence[str]] = ()
+    collect: Sequence[str] = ()
     parts: list[Part] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     _renewed: bool = False
+    _sweep: Sweep | None = None
+    _collector: subprocess.Popen[bytes] | None = None
+    _collected: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._server = Api(self.url)
 
     @property
     def url(self) -> str:
@@ -83,51 +88,104 @@ class Service:
         return self.api or f"http://{self.host}:{self.port}/api"
 
     @property
+    def _url_of_pages(self) -> str:
+        """Where Prefect's pages find the API: by this machine's name if the server listens everywhere."""
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{host}:{self.port}/api"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What every process of the service has in its environment."""
-        return os.environ | {
-            "PREFECT_API_URL": self.url,
-            "PREFECT_HOME": str(self.home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "ui"),
-            # Slots outlive the server's process only in files.
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
-                "prefect.server.concurrency.lease_storage.filesystem"
-            ),
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "INVID_HOME": str(ROOT),
-        }
+        words = password()
+        return (
+            os.environ
+            | {
+                "PREFECT_API_URL": self.url,
+                "PREFECT_HOME": str(self.home),
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+                "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "ui"),
+                # Slots outlive the server's process only in files.
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                    "prefect.server.concurrency.lease_storage.filesystem"
+                ),
+                "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(self.host, self.port)),
+                "PREFECT_SERVER_UI_API_URL": self._url_of_pages,
+                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+                "PREFECT_WORKER_QUERY_SECONDS": "2",
+                # SQLite takes one writer at a time: what nobody waits for is done less often.
+                "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
+                "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+                "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
+                "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "30",
+                "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "5",
+                "INVID_HOME": str(ROOT),
+                MARK: str(self.home),
+            }
+            | ({} if words is None else dict.fromkeys(PASSWORDS, words))
+        )
 
     def start(self, workers: Sequence[dict[str, str]]) -> None:
         """Bring everything up. Raises ServeError where a part does not come up."""
         for folder in (self.home, self.log):
             folder.mkdir(parents=True, exist_ok=True)
+        homes.end_leftovers(self.home, self.say)
         if self.api is None:
-            if _is_taken(self.host, self.port):
-                raise UserError(f"port {self.port} is in use; stop what uses it, or give --port another")
-            words = ["server", "start", "--host", self.host, "--port", str(self.port)]
-            self._add("server", _prefect(words))
+            self._check_address()
+            words = ["--host", self.host, "--port", str(self.port)]
+            self._add("server", [sys.executable, "-m", "flows.server", *words])
         self._await_server()
         self._set_up()
+        machine = f"{socket.gethostname()}-{self._identity()}-"
+        self._sweep = Sweep(self._server, machine, self.say, own=self.api is not None)
+        self._sweep.look(starting=True)
         cores = threads.shared(len(workers))
         for number, extra in enumerate(workers):
-            name = f"{socket.gethostname()}-{extra.get('CUDA_VISIBLE_DEVICES', f'cpu{number}')}"
+            name = f"{machine}{_device(extra, number)}"
             words = ["worker", "start", "--pool", POOL, "--limit", "1", "--name", name]
             self._add(f"worker-{name}", _prefect(words), cores | extra)
-        words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{socket.gethostname()}-watch"]
-        self._add("worker-watch", _prefect(words))
+        words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{machine}watch"]
+        self._add("worker-watch", _prefect(words), {"PREFECT_WORKER_QUERY_SECONDS": "10"})
+        for number, watch in enumerate(self.watches):
+            self._add(f"watch-{number}", [sys.executable, "-m", "pipeline.commands", "watch", *watch])
+
+    def _check_address(self) -> None:
+        """Raise UserError for a port in use, and for an address that others reach without a password."""
+        if self.host not in LOOPBACK and password() is None:
+            raise UserError(
+                f"--host {self.host}: whoever reaches the server can run commands here; "
+                f"set {PASSWORDS[1]}=user:password"
+            )
+        if _is_taken(self.host, self.port):
+            raise UserError(f"port {self.port} is in use; stop what uses it, or give --port another")
+
+    def _identity(self) -> str:
+        """Four characters of this home; names of machines are not always their own."""
+        path = self.home / "id"
+        if not path.exists():
+            path.write_text(secrets.token_hex(2))
+        return path.read_text()
 
     def _set_up(self) -> None:
         """What the server's database must hold; what is there already stays."""
         for pool in (POOL, WATCH_POOL):
-            self._call(["work-pool", "create", pool, "--type", "process", "--overwrite"])
+            self._create_pool(pool)
         self._call(["--no-prompt", "deploy", "--all"])
-        self._create_automations()
-        if self.watched:
-            self._schedule()
+        for automation in self._server.ask("POST", "automations/filter", {}):
+            if automation["name"] in FORMER:
+                self._server.ask("DELETE", f"automations/{automation['id']}")
+
+    def _create_pool(self, name: str) -> None:
+        """A work pool with our template, which replaces that of an earlier version."""
+        template = json.loads(TEMPLATE.read_text())
+        wanted = {"name": {"any_": [name]}}
+        if self._server.ask("POST", "work_pools/filter", {"work_pools": wanted}):
+            self._server.ask("PATCH", f"work_pools/{name}", {"base_job_template": template})
+        else:
+            body = {"name": name, "type": "process", "base_job_template": template}
+            self._server.ask("POST", "work_pools/", body)
 
     def _add(self, name: str, command: list[str], extra: dict[str, str] | None = None) -> None:
         part = Part(name, command, self.environment | (extra or {}))
@@ -135,52 +193,30 @@ class Service:
         self.parts.append(part)
 
     def _launch(self, part: Part) -> None:
-        with (self.log / f"{part.name}.log").open("ab") as log:
-            part.process = subprocess.Popen(
-                part.command,
+        part.process = self._popen(part.name, part.command, part.environment)
+        part.since = time.monotonic()
+        self.say(f"{part.name}: started (process {part.process.pid}, log {self.log / part.name}.log)")
+
+    def _popen(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (self.log / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
                 cwd=ROOT,
-                env=part.environment,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=_heed_signals,
             )
-        part.since = time.monotonic()
-        self.say(f"{part.name}: started (process {part.process.pid}, log {self.log / part.name}.log)")
 
     def _await_server(self) -> None:
         began = time.monotonic()
-        while not self.stopping.is_set() and not self._answers():
+        while not self.stopping.is_set() and not self._server.answers():
             dead = [p.name for p in self.parts if p.process is not None and p.process.poll() is not None]
             if dead or time.monotonic() - began > _STARTING:
                 raise ServeError(f"no server answers at {self.url}; see {self.log}/server.log")
             self.stopping.wait(0.3)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The server's answer, from JSON. Raises ServeError."""
-        data = None if body is None else json.dumps(body).encode()
-        query = urllib.request.Request(
-            f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method
-        )
-        for wait in (0.5, 1.0, 2.0, 4.0, None):
-            try:
-                with urllib.request.urlopen(query, timeout=30) as answer:
-                    text = answer.read()
-                    return json.loads(text) if text else None
-            except (urllib.error.URLError, OSError) as error:
-                busy = isinstance(error, urllib.error.HTTPError) and error.code == 503
-                if not busy or wait is None:
-                    raise ServeError(f"{self.url}/{path}: {error}") from None
-                self.stopping.wait(wait)
-        return None
 
     def _call(self, words: list[str]) -> str:
         done = subprocess.run(
@@ -197,36 +233,13 @@ class Service:
             raise ServeError(f"`prefect {' '.join(words)}` failed: {said}")
         return done.stdout
 
-    def _create_automations(self) -> None:
-        """Those of automations.yaml that are not there yet."""
-        there = {automation["name"] for automation in self._ask("POST", "automations/filter", {})}
-        found = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
-        missing = [a for a in found if a["name"] not in there]
-        if missing:
-            path = self.home / "automations.yaml"
-            path.write_text(yaml.safe_dump({"automations": missing}))
-            self._call(["automation", "create", "-f", str(path)])
-
-    def _schedule(self) -> None:
-        """Put watch-folder on a timer for each watched folder, in the place of earlier timers of ours."""
-        path = "deployments/" + self._ask("GET", "deployments/name/watch-folder/default")["id"]
-        for schedule in self._ask("GET", f"{path}/schedules"):
-            if (schedule.get("slug") or "").startswith(_SLUG):
-                self._ask("DELETE", f"{path}/schedules/{schedule['id']}")
-        wanted = [
-            {
-                "schedule": {"interval": self.every},
-                "parameters": {"folder": str(folder), "out": str(out)},
-                "slug": f"{_SLUG}{number}",
-            }
-            for number, (folder, out) in enumerate(self.watched)
-        ]
-        self._ask("POST", f"{path}/schedules", wanted)
-
     def watch(self) -> None:
         """Start again what dies, until stop(). Raises ServeError for what dies again and again."""
+        if self._sweep is not None:
+            threading.Thread(target=self._sweep.run, args=(self.stopping,), daemon=True).start()
+        self._note_state()
         while not self.stopping.wait(1.0):
-            if self._renewed and self._answers():
+            if self._renewed and self._server.answers():
                 # Its database may be another one: deleted, or restored from a copy.
                 self._renewed = False
                 try:
@@ -235,27 +248,64 @@ class Service:
                     self._renewed = True
                     self.say(str(error))
             for part in self.parts:
-                if part.process is None or part.process.poll() is None:
-                    continue
-                part.restarts = part.restarts + 1 if time.monotonic() - part.since < 60 else 1
-                if part.restarts > _MOST_RESTARTS:
-                    raise ServeError(f"{part.name} dies again and again; see {self.log / part.name}.log")
-                self.say(f"{part.name}: ended with code {part.process.returncode}; starting it again")
-                self.stopping.wait(min(10.0, 0.5 * 2 ** min(part.restarts, 5)))
-                if not self.stopping.is_set():
-                    self._launch(part)
-                    self._renewed |= part.name == "server"
+                if part.process is not None and part.process.poll() is not None:
+                    self._relaunch(part, part.process.returncode)
+            self._collect()
+
+    def _relaunch(self, part: Part, code: int) -> None:
+        part.restarts = part.restarts + 1 if time.monotonic() - part.since < 60 else 1
+        if part.restarts > _MOST_RESTARTS:
+            raise ServeError(f"{part.name} dies again and again; see {self.log / part.name}.log")
+        self.say(f"{part.name}: ended with code {code}; starting it again")
+        self.stopping.wait(min(10.0, 0.5 * 2 ** min(part.restarts, 5)))
+        if not self.stopping.is_set():
+            self._launch(part)
+            self._renewed |= part.name == "server"
+            self._note_state()
+
+    def _collect(self) -> None:
+        """Every hour, bring the cache back to its size."""
+        ended = self._collector is None or self._collector.poll() is not None
+        if not self.collect or not ended or time.monotonic() < self._collected:
+            return
+        self._collected = time.monotonic() + _GC_EVERY
+        words = [sys.executable, "-m", "pipeline.commands", "cache", "gc", *self.collect]
+        self._collector = self._popen("gc", words, self.environment)
+
+    def _note_state(self) -> None:
+        found = {p.name: None if p.process is None else p.process.pid for p in self.parts}
+        homes.write_state(self.home, self.url, found)
 
     def stop(self) -> None:
         """End watch()."""
         self.stopping.set()
 
     def close(self) -> None:
-        """Take everything down, workers before the server, with all that they have started."""
-        for part in reversed(self.parts):
+        """Take everything down, workers before the server, with all that they have started.
+
+        The runs of our workers go back to the queue, for other workers or for the next start.
+        """
+        began, server = time.time(), [part for part in self.parts if part.name == "server"]
+        processed = [part.process for part in reversed(self.parts) if part not in server]
+        for process in (*processed, self._collector):
+            if process is not None:
+                _end(process)
+        spared = {part.process.pid for part in server if part.process is not None}
+        processes.end([pid for pid in processes.of_service(self.home) if pid not in spared], 5.0)
+        if self._sweep is not None:
+            try:
+                self._sweep.hand_back(began)
+            except ServeError as error:
+                self.say(f"runs could not be handed back, and are taken up at the next start: {error}")
+        for part in server:
             if part.process is not None:
                 _end(part.process)
         self.parts.clear()
+
+
+def _device(extra: dict[str, str], number: int) -> str:
+    """What a worker computes on, as a part of its name."""
+    return extra.get("CUDA_VISIBLE_DEVICES", f"cpu{number}")
 
 
 def _prefect(words: list[str]) -> list[str]:
@@ -312,13 +362,16 @@ def serve(service: Service, workers: int | None) -> int:
         service.stop()
 
     handle((signal.SIGINT, *ENDINGS), ended)
-    try:
-        service.start(workers_of(workers))
-        say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
-        say(f"  export PREFECT_API_URL={service.url}")
-        say("  prefect deployment run 'process-video/default' -p video=/clips/a.mp4 -p out=/results/a")
-        service.watch()
-    finally:
-        say("ending: workers, then the server")
-        service.close()
+    with homes.locked(service.home):
+        try:
+            service.start(workers_of(workers))
+            say(f"ready: {service.url.removesuffix('/api')}; in another terminal:")
+            say(f"  export PREFECT_API_URL={service.url}")
+            if password() is not None:
+                say(f"  export {PASSWORDS[1]}=...    # the server's user:password")
+            say("  prefect deployment run 'process-video/default' -p video=/clips/a.mp4 -p out=/results/a")
+            service.watch()
+        finally:
+            say("ending: workers, then the server")
+            service.close()
     return 0

@@ -56,7 +56,7 @@ class PrefectDeployment:
 @contextmanager
 def _asking() -> Iterator[None]:
     """Errors of a server that is not there as UserError."""
-    from httpx import HTTPError
+    from httpx import HTTPError, HTTPStatusError
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():
@@ -64,6 +64,10 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except (HTTPError, RuntimeError) as error:
+        if isinstance(error, HTTPStatusError) and error.response.status_code == 401:
+            raise UserError(
+                f"{PREFECT_API_URL.value()} has a password: set PREFECT_API_AUTH_STRING=user:password"
+            ) from None
         raise UserError(f"{PREFECT_API_URL.value()} does not answer ({error}); is the server up?") from None
 
 

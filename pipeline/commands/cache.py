@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pipeline.commands.guard import say
@@ -94,12 +93,12 @@ def _opened(
 
     Raises UserError.
     """
-    from pipeline.job.caches import default_cache, mirror_of
+    from pipeline.job.caches import place_of
     from storage import CacheReader, StageCache, housekeeping, is_cache
 
     if needed_by and not which:
         raise UserError(f"invid cache {needed_by} needs a KEY or CLIP; `invid cache ls` shows them")
-    root = mirror_of(where) if where and "://" in where else Path(where or default_cache())
+    root = place_of(where or None)
     if not is_cache(root):
         raise UserError(f"{root}: there is no cache here; name one with --cache")
     cache = CacheReader(root) if to_read else StageCache(root)

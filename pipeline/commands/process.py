@@ -54,6 +54,7 @@ def _work(request: Request) -> int:
     from pipeline.job.progress import Progress, TextProgress
     from pipeline.report.output_folder import check_writable
     from pipeline.request.checks import check_request, with_default_preset
+    from storage.errors import without_passwords
 
     settings, cache = request.settings, request.cache or default_cache()
     stream = sys.stderr if request.json else sys.stdout
@@ -74,7 +75,8 @@ def _work(request: Request) -> int:
             progress.close()
             where = f" in stage {job.current}" if job.current else ""
             again = "give the same command again to go on from there"
-            return fail(f"interrupted{where}; {again} (finished stages are kept in {cache})", INTERRUPTED)
+            kept = f"finished stages are kept in {without_passwords(str(cache))}"
+            return fail(f"interrupted{where}; {again} ({kept})", INTERRUPTED)
     return _tell(request, manifest)
 
 

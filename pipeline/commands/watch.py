@@ -16,7 +16,8 @@ _OWN_CALL = ("out", "json", "quiet", "print_settings")
 """Options of process-video that a watcher has no use for."""
 
 
-def _clip_fields() -> list[Field]:
+def clip_fields() -> list[Field]:
+    """The options of process-video that a watcher takes for all clips."""
     return [field for field in process_fields() if field.key not in _OWN_CALL]
 
 
@@ -28,8 +29,9 @@ def run(
     quiet: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 30.0,
     interval: Annotated[float, Option(metavar="SECONDS", least=0.1, most=10**6)] = 30.0,
     jobs: Annotated[int, Option(metavar="N", least=1, most=256)] = 1,
+    free: Annotated[str, Option(metavar="SIZE")] = "2GB",
     once: bool = False,
-    given: Annotated[dict[str, Any], Expand(_clip_fields)],
+    given: Annotated[dict[str, Any], Expand(clip_fields)],
 ) -> int:
     """Process every clip that is put into a folder; the options of process-video hold for all of them.
 
@@ -45,16 +47,19 @@ def run(
         quiet: Time without a write after which a file is complete.
         interval: Time between two looks at the folder.
         jobs: Clips processed at once.
+        free: Space that must be free on the disks of OUT and the cache; clips wait until it is.
         once: Take what is there, and end.
         given: Options of process-video.
     """
+    from pipeline.commands.cache import size_of
     from pipeline.request.submission import deployment_of, portable
     from pipeline.watch.watcher import Watcher
 
     request = request_of(Path("clip"), given)
     deployment = None if request.submit is None else deployment_of(request.submit)
     # As words that mean the same in any folder, and to whoever works on the clips.
-    watcher = Watcher(folder, out, to_words(portable(request)), quiet, jobs, say, deployment)
+    words = to_words(portable(request))
+    watcher = Watcher(folder, out, words, quiet, jobs, say, deployment, size_of(free))
 
     def ended(number: int, frame: FrameType | None) -> None:
         print("invid: ending; the clip at work is gone on with next time", file=sys.stderr)

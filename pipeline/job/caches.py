@@ -27,6 +27,13 @@ def mirror_of(url: str) -> Path:
     return default_cache() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
+def place_of(where: Path | str | None) -> Path:
+    """The folder on this machine that holds what a job with this `--cache` writes."""
+    if where is not None and "://" in str(where):
+        return mirror_of(str(where))
+    return Path(where) if where is not None else default_cache()
+
+
 def open_cache(
     where: Path | str | None, on_damage: Callable[[str], None] | None = None, label: str = ""
 ) -> StageCache:
@@ -36,6 +43,5 @@ def open_cache(
     """
     from storage import SharedStore, StageCache
 
-    if where is not None and "://" in str(where):
-        return StageCache(mirror_of(str(where)), on_damage, SharedStore(str(where)), label)
-    return StageCache(Path(where) if where is not None else default_cache(), on_damage, None, label)
+    shared = SharedStore(str(where)) if where is not None and "://" in str(where) else None
+    return StageCache(place_of(where), on_damage, shared, label)

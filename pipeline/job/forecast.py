@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.job.caches import default_cache, mirror_of
+from pipeline.job.caches import place_of
 from pipeline.job.costs import CostBook, estimate, like, units_of
 from pipeline.request.checks import with_codec
 from pipeline.request.settings import Settings
@@ -68,7 +68,7 @@ def forecast(
     frames = _frame_count(video, settings.decode.max_frames)
     models = Models(settings, note)
     _ = models.directions  # names an edit that is not known
-    plan, root = plan_of(settings), _root(cache)
+    plan, root = plan_of(settings), place_of(cache)
     keys = Keys(plan, Facts(video, settings, models))
     costs = CostBook(root).read()
     found = []
@@ -88,13 +88,6 @@ def forecast(
             )
         )
     return Forecast(frames, tuple(found))
-
-
-def _root(cache: Path | str | None) -> Path:
-    """The folder on this machine where a cache's results lie."""
-    if cache is not None and "://" in str(cache):
-        return mirror_of(str(cache))
-    return default_cache() if cache is None else Path(cache)
 
 
 def _frame_count(video: Path, most: int | None) -> int:

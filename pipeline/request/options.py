@@ -54,16 +54,22 @@ Given = Annotated[dict[str, Any], Expand(process_fields)]
 """What was given of `process_fields`: values by key."""
 
 
-def parse(words: Sequence[str]) -> Request:
+def parse(words: Sequence[str], files: bool = True) -> Request:
     """The request that a command line asks for.
 
+    files: take `--settings` and `--print-settings`; without them no file is read.
     Raises UserError, and HelpShown where the words ask for help or `--print-settings`.
     """
-    request: Request = call(_request, words, "process-video")
+    request: Request = call(_request if files else _request_alone, words, "process-video")
     return request
 
 
 def _request(video: Path, /, *, given: Given) -> Request:
+    """Options of process-video."""
+    return request_of(video, given)
+
+
+def _request_alone(video: Path, /, *, given: Annotated[dict[str, Any], Expand(request_fields)]) -> Request:
     """Options of process-video."""
     return request_of(video, given)
 

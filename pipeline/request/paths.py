@@ -5,7 +5,7 @@ Made absolute before a request is handed on, hashed into keys, and kept within a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,17 @@ def with_paths(settings: T, change: Callable[[Path], Path]) -> T:
 def path_fields(settings: Any) -> list[Field]:
     """The fields of settings whose values can name a path."""
     return [field for field in fields_of(type(settings)) if field.mark.path is not None]
+
+
+def lies_within(path: Path, folders: Collection[Path], with_contents: bool = False) -> bool:
+    """Whether a path leads into one of these resolved folders, links followed.
+
+    with_contents: so do all files of the folder that it names. Raises OSError, ValueError or RuntimeError for
+    a path that cannot be followed, such as one with a NUL character, or links in a circle.
+    """
+    target = path.resolve()
+    reached = [target, *(target.iterdir() if with_contents and target.is_dir() else ())]
+    return all(any(one.resolve().is_relative_to(folder) for folder in folders) for one in reached)
 
 
 def is_file(path: Path) -> bool:

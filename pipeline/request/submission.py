@@ -7,17 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.request.options import to_mapping
 from pipeline.request.paths import with_paths
 from pipeline.request.settings import Request
+from storage.errors import without_passwords
 
 
 def portable(request: Request) -> dict[str, Any]:
-    """The options of a request as a mapping, without those of the call itself, and with absolute paths."""
+    """The options of a request as a mapping, without those of the call itself, and with absolute paths.
+
+    Raises UserError for a password in the cache's URL.
+    """
+    if request.cache is not None:
+        check_no_password(str(request.cache))
     absolute = with_paths(request, Path.absolute)
     return to_mapping(
         replace(absolute, out=None, json=False, quiet=False, submit=None, debug=False)  # type: ignore[arg-type]
     )
+
+
+def check_no_password(url: str) -> None:
+    """Raise UserError for a cache URL with a password: what is handed on lies in databases and records."""
+    if without_passwords(url) != url:
+        raise UserError(
+            f"--cache {without_passwords(url)}: the URL is kept in records that others read; leave the "
+            "password out and set it where the job runs, as FSSPEC_SFTP_PASSWORD or in the way of AWS tools"
+        )
 
 
 def submit(request: Request) -> str:

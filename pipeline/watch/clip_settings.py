@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, shortened
 from pipeline.request.fields import Field, UserPath
 from pipeline.request.options import from_mapping, known_key, request_fields, to_words
+from pipeline.request.paths import lies_within
 from pipeline.request.settings import Request
 from pipeline.request.settings_file import read_settings
 
@@ -68,15 +68,10 @@ def _inside(field: Field, rule: UserPath, value: Any, folder: Path) -> Any:
         return value  # names no path, or is refused with all else that is no text
     try:
         target = (folder / inner).resolve()
-        reached = [target, *_contents(target)] if rule.folder else [target]
-        within = all(path.resolve().is_relative_to(folder) for path in reached)
+        within = lies_within(target, [folder], rule.folder)
     except (OSError, ValueError, RuntimeError) as error:  # such as a NUL character, or links in a circle
         raise UserError(f"'{field.key}' cannot be read ({error})") from error
     if not within:
         shown = shortened(value)
         raise UserError(f"'{field.key}' must name something in the clip's own folder, not {shown}")
     return rule.around(target)
-
-
-def _contents(folder: Path) -> Iterator[Path]:
-    return folder.iterdir() if folder.is_dir() else iter(())

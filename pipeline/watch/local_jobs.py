@@ -18,6 +18,7 @@ from inverters.generators.small_files import read_json
 from pipeline.errors import InvidError
 from pipeline.report.manifest import MANIFEST
 from pipeline.watch.folder import Ready, fingerprint
+from pipeline.watch.free_space import FULL, FreeSpace
 from pipeline.watch.ledger import DONE, Ledger, Record
 from storage.locks import FileLock
 
@@ -40,10 +41,20 @@ class LocalJobs:
     """Queue of clips, and the child processes that work on them."""
 
     def __init__(
-        self, ledger: Ledger, most: int, say: Callable[[str], None], stopping: threading.Event
+        self,
+        ledger: Ledger,
+        most: int,
+        say: Callable[[str], None],
+        stopping: threading.Event,
+        space: FreeSpace,
     ) -> None:
-        """most: number of processes at once; say: called with one line per event; stopping: start no more."""
+        """Start nothing yet.
+
+        most: number of processes at once; say: called with one line per event; stopping: start no more;
+        space: start none while too little is free.
+        """
         self._ledger, self._most, self._say, self._stopping = ledger, most, say, stopping
+        self._space = space
         self._queue: dict[str, tuple[Record, Ready]] = {}
         self._running: dict[str, _Job] = {}
         self._elsewhere: set[str] = set()
@@ -71,6 +82,8 @@ class LocalJobs:
         for identity in ended:
             self._end(self._running.pop(identity))
         while self._queue and len(self._running) < self._most and not self._stopping.is_set():
+            if not self._space.suffices():
+                break
             identity = next(iter(self._queue))
             self._start(identity, *self._queue.pop(identity))
         return bool(ended)
@@ -102,14 +115,17 @@ class LocalJobs:
         try:
             if fingerprint(clip.path) != clip.print:
                 raise FileNotFoundError
+            now = self._ledger.find(identity)
+            if now is not None and now.state == DONE:
+                lock.release()
+                return
+            record = self._ledger.write(replace(record, tries=record.tries + 1))
         except (FileNotFoundError, InvidError):
             lock.release()  # replaced or gone; the next scan tells
             return
-        now = self._ledger.find(identity)
-        if now is not None and now.state == DONE:
+        except OSError:  # such as a full disk
             lock.release()
-            return
-        record = self._ledger.write(replace(record, tries=record.tries + 1))
+            raise
         command = [*COMMAND, "process", str(clip.path.resolve()), "--quiet"]
         command += ["--out", str(self._ledger.out / record.folder), *record.options]
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
@@ -127,15 +143,23 @@ class LocalJobs:
         self._say(f"{record.name}: started")
 
     def _end(self, job: _Job) -> None:
-        """Record how a process has ended: done, failed, or to be tried again."""
-        code, record, said = job.process.returncode, job.record, _last_line(job)
+        """Record how a process has ended, and let the clip go."""
+        try:
+            self._record(job, job.process.returncode, _last_line(job))
+        finally:
+            job.lock.release()
+
+    def _record(self, job: _Job, code: int, said: str) -> None:
+        """Record a job as done, as failed, or as one to be tried again."""
+        record = job.record
+        full = code == 2 and FULL in said
         if code == 0 and self._was_replaced(job):
             self._ledger.write(replace(record, tries=0, reason="replaced while it was worked on"))
             self._say(f"{record.name}: was replaced while it was worked on; the new one is taken")
         elif code == 0:
             self._ledger.done(record)
             self._say(f"{record.name}: done, in {self._ledger.out / record.folder}")
-        elif code == 2 or record.tries >= MOST_TRIES:
+        elif (code == 2 and not full) or record.tries >= MOST_TRIES:
             if code < 0:
                 said = f"its process was killed {record.tries} times (signal {-code})"
             self._ledger.fail(record, said)
@@ -143,7 +167,6 @@ class LocalJobs:
         else:
             self._ledger.write(replace(record, reason=said))
             self._say(f"{record.name}: stopped ({said}); it is tried again")
-        job.lock.release()
 
     def _was_replaced(self, job: _Job) -> bool:
         """True where the results may be of other bytes than those that were queued."""

@@ -9,7 +9,11 @@ from typing import Protocol
 
 from pipeline.errors import UserError
 from pipeline.watch.folder import Ready
+from pipeline.watch.free_space import FULL
 from pipeline.watch.ledger import DONE, FAILED, LOST, SUBMITTED, Ledger, Record
+
+MOST_FULL = 3
+"""Times that a clip is submitted whose run fails by a full disk; the watcher waits for room in between."""
 
 
 class Deployment(Protocol):
@@ -35,7 +39,7 @@ class Submissions:
 
     def submit(self, record: Record, clip: Ready) -> None:
         """Submit a clip; where the deployment cannot be reached, a later scan tries again."""
-        key = f"invid-{record.identity}-{record.when:.0f}" if record.reason else f"invid-{record.identity}"
+        key = f"invid-{record.identity}-{record.when:.3f}" if record.reason else f"invid-{record.identity}"
         out = (self._ledger.out / record.folder).resolve()
         try:
             run = self._deployment.submit(clip.path.resolve(), out, record.options, key)
@@ -61,6 +65,9 @@ class Submissions:
             if state == DONE:
                 self._ledger.done(record, record.run)
                 self._say(f"{record.name}: done, in {self._ledger.out / record.folder}")
+            elif state == FAILED and FULL in reason and record.tries + 1 < MOST_FULL:
+                self._ledger.write(replace(record, state="", run="", reason=reason, tries=record.tries + 1))
+                self._say(f"{record.name}: {reason}; it is submitted again")
             elif state == FAILED:
                 self._ledger.fail(record, reason)
                 self._say(f"{record.name}: failed: {reason}")

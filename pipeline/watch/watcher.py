@@ -12,13 +12,20 @@ from pathlib import Path
 
 from inverters.generators.small_files import read_json
 from pipeline.errors import UserError
+from pipeline.job.caches import place_of
 from pipeline.report.output_folder import check_writable
+from pipeline.request.options import parse
 from pipeline.watch.clip_settings import options_of
 from pipeline.watch.folder import Print, Ready, WatchedFolder
+from pipeline.watch.free_space import FreeSpace
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record, identity_of
 from pipeline.watch.local_jobs import LocalJobs
 from pipeline.watch.submissions import Deployment, Submissions
+from storage.errors import is_full
 from storage.files import replacing
+
+LEAST_FREE = 2 * 10**9
+"""Bytes that must be free on the disks of results and cache for a clip to be taken."""
 
 
 class Watcher:
@@ -33,6 +40,7 @@ class Watcher:
         jobs: int = 1,
         say: Callable[[str], None] = print,
         deployment: Deployment | None = None,
+        free: int = LEAST_FREE,
     ) -> None:
         """Open the folders and read what earlier watchers recorded.
 
@@ -44,9 +52,10 @@ class Watcher:
             jobs: number of clips processed at once.
             say: called with one line per event.
             deployment: submit clips to it instead of processing them here.
+            free: bytes that must be free on the disks of `out` and of the cache; clips wait until they are.
 
         Raises:
-            UserError: there is no folder `root`, or `out` is it or cannot be written.
+            UserError: there is no folder `root`, `out` is it or cannot be written, or an option is wrong.
         """
         if not root.is_dir():
             raise UserError(f"{root}: there is no such folder to watch")
@@ -59,27 +68,44 @@ class Watcher:
         self._index = out / ".invid" / "index.json"
         self.folder = WatchedFolder(root, quiet, out, self._read_index())
         self._wake, self._stop = threading.Event(), threading.Event()
-        self._local = LocalJobs(self.ledger, jobs, say, self._stop)
+        cache = place_of(parse([str(root), *options]).cache)
+        self._space = FreeSpace([out, cache], free, say)
+        self._local = LocalJobs(self.ledger, jobs, say, self._stop, self._space)
         self._submissions = None if deployment is None else Submissions(deployment, self.ledger, say)
         self._told: set[str] = set()
+        self._waiting = False  # whether a clip was not submitted because too little space is free
+        self._full = False
         self._refused: dict[Path, Record] = {}
         self._indexed: dict[str, tuple[Print, str]] = {}
 
     @property
     def idle(self) -> bool:
-        """True where no clip is queued or being processed here."""
-        return self._local.idle
+        """True where no clip is queued, being processed here, or waiting for space."""
+        return self._local.idle and not self._waiting
 
     def run(self, interval: float = 30.0) -> None:
         """Watch until stop(); scan every `interval` seconds and whenever files change."""
         with self._woken_by_files():
             while not self._stop.is_set():
-                self.scan()
-                self.work()
+                self._step()
                 busy = self._local.running or self.folder.settling
                 self._wake.wait(1.0 if self._local.running else self.folder.pause() if busy else interval)
                 self._wake.clear()
         self.close()
+
+    def _step(self) -> None:
+        """One scan and what follows from it; a disk too full for our own records is waited for."""
+        try:
+            self.scan()
+            self.work()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if not self._full:
+                self._say(f"records cannot be written ({error}); the watcher waits for room")
+            self._full = True
+        else:
+            self._full = False
 
     def run_once(self) -> None:
         """Process everything that is complete, or becomes complete without another write; then end.
@@ -155,6 +181,7 @@ class Watcher:
                 del self._refused[path]
         if self._submissions is not None:
             self._submissions.collect()
+        self._waiting = False
         ready, refused = self.folder.look()
         for path, reason in refused.items():
             self._refuse(path, reason)
@@ -184,7 +211,10 @@ class Watcher:
         if again:
             record = replace(record, state="", tries=0)
         if self._submissions is not None:
-            self._submissions.submit(record, clip)
+            if self._space.suffices():
+                self._submissions.submit(record, clip)
+            else:
+                self._waiting = True
             return
         self._local.add(record, clip)
         if identity not in self._told:

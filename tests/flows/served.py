@@ -14,18 +14,18 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "mask.mp4"
-SERVER, WORKER = "server start", "worker start --pool invid --limit"
+SERVER, WORKER = "flows.server", "worker start --pool invid --limit"
 ENGINE = ("prefect.flow_engine", "prefect.engine")
 """What command lines of a server, of the worker, and of a run have."""
 
 
 class Served:
-    """The service, with a folder that it watches."""
+    """The service, with a folder that it watches. `options` are words of `invid serve`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *options: str, workers: int = 1, **variables: str) -> None:
+        self.folder, self.home = folder, folder / "home"
         self.watched, self.results = folder / "in", folder / "results"
-        self.watched.mkdir()
+        self.watched.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -34,29 +34,54 @@ class Served:
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(folder / "client"),
             "XDG_CACHE_HOME": str(folder / "cache"),
+            **variables,
         }
-        self.log = (folder / "serve.log").open("wb")
-        watch = ["--watch", str(self.watched), str(self.results)]
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline.commands",
-            "serve",
-            "--port",
-            str(self.port),
-            "--workers",
-            "1",
-        ]
+        watch = ["--watch", str(self.watched), str(self.results), "--every", "10"]
+        self.words = ["--port", str(self.port), "--workers", str(workers), *watch, *options]
+        self.start()
+
+    def start(self) -> None:
+        """Start it; again, after end()."""
+        command = [sys.executable, "-m", "pipeline.commands", "serve", "--home", str(self.home)]
+        self.log = (self.folder / "serve.log").open("ab")
+        self._before = self.log.tell()
         self.process = subprocess.Popen(
-            [*command, "--home", str(folder / "home"), *watch, "--every", "10"],
+            [*command, *self.words], cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log
+        )
+
+    def ready(self) -> None:
+        """Wait until it takes runs."""
+        self.wait_for(lambda: "ready:" in self.said(), 180, "service")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Send it a signal, and wait for its end."""
+        self.process.send_signal(number)
+        try:
+            self.process.wait(90)
+        finally:
+            self.process.kill()
+            self.log.close()
+
+    def restart(self, number: int = signal.SIGTERM) -> None:
+        """End it by a signal, and start it again."""
+        self.end(number)
+        self.start()
+        self.ready()
+
+    def command(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command of ours, as a person would type it beside the service."""
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.commands", *words],
             cwd=ROOT,
-            env=self.environment,
-            stdout=self.log,
-            stderr=self.log,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def said(self) -> str:
-        return (self.folder / "serve.log").read_text()
+        """What it has printed since its last start."""
+        return (self.folder / "serve.log").read_bytes()[self._before :].decode()
 
     def wait_for(self, what: Callable[[], Any], seconds: float, words: str) -> Any:
         began = time.monotonic()
@@ -68,29 +93,37 @@ class Served:
 
     def submit(self, name: str, *options: str, video: Path = SAMPLE, out: Path | None = None) -> str:
         words = ["--out", str(out or self.folder / name), "--submit", *options]
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.commands", "process", str(video), *words],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self.command("process", str(video), *words)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()[-1]
+
+    def run_of(self, flow: str, parameters: dict[str, Any], **how: Any) -> str:
+        """A run of a deployment, as a page of Prefect's would make it."""
+        found = self.get(f"deployments/name/{flow}/default")["id"]
+        made = self.post(f"deployments/{found}/create_flow_run", {"parameters": parameters, **how})
+        return str(made["id"])
 
     def ask(self, method: str, path: str, **how: Any) -> Any:
         """The server's answer. A busy one (its database is locked, at times for a minute) is asked again."""
         import httpx
 
+        user, _, password = self.environment.get("PREFECT_API_AUTH_STRING", ":").partition(":")
+        how |= {"timeout": 90, "auth": (user, password)}
         for _ in range(6):
             try:
-                answer = httpx.request(method, f"{self.api}/{path}", timeout=90, **how)
-            except httpx.TransportError:
+                token = (
+                    httpx.get(f"{self.api}/csrf-token?client=tests", timeout=90, auth=(user, password))
+                    .raise_for_status()
+                    .json()
+                )
+                headers = {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token["token"]}
+                answer = httpx.request(method, f"{self.api}/{path}", headers=headers, **how)
+            except (httpx.TransportError, httpx.HTTPStatusError):
                 time.sleep(2)
                 continue
             if answer.status_code != 503:
-                return answer.raise_for_status().json()
+                answer.raise_for_status()
+                return answer.json() if answer.content else None
             time.sleep(1)
         raise AssertionError(f"the server gives no answer to {path}")
 
@@ -127,7 +160,7 @@ class Served:
                 environment = (folder / "environ").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            if words in command and str(self.folder / "home") in environment and run in environment:
+            if words in command and str(self.home) in environment and run in environment:
                 found.append(int(folder.name))
         return found
 

@@ -35,7 +35,7 @@ def put(path: Path, side_file: str = "") -> None:
 SIDE_FILE = "max_frames: 2\nsteps: 4\nfinetune_steps: 2\n"
 
 
-def test_a_watched_folder_on_a_timer(served: Served) -> None:
+def test_a_folder_that_the_service_watches(served: Served) -> None:
     put(served.watched / "good.mp4", SIDE_FILE + "edit: [smile=1]\n")
     put(served.watched / "sub/bad.mp4", SIDE_FILE + "edit: [sneer=1]\n")
     note = served.results / "failed/sub__bad.txt"
@@ -49,23 +49,24 @@ def test_a_watched_folder_on_a_timer(served: Served) -> None:
     served.wait_for(lambda: states() == ["done", "failed"], 60, "entries")
     names = [run["name"] for run in served.post("flow_runs/filter", {"limit": 200})]
     assert names.count("good.mp4 smile=1") == 1 and names.count("bad.mp4 sneer=1") == 1
+    looks = {"flows": {"name": {"any_": ["watch-folder"]}}}
+    assert served.post("flow_runs/filter", looks) == [], "looks at a folder are no runs"
 
 
 def test_a_folder_once(served: Served, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         put(tmp_path / "in" / name, SIDE_FILE)
-    found = served.get("deployments/name/process-folder/default")["id"]
-    body = {"parameters": {"folder": str(tmp_path / "in"), "out": str(tmp_path / "out")}}
+    parameters = {"folder": str(tmp_path / "in"), "out": str(tmp_path / "out")}
     for _ in range(2):
-        run = served.post(f"deployments/{found}/create_flow_run", body)["id"]
+        run = served.run_of("process-folder", parameters)
         assert served.finished(run)["type"] == "COMPLETED"
     served.wait_for(
         lambda: all((tmp_path / "out" / name / "manifest.json").exists() for name in "ab"), 300, "results"
     )
     names = [run["name"] for run in served.post("flow_runs/filter", {"limit": 200})]
     assert names.count("a.mp4") == 1 and names.count("b.mp4") == 1
-    missing = {"parameters": {"folder": str(tmp_path / "none"), "out": str(tmp_path / "out")}}
-    state = served.finished(served.post(f"deployments/{found}/create_flow_run", missing)["id"])
+    missing = parameters | {"folder": str(tmp_path / "none")}
+    state = served.finished(served.run_of("process-folder", missing))
     assert state["type"] == "FAILED" and "no such folder" in state["message"]
 
 
@@ -167,5 +168,6 @@ def test_a_lost_database_loses_no_work(served: Served) -> None:
     assert served.finished(run)["type"] == "COMPLETED"
     manifest = json.loads((served.folder / "lost/manifest.json").read_text())
     assert (served.folder / "lost" / manifest["outputs"]["report"]).is_file()
-    names = {a["name"] for a in served.post("automations/filter", {})}
-    assert names == {"invid-no-sign-of-life", "invid-take-up-again"}
+    pools = served.post("work_pools/filter", {})
+    assert {pool["name"] for pool in pools} == {"invid", "invid-watch"}
+    assert not any("command" in pool["base_job_template"]["variables"]["properties"] for pool in pools)

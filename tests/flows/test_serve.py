@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.served import ENGINE, SERVER, WORKER, Served
+from tests.flows.served import ENGINE, SAMPLE, SERVER, WORKER, Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -29,16 +29,26 @@ def test_a_run_does_what_the_command_does_and_shows_it(served: Served) -> None:
     assert "mask.mp4" in found["tags"]
 
 
-def test_bad_input_fails_with_a_reason_and_is_not_tried_again(served: Served, tmp_path: Path) -> None:
-    deployment = served.get("deployments/name/process-video/default")["id"]
-    bad = tmp_path / "bad.mp4"
+def test_bad_input_fails_once_with_a_reason_in_one_line(served: Served, tmp_path: Path) -> None:
+    bad, out, clip = tmp_path / "bad.mp4", str(tmp_path / "out"), str(SAMPLE)
     bad.write_text("not a video")
-    body = {"parameters": {"video": str(bad), "out": str(tmp_path / "out")}}
-    run = served.post(f"deployments/{deployment}/create_flow_run", body)["id"]
-    found = served.finished(run)
-    assert found["type"] == "FAILED" and "bad.mp4" in found["message"] and "\n" not in found["message"]
+    cases = [
+        ({"video": str(bad), "out": out}, "bad.mp4"),
+        ({"video": "samples/mask.mp4", "out": out}, "give an absolute path"),
+        ({"video": clip, "out": "results"}, "give an absolute path"),
+        ({"video": clip}, "give the folder for the results, as an absolute path"),
+        ({"video": clip, "out": out, "options": ["--smoothe", "causal"]}, "--smoothe"),
+        ({"video": clip, "out": out, "options": ["--settings", str(bad)]}, "--settings"),
+        ({"video": clip, "out": out, "cache": "s3://key:secret@bucket/x"}, "leave the password out"),
+    ]
+    runs = [served.run_of("process-video", parameters) for parameters, _ in cases]
+    for run, (_, words) in zip(runs, cases, strict=True):
+        found = served.finished(run)
+        assert found["type"] == "FAILED" and words in found["message"], found["message"]
+        assert "\n" not in found["message"] and "secret" not in found["message"]
     time.sleep(30)
-    assert served.state(run)["run_count"] == 1
+    assert {served.state(run)["run_count"] for run in runs} == {1}
+    assert not (served.folder / "results/mask").exists()
 
 
 def test_a_killed_run_is_taken_up_again(served: Served) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import serve
 from flows.serve import Service
 from inverters import threads
 from pipeline.commands import bench
@@ -56,6 +57,7 @@ def test_workers_of_the_service_share_the_cores(
     monkeypatch.setattr(service, "_await_server", lambda: None)
     monkeypatch.setattr(service, "_set_up", lambda: None)
     monkeypatch.setattr(service, "_launch", lambda part: None)
+    monkeypatch.setattr(serve.Sweep, "look", lambda sweep, starting: None)
     service.start([{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}])
     first, second, watching = service.parts
     assert [part.environment["CUDA_VISIBLE_DEVICES"] for part in (first, second)] == ["0", "1"]
