@@ -36,6 +36,22 @@ class FrameSource(Protocol):
         ...
 
 
+class DeepSource(Protocol):
+    """Frames at the depth of their file (`pipeline.video.planes.Planes`), where 8 bits do not hold them."""
+
+    @property
+    def layout(self) -> Any:
+        """What the frames are (`pipeline.video.planes.Layout`)."""
+
+    @property
+    def tone(self) -> Any:
+        """The tone map of high dynamic range (`pipeline.video.tone_map.ToneMap`); None for SDR."""
+
+    def planes(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        """Yield frames [start, stop), upright."""
+        ...
+
+
 @dataclass(frozen=True)
 class Clip:
     """One input video. `times` are presentation times in seconds, `pts` the same in units of `time_base`."""
@@ -53,6 +69,7 @@ class Clip:
     color: dict[str, Any] = field(default_factory=dict)
     rotation: int = 0
     source: FrameSource | None = None
+    deep: DeepSource | None = None  # the same frames beyond 8 bits, with alpha or full range; None for others
     sample_aspect: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()  # what a user should know of how the file was read
     doubts: tuple[str, ...] = ()  # signs that the file is damaged

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from inverters.generators.small_files import open_regular
-from pipeline.clip import U8
+from pipeline.clip import F64, U8
 from pipeline.errors import UserError, shortened
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
@@ -45,7 +45,12 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def face_mask(path: Path, size: tuple[int, int] | None = None) -> U8:
-    """A mask as uint8 [H,W], 255 where it is at least half white and 0 elsewhere.
+    """A mask as uint8 [H,W], 255 where it is at least half white and 0 elsewhere; see `soft_mask`."""
+    return np.where(2 * soft_mask(path, size) < 1, 0, 255).astype(np.uint8)
+
+
+def soft_mask(path: Path, size: tuple[int, int] | None = None) -> F64:
+    """A mask as float64 [H,W], 0 black and 1 white.
 
     Grey of 8 or 16 bits, or fractions; a mask of zeros and ones alone counts as black and white. Raises
     UserError for a picture that cannot be read, has another size than (W, H), or is transparent somewhere.
@@ -63,7 +68,7 @@ def face_mask(path: Path, size: tuple[int, int] | None = None) -> U8:
         values = np.asarray(image if deep else image.convert("L"))
         two_valued = image.format not in _LOSSY and values.max(initial=0) <= 1
         white = 1 if two_valued or image.mode == "F" else 65535 if deep else 255
-        return np.where(2 * values.astype(np.float64) < white, 0, 255).astype(np.uint8)
+        return values.astype(np.float64) / white
 
 
 @contextmanager

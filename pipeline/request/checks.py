@@ -29,10 +29,14 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
     real = path.resolve()
     if real == out.resolve():
         raise UserError(f"--out {out}: is the folder of the input's pictures; choose another folder")
-    if real.parent == out.resolve() and (real.stem.partition(".")[0] in OUTPUTS or real.name in PAGES):
+    name = real.stem.partition(".")[0]
+    if real.parent == out.resolve() and (name.removesuffix("_layer") in OUTPUTS or real.name in PAGES):
         raise UserError(
             f"--out {out}: the result would take the place of the input {path.name}; choose another folder"
         )
+    masks = settings.composite.face_masks
+    if masks is not None and Path(masks).resolve() == out.resolve():
+        raise UserError(f"--out {out}: is the folder of the face masks; choose another folder")
     if settings.composite.stitch is not None and not settings.edit.edits and not settings.edit.inset:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     if settings.edit.inset and settings.edit.view is None:
@@ -97,7 +101,7 @@ def _check_paths(settings: Settings) -> None:
         if named.folder:
             from pipeline.request.occluder_masks import mask_files
 
-            mask_files(named.path)
+            mask_files(named.path, named.option)
         elif not is_file(named.path):
             advice = _ADVICE.get(named.option, "check the path")
             raise UserError(f"{named.option} {shortened(named.path)}: there is no such file; {advice}")
@@ -157,7 +161,10 @@ def _check_renderer(renderer: str, device: str) -> None:
 
 
 def with_codec(settings: Settings, path: Path) -> Settings:
-    """The settings with a codec that suits the input: `h264` for a film, the format of pictures for them.
+    """The settings with a codec that suits the input.
+
+    The format of pictures for pictures. For a film the first of these that holds its bits and its alpha:
+    `h264` (8 bits), `hevc` (12 bits), `prores` (alpha, 12 bits), `ffv1`.
 
     Raises InputVideoError for an input that cannot be read.
     """
@@ -165,8 +172,19 @@ def with_codec(settings: Settings, path: Path) -> Settings:
         return settings
     from pipeline.video.sequences import written_format
 
-    codec = written_format(path) or "h264"
+    codec = written_format(path) or _film_codec(path, settings.decode.ingest)
     return replace(settings, encode=replace(settings.encode, codec=codec))
+
+
+def _film_codec(path: Path, ingest: str) -> str:
+    from pipeline.video.depth import first_layout
+
+    layout = first_layout(path, tone_mapped="tonemap" in ingest)
+    if layout is None or (layout.bits == 8 and not layout.alpha):
+        return "h264"
+    if layout.bits > 12:
+        return "ffv1"
+    return "prores" if layout.alpha else "hevc"
 
 
 def with_default_preset(settings: Settings) -> Settings:

@@ -1,76 +1,105 @@
-"""Occluder masks of the user, a folder with one image a frame, warped into the crops (0 = occluder)."""
+"""Masks of the user, a folder with one image a frame: of occluders (0 = occluder) and of the face (0 = source).
+
+Occluder masks are warped into the crops; face masks take the place of those that `--layers` writes.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from pipeline.clip import F64, I64, U8
+from pipeline.clip import F32, F64, I64, U8
 from pipeline.errors import UserError, shortened
-from pipeline.pictures import face_mask, size_of
+from pipeline.pictures import face_mask, size_of, soft_mask
 from pipeline.request.paths import is_folder
 
 T = TypeVar("T")
+OCCLUDERS, FACES = "--occluder-masks", "--face-masks"
+_BLACK = {OCCLUDERS: "occluder", FACES: "the source"}
+"""What a black pixel means."""
+_WRITTEN = re.compile(r"(.+)_mask(?:\.[0-9]+)?")
+"""Names of the face masks that `--layers` writes."""
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
-def mask_files(folder: Path) -> list[Path]:
-    """The images of a mask folder, by name. Raises UserError where there is no folder, or no image in it."""
+def mask_files(folder: Path, option: str = OCCLUDERS) -> list[Path]:
+    """The images of a mask folder, by name; in a folder of results the face masks alone.
+
+    Raises UserError where there is no folder, or no image in it, or face masks of several results.
+    """
     if not is_folder(folder):
-        raise UserError(
-            f"--occluder-masks {shortened(folder)}: there is no such folder; give one mask image a frame"
-        )
+        raise UserError(f"{option} {shortened(folder)}: there is no such folder; give one mask image a frame")
     found = (p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
     files = sorted(found)
     if not files:
         raise UserError(
-            f"--occluder-masks {folder}: holds no images; give one mask (png) a frame, 0 = occluder"
+            f"{option} {folder}: holds no images; give one mask (png) a frame, 0 = {_BLACK[option]}"
         )
-    return files
+    names = {path: fits[1] for path in files if (fits := _WRITTEN.fullmatch(path.stem))}
+    if option != FACES or not names:
+        return files
+    if len(several := sorted(set(names.values()))) > 1:
+        raise UserError(
+            f"{option} {folder}: holds masks of {' and '.join(several)}; put those of one into a folder"
+        )
+    return list(names)
 
 
-def match_masks(folder: Path, frames: I64, total: int, width: int, height: int) -> list[Path]:
+def match_masks(
+    folder: Path,
+    frames: I64,
+    total: int,
+    width: int,
+    height: int,
+    option: str = OCCLUDERS,
+    own_numbers: Sequence[int] = (),
+) -> list[Path]:
     """The mask file of each of `frames`, by the number in its name.
 
-    Numbers count from 0, or from 1 where `total` is the last. Where names hold no numbers, files are taken in
-    order and there must be `total` of them. Raises UserError for a frame without a mask, for two masks of one
-    frame, and for masks of another size than the video's upright frames.
+    Numbers count from 0, or from 1 where `total` is the last, or are those of the clip's own pictures. Where
+    names hold no numbers, files are taken in order and there must be `total` of them. Raises UserError for a
+    frame without a mask, for two masks of one frame, and for masks of another size than the video's upright
+    frames.
     """
-    files = mask_files(folder)
+    files = mask_files(folder, option)
     digits = [re.findall("[0-9]{1,18}", path.stem) for path in files]
     if all(digits):
         numbers = [int(found[-1]) for found in digits]
-        first = 1 if min(numbers) >= 1 and max(numbers) == total else 0
-        _check_once(folder, numbers, files)
-        by_frame = {number - first: path for number, path in zip(numbers, files)}
+        _check_once(folder, option, numbers, files)
+        if set(numbers) <= set(own_numbers):
+            place = {number: frame for frame, number in enumerate(own_numbers)}
+            by_frame = {place[number]: path for number, path in zip(numbers, files)}
+        else:
+            first = 1 if min(numbers) >= 1 and max(numbers) == total else 0
+            by_frame = {number - first: path for number, path in zip(numbers, files)}
     else:
         by_frame = dict(enumerate(files))
     if (not all(digits) and len(files) != total) or (by_frame and max(by_frame) >= total):
         raise UserError(
-            f"--occluder-masks {folder}: {len(files)} masks do not match the video's {total} frames; "
+            f"{option} {folder}: {len(files)} masks do not match the video's {total} frames; "
             "name each mask by its frame's number, as 00000.png"
         )
     missing = [int(frame) for frame in frames if int(frame) not in by_frame]
     if missing:
         raise UserError(
-            f"--occluder-masks {folder}: there is no mask for frame {missing[0]} "
+            f"{option} {folder}: there is no mask for frame {missing[0]} "
             f"({len(missing)} of {len(frames)} frames with a face have none)"
         )
     for path in files:
-        if (size := _told(folder, size_of, path)) != (width, height):
+        if (size := _told(folder, option, size_of, path)) != (width, height):
             raise UserError(
-                f"--occluder-masks {folder}: {path.name} is {size[0]} x {size[1]} pixels, but the video is "
+                f"{option} {folder}: {path.name} is {size[0]} x {size[1]} pixels, but the video is "
                 f"{width} x {height}; masks have the video's size"
             )
     return [by_frame[int(frame)] for frame in frames]
 
 
-def _check_once(folder: Path, numbers: list[int], files: list[Path]) -> None:
+def _check_once(folder: Path, option: str, numbers: list[int], files: list[Path]) -> None:
     """Raise UserError where two masks are of one frame."""
     named = defaultdict(list)
     for number, path in zip(numbers, files):
@@ -78,7 +107,7 @@ def _check_once(folder: Path, numbers: list[int], files: list[Path]) -> None:
     for number, names in named.items():
         if len(names) > 1:
             raise UserError(
-                f"--occluder-masks {folder}: {names[0]} and {names[1]} both have number {number}; "
+                f"{option} {folder}: {names[0]} and {names[1]} both have number {number}; "
                 "give one mask a frame"
             )
 
@@ -91,7 +120,7 @@ def mask_notes(folder: Path) -> list[str]:
     files = mask_files(folder)
     black = white = 0
     for path in files:
-        mask = _told(folder, face_mask, path)
+        mask = _told(folder, OCCLUDERS, face_mask, path)
         black, white = black + (not mask.any()), white + bool(mask.all())
     notes = []
     if black:
@@ -104,12 +133,22 @@ def mask_notes(folder: Path) -> list[str]:
     return notes
 
 
-def _told(folder: Path, read: Callable[[Path], T], path: Path) -> T:
+def _told(folder: Path, option: str, read: Callable[[Path], T], path: Path) -> T:
     """What `read` returns. Raises its UserError, with the option's name."""
     try:
         return read(path)
     except UserError as error:
-        raise UserError(f"--occluder-masks {folder}: {error}") from None
+        raise UserError(f"{option} {folder}: {error}") from None
+
+
+class FrameMasks:
+    """Face masks of whole frames, read on demand: `masks[row]` is float32 [H,W], 0 = source, 1 = the edit."""
+
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        self._folder, self._files = folder, files
+
+    def __getitem__(self, row: int) -> F32:
+        return _told(self._folder, FACES, soft_mask, self._files[row]).astype(np.float32)
 
 
 class CropMasks:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from inverters.methods.table import method_names
+from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
 from pipeline.request.fields import MOST_SEED, Option, UserPath
 from pipeline.video.rates import parse_rate
@@ -17,8 +18,19 @@ from pipeline.video.rates import parse_rate
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
 CODECS = ("auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif")
+LAYERS = ("png", "prores", "ffv1")
+"""Codecs of layers."""
 HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
 """Of the help text, in their order."""
+
+
+def _layer_codec(text: str) -> str:
+    """A codec that holds alpha and more than 8 bits. Raises UserError."""
+    if text not in LAYERS:
+        raise UserError(
+            f"--layers {shortened(text)}: cannot hold alpha with more than 8 bits; give {', '.join(LAYERS)}"
+        )
+    return text
 
 
 def _cache_place(text: str) -> str | Path:
@@ -178,6 +190,9 @@ class CompositeSettings:
     steady: bool = False
     """Temporal stabilisation: average each frame's changes with those of the frame before, warped by optical
     flow."""
+    face_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None
+    """Folder of one mask image a frame, white = the edit, instead of masks made from the face; such as those
+    that --layers writes."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +205,12 @@ class EncodeSettings:
     """CRF of h264 and hevc, 0 is lossless; quality of jpeg, webp and avif, 100 is best."""
     crops: bool = False
     """Also write the face crops alone."""
+    layers: Annotated[
+        str | None,
+        Option(choices=LAYERS, kind="codec of layers", bare="png", read=_layer_codec),
+    ] = None
+    """Also write each change as a layer with straight alpha, its mask, and the occluder's matte; without a
+    value, as PNG of 16 bits."""
     keep_location: bool = False
     """Keep the tags that say where the video was recorded; they are left out otherwise."""
 

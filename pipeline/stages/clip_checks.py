@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.clip import Clip
+from pipeline.clip import I64, Clip
 from pipeline.errors import InputVideoError, UserError
 from pipeline.request.edits import check_times, edit_notes
-from pipeline.request.occluder_masks import mask_notes, match_masks
+from pipeline.request.occluder_masks import FACES, mask_notes, match_masks
 from pipeline.request.settings import Settings
+from pipeline.video.codecs import check_depth
 from pipeline.video.pictures import SIDES as PICTURE_SIDES
+from pipeline.video.sequences import number_of
 
 SIDES = {
     "auto": (1, 16384),
@@ -36,7 +38,7 @@ _MATRICES = {
 """Colour matrices of ITU-T H.273 that FFmpeg's scaler does not turn into RGB."""
 _NO_RGB = ("yaf32le", "yaf32be")
 """Pixel formats on which that scaler crashes; it says of others by itself that it does not take them."""
-UNKEYED = ("edit.edits", "edit.ease", "invert.occluder_masks", "encode.codec")
+UNKEYED = ("edit.edits", "edit.ease", "invert.occluder_masks", "composite.face_masks", "encode.codec")
 """Settings that are read here."""
 
 
@@ -44,12 +46,15 @@ def check_clip(clip: Clip, settings: Settings) -> None:
     """Raise UserError for what the clip does not allow.
 
     That is an edit outside of the clip or between two frames, masks that do not match, frames that the codec
-    does not take, and colours that cannot be read.
+    does not take, bits that it does not hold, and colours that cannot be read.
     """
     check_times(settings.edit.edits, clip.times - clip.times[0], clip.duration, settings.edit.ease)
     masks = settings.invert.occluder_masks
     if masks is not None:
         match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
+    by_hand = settings.composite.face_masks
+    if by_hand is not None:
+        face_mask_files(clip, by_hand, np.zeros(0, np.int64))
     codec = settings.encode.codec
     least, most = SIDES[codec]
     if not least <= min(clip.width, clip.height) <= max(clip.width, clip.height) <= most:
@@ -57,6 +62,8 @@ def check_clip(clip: Clip, settings: Settings) -> None:
             f"--codec {codec} takes frames with sides of {least} to {most} pixels, and the clip has "
             f"{clip.width} x {clip.height}; give another, such as --codec ffv1 or png"
         )
+    if clip.deep is not None:
+        check_depth(codec, clip.deep.layout.bits)
     matrix, pixels = int(clip.color.get("matrix", 2)), str(clip.color.get("format", ""))
     if pixels in _NO_RGB:
         raise InputVideoError(f"{clip.path}: its pixel format {pixels} cannot be turned into RGB")
@@ -65,6 +72,13 @@ def check_clip(clip: Clip, settings: Settings) -> None:
             f"{clip.path}: its colour matrix {matrix} ({_MATRICES[matrix]}) cannot be turned into RGB; "
             "convert the clip to BT.709 first"
         )
+
+
+def face_mask_files(clip: Clip, folder: str, frames: I64) -> list[Path]:
+    """The face masks (`composite.face_masks`) of some frames of a clip. Raises UserError."""
+    numbers = [number_of(file) for file in clip.pictures]
+    own = [int(number) for number in numbers] if all(numbers) else []
+    return match_masks(Path(folder), frames, len(clip), clip.width, clip.height, FACES, own)
 
 
 def clip_notes(clip: Clip, settings: Settings) -> list[str]:

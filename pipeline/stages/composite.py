@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,20 @@ from pipeline.clip import F32, F64, I64, U8, Clip, Crops
 from pipeline.request.settings import CompositeSettings, Settings
 from pipeline.stages import inset
 from pipeline.stages.edit import settings_of, variants
-from pipeline.stages.face_masks import MASK_SETTINGS, masks_of, needs_of_masks, with_border
+from pipeline.stages.face_masks import MASK_SETTINGS, masks_of, needs_of_masks, understood, with_border
 from pipeline.stages.pixels import Rows
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
 from pipeline.video.masks import crop_mask, visible_change
+from pipeline.video.planes import Planes, aligned, changed_by, cut, placed, rgb_of
+from pipeline.video.reader import view_of
 from pipeline.video.temporal_stabilization import TemporalStabilizer
+from pipeline.video.texture import Grain, GrainMeter, blur_of, blurred
+from pipeline.video.tone_map import ToneMap
 from pipeline.video.warp import Box, back_box, warp_back
 from storage import StoredArray
 
+Frame = U8 | Planes
 Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
 """Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the averaged layer."""
 
@@ -48,24 +54,186 @@ def composite(
     of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
     source's to the bit.
     """
-    whole: U8 | None = None
-    stabilizer = TemporalStabilizer()
+    overlays = Overlays(crops, rendered, rows, masks, settings, (clip.width, clip.height), plain, held)
     for index, frame in enumerate(clip.frames(start, stop), start):
-        row = _row(rows, index)
-        affine = crops.affine[index]
+        overlay = overlays.at(index, partial(_itself, frame))
+        yield frame if overlay is None else overlay.over(frame)
+
+
+def composited(overlays: Overlays, clip: Clip) -> Iterator[tuple[Frame, Frame, Overlay | None]]:
+    """Yield every frame of the clip: the source's, the same with the overlay, and the overlay.
+
+    Frames are Planes where the file has more than 8 bits hold, else uint8 [H,W,3]. Samples outside the mask
+    are the source's. A frame of high dynamic range gets its overlay as SDR, and what that changes is put back
+    by the inverse of the tone map.
+    """
+    deep = clip.deep
+    sources: Iterator[Frame] = clip.frames() if deep is None else deep.planes()
+    before: Frame | None = None
+    for index, (source, after) in enumerate(_with_next(sources)):
+        overlay = overlays.at(index, partial(_view, source, clip))
+        frame, other = source, before if before is not None else after
+        before = source
+        if overlay is not None:
+            if overlays.texture is not None and other is not None:
+                overlays.texture.meter.see(_view(other, clip, overlay.box), _view(source, clip, overlay.box))
+                overlay = replace(overlay, grain=overlays.texture.meter.grain)
+            frame = overlay.over(source) if deep is None else overlay.over_deep(source, deep.tone)
+        yield source, frame, overlay
+
+
+def _with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Each frame with the one after it, None for the last."""
+    current = next(frames, None)
+    while current is not None:
+        following = next(frames, None)
+        yield current, following
+        current = following
+
+
+def _view(frame: Frame, clip: Clip, box: Box | None = None) -> U8:
+    """A frame, or a box of it, as 8-bit RGB."""
+    if isinstance(frame, Planes):
+        tone = None if clip.deep is None else clip.deep.tone
+        if box is None:
+            return view_of(frame, tone)
+        outer = aligned(box, replace(frame.layout, columns=2, rows=2), frame.size)
+        seen = view_of(cut(frame, outer), tone)
+        return seen[box[1] - outer[1] : box[3] - outer[1], box[0] - outer[0] : box[2] - outer[0]]
+    return frame if box is None else frame[box[1] : box[3], box[0] : box[2]]
+
+
+def _itself(frame: U8) -> U8:
+    return frame
+
+
+@dataclass(frozen=True)
+class Texture:
+    """What grain and blur are measured by: crops and their reconstructions by row, uint8 [S,S,3]."""
+
+    crops: Rows
+    reconstruction: Rows
+    meter: GrainMeter = field(default_factory=GrainMeter)
+
+    def kernel(self, row: int, mask: npt.NDArray[Any]) -> F64 | None:
+        """The blur of a row's source within its mask uint8 [S,S]; None where it is sharp."""
+        source, found = np.asarray(self.crops[row]), np.asarray(self.reconstruction[row])
+        if source.shape != found.shape or source.shape[:2] != mask.shape:
+            return None
+        return blur_of(source, found, understood(source, found) * (mask > 127))
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """What is laid over each frame; arguments as for `composite`, size: width and height of the frames.
+
+    by_hand: by row, masks of whole frames [H,W] in [0,1], in the place of `masks`. texture: what the grain and
+    blur of the source are measured by; None leaves the renders as they are.
+    """
+
+    crops: Crops
+    rendered: Rows
+    rows: Mapping[int, int] | I64
+    masks: Rows | None
+    settings: CompositeSettings
+    size: tuple[int, int]
+    plain: Rows | None = None
+    held: npt.NDArray[np.bool_] | None = None
+    by_hand: Rows | None = None
+    texture: Texture | None = None
+    stabilizer: TemporalStabilizer = field(default_factory=TemporalStabilizer)
+
+    def at(self, index: int, view: Callable[[], U8]) -> Overlay | None:
+        """The overlay of a frame; None where there is none. view: the frame itself, as 8-bit RGB."""
+        row, affine = _row(self.rows, index), self.crops.affine[index]
         if row < 0 or not np.isfinite(affine).all():
-            yield frame
-            continue
-        picture = np.asarray(rendered[row])
-        if masks is None:
-            if whole is None or whole.shape[0] != picture.shape[0]:
-                whole = crop_mask(picture.shape[0], settings.feather)
-            mask: npt.NDArray[Any] = whole
-        else:
-            mask = np.asarray(masks[row])
-        without = None if plain is None else np.asarray(plain[row])
-        hold = None if held is None else partial(stabilizer, index, frame, held=bool(held[row]))
-        yield blend(frame, picture, mask, affine, crops.size, without, hold)
+            return None
+        picture = np.asarray(self.rendered[row])
+        mask = crop_mask(len(picture), self.settings.feather) if self.masks is None else self.masks[row]
+        without = None if self.plain is None else np.asarray(self.plain[row])
+        kernel = None if self.texture is None else self.texture.kernel(row, np.asarray(mask))
+        if kernel is not None:
+            picture = blurred(picture, kernel)
+            without = None if without is None else blurred(without, kernel)
+        hold = None
+        if self.held is not None:
+            hold = partial(self.stabilizer, index, view(), held=bool(self.held[row]))
+        by_hand = None if self.by_hand is None else self.by_hand[row]
+        return overlay_of(
+            picture, np.asarray(mask), affine, self.crops.size, self.size, without, hold, by_hand
+        )
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A rendered crop in the pixels of a frame, within a box of it."""
+
+    box: Box
+    pixels: F32  # [h,w,3] in levels of 255
+    alpha: F32  # [h,w]
+    inside: npt.NDArray[np.bool_]  # [h,w], where it is shown
+    taken: F32  # [h,w,1], how far it replaces the source; elsewhere it only adds its difference to `without`
+    without: F32 | None = None  # [h,w,3]
+    hold: Hold | None = None
+    grain: Grain | None = None
+
+    def over(self, frame: U8) -> U8:
+        """The frame uint8 [H,W,3] with the overlay."""
+        x0, y0, x1, y1 = self.box
+        mixed, _ = self.mixed(frame[y0:y1, x0:x1].astype(np.float32))
+        out = frame.copy()
+        out[y0:y1, x0:x1][self.inside] = np.clip(np.rint(mixed[self.inside]), 0, 255).astype(np.uint8)
+        return out
+
+    def mixed(self, part: F32) -> tuple[F32, F32]:
+        """The source's pixels [h,w,3] in levels with the overlay, and how much of the source is left [h,w]."""
+        replaced = part
+        if self.without is not None:
+            replaced = self.without + self.taken * (part - self.without)
+        difference = self.pixels - replaced
+        if self.hold is not None:
+            layer = np.concatenate([difference + self.taken * part, self.taken], axis=-1)
+            moved = self.hold(layer, self.inside, self.box) - layer
+            difference = difference + moved[..., :3] - moved[..., 3:] * part
+        mixed: F32 = part + self.alpha[..., None] * difference
+        left = 1.0 - self.alpha * self.taken[..., 0]
+        if self.grain is not None:
+            # Of the source's own grain `left` remains; both together have its variance.
+            mixed = mixed + np.sqrt(np.maximum(1.0 - left**2, 0.0))[..., None] * self.grain.field(part)
+        return mixed, left
+
+    def over_deep(self, planes: Planes, tone: ToneMap | None) -> Planes:
+        """The frame's samples with the overlay, see `composite_deep`."""
+        x0, y0, x1, y1 = self.box
+        box = aligned(self.box, planes.layout, planes.size)
+        part = cut(planes, box)
+        signal = rgb_of(part)[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+        opacity = np.ones((y1 - y0, x1 - x0, 1), np.float32)
+        if planes.alpha is not None:
+            opacity[..., 0] = planes.alpha[y0:y1, x0:x1] / np.float32(planes.layout.top)
+        sdr = signal if tone is None else tone.to_sdr(signal)
+        # What is seen, on black; the change is made there and then taken back to straight alpha.
+        seen = 255.0 * opacity * sdr
+        mixed, left = self.mixed(seen)
+        shown = self.inside & (opacity[..., 0] > 0)
+        moved = (mixed - seen)[shown] / (255.0 * opacity[shown])
+        change = np.zeros((box[3] - box[1], box[2] - box[0], 3), np.float32)
+        here = change[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+        here[shown] = _signal_change(signal[shown], sdr[shown], moved, left[shown], tone)
+        return placed(planes, changed_by(part, change), box[0], box[1])
+
+
+def _signal_change(signal: F32, sdr: F32, moved: F32, left: F32, tone: ToneMap | None) -> F32:
+    """Change of a signal [N,3] where its SDR changes by `moved`; left [N]: share of the source that stays.
+
+    What the tone map cannot hold of the source, such as colours beyond BT.709, goes as far as the source does.
+    """
+    if tone is None:
+        # Samples beyond black and white stay where the overlay leaves them.
+        return np.clip(sdr + moved, np.minimum(sdr, 0.0), np.maximum(sdr, 1.0)) - sdr
+    held = tone.to_hdr(sdr)
+    changed: F32 = tone.to_hdr(sdr + moved) + left[:, None] * (signal - held) - signal
+    return changed
 
 
 def blend(
@@ -84,36 +252,47 @@ def blend(
     may put another layer in the place of that, before the mask.
     Returns `frame` itself where the mask shows nothing of the render.
     """
+    overlay = overlay_of(picture, mask, affine, size, (frame.shape[1], frame.shape[0]), plain, hold)
+    return frame if overlay is None else overlay.over(frame)
+
+
+def overlay_of(
+    picture: U8,
+    mask: npt.NDArray[Any],
+    affine: F64,
+    size: int,
+    frame_size: tuple[int, int],
+    plain: U8 | None = None,
+    hold: Hold | None = None,
+    by_hand: F32 | None = None,
+) -> Overlay | None:
+    """A rendered crop in the pixels of its frame; arguments as for `blend`, None where nothing is shown.
+
+    by_hand: [H,W] in [0,1], a mask in the pixels of the frame, instead of `mask`; the crop's own edge bounds it.
+    """
+    if by_hand is not None:
+        mask = np.full(mask.shape, 255, np.uint8)
     weights = mask.astype(np.float32) / 255.0 if mask.dtype == np.uint8 else mask.astype(np.float32)
-    height, width = frame.shape[:2]
     region = _support(weights)
     if region is None:
-        return frame
+        return None
     to_mask = affine * (weights.shape[0] / size)
-    box = back_box(to_mask, region, width, height)
+    box = back_box(to_mask, region, *frame_size)
     if box is None:
-        return frame
+        return None
     alpha = warp_back(weights, to_mask, box, padding="zeros")
     # The low pass before a minification spreads the mask a little; it must not grow by that.
     shown = warp_back((weights > 0).astype(np.float32), to_mask, box, padding="zeros", antialias=False)
+    if by_hand is not None:
+        x0, y0, x1, y1 = box
+        alpha = np.minimum(alpha, by_hand[y0:y1, x0:x1])
     inside = (alpha > 0) & (shown > 0)
     pixels = warp_back(picture, affine * (picture.shape[0] / size), box)
-    x0, y0, x1, y1 = box
-    part = frame[y0:y1, x0:x1]
-    replaced, taken = part.astype(np.float32), np.ones((*part.shape[:2], 1), np.float32)
+    taken, without = np.ones((*alpha.shape, 1), np.float32), None
     if plain is not None:
         without = warp_back(plain, affine * (plain.shape[0] / size), box)
         taken = warp_back(visible_change(picture, plain), affine * (picture.shape[0] / size), box)[..., None]
-        replaced = without + taken * (replaced - without)
-    difference = pixels - replaced
-    if hold is not None:
-        layer = np.concatenate([difference + taken * part, taken], axis=-1)
-        moved = hold(layer, inside, box) - layer
-        difference = difference + moved[..., :3] - moved[..., 3:] * part
-    mixed = part + alpha[..., None] * difference
-    out = frame.copy()
-    out[y0:y1, x0:x1][inside] = np.clip(np.rint(mixed[inside]), 0, 255).astype(np.uint8)
-    return out
+    return Overlay(box, pixels, alpha, inside, taken, without, hold)
 
 
 def _row(rows: Mapping[int, int] | I64, index: int) -> int:

@@ -50,11 +50,12 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         path = ingest(path, filters, workdir)
         content_hash = hashlib.sha256(f"{content_hash}:{filters}".encode()).hexdigest()
     found = probe(path, settings.max_frames, on_frame, rate)
-    source: FrameSource = AvSource(path, found)
+    own = AvSource(path, found)
+    source: FrameSource = own
     if settings.reader == "decord":
         from pipeline.video.decord_reader import DecordSource
 
-        source = DecordSource(path, found, reference=source)
+        source = DecordSource(path, found, reference=own)
     width, height = found.size
     time_base = found.time_base
     return Clip(
@@ -71,6 +72,7 @@ def decode(path: Path, settings: DecodeSettings, workdir: Path, on_frame: OnFram
         color=found.color,
         rotation=found.rotation,
         source=source,
+        deep=None if found.layout is None else own,
         sample_aspect=found.sample_aspect,
         notes=(*notes, *found.notes),
         doubts=found.doubts,
@@ -108,7 +110,7 @@ def notes(run: StageRun) -> tuple[str, ...]:
 NAME = "decode"
 STAGE = Stage(
     NAME,
-    version=2,
+    version=3,
     load=load,
     reads=("decode",),
     unkeyed=("strict", *UNKEYED),

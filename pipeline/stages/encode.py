@@ -8,36 +8,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.clip import U8, Clip
-from pipeline.request.settings import CompositeSettings, DecodeSettings, EncodeSettings, Settings
-from pipeline.stages import align, decode, inset, track
-from pipeline.stages.composite import composite, full_frame_variants, is_stitched
-from pipeline.stages.edit import (
-    Variant,
-    as_before,
-    images_in,
-    images_stage,
-    settings_of,
-    variant_of,
-)
+from pipeline.request.settings import DecodeSettings, EncodeSettings, Settings
+from pipeline.stages import decode, inset, track
+from pipeline.stages.composite import Frame, composited, full_frame_variants
+from pipeline.stages.edit import Variant, images_in, settings_of, variant_of
 from pipeline.stages.facts import Facts, no_facts
+from pipeline.stages.overlays import (
+    images_of,
+    overlay_facts,
+    overlay_needs,
+    overlay_reads,
+    overlays_of,
+    row_of_frame,
+    shown_images,
+)
 from pipeline.stages.panels import describe, held_rows, panel_frames, panel_labels, row_images
-from pipeline.stages.problem import row_times
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_name, shown_result
 from pipeline.stages.stage import Stage
 from pipeline.video.aspect import all_squared
 from pipeline.video.codecs import suffix_for
 from pipeline.video.picture_writer import is_picture_format, picture_names, write_pictures
+from pipeline.video.planes import Planes
 from pipeline.video.probe import OnFrame
 from pipeline.video.sequences import PictureSource
 from pipeline.video.side_by_side import side_by_side
-from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
-from pipeline.video.writer import VideoWriter
-from storage import StoredArray
+from pipeline.video.writer import VideoWriter, size_of
 
 CROPS, COMPARISON = "crops", "comparison"
 
@@ -52,7 +48,7 @@ class EncodedFile:
 
 
 def encode(
-    frames: Iterable[U8],
+    frames: Iterable[Frame],
     clip: Clip,
     path: Path,
     settings: EncodeSettings,
@@ -60,7 +56,7 @@ def encode(
     indices: Sequence[int] | None = None,
     on_frame: OnFrame | None = None,
 ) -> EncodedFile:
-    """Write frames (uint8 [H,W,3] RGB, any one size) to `path` at the clip's own times, with its sound.
+    """Write frames (uint8 [H,W,3] RGB or Planes, any one size) to `path` at the clip's times, with its sound.
 
     frames: as many as the clip has, or as `indices` (source frame numbers, increasing) where only some are
     written. comment: what the file's metadata says, such as that it was edited, and with what. The ending of
@@ -72,8 +68,8 @@ def encode(
     first = next(source, None)
     if first is None:
         raise ValueError("there are no frames to write")
-    size = (first.shape[1], first.shape[0])
-    with VideoWriter(path, clip, size, settings, comment, indices) as writer:
+    layout = first.layout if isinstance(first, Planes) else None
+    with VideoWriter(path, clip, size_of(first), settings, comment, indices, layout) as writer:
         writer.write(first)
         if on_frame is not None:
             on_frame(writer.written)
@@ -86,7 +82,7 @@ def encode(
 
 def _write(
     run: StageRun,
-    frames: Iterable[U8],
+    frames: Iterable[Frame],
     comment: str,
     indices: list[int] | None = None,
     codec: str | None = None,
@@ -99,8 +95,9 @@ def _write(
     on_frame = partial(run.count, total=total)
     if is_picture_format(chosen):
         names = picture_names(clip, stem, suffix, indices)
-        write_pictures(frames, clip, names, run.writer.file, chosen, comment, quality, indices, on_frame)
-        notes: Sequence[str] = ()
+        notes: Sequence[str] = write_pictures(
+            frames, clip, names, run.writer.file, chosen, comment, quality, indices, on_frame
+        )
     else:
         names = [f"{stem}{suffix}"]
         settings = EncodeSettings(codec=chosen, quality=quality, keep_location=asked.keep_location)
@@ -112,39 +109,12 @@ def _comment(run: StageRun, variant: Variant) -> str:
     return describe(variant, run.models.generator.card.name, run.settings.invert.method)
 
 
-def _images(run: StageRun, variant: str) -> StoredArray:
-    """The crops of a variant: stitched, rendered, or the reconstruction, whichever the stage needs."""
-    rendered = "view" if variant == inset.TURNED else variant
-    name = run.needed(f"stitch/{variant}", f"edit/{rendered}", "smooth", "finetune")
-    return images_in(run, name or f"edit/{rendered}")
-
-
-def _row_of(run: StageRun) -> dict[int, int]:
-    """The row of each source frame that has a face."""
-    return {int(frame): row for row, frame in enumerate(run.of(track.STAGE).usable)}
-
-
 def compute_frames(run: StageRun) -> None:
-    """Write the source's frames with one variant in them."""
+    """Write the source's frames with one variant, or the turned head, in them."""
     name = Path(run.part).stem
-    variant = variant_of(name, run.settings.edit)
-    whole = variant == Variant() or run.needed(f"stitch/{name}") is not None
-    plain = None if whole else shown_result(run).arrays["reconstruction"]
-    held: npt.NDArray[np.bool_] | None = None
-    if run.settings.composite.steady:
-        held = as_before(variant.edits, row_times(run), run.settings.edit.ease if variant.edits else 0.0)
-    masks, clip = run.result_of(f"composite/{name}").arrays["masks"], run.of(decode.STAGE)
-    crops, images, rows = run.of(align.STAGE), _images(run, name), _row_of(run)
-    mixed = composite(clip, crops, images, rows, masks, CompositeSettings(), plain=plain, held=held)
-    _write(run, run.timed_as("composite", mixed), _comment(run, variant))
-
-
-def compute_turned(run: StageRun) -> None:
-    """Write the source's frames with the turned head in them."""
-    masks, clip = run.result_of(f"composite/{inset.TURNED}").arrays["masks"], run.of(decode.STAGE)
-    crops, images = inset.moved_crops(run), _images(run, inset.TURNED)
-    mixed = composite(clip, crops, images, _row_of(run), masks, CompositeSettings())
-    _write(run, run.timed_as("composite", mixed), _comment(run, variant_of("view", run.settings.edit)))
+    frames = (frame for _, frame, _ in composited(overlays_of(run, name), run.of(decode.STAGE)))
+    shown = "view" if name == inset.TURNED else name
+    _write(run, run.timed_as("composite", frames), _comment(run, variant_of(shown, run.settings.edit)))
 
 
 def compute_crops(run: StageRun) -> None:
@@ -153,12 +123,12 @@ def compute_crops(run: StageRun) -> None:
     shown = name if name == "view" else _variant_of_crops(run.settings)
     frames = [int(frame) for frame in run.of(track.STAGE).usable]
     comment = _comment(run, variant_of(shown, run.settings.edit))
-    _write(run, row_images(_images(run, shown)), comment, frames)
+    _write(run, row_images(images_of(run, shown)), comment, frames)
 
 
 def compute_comparison(run: StageRun) -> None:
     """Write source and outputs beside each other; the outputs are read back from their files."""
-    clip, row_of = run.of(decode.STAGE), _row_of(run)
+    clip, row_of = run.of(decode.STAGE), row_of_frame(run)
     files = [name for name in run.needs if name.startswith("encode/")]
     labels = panel_labels(run.settings.edit)
     streams: list[Iterable[U8]] = [panel_frames(clip, len(files) + 1)]
@@ -208,11 +178,6 @@ def card_name(facts: Facts) -> str:
     return str(facts.card.name)
 
 
-def steady_facts(facts: Facts) -> dict[str, Any]:
-    """The generator's name, and the version of the temporal stabilisation."""
-    return {"generator": card_name(facts), "steady": STEADY_VERSION}
-
-
 _TAGS = "encode.keep_location"
 _TOLD = ("encode.codec", "encode.quality", _TAGS, "invert.method", "generator")
 """Settings that every file but the comparison depends on by itself."""
@@ -227,13 +192,11 @@ def stages(settings: Settings) -> list[Stage[Output]]:
     if settings.edit.view is not None:
         found.append(_stage(f"view{suffix}", compute_crops, (*base, "edit/view"), reads))
     if settings.edit.inset:
-        images = f"stitch/{inset.TURNED}" if is_stitched(settings, inset.TURNED) else "edit/view"
-        needs = (*base, "align", inset.PLACE, f"composite/{inset.TURNED}", images)
-        found.append(_stage(f"{inset.TURNED}{suffix}", compute_turned, needs, reads))
+        found.append(_frames_stage(inset.TURNED, suffix, settings))
     if settings.encode.crops:
         name = _variant_of_crops(settings)
         reads = (*_TOLD, "edit.edits", "edit.remove_occluder")
-        found.append(_stage(f"{CROPS}{suffix}", compute_crops, (*base, _shown_images(settings, name)), reads))
+        found.append(_stage(f"{CROPS}{suffix}", compute_crops, (*base, shown_images(settings, name)), reads))
     return [*found, _comparison_stage(settings, found)]
 
 
@@ -244,26 +207,13 @@ def _stage(
     reads: tuple[str, ...],
     facts: Callable[[Facts], Any] = card_name,
 ) -> Stage[Output]:
-    return Stage(f"encode/{file}", 5, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
+    return Stage(f"encode/{file}", 6, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
 
 
 def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
-    needs = (
-        "decode",
-        "track",
-        "align",
-        shown_name(settings),
-        f"composite/{name}",
-        _shown_images(settings, name),
-    )
-    reads = (*_TOLD, "composite.steady", *settings_of(name, settings.edit))
-    facts = steady_facts if settings.composite.steady else card_name
-    return _stage(f"{name}{suffix}", compute_frames, tuple(dict.fromkeys(needs)), reads, facts)
-
-
-def _shown_images(settings: Settings, variant: str) -> str:
-    """The stage whose images a file of this variant shows."""
-    return f"stitch/{variant}" if is_stitched(settings, variant) else images_stage(settings, variant)
+    reads = (*_TOLD, *overlay_reads(settings, name))
+    facts = overlay_facts(settings, card_name)
+    return _stage(f"{name}{suffix}", compute_frames, overlay_needs(settings, name), reads, facts)
 
 
 def _variant_of_crops(settings: Settings) -> str:

@@ -127,6 +127,12 @@ class Facts:
         return None if path is None else folder_hash(Path(path))
 
     @cached_property
+    def face_masks(self) -> str | None:
+        """Hash of the folder of face masks; None without one."""
+        path = self.settings.composite.face_masks
+        return None if path is None else folder_hash(Path(path))
+
+    @cached_property
     def method_settings(self) -> dict[str, Any]:
         """The numbers of the method's preset."""
         found = asdict(self.settings.invert.of_method())

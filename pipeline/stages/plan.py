@@ -19,6 +19,7 @@ from pipeline.stages import (
     hidden,
     inset,
     invert,
+    layers,
     report,
     smooth,
     stitch,
@@ -42,6 +43,7 @@ _BEFORE_REPORT = (
     stitch,
     composite,
     encode,
+    layers,
 )
 
 

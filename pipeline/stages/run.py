@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pipeline.clip import U8
 from pipeline.errors import UndeclaredReadError
 from pipeline.report.manifest import StageTime
 from pipeline.stages.facts import Models
@@ -157,7 +156,7 @@ class StageRun:
         self.hooks.progress(done, total, losses, "steps")
         self.hooks.share_checkpoint()
 
-    def timed_as(self, kind: str, frames: Iterable[U8]) -> Iterator[U8]:
+    def timed_as(self, kind: str, frames: Iterable[T]) -> Iterator[T]:
         """Pass frames on; the time that making them takes counts as another kind of stage's."""
         source, spent = iter(frames), 0.0
         while True:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import av
+
 from pipeline.errors import UnknownNameError, UserError
+from pipeline.video.hdr_metadata import x264_words, x265_words
 from pipeline.video.pictures import SUFFIXES as PICTURE_SUFFIXES
+from pipeline.video.planes import Layout
 
 
 class Encoding(Protocol):
@@ -56,6 +60,23 @@ _SUFFIXES = {
     **{form: (suffix,) for form, suffix in PICTURE_SUFFIXES.items()},
 }
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+DEPTHS = {
+    "auto": 12,
+    "h264": 10,
+    "hevc": 12,
+    "prores": 10,
+    "ffv1": 16,
+    "png": 16,
+    "tiff": 16,
+    "jpeg": 8,
+    "webp": 8,
+    "avif": 8,
+}
+"""Most bits a channel that each codec is written with."""
+_DEEP_CRF = {"libx264": "6", "libx265": "10"}
+"""Default CRF beyond 8 bits: what is not edited differs by about one code of 10 bits on average."""
+WITH_ALPHA = ("prores", "ffv1", "png", "tiff", "webp", "avif")
+"""Codecs that are written with alpha."""
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without B-frames: MP4 stores durations in decoding order, so with them the duration of the last picture is
 # lost, and the start needs an edit list, which some readers ignore.
@@ -96,11 +117,106 @@ def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Enc
     return Encoder("ffv1", "bgr0", {"level": "3", "slicecrc": "1"})
 
 
-def output_color(source: dict[str, Any], pixel_format: str) -> OutputColor:
-    """Colour tags of the output: the source's, so that players show both files alike.
+def check_depth(codec: str, bits: int) -> None:
+    """Raise UserError where a codec has 8 bits only and the clip has more; the message lists those that do."""
+    if bits > 8 >= DEPTHS[codec]:
+        others = ", ".join(name for name, most in DEPTHS.items() if most > 8 and name != "auto")
+        raise UserError(f"--codec {codec} holds 8 bits a channel, and the clip has {bits}; give {others}")
 
-    An untagged source stays untagged and is converted by BT.601, as it was read; RGB sources become BT.709.
+
+def deep_layout(codec: str, layout: Layout, width: int, height: int, primaries: int) -> Layout:
+    """What a film codec is written with for frames of a layout.
+
+    The same but for what the codec does not hold: bits, alpha, RGB, and halves of odd sizes. primaries: of
+    the source, which choose the matrix where RGB becomes luma and chroma.
     """
+    if codec == "ffv1":
+        return layout
+    if layout.is_rgb:
+        layout = replace(layout, matrix=9 if primaries == 9 else 1, full=False)
+    layout = replace(layout, bits=min(layout.bits, DEPTHS[codec]))
+    columns = 1 if width % layout.columns else layout.columns
+    if codec == "prores":
+        alpha = layout.alpha
+        return replace(layout, bits=10, columns=1 if alpha or width % 2 else columns, rows=1, full=False)
+    odd = width % layout.columns or height % layout.rows
+    return replace(layout, alpha=False, columns=1 if odd else columns, rows=1 if odd else layout.rows)
+
+
+def deep_encoder(settings: Encoding, layout: Layout, suffix: str, color: dict[str, Any]) -> Encoder:
+    """Encoder for frames of a layout that `deep_layout` gave; color: the source's, for its HDR metadata."""
+    found = encoder_for(settings, 2, 2, suffix)
+    options = dict(found.options)
+    if settings.quality is None and layout.bits > 8 and found.name in _DEEP_CRF:
+        options["crf"] = _DEEP_CRF[found.name]
+    if found.name == "libx264":
+        if words := x264_words(color):
+            options["x264-params"] = ":".join(words)
+        if settings.quality == 0:
+            options["qp"] = options.pop("crf")  # CRF 0 is lossless at 8 bits only
+    elif found.name == "libx265":
+        words = [options["x265-params"], *x265_words(color)]
+        words += ["lossless=1"] if settings.quality == 0 else []
+        options["x265-params"] = ":".join(words)
+    elif found.name == "prores_ks" and layout.columns == 1:
+        options = {"profile": "4444"}
+    name = "bgra" if layout.is_rgb and layout.bits == 8 else layout.format
+    return replace(found, pixel_format=name, options=options)
+
+
+def holds_mastering(encoder: Encoder) -> bool:
+    """Whether an encoder writes the metadata of a mastering display."""
+    return encoder.name in ("libx264", "libx265")
+
+
+def sampling_of(pixel_format: str) -> tuple[int, int]:
+    """Pixels across and down for each sample of colour; (1, 1) for RGB."""
+    found = av.VideoFormat(pixel_format)
+    if _is_rgb({"format": pixel_format}) or len(found.components) < 3:
+        return 1, 1
+    return 64 // (found.chroma_width(64) or 64), 64 // (found.chroma_height(64) or 64)
+
+
+def deep_color(source: dict[str, Any], layout: Layout, was_rgb: bool) -> OutputColor:
+    """Colour tags for frames of a layout; those of the source, but for what has changed with the layout."""
+    primaries = int(source.get("primaries", _UNSPECIFIED))
+    transfer = int(source.get("transfer", _UNSPECIFIED))
+    bounds = _FULL if layout.full else _LIMITED
+    matrix = int(source.get("matrix", _UNSPECIFIED))
+    if layout.is_rgb:
+        matrix = 0
+    elif was_rgb or matrix not in (*_SWS_MATRIX, _UNSPECIFIED):
+        matrix = layout.matrix
+        primaries = _BT709 if primaries == _UNSPECIFIED else primaries
+        transfer = _BT709 if transfer == _UNSPECIFIED else transfer
+    return OutputColor(matrix, bounds, primaries, transfer, layout.matrix, bounds)
+
+
+def full_range_layout(pixel_format: str, color: OutputColor) -> Layout | None:
+    """How 8-bit RGB becomes full-range luma and chroma; None for others, which FFmpeg's scaler converts.
+
+    The scaler truncates full range: levels move by up to one.
+    """
+    if color.sws_range != _FULL or not pixel_format.startswith("yuv"):
+        return None
+    matrix = {1: 1, 4: 4, 5: 6, 7: 7, 9: 9}[color.sws_matrix]
+    return Layout(8, *sampling_of(pixel_format), matrix, True)
+
+
+def output_color(source: dict[str, Any], pixel_format: str, is_sdr: bool = True) -> OutputColor:
+    """Colour tags of 8-bit frames: the source's, so that players show both files alike.
+
+    An untagged source stays untagged and is converted by BT.601, as it was read; RGB sources become BT.709,
+    and so does what is shown of high dynamic range (`is_sdr` False).
+    """
+    if not is_sdr:
+        source = {
+            "matrix": _BT709,
+            "range": _LIMITED,
+            "primaries": _BT709,
+            "transfer": _BT709,
+            "format": "yuv",
+        }
     matrix = int(source.get("matrix", _UNSPECIFIED))
     # ProRes (the 10-bit formats here) has no range tag; decoders take it as limited.
     full = not pixel_format.endswith("10le") and _is_full(source)

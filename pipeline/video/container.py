@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -24,6 +26,8 @@ _PROBED = 1 << 20
 """Bytes in which FFmpeg looks for a format; what has none there is taken for what its name says."""
 LONGEST = 7 * 86400
 """Seconds from the first frame to the last."""
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders of codecs whose alpha is in packets of its own."""
 _ONE_BY_ONE = {"apng"}
 """Decoders that wait for ever, with several threads, for a frame that is damaged."""
 
@@ -130,9 +134,10 @@ def decoded(
     function, so that both skip the same packets.
     """
     damage = Damage() if damage is None else damage
-    if not stream.codec_context.is_open:
-        threads = threads and stream.codec_context.name not in _ONE_BY_ONE
-        stream.thread_type = "AUTO" if threads else "NONE"
+    decoder = _decoder(stream)
+    if not decoder.is_open:
+        threads = threads and decoder.name not in _ONE_BY_ONE
+        decoder.thread_type = "AUTO" if threads else "NONE"
     packets = container.demux(stream)
     while True:
         try:
@@ -144,7 +149,7 @@ def decoded(
             damage.packets += packet.size > 0 and not packet.is_discard
             damage.marked += packet.size > 0 and packet.is_corrupt
         try:
-            frames = stream.decode(packet)
+            frames = decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             if not isinstance(error, EOFError):
                 damage.faults.append(str(error))
@@ -152,6 +157,17 @@ def decoded(
         yield from (frame for frame in frames if isinstance(frame, VideoFrame))
         if packet is None:
             return
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's decoder; for VP8 and VP9 with alpha, libvpx, since FFmpeg's own leaves alpha out."""
+    context = stream.codec_context
+    other = _WITH_ALPHA.get(context.codec.canonical_name)
+    if other is None or stream.metadata.get("alpha_mode") != "1":
+        return context
+    decoder = cast(VideoCodecContext, VideoCodecContext.create(other, "r"))
+    decoder.extradata = context.extradata
+    return decoder
 
 
 def check_span(path: Path, seconds: Fraction) -> None:

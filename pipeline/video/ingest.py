@@ -16,13 +16,15 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import InputVideoError, OutputError, UnknownNameError
 from pipeline.video.container import check_span, decoded, open_video, video_stream
+from pipeline.video.depth import measured_tone
 from pipeline.video.ffmpeg_binary import run_ffmpeg
 from pipeline.video.rates import parse_rate
+from pipeline.video.tone_map import ToneMap
 from storage import file_hash
 
 KNOWN = "deinterlace, progressive, tonemap, fps=RATE (such as fps=25 or fps=30000/1001)"
-_HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273
-_FULL_RANGE = 2
+_FULL_RANGE, _UNTAGGED = 2, 2
+Filter = tuple[str, dict[str, str]]
 _SOURCE, _TARGET = "<source>", "<target>"
 """Stand for the files in a graph: ffmpeg-python takes no name that is not UTF-8."""
 
@@ -67,7 +69,15 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
     with open_video(path) as container:
         stream = video_stream(container, path)
         context, index = stream.codec_context, stream.index
-        is_hdr = context.color_trc in _HDR_TRANSFERS
+        untagged = {
+            name: value
+            for name, value, found in (
+                ("primariesin", "bt2020", context.color_primaries),
+                ("matrixin", "bt2020nc", context.colorspace),
+            )
+            if found == _UNTAGGED
+        }
+        is_odd = bool(context.width % 2 or context.height % 2)
         if any(name.startswith("fps=") for name in filters):
             _check_times(container, stream, path)
         is_full = context.color_range == _FULL_RANGE or str(context.pix_fmt).startswith("yuvj")
@@ -75,11 +85,13 @@ def ingest(path: Path, filters: tuple[str, ...], workdir: Path) -> Path:
     target = workdir / f"ingest-{key}.mkv"
     if target.exists():
         return target
+    tone = measured_tone(path) if "tonemap" in filters else None
+    to_sdr = None if tone is None else sdr_filters(tone, untagged, "yuv444p" if is_odd else "yuv420p")
     partial = workdir / f".{target.stem}.{os.getpid()}.part.mkv"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         files = {_SOURCE: str(path.absolute()), _TARGET: str(partial.absolute())}
-        _run([files.get(word, word) for word in _graph(index, filters, is_hdr, is_full)], path)
+        _run([files.get(word, word) for word in _graph(index, filters, to_sdr, is_full)], path)
         partial.replace(target)
     except OSError as error:
         raise OutputError(
@@ -100,7 +112,30 @@ def _check_times(container: InputContainer, stream: VideoStream, path: Path) -> 
         check_span(path, (max(stamps) - min(stamps)) * stream.time_base)
 
 
-def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -> list[str]:
+def sdr_filters(tone: ToneMap, tags: dict[str, str], pixel_format: str) -> list[Filter]:
+    """The filters that do what `ToneMap.to_sdr` does, by zscale; name and options of each.
+
+    tags: of untagged frames, as zscale takes them.
+    """
+    white = {"npl": f"{tone.white:g}"}
+    found: list[Filter] = [
+        ("zscale", {**tags, "transfer": "linear", **white}),
+        ("format", {"pix_fmts": "gbrpf32le"}),
+        ("zscale", {"primaries": "bt709"}),
+    ]
+    if tone.is_rolled_off:
+        curve = tone.eetf_expression("val/maxval")
+        found += [
+            ("zscale", {"transfer": "smpte2084", **white}),
+            ("format", {"pix_fmts": "gbrp16le"}),
+            ("lutrgb", dict.fromkeys("rgb", f"maxval*({curve})")),
+        ]
+    out = {"transfer": "bt709", "matrix": "bt709", "range": "limited", **white}
+    return [*found, ("zscale", out), ("format", {"pix_fmts": pixel_format})]
+
+
+def _graph(stream: int, filters: tuple[str, ...], to_sdr: list[Filter] | None, is_full: bool) -> list[str]:
+    """to_sdr: what `tonemap` does; None for SDR."""
     source = ffmpeg.input(_SOURCE)
     picture: Any = source[str(stream)]
     for entry in filters:
@@ -111,18 +146,10 @@ def _graph(stream: int, filters: tuple[str, ...], is_hdr: bool, is_full: bool) -
             picture = picture.filter("setfield", "prog")
         elif name == "fps":
             picture = picture.filter("fps", fps=value)
-        elif is_hdr:  # tonemap is a no-op for SDR
-            picture = (
-                picture.filter("zscale", transfer="linear", npl=100)
-                .filter("format", "gbrpf32le")
-                .filter("zscale", primaries="bt709")
-                .filter("tonemap", tonemap="hable", desat=0)
-                .filter("zscale", transfer="bt709", matrix="bt709", range="limited")
-                .filter("format", "yuv444p10le")
-            )
+        for kind, options in to_sdr or () if name == "tonemap" else ():
+            picture = picture.filter(kind, **options)
     # Explicit: FFmpeg would otherwise convert full range to limited, FFV1's default.
-    mapped = is_hdr and "tonemap" in filters
-    extent = {"color_range": "pc"} if is_full and not mapped else {}
+    extent = {"color_range": "pc"} if is_full and to_sdr is None else {}
     graph = ffmpeg.output(
         picture,
         source["a?"],

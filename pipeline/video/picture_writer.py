@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from pipeline.clip import U8, Clip
 from pipeline.errors import OutputError
+from pipeline.video.codecs import DEPTHS, WITH_ALPHA
 from pipeline.video.pictures import SUFFIXES, Picture, write_picture
+from pipeline.video.planes import Layout, Planes, to_layout
 from pipeline.video.probe import OnFrame
 from pipeline.video.sequences import PictureSource, number_of
+
+_NOTHING: U8 = np.zeros((0, 0, 3), np.uint8)
 
 
 def picture_names(clip: Clip, stem: str, suffix: str, indices: Sequence[int] | None = None) -> list[str]:
@@ -30,7 +36,7 @@ def picture_names(clip: Clip, stem: str, suffix: str, indices: Sequence[int] | N
 
 
 def write_pictures(
-    frames: Iterable[U8],
+    frames: Iterable[U8 | Planes],
     clip: Clip,
     names: Sequence[str],
     place: Callable[[str], Path],
@@ -39,38 +45,66 @@ def write_pictures(
     quality: int | None = None,
     indices: Sequence[int] | None = None,
     on_frame: OnFrame | None = None,
-) -> None:
-    """Write frames (uint8 [H,W,3] RGB) to `place(name)` in the format `form`.
+) -> list[str]:
+    """Write frames (uint8 [H,W,3] RGB or Planes) to `place(name)` in the format `form`; returns notes.
 
-    Where a frame has the size of the source's picture, its change is added to that: untouched pixels keep
-    their 16 bits, and alpha stays. indices: the source frames that these are (None: all). Raises ValueError
-    (another number of frames), OutputError (not writable, disk full), UserError (size).
+    Results of pictures keep their colour profile and EXIF. indices: the source frames that these are (None:
+    all). Raises ValueError (another number of frames), OutputError (not writable, disk full), UserError
+    (size).
     """
+    lost = False
     chosen = range(len(clip)) if indices is None else indices
     for done, (name, index, frame) in enumerate(zip(names, chosen, frames, strict=True), 1):
-        try:
-            write_picture(place(name), result_of(clip, index, frame, form), comment, quality)
-        except OSError as error:
-            raise OutputError(
-                f"{name}: cannot be written ({error.strerror or error}); free some space or choose another "
-                "output folder"
-            ) from None
+        path, picture = place(name), result_of(clip, index, frame, form)
+        _write(path, partial(write_picture, path, picture, comment, quality))
+        lost = lost or (isinstance(frame, Planes) and frame.alpha is not None and form not in WITH_ALPHA)
         if on_frame is not None:
             on_frame(done)
+    return [f"{form} holds no alpha, so the result is on black; --codec png or tiff keeps it"] if lost else []
 
 
-def result_of(clip: Clip, index: int, frame: U8, form: str) -> Picture:
+def result_of(clip: Clip, index: int, frame: U8 | Planes, form: str) -> Picture:
     """The picture to write for a frame of a clip."""
-    if not isinstance(clip.source, PictureSource):
-        return Picture(frame, format=form)
-    source = clip.source.picture(index)
-    if frame.shape != source.pixels.shape:
-        return Picture(frame, format=form, profile=source.profile)
-    if source.pixels.dtype == np.uint8:
-        return Picture(frame, source.alpha, form, source.profile, source.exif)
-    change = 257 * (frame.astype(np.int32) - source.rgb8)
-    deep = np.clip(source.pixels.astype(np.int32) + change, 0, 65535).astype(np.uint16)
-    return Picture(deep, source.alpha, form, source.profile, source.exif)
+    source = clip.source.picture(index) if isinstance(clip.source, PictureSource) else Picture(_NOTHING)
+    if isinstance(frame, Planes):
+        bits = 8 if DEPTHS[form] == 8 or frame.layout.bits == 8 else 16
+        alpha = frame.alpha is not None and form in WITH_ALPHA
+        planes = to_layout(frame, Layout(bits, alpha=alpha))
+        pixels = np.stack(planes.samples, axis=-1)
+        return Picture(pixels, planes.alpha, form, source.profile, source.exif, cicp=_cicp(clip))
+    return Picture(frame, None, form, source.profile, source.exif if _same_size(frame, source) else None)
+
+
+def write_layer(path: Path, layer: Planes, clip: Clip, comment: str) -> None:
+    """Write a layer, RGB of 16 bits with alpha, as PNG; HDR colours say so. Raises OutputError."""
+    picture = Picture(np.stack(layer.samples, axis=-1), layer.alpha, cicp=_cicp(clip))
+    _write(path, lambda: write_picture(path, picture, comment))
+
+
+def write_grey(path: Path, values: U8) -> None:
+    """Write uint8 [H,W] as a grey PNG. Raises OutputError."""
+    _write(path, lambda: Image.fromarray(values).save(path, format="PNG"))
+
+
+def _write(path: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise OutputError(
+            f"{path.name}: cannot be written ({error.strerror or error}); free some space or choose another "
+            "output folder"
+        ) from None
+
+
+def _cicp(clip: Clip) -> tuple[int, int] | None:
+    """Primaries and transfer of high dynamic range, for the pictures that hold its signal."""
+    if clip.deep is None or clip.deep.tone is None:
+        return None
+    return int(clip.color["primaries"]), int(clip.color["transfer"])
+
+
+def _same_size(frame: U8, source: Picture) -> bool:
+    return frame.shape == source.pixels.shape
 
 
 def is_picture_format(codec: str) -> bool:

@@ -73,6 +73,7 @@ class Picture:
     profile: bytes | None = None  # ICC
     exif: bytes | None = None  # without orientation, thumbnail and place
     notes: tuple[str, ...] = ()  # for the user
+    cicp: tuple[int, int] | None = None  # primaries and transfer, ITU-T H.273; only 16-bit PNG says them
 
     @property
     def rgb8(self) -> U8:
@@ -256,6 +257,8 @@ def _deep_png(picture: Picture, comment: str) -> bytes:
     added = _chunk(b"tEXt", b"Software\0" + comment.encode("latin-1", "replace"))
     if picture.profile:
         added = _chunk(b"iCCP", b"ICC\0\0" + zlib.compress(picture.profile)) + added
+    if picture.cicp:
+        added = _chunk(b"cICP", bytes((*picture.cicp, 0, 1))) + added
     if picture.exif:
         added += _chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
     first = 8 + 12 + struct.unpack(">I", data[8:12])[0]  # after the header

@@ -28,14 +28,16 @@ from pipeline.video.container import (
     open_video,
     video_stream,
 )
+from pipeline.video.depth import color_tags, own_layout, see_light, tone_map
+from pipeline.video.hdr_metadata import check_hdr
 from pipeline.video.orientation import orientation
+from pipeline.video.planes import Layout
 from pipeline.video.stamps import LEAP, Stamps, frame_rate, is_new_clock, mended, usual_step
+from pipeline.video.tone_map import PeakMeter, ToneMap
 from pipeline.video.truncation import missing_bytes
 
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
-_HDR = (16, 18)
-"""Transfers PQ and HLG, ITU-T H.273."""
 _WITHOUT_PICTURE = ("vp8", "vp9", "mpeg4", "msmpeg4v3")
 """Codecs with packets that show no picture of their own."""
 
@@ -60,6 +62,8 @@ class Probe:
     orientation: tuple[bool, bool, bool]  # transpose, then mirror columns, then mirror rows
     rotation: int  # degrees counter-clockwise
     color: dict[str, Any]
+    layout: Layout | None  # of frames with more than 8 bits, alpha or full range; None for others
+    tone: ToneMap | None  # of high dynamic range
     sample_aspect: Fraction
     has_audio: bool
     notes: tuple[str, ...]
@@ -87,6 +91,8 @@ class _Pass:
     codec: str = ""
     interlaced: int = 0  # frames flagged so
     resized: list[tuple[int, int, int]] = field(default_factory=list)  # (frame, width, height) of each change
+    transfers: set[int] = field(default_factory=set)  # ITU-T H.273
+    meter: PeakMeter | None = None  # of high dynamic range
 
     @property
     def is_raw(self) -> bool:
@@ -149,6 +155,8 @@ def _decode_all(
         seen.first = seen.first or frame
         seen.last = frame
         seen.interlaced += frame.interlaced_frame
+        seen.transfers.add(int(frame.color_trc))
+        seen.meter = see_light(frame, seen.meter)
         if frame.key_frame:
             seen.keys.append(len(seen.stamps))
         seen.stamps.append(frame.pts)
@@ -199,7 +207,9 @@ def _summary(
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or container.format.name == "gif":  # browsers ignore the aspect ratio of a GIF
         aspect = Fraction(1)
-    color = _color_tags(first)
+    color = color_tags(first)
+    check_hdr(path, color, seen.transfers)
+    tone = tone_map(color, seen.meter)
     whole = seen.following is None
     return Probe(
         raw_pts=raw,
@@ -218,11 +228,13 @@ def _summary(
         orientation=turn,
         rotation=rotation,
         color=color,
+        layout=own_layout(first, turn[0], seen.codec),
+        tone=tone,
         sample_aspect=1 / aspect if turn[0] else aspect,
         has_audio=bool(container.streams.audio),
         notes=(
             *_stream_notes(container, stream, path),
-            *_notes(seen, color, stamps, straight, aspect, rate),
+            *_notes(seen, tone, stamps, straight, aspect, rate),
             *_picture_notes(seen, first),
         ),
         doubts=_doubts(container, stream, seen, end * time_base, len(stamps.shifts), path) if whole else (),
@@ -246,17 +258,6 @@ def _last_duration(raw: I64, last: VideoFrame, following: int | None, step: int)
     if length <= 0:
         length = int(np.median(np.diff(raw))) if len(raw) > 1 else step
     return length
-
-
-def _color_tags(frame: VideoFrame) -> dict[str, Any]:
-    """Colour tags of a frame, as numbers of ITU-T H.273."""
-    return {
-        "matrix": int(frame.colorspace),
-        "range": int(frame.color_range),
-        "primaries": int(frame.color_primaries),
-        "transfer": int(frame.color_trc),
-        "format": frame.format.name,
-    }
 
 
 def _doubts(
@@ -322,11 +323,6 @@ def _stream_notes(container: InputContainer, stream: VideoStream, path: Path) ->
 def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
     """What is done to frames that are interlaced or of another size."""
     notes = []
-    parts = first.format.components
-    if first.color_trc not in _HDR and (bits := max(part.bits for part in parts)) > 8:
-        notes.append(f"{bits} bits a channel are read as 8")
-    if any(part.is_alpha for part in parts) and seen.codec != "gif":  # a GIF always has it
-        notes.append("transparency is not read: what lies under it is shown")
     if seen.interlaced:
         notes.append(
             f"{seen.interlaced} of {len(seen.stamps)} frames are interlaced; they are deinterlaced, and the "
@@ -342,7 +338,7 @@ def _picture_notes(seen: _Pass, first: VideoFrame) -> list[str]:
 
 
 def _notes(
-    seen: _Pass, color: dict[str, Any], stamps: Stamps, straight: bool, aspect: Fraction, rate: Fraction
+    seen: _Pass, tone: ToneMap | None, stamps: Stamps, straight: bool, aspect: Fraction, rate: Fraction
 ) -> tuple[str, ...]:
     """Notes for the user on how the file was read."""
     notes = []
@@ -357,8 +353,11 @@ def _notes(
         notes.append(f"the clock starts anew {often}; the parts follow each other")
     if not straight:
         notes.append("the rotation tag is no multiple of 90 degrees; the nearest one was applied")
-    if color["transfer"] in _HDR:
-        notes.append("high dynamic range is read as 8 bits; `--ingest tonemap` gives better colours")
+    if tone is not None:
+        notes.append(
+            f"high dynamic range: the face is fitted in SDR whose white is {tone.white:g} cd/m2, and put back; "
+            "views and crops are SDR"
+        )
     if aspect != 1:
         notes.append(f"pixels are not square ({aspect}); the output keeps their shape")
     return tuple(notes)

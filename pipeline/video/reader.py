@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import av
 import numpy as np
@@ -14,11 +14,15 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from pipeline.clip import U8
+from pipeline.clip import F32, U8
 from pipeline.errors import InputVideoError
 from pipeline.video.container import decoded, open_video
 from pipeline.video.deinterlacing import deinterlaced
+from pipeline.video.planes import Layout, Planes, frame_of, over_black, planes_of, turned, white_of_rgb48
 from pipeline.video.probe import Probe
+from pipeline.video.tone_map import ToneMap
+
+T = TypeVar("T")
 
 # Accurate rounding and full chroma resolution: the fast defaults are visible on faces.
 SWS_FLAGS = (
@@ -33,14 +37,19 @@ def to_rgb(frame: VideoFrame, probe: Probe) -> U8:
     """Convert a decoded frame to uint8 [H,W,3] RGB, upright.
 
     Matrix and range are the frame's tags; untagged pictures are taken as BT.601 limited range, as by all
-    FFmpeg tools. A frame of another size than the first is fitted into it, with black bars.
+    FFmpeg tools. High dynamic range becomes SDR by the clip's tone map, and what is transparent black. A
+    frame of another size than the first is fitted into it, with black bars.
     """
     width, height = probe.coded_size
+    if probe.layout is not None and probe.layout.alpha:
+        frame = frame_of(over_black(planes_of(frame, probe.layout, probe.coded_size)))
     if (frame.width, frame.height) == (width, height):
-        pixels = _scaled(frame, width, height)
+        pixels = _scaled(frame, width, height, probe.tone)
     else:
         scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
-        inner = _scaled(frame, max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        inner = _scaled(
+            frame, max(1, round(frame.width * scale)), max(1, round(frame.height * scale)), probe.tone
+        )
         top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
         pixels = np.zeros((height, width, 3), np.uint8)
         pixels[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -51,12 +60,29 @@ def to_rgb(frame: VideoFrame, probe: Probe) -> U8:
     return np.ascontiguousarray(pixels)
 
 
-def _scaled(frame: VideoFrame, width: int, height: int) -> U8:
+def view_of(planes: Planes, tone: ToneMap | None) -> U8:
+    """A frame as `to_rgb` shows it, uint8 [H,W,3], from its samples."""
+    return _scaled(frame_of(over_black(planes)), *planes.size, tone)
+
+
+def signal_of(planes: Planes) -> F32:
+    """R', G', B' of a frame as FFmpeg's scaler has them, float32 [H,W,3], black 0 and white 1."""
+    frame = frame_of(planes)
+    deep = frame.reformat(format="rgb48le", interpolation=int(SWS_FLAGS), threads=1).to_ndarray()
+    return deep.astype(np.float32) / np.float32(white_of_rgb48(frame.format.name))
+
+
+def _scaled(frame: VideoFrame, width: int, height: int, tone: ToneMap | None) -> U8:
     picture = frame.reformat(
-        width=width, height=height, format="rgb24", interpolation=int(SWS_FLAGS), threads=1
+        width=width,
+        height=height,
+        format="rgb24" if tone is None else "rgb48le",
+        interpolation=int(SWS_FLAGS),
+        threads=1,
     )
-    pixels: U8 = picture.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
-    return pixels
+    pixels: Any = picture.to_ndarray()
+    shown: U8 = pixels if tone is None else tone.view(pixels, white_of_rgb48(frame.format.name))
+    return shown
 
 
 class AvSource:
@@ -69,20 +95,47 @@ class AvSource:
     def __len__(self) -> int:
         return len(self._probe.pts)
 
+    @property
+    def layout(self) -> Layout | None:
+        """What the frames of `planes` are; None where the 8-bit frames hold all that the file has."""
+        return self._probe.layout
+
+    @property
+    def tone(self) -> ToneMap | None:
+        """The tone map of high dynamic range."""
+        return self._probe.tone
+
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
         """Yield frames [start, stop) as uint8 [H,W,3] RGB; raises InputVideoError if the file has changed."""
+        return self._converted(lambda frame: to_rgb(frame, self._probe), start, stop)
+
+    def planes(self, start: int = 0, stop: int | None = None) -> Iterator[Planes]:
+        """Yield the same frames at the depth of the file, upright.
+
+        Raises ValueError where the 8-bit frames hold all that the file has; InputVideoError as `frames`.
+        """
+        probe, layout = self._probe, self._probe.layout
+        if layout is None:
+            raise ValueError("this clip has 8 bits a channel and no alpha")
+
+        def upright(frame: VideoFrame) -> Planes:
+            return turned(planes_of(frame, layout, probe.coded_size), probe.orientation)
+
+        return self._converted(upright, start, stop)
+
+    def _converted(self, convert: Callable[[VideoFrame], T], start: int, stop: int | None) -> Iterator[T]:
         stop = len(self) if stop is None else min(stop, len(self))
         if not 0 <= start < stop:
             return
         index = start
         for frame in self._shown_from(start):
             try:
-                pixels = to_rgb(frame, self._probe)
+                converted = convert(frame)
             except (av.FFmpegError, ValueError) as error:
                 raise InputVideoError(
                     f"{self._path}: pixel format {frame.format.name} cannot be turned into RGB ({error})"
                 ) from None
-            yield pixels
+            yield converted
             index += 1
             if index == stop:
                 return

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.clip import I64, U8, Clip, FrameSource
 from pipeline.errors import InputVideoError
 from pipeline.video.pictures import Picture, format_of, is_picture, opened, read_picture
+from pipeline.video.planes import Layout, Planes, to_layout
 from storage import canonical_json, file_hash
 
 DEFAULT_RATE = Fraction(25)
@@ -102,18 +103,31 @@ def input_hash(path: Path) -> str:
 
 
 class PictureSource:
-    """Frames of picture files of one size."""
+    """Frames of picture files of one size; layout: what those of `planes` are, that of the first picture."""
 
-    def __init__(self, files: Sequence[Path], size: tuple[int, int]) -> None:
-        self._files, self._size = files, size
+    tone = None
+
+    def __init__(self, files: Sequence[Path], size: tuple[int, int], layout: Layout | None = None) -> None:
+        self._files, self._size, self.layout = files, size, layout
 
     def __len__(self) -> int:
         return len(self._files)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
-        """Yield frames [start, stop) as uint8 [H,W,3] RGB, upright. Raises InputVideoError."""
+        """Yield frames [start, stop) as uint8 [H,W,3] RGB, upright and on black. Raises InputVideoError."""
         for index in range(start, len(self) if stop is None else min(stop, len(self))):
-            yield self.picture(index).rgb8
+            found = self.picture(index)
+            if found.alpha is None:
+                yield found.rgb8
+            else:
+                yield np.stack(to_layout(_planes_of(found), Layout(8)).samples, axis=-1).astype(np.uint8)
+
+    def planes(self, start: int = 0, stop: int | None = None) -> Iterator[Planes]:
+        """Yield the same frames with their depth and alpha. Raises ValueError where 8 bits hold them."""
+        if self.layout is None:
+            raise ValueError("these pictures have 8 bits a channel and no alpha")
+        for index in range(start, len(self) if stop is None else min(stop, len(self))):
+            yield to_layout(_planes_of(self.picture(index)), self.layout)
 
     def picture(self, index: int) -> Picture:
         """A frame with all that its file holds."""
@@ -128,6 +142,12 @@ class PictureSource:
         return found
 
 
+def _planes_of(picture: Picture) -> Planes:
+    bits = 8 if picture.pixels.dtype == np.uint8 else 16
+    red, green, blue = (np.ascontiguousarray(picture.pixels[..., part]) for part in range(3))
+    return Planes((red, green, blue), Layout(bits, alpha=picture.alpha is not None), picture.alpha)
+
+
 class AnimationSource:
     """Frames of an animated WebP, which FFmpeg does not read."""
 
@@ -140,9 +160,10 @@ class AnimationSource:
         return self._count
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[U8]:
-        """Yield frames [start, stop) as uint8 [H,W,3] RGB."""
+        """Yield frames [start, stop) as uint8 [H,W,3] RGB, on black."""
         for image in self._images(range(start, self._count if stop is None else min(stop, self._count))):
-            yield np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image.convert("RGBA"), np.uint16)  # on black
+            yield ((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(np.uint8)
 
     def durations(self) -> list[int]:
         """Milliseconds of each frame."""
@@ -183,7 +204,8 @@ def picture_clip(path: Path, files: list[Path], rate: Fraction | None, max_frame
     if len(files) > 1 and rate is None:
         notes.append(f"pictures have no times; {DEFAULT_RATE} a second are assumed (--frame-rate)")
     pts = np.array(numbers, np.int64) - numbers[0]
-    source = PictureSource(shown, (width, height))
+    layout = _planes_of(first).layout
+    source = PictureSource(shown, (width, height), layout if layout.bits > 8 or layout.alpha else None)
     return _clip(path, (width, height), pts, 1 / rate_, rate_, 1, source, notes, whole, tuple(shown))
 
 
@@ -230,6 +252,7 @@ def _clip(
         has_audio=False,
         color={"matrix": 0, "range": 2, "primaries": 2, "transfer": 2, "format": "rgb24"},
         source=source,
+        deep=source if isinstance(source, PictureSource) and source.layout is not None else None,
         notes=tuple(notes),
         whole=whole,
         film=False,

@@ -17,10 +17,26 @@ from av.video.stream import VideoStream
 from pipeline.clip import U8, Clip
 from pipeline.errors import InputVideoError
 from pipeline.video.carry import Carried, CarryError, carry, withheld
-from pipeline.video.codecs import FORMATS, Encoding, check_suffix, encoder_for, output_color
+from pipeline.video.codecs import (
+    FORMATS,
+    Encoder,
+    Encoding,
+    check_suffix,
+    deep_color,
+    deep_encoder,
+    deep_layout,
+    encoder_for,
+    full_range_layout,
+    holds_mastering,
+    output_color,
+    sampling_of,
+)
 from pipeline.video.output_file import OutputFile, ffmpeg_errors
+from pipeline.video.planes import Layout, Planes, frame_of, planes_of_rgb, to_layout
 from pipeline.video.reader import SWS_FLAGS
 from pipeline.video.tracks import side_tracks
+
+_SAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 
 
 class VideoWriter:
@@ -38,12 +54,14 @@ class VideoWriter:
         settings: Encoding,
         comment: str,
         indices: Sequence[int] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         """Open the file for writing.
 
         size: (width, height) of the frames, odd sizes too. comment: for the file's metadata. indices: source
-        frames that will be written, in order (None: all); a frame is shown until the next one. Raises
-        OutputError (not writable, disk full), UserError (codec and suffix do not fit).
+        frames that will be written, in order (None: all); a frame is shown until the next one. layout: of
+        frames that are Planes; None for frames of 8-bit RGB. Raises OutputError (not writable, disk full),
+        UserError (codec and suffix do not fit).
         """
         check_suffix(settings.codec, path.suffix)
         self.path = path
@@ -67,27 +85,18 @@ class VideoWriter:
                     io_open=self._sink.reopen,
                 )
                 self._container.metadata["comment"] = comment
-                self._stream = self._add_video(clip, settings)
+                self._stream = self._add_video(clip, settings, layout)
         except BaseException:
             self.abort()
             raise
 
-    def write(self, frame: U8) -> None:
-        """Add a frame, uint8 [H,W,3] RGB. Raises ValueError for another shape or one frame too many."""
-        width, height = self._size
-        if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-            raise ValueError(
-                f"a frame must be uint8 [{height},{width},3], not {frame.dtype} {list(frame.shape)}"
-            )
+    def write(self, frame: U8 | Planes) -> None:
+        """Add a frame, uint8 [H,W,3] RGB or Planes. Raises ValueError for another size or one too many."""
+        if size_of(frame) != self._size:
+            raise ValueError(f"a frame must have {self._size} pixels, not {size_of(frame)}")
         if self.written == len(self._pts):
             raise ValueError(f"more frames than the {len(self._pts)} that the clip has times for")
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-            format=self._stream.codec_context.pix_fmt,
-            dst_colorspace=self._color.sws_matrix,
-            dst_color_range=self._color.sws_range,
-            interpolation=int(SWS_FLAGS),
-            threads=1,
-        )
+        picture = self._picture(frame)
         picture.pts = int(self._pts[self.written])
         picture.time_base = self._time_base
         # Tags of the stream, which may differ from the matrix of the conversion.
@@ -98,6 +107,22 @@ class VideoWriter:
         with ffmpeg_errors(self.path, self._sink):
             self._mux(self._stream.encode(picture))
         self.written += 1
+
+    def _picture(self, frame: U8 | Planes) -> VideoFrame:
+        """The frame in the encoder's pixel format."""
+        pixel_format = self._stream.codec_context.pix_fmt
+        if self._layout is not None:
+            if not isinstance(frame, Planes):
+                frame = planes_of_rgb(frame.astype(np.float32) / np.float32(255.0), self._layout)
+            picture = frame_of(to_layout(frame, self._layout))
+            return picture if picture.format.name == pixel_format else picture.reformat(format=pixel_format)
+        return VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+            format=pixel_format,
+            dst_colorspace=self._color.sws_matrix,
+            dst_color_range=self._color.sws_range,
+            interpolation=int(SWS_FLAGS),
+            threads=1,
+        )
 
     def close(self) -> None:
         """Finish the file and rename it into place; raises ValueError unless all frames were written."""
@@ -151,11 +176,21 @@ class VideoWriter:
         except CarryError as error:
             self.notes.append(f"sound and tags were left out: {error}")
 
-    def _add_video(self, clip: Clip, settings: Encoding) -> VideoStream:
+    def _add_video(self, clip: Clip, settings: Encoding, layout: Layout | None) -> VideoStream:
         width, height = self._size
         suffix = self.path.suffix.lower()
-        encoder = encoder_for(settings, width, height, suffix)
-        self._color = output_color(clip.color, encoder.pixel_format)
+        self._layout: Layout | None = None
+        if layout is None:
+            encoder = encoder_for(settings, width, height, suffix)
+            is_sdr = clip.deep is None or clip.deep.tone is None
+            self._color = output_color(clip.color, encoder.pixel_format, is_sdr)
+            self._layout = full_range_layout(encoder.pixel_format, self._color)
+        else:
+            primaries = int(clip.color.get("primaries", 2))
+            self._layout = deep_layout(settings.codec, layout, width, height, primaries)
+            encoder = deep_encoder(settings, self._layout, suffix, clip.color)
+            self._color = deep_color(clip.color, self._layout, layout.is_rgb)
+        self.notes += self._picture_notes(clip, settings, encoder, layout)
         rate = clip.rate.limit_denominator(1 << 20)
         stream = cast(
             VideoStream, self._container.add_stream(encoder.name, rate=rate, options=encoder.options)
@@ -170,13 +205,45 @@ class VideoWriter:
             context.sample_aspect_ratio = clip.sample_aspect
         if encoder.tag is not None:
             context.codec_tag = encoder.tag
-        if encoder.pixel_format.startswith("yuv444") and settings.codec != "prores":
-            self.notes.append(
-                f"{width}x{height} is an odd size, so colour is stored at full resolution (4:4:4)"
-            )
-        if suffix == ".mkv" and (1000 * clip.time_base).denominator != 1:
-            self.notes.append("Matroska rounds the frame times to 1 ms")
         return stream
+
+    def _picture_notes(
+        self, clip: Clip, settings: Encoding, encoder: Encoder, layout: Layout | None
+    ) -> list[str]:
+        """What of the picture differs from the source, where these are frames of the clip's size."""
+        width, height = self._size
+        notes = []
+        written = sampling_of(encoder.pixel_format)
+        odd = width % 2 or height % 2
+        if odd and written == (1, 1) and settings.codec not in ("prores", "ffv1"):
+            notes.append(f"{width}x{height} is an odd size, so colour is stored at full resolution (4:4:4)")
+        if self.path.suffix.lower() == ".mkv" and (1000 * clip.time_base).denominator != 1:
+            notes.append("Matroska rounds the frame times to 1 ms")
+        if self._size != (clip.width, clip.height) or not clip.color:
+            return notes
+        own = sampling_of(clip.color["format"])
+        if own[0] < written[0] or own[1] < written[1]:
+            notes.append(
+                f"{settings.codec} holds colour at {_SAMPLINGS[written]}, and the source has "
+                f"{_SAMPLINGS.get(own, 'more')}; --codec ffv1 keeps it"
+            )
+        if layout is None or self._layout is None:
+            return notes
+        if self._layout.bits < layout.bits:
+            notes.append(
+                f"{layout.bits} bits a channel are written as {self._layout.bits}; --codec ffv1 keeps them"
+            )
+        if layout.alpha and not self._layout.alpha:
+            notes.append(
+                f"{settings.codec} holds no alpha, so the result is on black; --codec prores, ffv1 or png "
+                "keeps it"
+            )
+        if clip.color.keys() & {"mastering", "light"} and not holds_mastering(encoder):
+            notes.append(
+                f"{settings.codec} is written without the metadata of the mastering display; --codec hevc "
+                "keeps them"
+            )
+        return notes
 
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         for packet in packets:
@@ -185,6 +252,15 @@ class VideoWriter:
                 length = int(self._durations[min(row, len(self._durations) - 1)])
                 packet.duration = round(length * self._time_base / packet.time_base)
             self._container.mux(packet)
+
+
+def size_of(frame: U8 | Planes) -> tuple[int, int]:
+    """Width and height of a frame. Raises ValueError for an array that is none."""
+    if isinstance(frame, Planes):
+        return frame.size
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f"a frame must be uint8 [H,W,3], not {frame.dtype} {list(frame.shape)}")
+    return frame.shape[1], frame.shape[0]
 
 
 def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
