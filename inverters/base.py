@@ -41,6 +41,8 @@ class Inversion:
     `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles]; offsets of the
     features after the block of resolution 16, `offset16` [K,F,16,16].
     """
+    seen: dict[str, Tensor] = field(default_factory=dict)
+    """What an encoder saw beside the codes: `cover` [K,h,h] in [0,1], a soft mask of what is not the face."""
     cameras: dict[str, Tensor] = field(default_factory=dict)
     """Refined cam2world [K,4,4] and intrinsics [K,3,3]; {} if the method keeps the problem's cameras."""
     ood: dict[str, Tensor] = field(default_factory=dict)

@@ -231,7 +231,7 @@ def test_presets_are_those_of_the_methods():
 
 
 def test_stages_of_a_manifest_are_those_of_a_plan():
-    words = ["--edit=smile=1", "--view=yaw=0.3", "--inset", "--stitch", "--smooth=causal"]
+    words = ["--edit=smile=1", "--view=yaw=0.3", "--inset", "--stitch", "--smooth=causal", "--start=psp"]
     kinds = plan_of(parse(["clip.mp4", *words]).settings).kinds
     row = re.search(
         r"^\| `stages` \|.*in the order they ran: (.*?)\. ", (ROOT / "docs/formats.md").read_text(), re.M

@@ -38,6 +38,8 @@ class PspConfig:
     """The first rows, which come from features of a sixteenth of the picture's side."""
     middle: int = 4
     """The rows after those, from an eighth; the rest come from a quarter."""
+    head: int = 0
+    """Channels of the networks of the rows; 0: as many as a row has numbers, as in the public files."""
     backbone: IrseConfig = field(default_factory=IrseConfig)
 
     def __post_init__(self) -> None:
@@ -54,16 +56,17 @@ class PspConfig:
 class StyleHead(nn.Module):
     """Convolutions that halve features to one pixel, each with leaky ReLU (0.01), then a dense layer.
 
-    `grid`: largest side of the features, a power of two.
+    `grid`: largest side of the features, a power of two. `inner`: channels of the convolutions; 0: w_dim.
     """
 
-    def __init__(self, width: int, w_dim: int, grid: int) -> None:
+    def __init__(self, width: int, w_dim: int, grid: int, inner: int = 0) -> None:
         super().__init__()
+        inner = inner or w_dim
         layers: list[nn.Module] = []
         for k in range(int(math.log2(grid))):
-            layers += [nn.Conv2d(w_dim if k else width, w_dim, 3, 2, padding=1), nn.LeakyReLU()]
+            layers += [nn.Conv2d(inner if k else width, inner, 3, 2, padding=1), nn.LeakyReLU()]
         self.convs = nn.Sequential(*layers)
-        self.linear = FullyConnected(w_dim, w_dim)
+        self.linear = FullyConnected(inner, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features [N,C,h,h] to a row [N,w_dim]."""
@@ -90,7 +93,7 @@ class GradualStyleEncoder(Backbone):
         self.latlayer1 = nn.Conv2d(third, width, 1)
         self.latlayer2 = nn.Conv2d(second, width, 1)
         grids = [config.size // 16 << config.level(row) for row in range(config.num_ws)]
-        self.styles = nn.ModuleList(StyleHead(width, config.w_dim, grid) for grid in grids)
+        self.styles = nn.ModuleList(StyleHead(width, config.w_dim, grid, config.head) for grid in grids)
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Return features of a picture [N,3,S,S] at S/16, S/8 and S/4, with as many channels each."""

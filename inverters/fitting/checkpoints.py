@@ -127,7 +127,7 @@ def job_of(
     if start is None:
         return job
     tensors = {"ws": start.ws} | with_prefix("cameras", start.cameras)
-    tensors |= with_prefix("latent", start.latent)
+    tensors |= with_prefix("latent", start.latent) | with_prefix("seen", start.seen)
     tensors |= with_prefix("ood", start.ood) | with_prefix("generator", start.generator)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return job | {"start": _digest(f"{start.method} {start.preset}", tensors)}

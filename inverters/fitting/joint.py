@@ -19,13 +19,16 @@ from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
-from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
+from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels, resized
 from inverters.memory import batch
 from inverters.rendering.fused import RayResult, render_rays
 from inverters.rendering.marching import Transmittance
 
 PLANES_KEPT = 2**31
 """Bytes of tri-planes that are kept while the codes are fixed: 6 MB a frame for planes of 128."""
+
+_DOUBT = 0.5
+"""Share of the price that what an encoder takes for the face, but the codes do not explain, saves at most."""
 
 DepthPrior = Callable[[Tensor], Tensor]
 """Rows [n] -> relative depth [n,h,h] > 0 of the raw image, known up to scale and shift in disparity."""
@@ -111,6 +114,7 @@ class JointFit(TableStage):
         depth_prior: DepthPrior | None = None,
         begin: Mapping[str, Tensor] | None = None,
         layer_codes: LayerCodes = NO_LAYER_CODES,
+        cover: Tensor | None = None,
     ) -> None:
         """Set up the fit at its first step.
 
@@ -124,9 +128,11 @@ class JointFit(TableStage):
             depth_prior: relative depth for equation 7, used if there is a single frame.
             begin: state of the second field at first, as in `Inversion.ood`; None draws it from `seed`.
             layer_codes: base codes and offsets of styles of all rows; they do not move.
+            cover: soft masks [K,h,h] of what is not the face, which `residual_prior` then goes by.
         """
         self.generator, self.targets, self.settings = generator, targets, settings
         self.steps, self.seed, self.layer_codes = steps, seed, layer_codes
+        self.cover = cover
         self.rng = seeded(seed + 1)
         self.sampling = generator.sampling(settings.coarse, settings.fine)
         self.depth_prior = depth_prior if len(targets) == 1 else None  # section 4.3: for a single image only
@@ -204,6 +210,9 @@ class JointFit(TableStage):
         unexplained = 1 - torch.exp(-((error / (scale + error.median())) ** 2))
         if self.targets.problem.occluder_masks is not None:
             unexplained = 1 - self.targets.keep(rows)
+        elif self.cover is not None:
+            cover = resized(self.cover[rows][:, None].to(unexplained), size)[:, 0]
+            unexplained = cover + (1 - cover) * _DOUBT * unexplained
         return price * (1 - unexplained)
 
     # One step

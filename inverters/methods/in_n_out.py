@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from inverters.base import Inversion, InversionProblem, Method, OnStep
@@ -200,8 +202,9 @@ def invert(
 ) -> Inversion:
     """Fit the codes, then the second field with them; arguments as in `base.Method`.
 
-    A `start` without a second field gives the codes at which the first stage begins. One with a second field
-    takes the place of the first stage, and the second stage begins at its field.
+    A `start` without a second field gives the codes at which the first stage begins; where it has a soft mask
+    of what is not the face, the codes are fitted to the rest, and the mask is the prior of the blend. One
+    with a second field takes the place of the first stage, and the second stage begins at its field.
 
     `depth_prior` is the relative depth of a single image (equation 7); without one the term is left out.
 
@@ -218,8 +221,9 @@ def invert(
     found = _codes(run, tuned, problem, settings, first, seed, start)
     targets = Targets(problem.seen_by(found.cameras), size, device)
     begin = _field_of(start, settings)
+    cover = None if start is None else start.seen.get("cover")
     joint = JointFit(
-        tuned, targets, found.ws, settings.joint, second, seed, depth_prior, begin, found.layer_codes
+        tuned, targets, found.ws, settings.joint, second, seed, depth_prior, begin, found.layer_codes, cover
     )
     run.run(joint)
     return Inversion(
@@ -268,9 +272,32 @@ def _codes(
     if start is not None and start.ood:
         return found_codes(start, device)
     cameras = {} if start is None else start.cameras
-    targets = Targets(problem.seen_by(cameras), generator.config.neural_rendering_resolution, device)
+    seen = _masked(problem, start).seen_by(cameras)
+    targets = Targets(seen, generator.config.neural_rendering_resolution, device)
     found = fitted_codes(run, generator, targets, settings.codes, steps, seed, start)
     return replace(found, cameras=cameras | found.cameras)
+
+
+@dataclass(frozen=True)
+class _Uncovered:
+    """Soft masks [K,h,h] as masks of a problem: uint8, 0 = covered."""
+
+    cover: Tensor
+
+    def __len__(self) -> int:
+        return len(self.cover)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Masks of these rows."""
+        kept = 1 - self.cover[torch.as_tensor(rows)].clamp(0, 1)
+        return (kept * 255).round().byte().cpu().numpy()
+
+
+def _masked(problem: InversionProblem, start: Inversion | None) -> InversionProblem:
+    """The problem with the soft masks of `start`, unless it has masks of its own."""
+    if start is None or "cover" not in start.seen or problem.occluder_masks is not None:
+        return problem
+    return replace(problem, occluder_masks=_Uncovered(start.seen["cover"]))
 
 
 def _field_of(start: Inversion | None, settings: InNOutSettings) -> dict[str, Tensor] | None:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from inverters.base import Method
 
 METHODS = {
+    "e4e": "inverters.methods.encoders:E4E",
+    "e4e-mask": "inverters.methods.encoders:E4E_MASK",
+    "goae-w+": "inverters.methods.encoders:GOAE_W",
     "hfgi3d": "inverters.methods.hfgi3d:METHOD",
     "in-n-out": "inverters.methods.in_n_out:METHOD",
     "pose-opt": "inverters.methods.pose_opt:METHOD",
+    "psp": "inverters.methods.encoders:PSP",
     "pti": "inverters.methods.pti:METHOD",
     "sam": "inverters.methods.sam:METHOD",
     "vive3d": "inverters.methods.vive3d:METHOD",
@@ -30,6 +34,9 @@ METHODS = {
     "w+": "inverters.methods.w_plus:METHOD",
 }
 """The methods of this package: name -> "module:attribute"."""
+
+ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp")
+"""Those of them that are encoders: other methods can begin from their inversion."""
 
 GROUP = "invid.methods"
 """Group of the entry points by which other packages add methods."""

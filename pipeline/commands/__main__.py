@@ -36,6 +36,9 @@ COMMANDS = {
         "make the mesh of the bundled world's people again", "pipeline.commands.bake_people"
     ),
     "train-generator": Command("train the bundled generator", "pipeline.commands.train_generator"),
+    "train-encoder": Command(
+        "train a network that tells a generator's codes from a picture", "pipeline.commands.train_encoder"
+    ),
     "train-judge": Command(
         "train the network that measures edits of the bundled generator", "pipeline.commands.train_judge"
     ),

@@ -22,7 +22,8 @@ _MOST_BYTES = 1 << 26
 _MOST = 1e12
 """Of seconds, MiB and units; more is damage."""
 _READ_BY = {
-    "invert": ("generator", "invert.method", "invert.preset", "invert.space"),
+    "invert": ("generator", "invert.method", "invert.preset", "invert.space", "invert.start"),
+    "start": ("generator", "invert.start"),
     "finetune": ("generator", "invert.preset", "finetune.steps"),
     "stitch": ("generator", "composite.stitch", "invert.preset"),
     "encode": ("encode.codec",),
@@ -144,13 +145,13 @@ def like(stage: Stage[Any], settings: Settings, device: str) -> str:
 
 
 def units_of(stage: Stage[Any], settings: Settings, frames: int) -> int:
-    """What a stage's seconds grow with: optimisation steps for `invert`, frames for all others."""
+    """What a stage's seconds grow with: steps of an optimisation for `invert`, frames for all others."""
     if stage.kind != "invert":
         return frames
     from inverters.methods.table import find_method
 
     chosen = settings.invert
-    return chosen.steps or find_method(chosen.method).steps(chosen.of_method(), frames)
+    return chosen.steps or find_method(chosen.method).steps(chosen.of_method(), frames) or frames
 
 
 def estimate(costs: Iterable[Cost], name: str, units: int) -> Estimate | None:

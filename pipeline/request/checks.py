@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from inverters.methods.table import ENCODERS, find_method
 from pipeline.errors import UnknownNameError, UserError, shortened
 from pipeline.request.edits import check_once
 from pipeline.request.fields import fields_of, value_at
@@ -87,9 +88,34 @@ def _check_names(settings: Settings) -> None:
     device = settings.device
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
         raise UnknownNameError(f"unknown device '{shortened(device)}'; known: auto, cpu, cuda, cuda:N")
+    _check_encoder(settings)
     if settings.invert.without and settings.invert.method != "in-n-out":
         words = " ".join(f"--{name}" for name in settings.invert.without)
         raise UserError(f"{words}: is an ablation of in-n-out, not of {settings.invert.method}")
+
+
+def _check_encoder(settings: Settings) -> None:
+    """Check that what is asked of encoders goes together."""
+    chosen = settings.invert
+    if chosen.start != "none" and chosen.method in ENCODERS:
+        raise UserError(
+            f"--start {chosen.start}: the inverter {chosen.method} is itself an encoder and takes no steps; "
+            "leave out --start"
+        )
+    if chosen.start != "none" and chosen.space not in (None, "w", "w+"):
+        raise UserError(
+            f"--start {chosen.start}: tells codes of w, from which no fit in {shortened(chosen.space)} "
+            "begins; leave out --space or --start"
+        )
+    if chosen.encoder is not None and chosen.start == "none" and chosen.method not in ENCODERS:
+        raise UserError(
+            f"--encoder {shortened(chosen.encoder)}: nothing asks for an encoder; give --start NAME, or "
+            "--inverter NAME of one"
+        )
+    if chosen.steps is not None and chosen.method in ENCODERS:
+        raise UserError(f"--steps {chosen.steps}: the encoder {chosen.method} takes no steps; leave it out")
+    if chosen.space is not None and chosen.method in ENCODERS:
+        raise UserError(f"--space {chosen.space}: the encoder {chosen.method} tells w+; leave it out")
 
 
 def _check_paths(settings: Settings) -> None:
@@ -122,6 +148,12 @@ def _check_method(settings: Settings) -> None:
     _check_renderer(settings.renderer, device)
     chosen = settings.invert.of_method()
     _check_base_code(settings, chosen)
+    method = find_method(settings.invert.method)
+    if settings.invert.start != "none" and "codes" not in method.starts_from:
+        raise UserError(
+            f"--start {settings.invert.start}: {method.name} cannot begin from another inversion; "
+            "leave it out"
+        )
     if chosen.needs_masks and settings.invert.occluder_masks is None:
         raise UserError(
             f"--preset {chosen.name} is made for masks; give --occluder-masks DIR, or another preset"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from inverters.methods.table import method_names
+from inverters.methods.table import ENCODERS, method_names
 from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
 from pipeline.request.fields import MOST_SEED, Option, UserPath
@@ -101,6 +101,10 @@ class InvertSettings:
     """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
     base_encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath())] = None
     """Encoder that tells the base codes at first, instead of the first codes."""
+    start: Annotated[str, Option(choices=("none", *ENCODERS), kind="encoder to start from")] = "none"
+    """Encoder whose inversion the method begins at."""
+    encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath(), default="the shipped one")] = None
+    """The encoder's file, where the inverter or --start is one: our .safetensors, or an official .pt."""
     steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
     """Steps of the inversion, instead of the preset's."""
     occluder_masks: Annotated[str | None, Option(metavar="DIR", path=UserPath(folder=True))] = None

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inverters.methods.table import ENCODERS
 from pipeline.request.checks import device_of
 from pipeline.request.edit_names import check_spaces, known_directions
 from pipeline.request.edits import check_names
@@ -55,6 +56,12 @@ class Models:
                 encoder_for(generator, Path(encoder), block)
         if space.normalised and stored(generator):
             known_statistics(generator)
+        chosen = self._settings.invert
+        for name in ENCODERS:
+            if name in (chosen.start, chosen.method):
+                from inverters.methods.encoders import check_card
+
+                check_card(name, chosen.encoder or "", generator)
         return generator
 
     @property
@@ -131,6 +138,18 @@ class Facts:
         """Hash of the folder of face masks; None without one."""
         path = self.settings.composite.face_masks
         return None if path is None else folder_hash(Path(path))
+
+    @cached_property
+    def encoder(self) -> str | None:
+        """Hash of the weights of the encoder that inverts or is begun at; None without one."""
+        chosen = self.settings.invert
+        name = next((n for n in (chosen.start, chosen.method) if n in ENCODERS), None)
+        if name is None:
+            return None
+        from inverters.methods.encoders import shipped
+
+        path = Path(chosen.encoder) if chosen.encoder else shipped(name)
+        return file_hash(path) if path.is_file() else "none"
 
     @cached_property
     def method_settings(self) -> dict[str, Any]:

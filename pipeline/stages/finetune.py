@@ -61,11 +61,12 @@ def reconstruct(
     """Render every row from `first` on as it was found, some at a time, and measure it against its crop.
 
     Rows have `reconstruction` uint8 [n,S,S,3], `psnr`, `ssim` and, with its weights, `lpips` [n], and, with a
-    second field, `blend` [n,h,w] in 0..1.
+    second field or an encoder's soft mask, `blend` [n,h,w] in 0..1.
     """
     import torch
 
     from inverters import metrics
+    from inverters.fitting.targets import resized
     from inverters.memory import batch
 
     count = len(problem.frames)
@@ -84,6 +85,9 @@ def reconstruct(
             made |= {name: value.numpy().astype(np.float32) for name, value in found.items()}
             if seen.blend is not None:
                 made["blend"] = seen.blend[:, 0].float().cpu().numpy().astype(np.float16)
+            elif (cover := renderer.inversion.seen.get("cover")) is not None:
+                told = resized(cover[rows][:, None], seen.image_raw.shape[-1])[:, 0]
+                made["blend"] = told.float().cpu().numpy().astype(np.float16)
             yield made
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 PREFIX = "inversion."
 """Before the names of an inversion's arrays where it is stored beside others."""
 
-_GROUPS = ("latent", "cameras", "ood", "generator")
+_START_PRESET = "fast"
+"""Preset of the encoder that a method begins at, whatever its own."""
+_GROUPS = ("latent", "seen", "cameras", "ood", "generator")
 
 
 def invert(
@@ -33,17 +36,24 @@ def invert(
     settings: InvertSettings,
     checkpoint_dir: Path | None,
     on_step: OnStep | None,
+    start: Inversion | None = None,
+    single: bool = False,
 ) -> Inversion:
     """Codes, and the out-of-distribution field where the method has one, for all rows of the problem.
 
-    Continues from `checkpoint_dir` where an earlier run left off.
+    Continues from `checkpoint_dir` where an earlier run left off. The method begins at `start`.
+    `single`: an encoder tells one w for all layers.
     """
-    from inverters.methods.table import find_method
+    from inverters.methods.table import ENCODERS, find_method
 
+    chosen = settings.of_method()
+    if settings.method in ENCODERS:
+        chosen = replace(chosen, file=settings.encoder or "", single=single)
     return find_method(settings.method)(
         generator,
         problem,
-        settings=settings.of_method(),
+        settings=chosen,
+        start=start,
         steps=settings.steps,
         seed=settings.seed,
         checkpoint_dir=checkpoint_dir,
@@ -100,6 +110,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
         frames=np.array(arrays["frames"]),
         ws=torch.from_numpy(np.array(arrays["ws"])),
         latent=groups["latent"],
+        seen=groups["seen"],
         cameras=groups["cameras"],
         ood=groups["ood"],
         generator=groups["generator"],
@@ -117,7 +128,17 @@ def _numpy(tensor: Any) -> npt.NDArray[Any]:
 def compute(run: StageRun) -> None:
     """Write the inversion of the clip."""
     folder, problem = run.checkpoint_dir, problem_of(run, with_masks=True)
-    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps))
+    start = run.of(START) if START.name in run.needs else None
+    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps, start))
+
+
+def compute_start(run: StageRun) -> None:
+    """Write the inversion of the encoder that the method begins at."""
+    asked = run.settings.invert
+    settings = InvertSettings(method=asked.start, preset=_START_PRESET, encoder=asked.encoder)
+    single = "w" in (asked.method, asked.space)
+    found = invert(run.models.generator, problem_of(run), settings, None, None, single=single)
+    store(run.writer, found)
 
 
 def load(run: StageRun) -> Inversion:
@@ -134,13 +155,32 @@ def facts(facts: Facts) -> dict[str, Any]:
             "preset": facts.method_settings,
             "occluder_masks": facts.occluder_masks,
             "generator": facts.fingerprint,
+            "encoder": facts.encoder,
         }
     )
 
 
+def start_facts(facts: Facts) -> dict[str, Any]:
+    """The encoder's file, and the generator."""
+    return {"generator": facts.fingerprint, "encoder": facts.encoder}
+
+
+START = Stage(
+    "start",
+    version=1,
+    load=load,
+    compute=compute_start,
+    reads=("invert.start", "invert.method", "invert.space", "generator"),
+    unkeyed=("invert.encoder",),
+    needs=NEEDS,
+    facts=start_facts,
+    on_device=True,
+)
+
+
 STAGE = Stage(
     "invert",
-    version=3,
+    version=4,
     load=load,
     compute=compute,
     reads=("invert", "generator"),
@@ -151,5 +191,7 @@ STAGE = Stage(
 
 
 def stages(settings: Settings) -> list[Stage[Inversion]]:
-    """The stage of every request."""
-    return [STAGE]
+    """The stage of every request, and the encoder's before it where the method begins at one."""
+    if settings.invert.start == "none":
+        return [STAGE]
+    return [START, replace(STAGE, needs=(*STAGE.needs, START.name))]

@@ -42,7 +42,14 @@ def test_the_deployments_point_at_the_flows(monkeypatch: pytest.MonkeyPatch) -> 
         found.add(getattr(module, name).name)
         assert deployment["name"] == "default"
         assert deployment["work_pool"]["name"] in ("invid", "invid-watch")
-    assert found == {"process-video", "process-folder", "watch-folder", "train-generator", "bench"}
+    assert found == {
+        "process-video",
+        "process-folder",
+        "watch-folder",
+        "train-generator",
+        "train-encoder",
+        "bench",
+    }
     assert spec["build"] is None and spec["push"] is None
     from prefect.utilities.templating import apply_values
 

@@ -88,6 +88,8 @@ class Fakes:
     """Pixels of a side of the corner that the second field takes, of SIZE // 2."""
     error: BaseException = field(default_factory=KeyboardInterrupt)
     checkpoints: list[Path] = field(default_factory=list)
+    begun_at: Inversion | None = None
+    """What the last inversion began at."""
     crops: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def count(self, name: str) -> None:
@@ -132,11 +134,24 @@ class Fakes:
         intrinsics[found.status == 0] = np.nan
         return Cameras(poses, intrinsics)
 
-    def invert(self, generator: Any, problem: Any, settings: Any, folder: Path, on_step: Any) -> Inversion:
-        self.checkpoints.append(folder)
-        (folder / "state").write_text("half way")
-        self.count("invert")
-        on_step(1, 1, {"total": 0.5})
+    def invert(
+        self,
+        generator: Any,
+        problem: Any,
+        settings: Any,
+        folder: Path | None,
+        on_step: Any,
+        start: Inversion | None = None,
+        single: bool = False,
+    ) -> Inversion:
+        self.begun_at = start
+        if folder is None:
+            self.count("start")
+        else:
+            self.checkpoints.append(folder)
+            (folder / "state").write_text("half way")
+            self.count("invert")
+            on_step(1, 1, {"total": 0.5})
         self.crops = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
         ws = (self.crops.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
         return Inversion(

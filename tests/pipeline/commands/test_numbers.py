@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from inverters.errors import InverterError
+from inverters.training.encoder_settings import BOUNDS as ENCODER_BOUNDS
 from inverters.training.settings import BOUNDS, TrainSettings
 from pipeline.commands import __main__ as cli
 from pipeline.commands.cache import size_of
@@ -44,6 +45,7 @@ def test_every_number_has_bounds() -> None:
         for name, field in found
         if field.mark.least is None or field.mark.most is None
         if not (name == "train-generator" and field.key in BOUNDS)
+        if not (name == "train-encoder" and field.key in ENCODER_BOUNDS)
     }
     assert not free
 
@@ -73,6 +75,10 @@ def test_every_number_has_bounds() -> None:
         (["sample", "a.mp4", "--seconds", "1e9"], "--seconds must be 3600 or less"),
         (["directions", "show", "--faces", str(10**9)], "--faces must be 100 or less"),
         (["train-generator", "--minutes", "-1"], "--minutes goes from 0"),
+        (["train-encoder", "psp", "--minutes", "-1"], "--minutes goes from 0"),
+        (["train-encoder", "vgg"], "unknown encoder 'vgg'; known: e4e, e4e-mask, goae-w+, psp"),
+        (["train-encoder", "psp", "--start", "no.safetensors"], "there is no such encoder"),
+        (["train-encoder", "psp", "--export", "a.pt"], "ending in .safetensors"),
         (["train-judge", "--nice", "-5"], "--nice must be 0 or more"),
     ],
 )

@@ -110,11 +110,17 @@ def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     def offers(*words: str) -> list[str]:
         return completed(script, *words, folder=tmp_path)
 
-    assert {"train-generator", "train-judge"} <= set(offers("invid", "train"))
+    assert {"train-generator", "train-encoder", "train-judge"} <= set(offers("invid", "train"))
     assert set(offers("invid", "ca")) == {"calibrate", "cache"}
     assert {"ls", "gc", "verify"} <= set(offers("invid", "cache", ""))
     assert offers("invid", "cache", "gc", "--ke") == ["--keep"]
-    assert set(offers("process-video", "clip.mp4", "--st")) == {"--steps", "--stitch", "--steady", "--strict"}
+    assert set(offers("process-video", "clip.mp4", "--st")) == {
+        "--start",
+        "--steps",
+        "--stitch",
+        "--steady",
+        "--strict",
+    }
     known = {"auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif"}
     assert set(offers("process-video", "clip.mp4", "--codec", "")) == known
     assert offers("process-video", "cl") == ["clip.mp4"]

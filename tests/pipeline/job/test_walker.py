@@ -61,6 +61,20 @@ def cached(manifest: dict[str, Any]) -> dict[str, bool]:
     return {stage["name"]: stage["cached"] for stage in manifest["stages"]}
 
 
+def test_a_method_begins_at_an_encoder(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
+    plain, cache = replace(SMILE), tmp_path / "cache"
+    run_job(clip, tmp_path / "plain", cache, plain)
+    assert fakes.begun_at is None and fakes.calls["start"] == 0
+    begun = replace(SMILE, invert=InvertSettings(method="w+", start="e4e-mask"))
+    manifest = run_job(clip, tmp_path / "a", cache, begun)
+    assert [stage["name"] for stage in manifest["stages"]] == list(plan_of(begun).kinds)
+    assert fakes.begun_at is not None and (fakes.calls["start"], fakes.calls["invert"]) == (1, 2)
+    run_job(clip, tmp_path / "b", cache, replace(begun, edit=EditSettings((Edit("age", 1.0),))))
+    assert (fakes.calls["start"], fakes.calls["invert"]) == (1, 2)
+    run_job(clip, tmp_path / "c", cache, replace(begun, invert=replace(begun.invert, preset="fast")))
+    assert (fakes.calls["start"], fakes.calls["invert"]) == (1, 3), "its preset is its own"
+
+
 def test_everything_that_was_asked_for_is_there(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
     settings = Settings(
         edit=EditSettings((Edit("smile", 1.5),), remove_occluder=True, view=View(yaw=0.3)),

@@ -36,6 +36,8 @@ OTHER: dict[str, Any] = {
     "invert.method": "w+",
     "invert.preset": "fast",
     "invert.space": "z+",
+    "invert.start": "e4e-mask",
+    "invert.encoder": "mine.safetensors",
     "invert.steps": 7,
     "invert.occluder_masks": "masks",
     "invert.seed": 3,
@@ -99,6 +101,7 @@ class FakeFacts:
         self.labels = wanted.camera.labels
         self.occluder_masks = wanted.invert.occluder_masks
         self.detector_file = None
+        self.encoder = wanted.invert.encoder
         self.method_settings = {"name": wanted.invert.preset}
         self.perceptual_weights = {"lpips-vgg": False}
         self.direction_digests = {e.name: f"{e.name} {wanted.edit.directions}" for e in wanted.edit.edits}

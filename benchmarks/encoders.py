@@ -1,0 +1,274 @@
+"""Encoders on people that nothing was trained on: fidelity, novel views, faces behind occluders, speed.
+
+    python -m benchmarks.encoders --people 500 --seed 0 --json
+    python -m benchmarks.encoders --people 24 --fits 6 --encoder e4e-mask=mine.safetensors --sheet sheet.png
+
+A row an encoder. All pictures are compared at 128 x 128 with true ones. `psnr_w`: the codes told from a
+picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5; `psnr_refined` and
+`psnr_refined_side`: those of a second stage, none for encoders without one. `psnr_mean_face`: the mean code;
+`psnr_true_code`: the code that the generator was trained to show for the person. `psnr_fit_200`: 200 steps of
+`w+` from the mean face, on the first `--fits` people; `psnr_start_200`: the same steps from the encoder's
+code. `psnr_behind`: the true face behind each occluder, in the pixels that it covers; `psnr_behind_mean`: the
+mean face's. `mask_iou`: the soft mask at half against the true one. `smile_behind_mask`: correlation of the
+told and the true smile of people who wear a mask. `frames_per_second`: the network and its framing, in
+batches of 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.drawn_people import camera, person, true_picture, unseen
+from benchmarks.report import report
+from inverters.base import Inversion, InversionProblem
+from inverters.encoders.encoder_file import Encoder
+from inverters.generators.eg3d import Generator
+from inverters.generators.load import load_generator
+from inverters.methods.encoders import encoder_for, shipped
+from inverters.methods.table import ENCODERS, find_method
+from inverters.metrics import psnr
+from inverters.people.occluders import OCCLUDERS, animate_occluder, make_occluder
+from inverters.people.params import index, to_z
+from inverters.people.picture import draw
+from inverters.rendering.cameras import default_intrinsics
+from inverters.training.contact import save_sheet
+from inverters.training.encoder_figures import mask_iou
+from pipeline.machine import machine
+
+SIZE = 128
+SIDES = (-0.5, 0.5)
+STEPS = 200
+_COLUMNS = 12
+_LEAST = 0.01
+"""Share of a picture that an occluder covers at least, to be counted."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A person behind an occluder: picture [3,S,S], cover [1,S,S], the picture without it, and the smile."""
+
+    image: Tensor
+    cover: Tensor
+    clean: Tensor
+    score: Tensor
+
+
+def rendered(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
+    """The raw picture [3,S,S] of codes [1,L,D]."""
+    pose = camera(yaw)[None], default_intrinsics(1)
+    with torch.no_grad():
+        return generator.render(generator.planes(ws), *pose, SIZE).features[0, :3]
+
+
+@torch.no_grad()
+def told(encoder: Encoder, generator: Generator, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Codes [N,L,D] and soft masks [N,1,S,S] (None without) of pictures [N,3,S,S]."""
+    seen = encoder.see(images)
+    mask = None
+    if seen.mask is not None:
+        mask = torch.nn.functional.interpolate(seen.mask.sigmoid(), size=(SIZE, SIZE), mode="bilinear")
+    return seen.offsets + generator.backbone.mapping.w_avg, mask
+
+
+def covered(scores: Tensor, name: str, seed: int) -> Iterator[Covered]:
+    """These people [N,P] behind an occluder, seen from the front."""
+    rng = torch.Generator().manual_seed(seed)
+    pose = camera(0.0), default_intrinsics(1)[0], (SIZE, SIZE)
+    for score in scores:
+        found = person(score)
+        times = torch.rand(1, generator=rng) * 3 + 1
+        extra = make_occluder(name, found, animate_occluder(name, times, rng))
+        with torch.no_grad():
+            seen = draw(found, *pose, extra)
+        clean = draw(found, *pose).image
+        yield Covered(seen.image, seen.occluder[None], clean, score)
+
+
+def problem(image: Tensor) -> InversionProblem:
+    """One picture [3,S,S] from the front as a clip of one frame."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)[None].contiguous()
+    return InversionProblem(pixels.numpy(), np.zeros(1, np.int64), camera(0.0)[None], default_intrinsics(1))
+
+
+def fitted(generator: Generator, image: Tensor, start: Inversion | None = None) -> Tensor:
+    """Codes [1,L,D] after STEPS steps of w+."""
+    method = find_method("w+")
+    settings = method.presets["draft"]
+    return method(generator, problem(image), settings=settings, start=start, steps=STEPS).ws
+
+
+def started(generator: Generator, name: str, ws: Tensor) -> Inversion:
+    """The inversion of one frame with these codes [1,L,D]."""
+    return Inversion(name, "draft", generator.card.fingerprint, np.zeros(1, np.int64), ws)
+
+
+def behind(encoder: Encoder, generator: Generator, scores: Tensor, seed: int) -> dict[str, Any]:
+    """Figures of these people behind every occluder."""
+    found: dict[str, Any] = {"psnr_behind": {}, "psnr_behind_mean": {}}
+    average = rendered(generator, generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1), 0.0)
+    ious: list[float] = []
+    for name in OCCLUDERS:
+        some = [c for c in covered(scores, name, seed) if float(c.cover.mean()) > _LEAST]
+        if not some:
+            continue
+        images, covers = torch.stack([c.image for c in some]), torch.stack([c.cover for c in some])
+        ws, mask = told(encoder, generator, images)
+        shown = torch.stack([rendered(generator, code[None], 0.0) for code in ws])
+        clean = torch.stack([c.clean for c in some])
+        value = partial(_pooled, clean=clean, hidden=covers > 0.5)
+        found["psnr_behind"][name] = value(shown)
+        found["psnr_behind_mean"][name] = value(average.expand_as(clean))
+        if mask is not None:
+            ious.append(float(mask_iou(mask, covers).nanmean()))
+        if name == "mask":
+            found["smile_behind_mask"] = _smile(generator, ws, torch.stack([c.score for c in some]))
+    found["mask_iou"] = round(sum(ious) / len(ious), 3) if ious else None
+    return found
+
+
+def _pooled(shown: Tensor, clean: Tensor, hidden: Tensor) -> float:
+    """PSNR in dB over the hidden pixels [N,1,S,S] of all pictures."""
+    square = ((shown.clamp(-1, 1) - clean) / 2).square().mean(1, keepdim=True)
+    return round(float(-10 * torch.log10((square * hidden).sum() / hidden.sum())), 2)
+
+
+def _smile(generator: Generator, ws: Tensor, scores: Tensor) -> float | None:
+    """Correlation of the smile along its direction with the true one; None for too few people."""
+    if len(ws) < 3:
+        return None
+    direction = generator.card.directions["smile"].reshape(-1, ws.shape[-1])[0]
+    along = ws[:, 0] @ direction
+    return round(float(torch.corrcoef(torch.stack([along, scores[:, index("smile")]]))[0, 1]), 3)
+
+
+def plain(
+    encoder: Encoder, generator: Generator, scores: Tensor, fits: int, sheet: Path | None
+) -> dict[str, Any]:
+    """Figures of these people without an occluder."""
+    images = torch.stack([true_picture(score, 0.0, SIZE).image for score in scores])
+    ws, _ = told(encoder, generator, images)
+    average = generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1)
+    shown = torch.stack([rendered(generator, code[None], 0.0) for code in ws])
+    flat = rendered(generator, average, 0.0)[None].expand_as(images)
+    best = generator.mapping(to_z(scores, generator.config.z_dim))
+    true = torch.stack([rendered(generator, code[None], 0.0) for code in best])
+    sides = []
+    for yaw in SIDES:
+        seen = torch.stack([true_picture(score, yaw, SIZE).image for score in scores])
+        turned = torch.stack([rendered(generator, code[None], yaw) for code in ws])
+        sides.append(psnr(turned, seen))
+    found = {
+        "psnr_w": _mean(psnr(shown, images)),
+        "psnr_refined": None,
+        "psnr_w_side": _mean(torch.cat(sides)),
+        "psnr_refined_side": None,
+        "psnr_mean_face": _mean(psnr(flat, images)),
+        "psnr_true_code": _mean(psnr(true, images)),
+    }
+    rows = [images, shown, true]
+    if fits:
+        found |= fit_figures(generator, encoder.card.network, images[:fits], ws, shown[:fits])
+    if sheet is not None:
+        save_sheet([row[:_COLUMNS] for row in rows], sheet)
+    return found
+
+
+def fit_figures(
+    generator: Generator, name: str, images: Tensor, ws: Tensor, shown: Tensor
+) -> dict[str, float]:
+    """Figures of fits on some people: from the mean face, and from the encoder's codes."""
+    began = time.process_time()
+    plain_fits = [fitted(generator, image) for image in images]
+    took = (time.process_time() - began) / len(images)
+    begun = [
+        fitted(generator, image, started(generator, name, ws[k : k + 1])) for k, image in enumerate(images)
+    ]
+
+    def value(codes: list[Tensor]) -> float:
+        return _mean(psnr(torch.stack([rendered(generator, code, 0.0) for code in codes]), images))
+
+    return {
+        "psnr_w_of_fitted": _mean(psnr(shown, images)),
+        "psnr_fit_200": value(plain_fits),
+        "psnr_start_200": value(begun),
+        "seconds_fit_200": round(took, 2),
+    }
+
+
+def speed(encoder: Encoder, repeats: int = 4) -> float:
+    """Frames a second of processor time, in batches of 16."""
+    images = torch.zeros(16, 3, 2 * SIZE, 2 * SIZE)
+    encoder.see(images)
+    began = time.process_time()
+    for _ in range(repeats):
+        encoder.see(images)
+    return round(16 * repeats * torch.get_num_threads() / (time.process_time() - began), 1)
+
+
+def _mean(values: Tensor) -> float:
+    return round(float(values.mean()), 2)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the encoders of the command line."""
+    generator = load_generator(args.generator)
+    scores = unseen(args.people, args.seed)
+    given = dict(text.split("=", 1) for text in args.encoder)
+    names = list(given) or [name for name in ENCODERS if shipped(name).is_file()]
+    rows = []
+    for name in names:
+        encoder = encoder_for(name, given.get(name, ""), generator)
+        row: dict[str, Any] = {"encoder": name, "frames_per_second": speed(encoder)}
+        row |= plain(encoder, generator, scores, args.fits, args.sheet)
+        row |= behind(encoder, generator, scores[: args.covered or args.people], args.seed)
+        print(row, file=sys.stderr, flush=True)
+        rows.append(row)
+    return {
+        "machine": machine(),
+        "generator": generator.card.fingerprint,
+        "people": args.people,
+        "covered": args.covered or args.people,
+        "fits": args.fits,
+        "seed": args.seed,
+        "threads": torch.get_num_threads(),
+        "rows": rows,
+    }
+
+
+def main(words: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=int, default=500)
+    parser.add_argument("--covered", type=int, default=0, help="people behind each occluder; 0: all")
+    parser.add_argument("--fits", type=int, default=8, help="people that codes are fitted to as well")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--generator", default="bundled")
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="an encoder's file; may be given several times; without it those that are shipped",
+    )
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="PNG: pictures, codes told, true codes")
+    parser.add_argument("--json", action="store_true", help="print JSON, which is always done")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    args = parser.parse_args(words)
+    report(measure(args), args.out)
+
+
+if __name__ == "__main__":
+    main()

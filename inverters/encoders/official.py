@@ -1,0 +1,46 @@
+"""Official files of encoders to w+, as encoders of our table.
+
+They say nothing of the generator that they belong to; only their shapes are compared with the one in use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inverters.encoders.e4e import Encoder4Editing
+from inverters.encoders.encoder_file import Encoder, EncoderCard
+from inverters.encoders.goae_encoder import load_goae_encoder
+from inverters.encoders.psp import GradualStyleEncoder, load_psp
+from inverters.errors import CheckpointError, FingerprintError
+from inverters.generators.torch_file import read_torch_file
+
+OFFICIAL = (".pt", ".pth")
+"""Ends of the names of such files."""
+
+
+def load_official(name: str, path: Path, generator: Any) -> Encoder:
+    """Return the encoder `name` from a file that `torch.save` wrote, for a generator.
+
+    Raises:
+        CheckpointError: it is unreadable, or of another network.
+        FingerprintError: its codes have another shape than the generator's.
+    """
+    if name not in ("psp", "e4e", "goae-w+"):
+        raise CheckpointError(f"there are no official files of {name}; give its .safetensors")
+    if not path.is_file():
+        raise CheckpointError(f"there is no encoder at '{path}'")
+    file, what = read_torch_file(path), f"'{path}'"
+    network: Any
+    if name == "goae-w+":
+        network = load_goae_encoder(file, what=what)
+    else:
+        network = load_psp(file, Encoder4Editing if name == "e4e" else GradualStyleEncoder, what)[0]
+    config, card = generator.config, generator.card
+    if (network.config.num_ws, network.config.w_dim) != (config.num_ws, config.w_dim):
+        raise FingerprintError(
+            f"{what} tells codes of {network.config.num_ws} x {network.config.w_dim} numbers, the generator "
+            f"'{card.name}' ({card.fingerprint[:12]}) has {config.num_ws} x {config.w_dim}"
+        )
+    made = EncoderCard(name, network.config, card.name, card.fingerprint, "that of the file's authors")
+    return Encoder(network, made)

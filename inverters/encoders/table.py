@@ -1,0 +1,97 @@
+"""Encoders by name, with the small sizes of each for a generator, and what all of them are given and give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inverters.encoders.e4e import Encoder4Editing
+from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
+from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, to_size
+from inverters.encoders.irse import IrseConfig
+from inverters.encoders.psp import GradualStyleEncoder, PspConfig
+from inverters.encoders.swin import SwinConfig
+from inverters.errors import UnknownNameError
+from inverters.generators.config import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of encoder: its configuration, its network, and small sizes of it for a generator."""
+
+    config: type[Any]
+    build: Callable[[Any], nn.Module]
+    small: Callable[[GeneratorConfig], Any]
+
+
+def _small_psp(generator: GeneratorConfig) -> PspConfig:
+    return PspConfig(
+        size=64,
+        num_ws=generator.num_ws,
+        w_dim=generator.w_dim,
+        head=64,
+        backbone=IrseConfig(channels=12, widths=(48, 96, 160, 192), units=(1, 2, 3, 2)),
+    )
+
+
+def _small_goae(generator: GeneratorConfig) -> GoaeEncoderConfig:
+    swin = SwinConfig(
+        image_size=128,
+        width=32,
+        depths=(2, 2, 4, 2),
+        heads=(2, 4, 8, 8),
+        window=8,
+        pretrained_windows=(0, 0, 0, 0),
+    )
+    return GoaeEncoderConfig.sized_for(generator, swin=swin)
+
+
+def _small_e4e_mask(generator: GeneratorConfig) -> E4eMaskConfig:
+    return E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
+
+
+KINDS = {
+    "e4e": Kind(PspConfig, Encoder4Editing, _small_psp),
+    "e4e-mask": Kind(E4eMaskConfig, E4eMask, _small_e4e_mask),
+    "goae-w+": Kind(GoaeEncoderConfig, GoaeEncoder, _small_goae),
+    "psp": Kind(PspConfig, GradualStyleEncoder, _small_psp),
+}
+"""Encoders to w+ by name. `psp` and `e4e` of 12 channels take blocks of 2 x 2 pixels as one."""
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of this name; raises UnknownNameError."""
+    if name not in KINDS:
+        raise UnknownNameError(f"unknown encoder '{name}'; known: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def input_size(network: nn.Module) -> int:
+    """Return the side of the pictures that a network of the table takes."""
+    config: Any = network.config
+    if isinstance(config, GoaeEncoderConfig):
+        return config.swin.image_size
+    return int(config.size) * _fold(config)
+
+
+def _fold(config: Any) -> int:
+    """Side of the blocks of pixels whose colours are the channels of the input."""
+    return round((config.backbone.channels / 3) ** 0.5) if isinstance(config, PspConfig) else 1
+
+
+def see(network: nn.Module, images: Tensor) -> Seen:
+    """Return what a network of the table sees in pictures [N,3,H,H] in [-1,1] of any size."""
+    images = to_size(images, input_size(network))
+    fold = _fold(network.config)
+    found = network(F.pixel_unshuffle(images, fold) if fold > 1 else images)
+    return found if isinstance(found, Seen) else Seen(found)
+
+
+def parameters_of(network: nn.Module) -> list[torch.nn.Parameter]:
+    """Return the parameters that training changes."""
+    return [p for p in network.parameters() if p.requires_grad]

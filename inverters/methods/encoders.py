@@ -1,0 +1,187 @@
+"""Encoders as methods: every frame by itself in one pass of a network, then fused over the clip.
+
+The networks are those of `encoders.table`. They take no steps; `Inversion.seen` has the soft mask of networks
+that tell one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inverters.base import Inversion, InversionProblem, Method, OnStep
+from inverters.encoders.encoder_file import Encoder, EncoderCard, load_encoder, read_encoder_card
+from inverters.encoders.fusion import fused, weights_of
+from inverters.encoders.official import OFFICIAL, load_official
+from inverters.errors import CheckpointError, InverterError
+from inverters.fitting.superresolution import SuperresolutionSettings
+from inverters.fitting.targets import Targets
+from inverters.memory import batch
+from inverters.methods.common import MethodSettings
+from inverters.rendering.cameras import FOCAL
+
+_BATCH = 16
+_FRAMED = 0.01
+"""Relative difference of the focal length up to which a picture is taken as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderMethodSettings(MethodSettings):
+    """Settings of the encoders."""
+
+    file: str = ""
+    """The encoder's file; empty: the one that is shipped for the bundled generator."""
+    smoothing: float = 1.0
+    """Standard deviation in frames of the smoothing of what frames differ in."""
+    single: bool = False
+    """One w for all layers, the mean of the rows: what a fit in W begins at."""
+    fuse: bool = True
+    """One person for the clip; False: every frame as it was told, as the papers do."""
+
+
+_NO_TUNING = SuperresolutionSettings()
+PRESETS = {
+    "draft": EncoderMethodSettings(name="draft", tune=_NO_TUNING, render=(24, 24)),
+    "fast": EncoderMethodSettings(name="fast", tune=_NO_TUNING),
+    "paper": EncoderMethodSettings(name="paper", tune=_NO_TUNING, smoothing=0.0, fuse=False),
+}
+
+
+def shipped(name: str) -> Path:
+    """Return where the encoder of this name for the bundled generator is, if it is shipped."""
+    return Path(__file__).parent.parent / "encoders" / f"bundled-{name}.safetensors"
+
+
+def encoder_path(name: str, file: str) -> Path:
+    """Return the path of the encoder `name`: `file`, or where it is empty the shipped one.
+
+    Raises:
+        CheckpointError: there is no such file, or none is shipped.
+    """
+    path = Path(file) if file else shipped(name)
+    if path.is_file():
+        return path
+    if file:
+        raise CheckpointError(f"there is no encoder at '{path}'")
+    raise CheckpointError(
+        f"no encoder {name} is shipped; name its file with --encoder, or train one with "
+        f"`invid train-encoder {name}`"
+    )
+
+
+def check_card(name: str, file: str, generator: Any) -> None:
+    """Check that an encoder in our own form is a `name` for this generator; official files have no card.
+
+    Raises:
+        CheckpointError: there is no such file, or it is of another network.
+        FingerprintError: it is for another generator.
+    """
+    path = encoder_path(name, file)
+    if path.suffix not in OFFICIAL:
+        _check(name, path, read_encoder_card(path), generator)
+
+
+def _check(name: str, path: Path, card: EncoderCard, generator: Any) -> None:
+    if card.network != name:
+        raise CheckpointError(f"'{path}' is an encoder {card.network}; expected {name}")
+    card.check_generator(generator.card.name, generator.card.fingerprint)
+
+
+def encoder_for(name: str, file: str, generator: Any) -> Encoder:
+    """Return the encoder `name` for a generator.
+
+    Args:
+        name: of the method.
+        file: an encoder in our own form (.safetensors) or an official one (.pt, .pth); empty: the shipped.
+        generator: it must be the one that the encoder was trained for.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged or of another network.
+        FingerprintError: it is for another generator.
+    """
+    path, device = encoder_path(name, file), generator.backbone.mapping.w_avg.device
+    found = load_official(name, path, generator) if path.suffix in OFFICIAL else load_encoder(path, device)
+    _check(name, path, found.card, generator)
+    found.network.to(device)
+    return found
+
+
+def framed(images: Tensor, intrinsics: Tensor, outside: str = "border") -> Tensor:
+    """Bring pictures [n,3,S,S] of intrinsics [n,3,3] to EG3D's focal length, that of the training."""
+    zoom = (intrinsics[:, 0, 0] / FOCAL).to(images)
+    if bool(((zoom - 1).abs() < _FRAMED).all()):
+        return images
+    rows = torch.zeros(len(zoom), 2, 3).to(images)
+    rows[:, 0, 0] = rows[:, 1, 1] = zoom
+    grid = F.affine_grid(rows, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode=outside, align_corners=False)
+
+
+def unframed(cover: Tensor, intrinsics: Tensor) -> Tensor:
+    """Bring masks [n,1,h,w] of `framed` pictures back to the pictures' own focal length; 0 beyond them."""
+    zoomed = intrinsics.clone()
+    zoomed[:, 0, 0] = FOCAL * FOCAL / intrinsics[:, 0, 0]
+    return framed(cover, zoomed, "zeros")
+
+
+@torch.no_grad()
+def invert(
+    name: str,
+    generator: Any,
+    problem: InversionProblem,
+    *,
+    settings: EncoderMethodSettings,
+    start: Inversion | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    checkpoint_dir: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Inversion:
+    """Tell the codes of all frames; arguments as in `base.Method`. There is nothing to go on from."""
+    encoder = encoder_for(name, settings.file, generator)
+    device, count = generator.backbone.mapping.w_avg.device, len(problem.frames)
+    targets = Targets(problem, generator.config.neural_rendering_resolution, device)
+    codes, covers = [], []
+    for rows in torch.arange(count).split(batch(_BATCH)):
+        images = framed(targets.image(rows), targets.intrinsics[rows])
+        seen = encoder.see(images)
+        codes.append(seen.offsets + generator.backbone.mapping.w_avg)
+        if seen.mask is not None:
+            covers.append(unframed(seen.mask.sigmoid(), targets.intrinsics[rows])[:, 0])
+    ws, cover = torch.cat(codes), torch.cat(covers) if covers else None
+    if not torch.isfinite(ws).all():
+        raise InverterError(
+            f"the encoder {name} tells codes that are not finite numbers; its weights are bad"
+        )
+    if settings.single:
+        ws = ws.mean(1, keepdim=True).expand_as(ws).contiguous()
+    if settings.fuse:
+        weights = weights_of(targets.cam2world, cover)
+        ws = fused(ws, weights, problem.frames, generator.card, settings.smoothing)
+    return Inversion(
+        method=name,
+        preset=settings.name,
+        fingerprint=generator.card.fingerprint,
+        frames=problem.frames,
+        ws=ws,
+        seen={} if cover is None else {"cover": cover},
+        info={
+            "perceptual_loss": "none",
+            "masks": problem.occluder_masks is not None,
+            "steps": {},
+            "render": settings.render_info,
+        },
+    )
+
+
+def _method(name: str) -> Method[EncoderMethodSettings]:
+    return Method(name=name, presets=PRESETS, steps=lambda settings, frames: 0, invert=partial(invert, name))
+
+
+E4E, E4E_MASK, GOAE_W, PSP = (_method(name) for name in ("e4e", "e4e-mask", "goae-w+", "psp"))
