@@ -35,8 +35,8 @@ from inverters.base import Inversion, InversionProblem
 from inverters.encoders.encoder_file import Encoder
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
-from inverters.methods.encoders import encoder_for, shipped
-from inverters.methods.table import ENCODERS, find_method
+from inverters.methods.encoders import encoder_for
+from inverters.methods.table import ENCODERS, encoder_file, find_method
 from inverters.metrics import psnr
 from inverters.people.occluders import OCCLUDERS, animate_occluder, make_occluder
 from inverters.people.params import index, to_z
@@ -225,7 +225,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     generator = load_generator(args.generator)
     scores = unseen(args.people, args.seed)
     given = dict(text.split("=", 1) for text in args.encoder)
-    names = list(given) or [name for name in ENCODERS if shipped(name).is_file()]
+    names = list(given) or [name for name in ENCODERS if encoder_file(name).is_file()]
     rows = []
     for name in names:
         encoder = encoder_for(name, given.get(name, ""), generator)

@@ -174,7 +174,8 @@ def frechet(a: F32, b: F32) -> float:
     x, y = (torch.from_numpy(v).double() for v in (a, b))
     mean = (x.mean(0) - y.mean(0)).square().sum()
     x, y = ((v - v.mean(0)) / max(len(v) - 1, 1) ** 0.5 for v in (x, y))
-    cross = torch.linalg.svdvals(x @ y.T).sum()
+    small = [torch.linalg.qr(v, mode="r").R for v in (x, y)]  # the same singular values
+    cross = torch.linalg.svdvals(small[0] @ small[1].T).sum()
     return float(mean + x.square().sum() + y.square().sum() - 2 * cross)
 
 

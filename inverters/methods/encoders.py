@@ -24,6 +24,7 @@ from inverters.fitting.superresolution import SuperresolutionSettings
 from inverters.fitting.targets import Targets
 from inverters.memory import batch
 from inverters.methods.common import MethodSettings
+from inverters.methods.table import encoder_file
 from inverters.rendering.cameras import FOCAL
 
 _BATCH = 16
@@ -53,18 +54,13 @@ PRESETS = {
 }
 
 
-def shipped(name: str) -> Path:
-    """Return where the encoder of this name for the bundled generator is, if it is shipped."""
-    return Path(__file__).parent.parent / "encoders" / f"bundled-{name}.safetensors"
-
-
 def encoder_path(name: str, file: str) -> Path:
     """Return the path of the encoder `name`: `file`, or where it is empty the shipped one.
 
     Raises:
         CheckpointError: there is no such file, or none is shipped.
     """
-    path = Path(file) if file else shipped(name)
+    path = Path(file) if file else encoder_file(name)
     if path.is_file():
         return path
     if file:

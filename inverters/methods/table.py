@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inverters.errors import InverterError, UnknownNameError
@@ -40,6 +41,11 @@ ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp")
 
 GROUP = "invid.methods"
 """Group of the entry points by which other packages add methods."""
+
+
+def encoder_file(name: str) -> Path:
+    """Return where the encoder of this name for the bundled generator is, if it is shipped."""
+    return Path(__file__).parent.parent / "encoders" / f"bundled-{name}.safetensors"
 
 
 def method_names() -> list[str]:

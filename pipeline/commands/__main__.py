@@ -42,6 +42,9 @@ COMMANDS = {
     "train-judge": Command(
         "train the network that measures edits of the bundled generator", "pipeline.commands.train_judge"
     ),
+    "train-face-embedding": Command(
+        "train the network that tells the faces of a clip apart", "pipeline.commands.train_face_embedding"
+    ),
     "train-landmark-judge": Command(
         "fit the map from landmarks that measures its expressions", "pipeline.commands.train_landmark_judge"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
 from pipeline.stages.run import Hooks, Journal, StageRun
-from pipeline.stages.stage import Stage, only
+from pipeline.stages.stage import Stage, global_name, only
 from storage import INGEST, CacheDamagedError, StageResult, StageWriter
 
 _MOST_REPAIRS = 3
@@ -43,6 +44,14 @@ def run_job(
     Raises UserError for a request or an input that cannot be met; then nothing is left in `out`.
     """
     return Job(path, out, cache, settings, progress or Progress(), plan).run()
+
+
+def _seen_in(stage: Stage[Any], place: int) -> Stage[Any]:
+    """A stage of all faces as one of the face at this place: it needs what it needs of that face."""
+    mine = [
+        n for n in stage.needs if n == "decode" or n.endswith(f"@{place}") or (place == 0 and "@" not in n)
+    ]
+    return replace(stage, needs=tuple(mine), face=place)
 
 
 class Job:
@@ -191,17 +200,19 @@ class Job:
     def _run_of(
         self, stage: Stage[Any], own: StageResult | None = None, writer: StageWriter | None = None
     ) -> StageRun:
+        place = stage.face or 0
         hooks = Hooks(
-            value=self.value,
-            result=self.journal.results.__getitem__,
+            value=lambda name: self.value(self._name_in(name, place)),
+            result=lambda name: self.journal.results[self._name_in(name, place)],
+            in_face=lambda other: self._run_of(_seen_in(stage, other)),
             progress=self._progress,
             note=self.progress.note,
             share_checkpoint=lambda: self.cache.share_checkpoint(self.keys[stage.name]),
             hold=lambda path: self._held.append(self.cache.hold(path)),
         )
         return StageRun(
-            name=stage.name,
-            needs=stage.needs,
+            name=stage.local_name,
+            needs=tuple(name.removesuffix(f"@{place}") for name in stage.needs),
             settings=only(self.settings, stage),
             video=self.path,
             out=self.out,
@@ -213,6 +224,11 @@ class Job:
             open_writer=writer,
             checkpoints=None if writer is None else lambda: self.cache.checkpoint_dir(writer.key),
         )
+
+    def _name_in(self, name: str, place: int) -> str:
+        """The name in the plan of a stage as a stage of the face at this place calls it."""
+        own = global_name(name, place)
+        return own if any(stage.name == own for stage in self.plan) else name
 
     @cached_property
     def _oom_retry(self) -> OomRetry:

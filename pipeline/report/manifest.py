@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from inverters.generators.small_files import read_json
-from pipeline.clip import Cameras, Clip, FaceTrack, Status
+from pipeline.clip import Cameras, Clip, FaceTrack, Reason, Status
 from pipeline.errors import UserError, shortened
 from pipeline.report.json_values import finite, plain
 from pipeline.report.output_folder import dead_drafts, output_errors
+from pipeline.request.edits import format_edit
+from pipeline.request.faces import Face
 from pipeline.request.settings import Settings
 from storage import CacheReader, StageResult, is_cache
 
@@ -51,6 +53,15 @@ class StageTime:
     cached: bool
 
 
+@dataclass(frozen=True)
+class FaceRecord:
+    """What was found of one of the faces asked for; measured: its rendered clip and metrics."""
+
+    face: Face
+    track: FaceTrack
+    measured: StageResult
+
+
 @dataclass
 class JobRecord:
     """What a job has gathered by its end, in the order in which a manifest tells it."""
@@ -69,6 +80,8 @@ class JobRecord:
     hashes: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     request: str = ""
+    faces: Sequence[FaceRecord] = ()
+    """All faces asked for; `track` is that of the first."""
 
 
 def versions() -> dict[str, str]:
@@ -86,8 +99,9 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
     """The manifest as JSON values."""
     clip, track = record.clip, record.track
     measured = record.results.get("smooth", record.results["finetune"])
-    quality = {name: _metric(measured, name) for name in ("psnr", "ssim", "lpips")}
+    quality = _quality(measured, track)
     usable = track.usable
+    edited = len({int(frame) for face in record.faces for frame in face.track.usable} | set(usable.tolist()))
     manifest = {
         "format": FORMAT,
         "input": {
@@ -106,16 +120,20 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
         "renderer": record.renderer,
         "frames": {
             "total": len(clip),
-            "edited": len(usable),
+            "edited": edited,
+            "fitted": len(track.fitted),
             "interpolated": int((track.status == Status.INTERPOLATED).sum()),
-            "passed_through": len(clip) - len(usable),
+            "passed_through": len(clip) - edited,
         },
+        "faces": [_face(face) for face in record.faces],
         "stages": [asdict(stage) for stage in record.stages],
         "metrics": {
             "reconstruction": {k: None if v is None else float(np.mean(v)) for k, v in quality.items()}
         },
         "per_frame": {
             "status": track.status.tolist(),
+            "reason": [Reason(value).said or None for value in track.reasons.tolist()],
+            "repeats": track.first.tolist(),
             "time": clip.times.tolist(),
             **{k: _spread(v, usable, len(clip)) for k, v in quality.items()},
         },
@@ -136,6 +154,32 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
     }
     result: dict[str, Any] = plain(manifest)
     return result
+
+
+def _quality(measured: StageResult, track: FaceTrack) -> dict[str, npt.NDArray[Any] | None]:
+    """PSNR, SSIM and LPIPS of every frame with a face, where they were measured."""
+    found = {name: _metric(measured, name) for name in ("psnr", "ssim", "lpips")}
+    return {name: None if values is None else values[track.rows] for name, values in found.items()}
+
+
+def _face(record: FaceRecord) -> dict[str, Any]:
+    """One of the faces asked for: its edits, its frames, and why the others are not edited."""
+    track, usable = record.track, record.track.usable
+    quality = _quality(record.measured, track)
+    return {
+        "face": record.face.number,
+        "edits": [format_edit(edit) for edit in record.face.edits],
+        "frames": {"edited": len(usable), "passed_through": len(track.status) - len(usable)},
+        "not_edited": {
+            Reason(value).said: int((track.reasons == value).sum())
+            for value in sorted(set(track.reasons.tolist()) - {int(Reason.EDITED)})
+        },
+        "metrics": {k: None if v is None else float(np.mean(v)) for k, v in quality.items()},
+        "per_frame": {
+            "status": track.status.tolist(),
+            "reason": [Reason(value).said or None for value in track.reasons.tolist()],
+        },
+    }
 
 
 def _metric(result: StageResult, name: str) -> npt.NDArray[Any] | None:
@@ -238,6 +282,9 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "track/landmarks": (68, 2),
     "track/dense": (478, 2),
     "track/status": (),
+    "track/repeats": (),
+    "track/shot": (),
+    "track/reason": (),
     "align/affine": (2, 3),
     "align/frames": (),
     "camera/cam2world": (4, 4),

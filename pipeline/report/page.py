@@ -135,6 +135,8 @@ def _summary(settings: Mapping[str, Any]) -> str:
     """One sentence: what was done to the clip."""
     edit = mapping(settings.get("edit"))
     done = [_edit_text(one) for one in listing(edit.get("edits"))]
+    for face in map(mapping, listing(mapping(settings.get("track")).get("face"))):
+        done += [f"face {face.get('number')}: {_edit_text(one)}" for one in listing(face.get("edits"))]
     if edit.get("remove_occluder"):
         done.append("occluder removed")
     if edit.get("view"):

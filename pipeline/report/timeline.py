@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clip import Status
+from pipeline.clip import Reason, Status
 from pipeline.report.charts import Tick, round_step
 from pipeline.report.values import finite, listing, mapping, number_text
 
@@ -63,6 +63,11 @@ def timeline(manifest: Mapping[str, Any]) -> Timeline | None:
         return None
     times = frame_times(manifest)
     reasons = _reasons(manifest)
+    said = [str(value) if value else "" for value in listing(per_frame.get("reason"))]
+    if len(said) != len(status):
+        said = [""] * len(status)
+    if set(said) - {"", Reason.NO_FACE.said}:
+        reasons[int(Status.NO_FACE)] = "not edited: frame passed through untouched"
     known = [int(kind) for kind in (Status.FOUND, Status.INTERPOLATED, Status.NO_FACE)]
     legend = [
         Kind(kind, reasons.get(kind, "unknown"), count, 100 * count / len(status))
@@ -71,7 +76,7 @@ def timeline(manifest: Mapping[str, Any]) -> Timeline | None:
     ]
     return Timeline(
         len(status),
-        _runs(status, times, reasons),
+        _runs(status, said, times, reasons),
         legend,
         _frame_ticks(len(status)),
         _second_ticks(times, len(status)),
@@ -99,13 +104,17 @@ def _reasons(manifest: Mapping[str, Any]) -> dict[int, str]:
     }
 
 
-def _runs(status: Sequence[int], times: Sequence[float], reasons: Mapping[int, str]) -> list[Run]:
+def _runs(
+    status: Sequence[int], said: Sequence[str], times: Sequence[float], reasons: Mapping[int, str]
+) -> list[Run]:
+    """Runs of frames with one status and one reason, `said` or else that of the status."""
     runs, start = [], 0
     for i in range(1, len(status) + 1):
-        if i == len(status) or status[i] != status[start]:
-            runs.append(
-                Run(status[start], start, i, reasons.get(status[start], "unknown"), _span(times, start, i))
-            )
+        if i == len(status) or (status[i], said[i]) != (status[start], said[start]):
+            reason = reasons.get(status[start], "unknown")
+            if said[start] and status[start] == Status.NO_FACE:
+                reason = f"{said[start]}: frame passed through untouched"
+            runs.append(Run(status[start], start, i, reason, _span(times, start, i)))
             start = i
     return runs
 

@@ -10,6 +10,7 @@ from typing import Any
 from inverters.methods.table import ENCODERS, find_method
 from pipeline.errors import UnknownNameError, UserError, shortened
 from pipeline.request.edits import check_once
+from pipeline.request.face_settings import all_edits, check_faces, faces_of, settings_of_face
 from pipeline.request.fields import fields_of, value_at
 from pipeline.request.paths import is_file, user_paths
 from pipeline.request.settings import Settings
@@ -38,7 +39,7 @@ def check_request(path: Path, out: Path, settings: Settings) -> None:
     masks = settings.composite.face_masks
     if masks is not None and Path(masks).resolve() == out.resolve():
         raise UserError(f"--out {out}: is the folder of the face masks; choose another folder")
-    if settings.composite.stitch is not None and not settings.edit.edits and not settings.edit.inset:
+    if settings.composite.stitch is not None and not all_edits(settings) and not settings.edit.inset:
         raise UserError("--stitch has nothing to stitch without an edit; give --edit NAME=VALUE as well")
     if settings.edit.inset and settings.edit.view is None:
         raise UserError("--inset has no view to put into the frames; give --view yaw=Y,pitch=P as well")
@@ -54,7 +55,9 @@ def check_settings(settings: Settings) -> None:
 def _check_cheaply(settings: Settings) -> None:
     for field in fields_of(Settings):
         field.check(value_at(settings, field.at))
-    check_once(settings.edit.edits)
+    check_faces(settings.track.face, settings)
+    for place in range(len(faces_of(settings))):
+        check_once(settings_of_face(settings, place).edit.edits)
     _check_names(settings)
     _check_paths(settings)
 

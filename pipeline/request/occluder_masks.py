@@ -1,4 +1,4 @@
-"""Masks of the user, a folder with one image a frame: of occluders (0 = occluder) and of the face (0 = source).
+"""Masks of the user, a folder of one image a frame: of occluders (0 = occluder), of the face (0 = source).
 
 Occluder masks are warped into the crops; face masks take the place of those that `--layers` writes.
 """

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from inverters.methods.table import ENCODERS, method_names
 from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
+from pipeline.request.faces import Face, format_face, parse_face
 from pipeline.request.fields import MOST_SEED, Option, UserPath
 from pipeline.video.rates import parse_rate
 
@@ -65,14 +66,19 @@ class TrackSettings:
         str, Option(metavar="mediapipe|fan|3ddfa:PATH", path=UserPath(prefix="3ddfa:"), kind="detector")
     ] = "mediapipe"
     """Landmark model: `mediapipe`, `fan` (face-alignment, needs its weights), or 3DDFA_V2's file."""
-    face: Annotated[int, Option(metavar="N", least=0, most=99)] = 0
-    """Which face to follow: 0 is the largest at the start, 1 the next."""
+    face: Annotated[
+        tuple[Face, ...], Option(metavar="N[:NAME=VALUE,...]", read=parse_face, write=format_face)
+    ] = ()
+    """Which face to follow, 0 without the option: 0 is the largest at the start, 1 the next; those that come
+    later have the numbers after. May be given several times, with edits of that face alone."""
+    face_network: Annotated[str | None, Option(metavar="FILE", path=UserPath())] = None
+    """Face recognition network that tells people apart, as score --identity takes; else the bundled one."""
     max_gap: Annotated[float, Option(metavar="SECONDS", least=0, most=10**6)] = 0.5
     """Longest gap in the track that is interpolated; a longer one has no face."""
-    smoothing: Annotated[str, Option(choices=("box", "gaussian", "none"), kind="smoothing")] = "box"
-    """Filter of landmarks over time; `box` is In-N-Out's sliding window."""
-    smoothing_window: Annotated[float, Option(metavar="FRAMES", least=0, most=1000)] = 3.0
-    """Width of that box, or sigma of that Gaussian, in frames."""
+    smoothing: Annotated[str, Option(choices=("box", "gaussian", "none"), kind="smoothing")] = "gaussian"
+    """Filter of landmarks over time, for small movements; it leaves fast ones, and never crosses a cut."""
+    smoothing_window: Annotated[float, Option(metavar="SECONDS", least=0, most=10)] = 0.25
+    """Width of that box; the Gaussian has the variance of one so wide."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class CameraSettings:
 
     labels: Annotated[str | None, Option("cameras", "dataset.json", path=UserPath())] = None
     """Official EG3D camera labels, instead of estimated cameras."""
-    smoothing: Annotated[float, Option("camera-smoothing", "FRAMES", least=0, most=1000)] = 1.0
-    """Sigma in frames of the Gaussian filter of the camera path; 0 for none."""
+    smoothing: Annotated[float, Option("camera-smoothing", "SECONDS", least=0, most=10)] = 0.14
+    """Width in seconds of the Gaussian filter of the camera path, as of the landmarks'; 0 for none."""
 
 
 @dataclass(frozen=True)

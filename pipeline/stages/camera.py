@@ -31,6 +31,8 @@ _SHAPE_FRAMES = 96
 _FRAMES_AT_ONCE = 256
 """Bounds the memory of a long clip's fit."""
 _MOVING_WEIGHT = 0.7
+_JITTER = 0.06
+"""Radians beyond which a correction by smoothing is a turn of the head, and not jitter of the landmarks."""
 _EFFECTIVE_POINTS = 40.0
 """Landmark errors within a frame are correlated: all points weigh as this many independent ones."""
 
@@ -57,11 +59,11 @@ def find_cameras(
     landmarks3d: Mapping[str, Floats],
     camera_rule: CameraRule,
     settings: CameraSettings,
-    fps: float,
+    times: F64,
 ) -> Cameras:
     """Cameras of the labels file in the settings, or else estimated ones. Raises UserError."""
     if settings.labels is None:
-        return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, fps)
+        return estimate_cameras(track, crops, landmarks3d, camera_rule, settings, times)
     from pipeline.faces.camera_labels import read_dataset_json
 
     cameras = read_dataset_json(settings.labels, len(track.status))
@@ -81,37 +83,34 @@ def estimate_cameras(
     landmarks3d: Mapping[str, Floats],
     camera_rule: CameraRule,
     settings: CameraSettings,
-    fps: float,
+    times: F64,
 ) -> Cameras:
     """EG3D's camera of every frame, by projecting the generator's landmarks onto the frame's.
 
     First, the person's landmark shape and the poses of some frames are fitted together, starting from the
     generator's mean shape; then the pose of every frame to that shape; then poses are smoothed in time, never
-    across a gap. Points that expressions move weigh less; a Cauchy loss bounds the weight of covered points.
+    across a gap or a cut; turns faster than jitter stay. Points that expressions move weigh less; a Cauchy
+    loss bounds the weight of covered points.
 
     `landmarks3d`: the generator's mean landmarks in world units, [478,3] as `mediapipe478` (or `478`) and
     [68,3] as `ibug68` (or `68`). Position is `camera_rule.radius` from the world's origin (EG3D's `orig`
     rule), the focal length is the rule's, and the view may turn a little off the pivot, since the crop
-    follows the landmarks. `fps` only bounds the smoothing: never more than a quarter of a second to either
-    side.
+    follows the landmarks. times [T]: of the frames, in seconds. A frame that repeats another has its camera.
     Returns NaN rows for frames without a face. Raises UserError where the generator has no landmarks.
     """
     sphere = Sphere(camera_rule.focal, camera_rule.radius, camera_rule.pivot)
     observed, basis = _points_and_basis(track, crops, landmarks3d)
-    usable = track.usable
-    if not len(usable):
-        return _to_cameras(np.zeros((0, POSE)), usable, len(track.status), sphere)
+    fitted = track.fitted
+    if not len(fitted):
+        return _to_cameras(np.zeros((0, POSE)), track, sphere)
     priors = Priors()
-    chosen = _spread(np.flatnonzero(track.status[usable] == Status.FOUND), _SHAPE_FRAMES)
+    chosen = _spread(np.flatnonzero(track.status[fitted] == Status.FOUND), _SHAPE_FRAMES)
     together = fit(basis, observed[chosen], sphere, priors)
     poses = _every_pose(basis, observed, sphere, priors, together, chosen)
-    sigma = min(settings.smoothing, max(fps, 1.0) / 12)
-    if sigma > 0:
-        # yaw, pitch and three small turns: coordinates without a seam for any face that shows its landmarks
-        everywhere = np.zeros((len(track.status), poses.shape[1]))
-        everywhere[usable] = poses
-        poses = smooth(everywhere, track.status > 0, "gaussian", sigma)[usable]
-    return _to_cameras(poses, usable, len(track.status), sphere)
+    # yaw, pitch and three small turns: coordinates without a seam for any face that shows its landmarks
+    run = track.runs[fitted]
+    poses = smooth(poses, times[fitted], run, "gaussian", settings.smoothing, _JITTER)
+    return _to_cameras(poses, track, sphere)
 
 
 def _every_pose(
@@ -130,8 +129,8 @@ def _every_pose(
 
 
 def _points_and_basis(track: FaceTrack, crops: Crops, landmarks3d: Mapping[str, Floats]) -> tuple[F64, Basis]:
-    """Image points [K,N,2] in crop widths of the usable frames, and the basis of the same points."""
-    usable = track.usable
+    """Image points [K,N,2] in crop widths of the fitted frames, and the basis of the same points."""
+    usable = track.fitted
     has_mesh = not np.isnan(track.dense[usable]).any()
     for mesh in (True, False) if has_mesh else (False,):
         stable, moving = (MESH_STABLE, MESH_MOVING) if mesh else (IBUG_STABLE, IBUG_MOVING)
@@ -156,11 +155,12 @@ def _spread(indices: I64, count: int) -> I64:
     return chosen
 
 
-def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
-    """Poses [K,6] of the usable frames as cameras of all `count` frames."""
+def _to_cameras(poses: F64, track: FaceTrack, sphere: Sphere) -> Cameras:
+    """Poses [K,6] of the fitted frames as cameras of all frames of a track."""
+    usable, count = track.usable, len(track.status)
     cam2world = np.full((count, 4, 4), np.nan, dtype=np.float32)
     intrinsics = np.full((count, 3, 3), np.nan, dtype=np.float32)
-    rotation, position = cameras(poses, sphere)
+    rotation, position = cameras(poses[track.rows], sphere)
     cam2world[usable, :3, :3], cam2world[usable, :3, 3] = rotation, position
     cam2world[usable, 3] = (0, 0, 0, 1)
     intrinsics[usable] = ((sphere.focal, 0, 0.5), (0, sphere.focal, 0.5), (0, 0, 1))
@@ -169,9 +169,9 @@ def _to_cameras(poses: F64, usable: I64, count: int, sphere: Sphere) -> Cameras:
 
 def compute(run: StageRun) -> None:
     """Write `cam2world` [T,4,4] and `intrinsics` [T,3,3]."""
-    card, rate = run.models.generator.card, float(run.of(decode.STAGE).rate)
+    card, times = run.models.generator.card, run.of(decode.STAGE).times
     track, crops = run.of(track_stage.STAGE), run.of(align.STAGE)
-    found = find_cameras(track, crops, card.landmarks3d, card.camera_rule, run.settings.camera, rate)
+    found = find_cameras(track, crops, card.landmarks3d, card.camera_rule, run.settings.camera, times)
     run.writer.put("cam2world", found.cam2world)
     run.writer.put("intrinsics", found.intrinsics)
 
@@ -195,7 +195,7 @@ def facts(facts: Facts) -> dict[str, Any]:
 
 STAGE = Stage(
     "camera",
-    version=1,
+    version=2,
     load=load,
     compute=compute,
     reads=("camera", "generator"),

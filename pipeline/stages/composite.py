@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8, Clip, Crops
 from pipeline.request.settings import CompositeSettings, Settings
-from pipeline.stages import inset
+from pipeline.stages import inset, track
 from pipeline.stages.edit import settings_of, variants
 from pipeline.stages.face_masks import MASK_SETTINGS, masks_of, needs_of_masks, understood, with_border
 from pipeline.stages.pixels import Rows
@@ -60,26 +60,30 @@ def composite(
         yield frame if overlay is None else overlay.over(frame)
 
 
-def composited(overlays: Overlays, clip: Clip) -> Iterator[tuple[Frame, Frame, Overlay | None]]:
-    """Yield every frame of the clip: the source's, the same with the overlay, and the overlay.
+def composited(faces: Sequence[Overlays], clip: Clip) -> Iterator[tuple[Frame, Frame, tuple[Overlay, ...]]]:
+    """Yield every frame of the clip: the source's, the same with the overlays of all faces, and these.
 
-    Frames are Planes where the file has more than 8 bits hold, else uint8 [H,W,3]. Samples outside the mask
-    are the source's. A frame of high dynamic range gets its overlay as SDR, and what that changes is put back
-    by the inverse of the tone map.
+    Frames are Planes where the file has more than 8 bits hold, else uint8 [H,W,3]. Samples outside the masks
+    are the source's. A frame of high dynamic range gets its overlays as SDR, and what these change is put
+    back by the inverse of the tone map. The overlay of a face is laid over those of the faces before it.
     """
     deep = clip.deep
     sources: Iterator[Frame] = clip.frames() if deep is None else deep.planes()
     before: Frame | None = None
     for index, (source, after) in enumerate(_with_next(sources)):
-        overlay = overlays.at(index, partial(_view, source, clip))
-        frame, other = source, before if before is not None else after
+        frame, other, found = source, before if before is not None else after, []
         before = source
-        if overlay is not None:
+        for overlays in faces:
+            overlay = overlays.at(index, partial(_view, source, clip))
+            if overlay is None:
+                continue
             if overlays.texture is not None and other is not None:
                 overlays.texture.meter.see(_view(other, clip, overlay.box), _view(source, clip, overlay.box))
                 overlay = replace(overlay, grain=overlays.texture.meter.grain)
-            frame = overlay.over(source) if deep is None else overlay.over_deep(source, deep.tone)
-        yield source, frame, overlay
+            tone = None if deep is None else deep.tone
+            frame = overlay.over_deep(frame, tone) if isinstance(frame, Planes) else overlay.over(frame)
+            found.append(overlay)
+        yield source, frame, tuple(found)
 
 
 def _with_next(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
@@ -127,8 +131,8 @@ class Texture:
 class Overlays:
     """What is laid over each frame; arguments as for `composite`, size: width and height of the frames.
 
-    by_hand: by row, masks of whole frames [H,W] in [0,1], in the place of `masks`. texture: what the grain and
-    blur of the source are measured by; None leaves the renders as they are.
+    by_hand: by row, masks of whole frames [H,W] in [0,1], in the place of `masks`. texture: measures the
+    grain and blur of the source; None leaves the renders as they are.
     """
 
     crops: Crops
@@ -186,7 +190,7 @@ class Overlay:
         return out
 
     def mixed(self, part: F32) -> tuple[F32, F32]:
-        """The source's pixels [h,w,3] in levels with the overlay, and how much of the source is left [h,w]."""
+        """The source [h,w,3] in levels with the overlay, and how much of the source is left [h,w]."""
         replaced = part
         if self.without is not None:
             replaced = self.without + self.taken * (part - self.without)
@@ -208,31 +212,32 @@ class Overlay:
         box = aligned(self.box, planes.layout, planes.size)
         part = cut(planes, box)
         signal = rgb_of(part)[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
-        opacity = np.ones((y1 - y0, x1 - x0, 1), np.float32)
-        if planes.alpha is not None:
-            opacity[..., 0] = planes.alpha[y0:y1, x0:x1] / np.float32(planes.layout.top)
         sdr = signal if tone is None else tone.to_sdr(signal)
         # What is seen, on black; the change is made there and then taken back to straight alpha.
-        seen = 255.0 * opacity * sdr
+        seen, shown = np.float32(255.0) * sdr, self.inside
+        if planes.alpha is not None:
+            opacity = planes.alpha[y0:y1, x0:x1, None] / np.float32(planes.layout.top)
+            seen, shown = seen * opacity, shown & (opacity[..., 0] > 0)
         mixed, left = self.mixed(seen)
-        shown = self.inside & (opacity[..., 0] > 0)
-        moved = (mixed - seen)[shown] / (255.0 * opacity[shown])
+        moved = (mixed - seen) / np.float32(255.0)
+        if planes.alpha is not None:
+            moved = moved / np.maximum(opacity, 1e-6)
         change = np.zeros((box[3] - box[1], box[2] - box[0], 3), np.float32)
         here = change[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
-        here[shown] = _signal_change(signal[shown], sdr[shown], moved, left[shown], tone)
+        np.copyto(here, _signal_change(signal, sdr, moved, left, tone), where=shown[..., None])
         return placed(planes, changed_by(part, change), box[0], box[1])
 
 
 def _signal_change(signal: F32, sdr: F32, moved: F32, left: F32, tone: ToneMap | None) -> F32:
-    """Change of a signal [N,3] where its SDR changes by `moved`; left [N]: share of the source that stays.
+    """Change of a signal [h,w,3] where its SDR changes by `moved`; left [h,w]: what stays of the source.
 
-    What the tone map cannot hold of the source, such as colours beyond BT.709, goes as far as the source does.
+    What the tone map cannot hold of the source, such as colours beyond BT.709, goes as the source does.
     """
     if tone is None:
         # Samples beyond black and white stay where the overlay leaves them.
         return np.clip(sdr + moved, np.minimum(sdr, 0.0), np.maximum(sdr, 1.0)) - sdr
     held = tone.to_hdr(sdr)
-    changed: F32 = tone.to_hdr(sdr + moved) + left[:, None] * (signal - held) - signal
+    changed: F32 = tone.to_hdr(sdr + moved) + left[..., None] * (signal - held) - signal
     return changed
 
 
@@ -268,7 +273,7 @@ def overlay_of(
 ) -> Overlay | None:
     """A rendered crop in the pixels of its frame; arguments as for `blend`, None where nothing is shown.
 
-    by_hand: [H,W] in [0,1], a mask in the pixels of the frame, instead of `mask`; the crop's own edge bounds it.
+    by_hand: [H,W] in [0,1], a mask in the pixels of the frame, instead of `mask`; the crop's edge bounds it.
     """
     if by_hand is not None:
         mask = np.full(mask.shape, 255, np.uint8)
@@ -325,7 +330,7 @@ def compute(run: StageRun) -> None:
 
 
 def _write(run: StageRun, masks: Rows, size: int, is_empty: Callable[[int], bool]) -> None:
-    count = len(run.result_of("align").arrays["crops"])
+    count = len(run.of(track.STAGE).usable)
     stored = run.writer.array("masks", (count, size, size), np.uint8)
     for row in range(count):
         stored.write(np.asarray(masks[row])[None] * np.uint8(not is_empty(row)))

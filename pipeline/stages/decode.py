@@ -116,6 +116,7 @@ STAGE = Stage(
     unkeyed=("strict", *UNKEYED),
     facts=lambda facts: facts.content_hash,
     notes=notes,
+    face=None,
 )
 
 

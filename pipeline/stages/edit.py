@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8
+from pipeline.clip import F32, F64, I64, U8
 from pipeline.request.edits import Edit, View
 from pipeline.request.settings import EditSettings, Settings
+from pipeline.stages import track
 from pipeline.stages.facts import Facts, no_facts
 from pipeline.stages.pixels import BATCH, Rows, to_bytes
-from pipeline.stages.problem import NEEDS, row_times
+from pipeline.stages.problem import NEEDS, OfPictures, by_picture, row_times
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name, shown_result
+from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name, shown_reconstruction
 from pipeline.stages.stage import Stage
 from storage import StoredArray
 from storage.row_blocks import Rows as RowArrays
@@ -62,8 +63,7 @@ def settings_of(name: str, settings: EditSettings) -> tuple[str, ...]:
     """The settings that decide about the variant of this name, for `Stage.reads`."""
     found = [] if name == "removal" else ["edit.edits"]
     if found and settings.edits:
-        found += ["edit.ease", "edit.directions"]
-        found += ["edit.base_code"] if settings.base_code != "stays" else []
+        found += ["edit.ease", "edit.directions", "edit.base_code"]
     return (*found, "edit.remove_occluder", "edit.view") if name == "view" else tuple(found)
 
 
@@ -79,40 +79,69 @@ def render_variant(
     plain: Rows | None = None,
     on_rows: Callable[[int, int], None] | None = None,
     first: int = 0,
+    picture_rows: I64 | None = None,
 ) -> Iterator[U8]:
-    """Render all rows from `first` on, uint8 [n,S,S,3] at a time.
+    """Render all pictures from `first` on, uint8 [n,S,S,3] at a time.
 
-    times [K] in seconds from the start of the clip, for edits with a range, which come and go over `ease` s;
-    directions: by the names of edits;
-    plain: by row, the same variant rendered without edits: where no edit is active it is taken over.
+    problem: by picture. times [P] in seconds from the start of the clip, for edits with a range, which come
+    and go over `ease` s; directions: by the names of edits;
+    plain: by picture, the same variant rendered without edits: where no edit is active it is taken over.
+    picture_rows [P]: the row of the inversion that each picture shows, ascending; None: one picture a row. A
+    picture with the row, codes and camera of the one before is that one again, to the bit.
     """
     import torch
 
     from inverters.memory import batch
 
-    ws = codes_of(generator, inversion, variant, times, directions, ease)
-    cam2world = problem.cam2world
     count = len(problem.frames)
+    rows = np.arange(count) if picture_rows is None else picture_rows
+    expanded = of_rows(inversion, rows)
+    ws = codes_of(generator, expanded, variant, times, directions, ease)
+    cam2world = problem.cam2world
     if variant.view is not None:
         pivot = generator.card.camera_rule.pivot
         turned = turned_cameras(cam2world.cpu().numpy(), variant.view, pivot)
         cam2world = torch.from_numpy(turned).to(cam2world)
-    touched = (ws != inversion.ws).flatten(1).any(1).numpy() | (plain is None)
-    for start in range(first, count, size := batch(BATCH)):
-        rows = np.arange(start, min(start + size, count))
-        if plain is not None and not touched[rows].any():
-            yield np.stack([np.asarray(plain[row]) for row in rows])
+    touched = (ws != expanded.ws).flatten(1).any(1).numpy() | (plain is None)
+    leads = np.flatnonzero(~repeated_pictures(rows, ws, cam2world))
+    place = int(np.searchsorted(leads, first, "right")) - 1
+    while place < len(leads):
+        chosen = leads[place : place + (size := batch(BATCH))]
+        if plain is not None and not touched[chosen].any():
+            made = np.stack([np.asarray(plain[picture]) for picture in chosen])
         else:
             seen = renderer.render(
-                rows,
-                cam2world[rows],
-                problem.intrinsics[rows],
-                ws=ws[rows],
+                rows[chosen],
+                cam2world[chosen],
+                problem.intrinsics[chosen],
+                ws=ws[chosen],
                 remove_occluder=variant.remove_occluder,
             )
-            yield to_bytes(seen.image)
+            made = to_bytes(seen.image)
+        place += size
+        stop = int(leads[place]) if place < len(leads) else count
+        shows = np.searchsorted(chosen, np.arange(max(first, int(chosen[0])), stop), "right") - 1
+        for start in range(0, len(shows), BATCH):
+            yield made[shows[start : start + BATCH]]
         if on_rows is not None:
-            on_rows(int(rows[-1]) + 1, count)
+            on_rows(stop, count)
+
+
+def repeated_pictures(rows: I64, ws: Any, cam2world: Any) -> npt.NDArray[np.bool_]:
+    """By picture [P], whether it shows the row, codes and camera of the picture before; not so the first."""
+    same = np.zeros(len(rows), bool)
+    same[1:] = rows[1:] == rows[:-1]
+    for values in (ws, cam2world):
+        same[1:] &= (values[1:] == values[:-1]).flatten(1).all(1).cpu().numpy()
+    return same
+
+
+def of_rows(inversion: Inversion, rows: I64) -> Inversion:
+    """An inversion with the codes of these rows [P], in their order; itself where they are all rows."""
+    if np.array_equal(rows, np.arange(len(inversion.ws))):
+        return inversion
+    latent = {name: values[rows] for name, values in inversion.latent.items() if name == "z"}
+    return replace(inversion, ws=inversion.ws[rows], latent=latent)
 
 
 def codes_of(
@@ -123,7 +152,10 @@ def codes_of(
     directions: Mapping[str, Direction],
     ease: float,
 ) -> Any:
-    """The codes [K,num_ws,w_dim] of all rows with a variant's edits; arguments as for `render_variant`."""
+    """The codes [P,num_ws,w_dim] of all pictures with a variant's edits; arguments as for `render_variant`.
+
+    inversion: by picture (`of_rows`).
+    """
     if not variant.edits:
         return inversion.ws
     import torch
@@ -135,7 +167,7 @@ def codes_of(
 
 
 def as_before(edits: Sequence[Edit], times: F64, ease: float) -> npt.NDArray[np.bool_]:
-    """By row [K], whether every edit is in force just as far as in the row before; not so in the first."""
+    """By picture [P], whether every edit is in force as far as in the one before; not so in the first."""
     from inverters.editing.edit import edit_presence
 
     presence = np.array([[edit_presence(edit, float(t), ease) for edit in edits] for t in times])
@@ -199,10 +231,11 @@ def plain_stage(settings: Settings, name: str) -> str | None:
     return "edit/removal" if variant.edits else None
 
 
-def images_in(run: StageRun, name: str) -> StoredArray:
-    """The rendered crops uint8 [K,S,S,3] in the result of a stage that `run` needs."""
-    array = "reconstruction" if name in ("finetune", "smooth") else "images"
-    return run.result_of(name).arrays[array]
+def images_in(run: StageRun, name: str) -> StoredArray | OfPictures:
+    """The rendered crops uint8 [P,S,S,3] in the result of a stage that `run` needs, by picture."""
+    if name in ("finetune", "smooth"):
+        return by_picture(run, run.result_of(name).arrays["reconstruction"])
+    return run.result_of(name).arrays["images"]
 
 
 def edit_facts(facts: Facts) -> dict[str, str]:
@@ -211,26 +244,27 @@ def edit_facts(facts: Facts) -> dict[str, str]:
 
 
 def compute(run: StageRun) -> None:
-    """Write `images` uint8 [K,S,S,3], the crops of one variant."""
+    """Write `images` uint8 [P,S,S,3], the crops of one variant: one for every frame with a face."""
     variant, shown = variant_of(run.part, run.settings.edit), shown_inversion(run)
-    plain = None
+    plain: Rows | None = None
     if variant.view is None and not variant.remove_occluder:
-        plain = shown_result(run).arrays["reconstruction"]
-    elif "edit/removal" in run.needs:
+        plain = shown_reconstruction(run)
+    elif run.needed("edit/removal"):
         plain = run.result_of("edit/removal").arrays["images"]
     problem, renderer = seen_problem(run), run.models.renderer(shown)
     directions = run.models.directions if variant.edits else {}
     ease = run.settings.edit.ease if variant.edits else 0.0
+    rows = run.of(track.STAGE).rows
     what = (run.models.generator, renderer, shown, problem, variant, row_times(run), directions, ease, plain)
 
     def rendered(first: int) -> Iterator[RowArrays]:
-        for images in render_variant(*what, run.count, first):
+        for images in render_variant(*what, run.count, first, rows):
             yield {"images": images}
 
     size = int(run.models.generator.config.img_resolution)
     pixels = run.writer.array("images", (len(problem.frames), size, size, 3), np.uint8)
-    for rows in run.blocks().all(rendered):
-        pixels.write(rows["images"])
+    for block in run.blocks().all(rendered):
+        pixels.write(block["images"])
 
 
 def stages(settings: Settings) -> list[Stage[StoredArray]]:

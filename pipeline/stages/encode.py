@@ -15,11 +15,12 @@ from pipeline.stages.composite import Frame, composited, full_frame_variants
 from pipeline.stages.edit import Variant, images_in, settings_of, variant_of
 from pipeline.stages.facts import Facts, no_facts
 from pipeline.stages.overlays import (
+    comment_of_faces,
     images_of,
     overlay_facts,
     overlay_needs,
     overlay_reads,
-    overlays_of,
+    overlays_of_faces,
     row_of_frame,
     shown_images,
 )
@@ -110,11 +111,11 @@ def _comment(run: StageRun, variant: Variant) -> str:
 
 
 def compute_frames(run: StageRun) -> None:
-    """Write the source's frames with one variant, or the turned head, in them."""
+    """Write the source's frames with one variant of every face, or the turned head, in them."""
     name = Path(run.part).stem
-    frames = (frame for _, frame, _ in composited(overlays_of(run, name), run.of(decode.STAGE)))
-    shown = "view" if name == inset.TURNED else name
-    _write(run, run.timed_as("composite", frames), _comment(run, variant_of(shown, run.settings.edit)))
+    faces = overlays_of_faces(run, name)
+    frames = (frame for _, frame, _ in composited(faces, run.of(decode.STAGE)))
+    _write(run, run.timed_as("composite", frames), comment_of_faces(run, name))
 
 
 def compute_crops(run: StageRun) -> None:
@@ -183,10 +184,14 @@ _TOLD = ("encode.codec", "encode.quality", _TAGS, "invert.method", "generator")
 """Settings that every file but the comparison depends on by itself."""
 
 
-def stages(settings: Settings) -> list[Stage[Output]]:
-    """A stage for each video: variants in their frames, view, turned head, crops, and all side by side."""
+def stages(settings: Settings, others: Sequence[Settings] = ()) -> list[Stage[Output]]:
+    """A stage for each video: variants in their frames, view, turned head, crops, and all side by side.
+
+    others: the settings of the faces after the first, whose variants go into the same frames.
+    """
     suffix = suffix_for(settings.encode.codec)
-    found = [_frames_stage(name, suffix, settings) for name in full_frame_variants(settings)]
+    names = dict.fromkeys(name for own in (settings, *others) for name in full_frame_variants(own))
+    found = [_frames_stage(name, suffix, settings, others) for name in names]
     base = ("decode", "track")
     reads = (*_TOLD, *settings_of("view", settings.edit))
     if settings.edit.view is not None:
@@ -210,10 +215,12 @@ def _stage(
     return Stage(f"encode/{file}", 6, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
 
 
-def _frames_stage(name: str, suffix: str, settings: Settings) -> Stage[Output]:
-    reads = (*_TOLD, *overlay_reads(settings, name))
-    facts = overlay_facts(settings, card_name)
-    return _stage(f"{name}{suffix}", compute_frames, overlay_needs(settings, name), reads, facts)
+def _frames_stage(
+    name: str, suffix: str, settings: Settings, others: Sequence[Settings] = ()
+) -> Stage[Output]:
+    reads = (*_TOLD, *overlay_reads(settings, name, others))
+    facts = overlay_facts(settings, name, card_name, others)
+    return _stage(f"{name}{suffix}", compute_frames, overlay_needs(settings, name, others), reads, facts)
 
 
 def _variant_of_crops(settings: Settings) -> str:

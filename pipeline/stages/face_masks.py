@@ -8,14 +8,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import F32, F64, U8
+from pipeline.clip import F32, F64, U8, Crops, FaceTrack
+from pipeline.faces.covers import cover_in
 from pipeline.request.settings import CompositeSettings, Settings
 from pipeline.stages import align, track
 from pipeline.stages.edit import images_in, plain_stage, variant_of
+from pipeline.stages.pixels import Rows
+from pipeline.stages.problem import source_crops
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_name, shown_result
+from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
 from pipeline.video.masks import face_masks, visible_change
-from storage import StoredArray
 
 BORDER = 0.1
 """Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
@@ -44,10 +46,11 @@ class FaceMasks:
     affines: F64  # [K,2,3]
     size: int
     settings: CompositeSettings
-    blend: StoredArray | None = None
-    edited: StoredArray | None = None
-    plain: StoredArray | None = None
-    source: StoredArray | None = None
+    blend: Rows | None = None
+    edited: Rows | None = None
+    plain: Rows | None = None
+    source: Rows | None = None
+    covers: Rows | None = None
 
     def __getitem__(self, row: int) -> U8:
         extra = self._extra(row)
@@ -60,6 +63,8 @@ class FaceMasks:
             extra=None if extra is None else {0: extra},
         )
         mask = next(masks)
+        if self.covers is not None and (cover := self.covers[row]) is not None:
+            mask = np.rint(mask * (1.0 - cover)).astype(np.uint8)
         if self.source is None or self.plain is None:
             return mask
         trusted: U8 = np.rint(mask * understood(self.source[row], self.plain[row])).astype(np.uint8)
@@ -97,6 +102,23 @@ class FaceMasks:
         return np.maximum.reduce(shown) if shown else None
 
 
+@dataclass(frozen=True)
+class Covers:
+    """By picture, what passes before the face for a moment: float32 [S,S] in [0,1], None for nothing."""
+
+    track: FaceTrack
+    crops: Crops
+
+    def __getitem__(self, picture: int) -> F32 | None:
+        cover, frame = self.track.cover, int(self.track.usable[picture])
+        if cover is None or not len(cover.places):
+            return None
+        place = int(np.searchsorted(cover.places, self.track.first[frame]))
+        if place == len(cover.places) or cover.places[place] != self.track.first[frame]:
+            return None
+        return cover_in(cover, place, self.crops.affine[frame], self.crops.size)
+
+
 def understood(source: U8, reconstruction: U8) -> F32:
     """How far a crop's reconstruction may be trusted, [S,S] in [0,1], from crops uint8 [S,S,3].
 
@@ -126,9 +148,9 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
     variant, usable = variant_of(name, run.settings.edit), run.of(track.STAGE).usable
     crops, shape = run.of(align.STAGE), run.settings.composite
     edited = images_in(run, f"edit/{name}") if variant.edits else None
-    plain: StoredArray | None = None
+    plain: Rows | None = None
     if not variant.remove_occluder:
-        plain = shown_result(run).arrays["reconstruction"]
+        plain = shown_reconstruction(run)
     elif variant.edits:
         plain = images_in(run, "edit/removal")
     kept = variant.edits and not variant.remove_occluder
@@ -137,10 +159,11 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
         affines=crops.affine[usable],
         size=crops.size,
         settings=CompositeSettings(feather=shape.feather, grow=shape.grow),
-        blend=shown_result(run).arrays.get("blend") if variant.remove_occluder else None,
+        blend=shown_blend(run) if variant.remove_occluder else None,
         edited=edited,
         plain=plain,
-        source=run.result_of("align").arrays["crops"] if kept else None,
+        source=source_crops(run) if kept else None,
+        covers=Covers(run.of(track.STAGE), crops) if kept else None,
     )
 
 

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inverters.methods.table import ENCODERS
+from inverters.methods.table import ENCODERS, encoder_file
 from pipeline.request.checks import device_of
 from pipeline.request.edit_names import check_spaces, known_directions
 from pipeline.request.edits import check_names
+from pipeline.request.face_settings import all_edits, settings_of_face
 from pipeline.video.sequences import input_hash
 from storage import file_hash, folder_hash
 
@@ -76,8 +77,8 @@ class Models:
     def directions(self) -> dict[str, Direction]:
         """Directions by the names that an edit can use. Raises UnknownNameError for an edit that has none."""
         known = known_directions(self.generator, self._settings.edit.directions, self._note)
-        check_names(self._settings.edit.edits, known)
-        check_spaces(self._settings.edit.edits, known, self.space)
+        check_names(all_edits(self._settings), known)
+        check_spaces(all_edits(self._settings), known, self.space)
         return known
 
     def renderer(self, inversion: Inversion) -> Any:
@@ -99,6 +100,14 @@ class Facts:
 
     def __init__(self, video: Path, settings: Settings, models: Models) -> None:
         self.video, self.settings, self.models = video, settings, models
+        self.all_settings = settings
+        """Those of the whole request, also where the facts are of one of its faces."""
+
+    def of_face(self, place: int) -> Facts:
+        """The facts of one of the faces asked for, by its place among them."""
+        own = Facts(self.video, settings_of_face(self.settings, place), self.models)
+        own.all_settings = self.all_settings
+        return own
 
     @cached_property
     def content_hash(self) -> str:
@@ -120,6 +129,13 @@ class Facts:
         """SHA-256 of the landmark model that `--detector 3ddfa:PATH` names; None for others."""
         path = self.settings.track.detector.partition(":")[2]
         return file_hash(Path(path)) if path else None
+
+    @cached_property
+    def face_network(self) -> str | None:
+        """SHA-256 of the network that tells people apart: that of `--face-network`, or the bundled one."""
+        from inverters.generators.face_embedding import FACE_EMBEDDING_PATH
+
+        return file_hash(Path(self.settings.track.face_network or FACE_EMBEDDING_PATH))
 
     @cached_property
     def labels(self) -> str | None:
@@ -146,9 +162,7 @@ class Facts:
         name = next((n for n in (chosen.start, chosen.method) if n in ENCODERS), None)
         if name is None:
             return None
-        from inverters.methods.encoders import shipped
-
-        path = Path(chosen.encoder) if chosen.encoder else shipped(name)
+        path = Path(chosen.encoder) if chosen.encoder else encoder_file(name)
         return file_hash(path) if path.is_file() else "none"
 
     @cached_property

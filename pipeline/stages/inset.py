@@ -20,7 +20,7 @@ from pipeline.stages import align, camera, decode, track
 from pipeline.stages.edit import images_in, images_stage, settings_of, turned_cameras, variant_of
 from pipeline.stages.face_masks import MASK_SETTINGS, FaceMasks, masks_of, needs_of_masks
 from pipeline.stages.pixels import Rows
-from pipeline.stages.problem import NEEDS, refined
+from pipeline.stages.problem import NEEDS, OfPictures, refined
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import seen_problem, shown_inversion, shown_name
 from pipeline.stages.stage import Stage
@@ -40,8 +40,8 @@ _SHARE = np.array([0.75, 0.2])
 _LEAST = 0.5
 """Flow below this share of the mean does not count."""
 _CONE = math.cos(math.radians(45))
-_SIGMA = 2.0
-"""Frames over which the inset's way is smoothed."""
+_WINDOW = 0.28
+"""Seconds over which the inset's way is smoothed."""
 _HEAD = np.zeros((1, 3))
 """The middle of the head in EG3D's world; it lies behind the pivot that the face turns about."""
 
@@ -105,18 +105,15 @@ def flow_shift(before: U8, after: U8, expected: F64, region: npt.NDArray[np.bool
     return bounded
 
 
-def smooth_shifts(shifts: F64, expected: F64, frames: I64) -> F64:
-    """Shifts [K,2] of source frames [K], smoothed in time but never across frames without a face.
+def smooth_shifts(shifts: F64, expected: F64, times: F64, run: I64) -> F64:
+    """Shifts [K,2] at times [K] in seconds, smoothed in time, but only within rows of the same `run` [K].
 
     What is smoothed is their share of the motion expected [K,2], along it and across: where that is the same
     in all frames, as of a view that rests, so are the shifts themselves; an orbit's go round with it.
     """
     across = expected[:, ::-1] * (-1.0, 1.0)
     products = np.stack([(shifts * expected).sum(1), (shifts * across).sum(1), np.square(expected).sum(1)], 1)
-    everywhere = np.zeros((int(frames[-1]) + 1, 3))
-    present = np.zeros(len(everywhere), bool)
-    everywhere[frames], present[frames] = products, True
-    along, beside, square = smooth(everywhere, present, "gaussian", _SIGMA)[frames].T[..., None]
+    along, beside, square = smooth(products, times, run, "gaussian", _WINDOW, degree=0).T[..., None]
     smoothed: F64 = (along * expected + beside * across) / np.maximum(square, 1e-12)
     return smoothed
 
@@ -171,7 +168,7 @@ def unturned(settings: EditSettings) -> str:
     return "removal_edited" if settings.edits else "removal"
 
 
-def unturned_images(run: StageRun) -> StoredArray:
+def unturned_images(run: StageRun) -> StoredArray | OfPictures:
     """The rendered crops of that variant, not stitched."""
     rendered = f"edit/{unturned(run.settings.edit)}"
     return images_in(run, run.needed(rendered, "smooth", "finetune") or rendered)
@@ -179,7 +176,7 @@ def unturned_images(run: StageRun) -> StoredArray:
 
 def own_masks(run: StageRun) -> FaceMasks:
     """The masks of that variant; whole, also where a hand is before the face: nothing of it is to remain."""
-    return replace(masks_of(run, unturned(run.settings.edit)), source=None)
+    return replace(masks_of(run, unturned(run.settings.edit)), source=None, covers=None)
 
 
 def needs_of_turned_masks(settings: Settings) -> tuple[str, ...]:
@@ -216,9 +213,17 @@ def _cameras(run: StageRun) -> tuple[F32, F32, F32]:
     view, usable = variant_of("view", run.settings.edit).view, run.of(track.STAGE).usable
     if view is None:
         raise ValueError("the request has no view")
-    found = refined(run.of(camera.STAGE), shown_inversion(run), usable)
+    found = refined(run.of(camera.STAGE), shown_inversion(run), run.of(track.STAGE))
     own, lens = found.cam2world[usable], found.intrinsics[usable]
     return own, lens, turned_cameras(own, view, run.models.generator.card.camera_rule.pivot)
+
+
+def _own_pictures(run: StageRun) -> I64:
+    """By picture [P], the first one of the same frame; in an orbit each is its own, as all differ."""
+    view, rows = variant_of("view", run.settings.edit).view, run.of(track.STAGE).rows
+    if view is not None and view.orbit:
+        return np.arange(len(rows))
+    return np.searchsorted(rows, rows).astype(np.int64)
 
 
 def compute(run: StageRun) -> None:
@@ -231,11 +236,14 @@ def compute(run: StageRun) -> None:
     rows, size = track_.usable, crops.size
     own, lens, other = _cameras(run)
     expected = head_motion(own, other, lens, size)
-    shifts = np.zeros((len(rows), 2))
-    for row in range(len(rows)):
+    shifts, own_picture = np.zeros((len(rows), 2)), _own_pictures(run)
+    for row in np.unique(own_picture):
         shifts[row] = flow_shift(before[row], after[row], expected[row], masks[row] > 0)
-        run.count(row + 1, len(rows))
-    shifts = smooth_shifts(shifts, expected, rows)
+        run.count(int(row) + 1, len(rows))
+    chosen = np.unique(own_picture)
+    times = run.of(decode.STAGE).times[rows[chosen]]
+    shifts[chosen] = smooth_shifts(shifts[chosen], expected[chosen], times, track_.runs[rows[chosen]])
+    shifts = shifts[own_picture]
     landmarks: F64 = np.stack([warp_points(track_.landmarks[f], crops.affine[f]) for f in rows])
     landmarks3d = run.models.generator.card.landmarks3d
     if "68" in landmarks3d:
@@ -255,7 +263,7 @@ def stages(settings: Settings) -> list[Stage[F64]]:
         return []
     stage = Stage(
         PLACE,
-        version=1,
+        version=2,
         load=lambda run: run.result.arrays["shift"].read(),
         compute=compute,
         reads=("composite.stitch", *MASK_SETTINGS, *settings_of("view", settings.edit)),

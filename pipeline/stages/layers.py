@@ -1,8 +1,8 @@
-"""Stage `encode` of layers: each change as straight RGBA, its soft mask, and the occluder's matte (`--layers`)."""
+"""Stage `encode` of layers: changes as straight RGBA, their soft masks, the occluder's matte (`--layers`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,13 +15,19 @@ from pipeline.clip import F32, U8, Clip
 from pipeline.request.settings import EncodeSettings, Settings
 from pipeline.stages import align, decode, inset
 from pipeline.stages.composite import Frame, Overlay, composited, full_frame_variants
-from pipeline.stages.edit import variant_of
 from pipeline.stages.encode import Output, card_name, load, notes
-from pipeline.stages.overlays import overlay_facts, overlay_needs, overlay_reads, overlays_of, row_of_frame
-from pipeline.stages.panels import describe
+from pipeline.stages.overlays import (
+    comment_of_faces,
+    faces_of_run,
+    overlay_facts,
+    overlay_needs,
+    overlay_reads,
+    overlays_of_faces,
+    row_of_frame,
+)
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_name, shown_result
-from pipeline.stages.stage import Stage
+from pipeline.stages.smooth import shown_blend, shown_name
+from pipeline.stages.stage import Stage, global_name
 from pipeline.video.codecs import suffix_for
 from pipeline.video.picture_writer import picture_names, write_grey, write_layer
 from pipeline.video.planes import Box, Layout, Planes, aligned, black, cut, over_black, placed
@@ -36,7 +42,7 @@ _MARGIN = 16
 """Pixels around a change in which the chroma of 4:2:0 may change with it."""
 
 
-def layer_of(source: Frame, finished: Frame, overlay: Overlay | None) -> Planes:
+def layer_of(source: Frame, finished: Frame, overlays: Sequence[Overlay]) -> Planes:
     """The layer that makes `finished` of `source` when it is laid over it.
 
     Porter and Duff 1984, `over` with straight alpha: finished = source + alpha (colour - source). alpha is
@@ -45,14 +51,11 @@ def layer_of(source: Frame, finished: Frame, overlay: Overlay | None) -> Planes:
     """
     size = _size(source)
     layer = replace(black(RGBA, size), alpha=np.zeros(size[::-1], np.uint16))
-    if overlay is None:
+    if not overlays:
         return layer
-    box = _around(overlay.box, source, size)
+    box = _around(_union([overlay.box for overlay in overlays]), source, size)
     before, after = (_signal(frame, box) for frame in (source, finished))
-    alpha = np.zeros(before.shape[:2], np.float32)
-    x0, y0, x1, y1 = overlay.box
-    inner = slice(y0 - box[1], y1 - box[1]), slice(x0 - box[0], x1 - box[0])
-    alpha[inner] = np.clip(np.where(overlay.inside, overlay.alpha, 0.0), 0.0, 1.0)
+    alpha = _shown(overlays, box)
     change = after - before
     # The least alpha with which no colour lies beyond black or white.
     room = np.where(change > 0, 1.0 - before, before)
@@ -66,14 +69,25 @@ def layer_of(source: Frame, finished: Frame, overlay: Overlay | None) -> Planes:
     return placed(layer, Planes((red, green, blue), RGBA, steps.astype(np.uint16)), box[0], box[1])
 
 
-def mask_of(overlay: Overlay | None, size: tuple[int, int]) -> U8:
-    """How much of the change is shown in each pixel of a frame, uint8 [H,W]."""
-    mask = np.zeros(size[::-1], np.uint8)
-    if overlay is not None:
+def mask_of(overlays: Sequence[Overlay], size: tuple[int, int]) -> U8:
+    """How much of the changes is shown in each pixel of a frame, uint8 [H,W]."""
+    levels: U8 = np.rint(255.0 * _shown(overlays, (0, 0, *size))).astype(np.uint8)
+    return levels
+
+
+def _shown(overlays: Sequence[Overlay], box: Box) -> F32:
+    """How much of the source is covered in a box [h,w] that holds all overlays, in [0,1]."""
+    left = np.ones((box[3] - box[1], box[2] - box[0]), np.float32)
+    for overlay in overlays:
         x0, y0, x1, y1 = overlay.box
-        shown = np.where(overlay.inside, overlay.alpha, 0.0)
-        mask[y0:y1, x0:x1] = np.rint(255.0 * np.clip(shown, 0.0, 1.0)).astype(np.uint8)
-    return mask
+        here = slice(y0 - box[1], y1 - box[1]), slice(x0 - box[0], x1 - box[0])
+        left[here] *= 1.0 - np.clip(np.where(overlay.inside, overlay.alpha, 0.0), 0.0, 1.0)
+    return np.float32(1.0) - left
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
 def _size(frame: Frame) -> tuple[int, int]:
@@ -101,12 +115,11 @@ def compute_layers(run: StageRun) -> None:
     name = Path(run.part).stem.removesuffix(f"_{LAYER}")
     clip, form = run.of(decode.STAGE), run.settings.encode.layers or "png"
     masks = picture_names(clip, f"{name}_{MASK}", ".png")
-    shown = variant_of("view" if name == inset.TURNED else name, run.settings.edit)
-    comment = describe(shown, run.models.generator.card.name, run.settings.invert.method)
+    comment = comment_of_faces(run, name)
     with _layer_writer(run, clip, f"{name}_{LAYER}", form, comment) as (names, write):
-        for index, (source, frame, overlay) in enumerate(composited(overlays_of(run, name), clip)):
-            write(index, layer_of(source, frame, overlay))
-            write_grey(run.writer.file(masks[index]), mask_of(overlay, _size(source)))
+        for index, (source, frame, found) in enumerate(composited(overlays_of_faces(run, name), clip)):
+            write(index, layer_of(source, frame, found))
+            write_grey(run.writer.file(masks[index]), mask_of(found, _size(source)))
             run.count(index + 1, len(clip))
     run.writer.meta |= {"names": [*names, *masks], "notes": []}
 
@@ -131,25 +144,25 @@ def _layer_writer(
 
 def compute_matte(run: StageRun) -> None:
     """Write how much of each pixel of each frame is the occluder, where the method has a field for it."""
-    clip, crops, rows = run.of(decode.STAGE), run.of(align.STAGE), row_of_frame(run)
-    blend = shown_result(run).arrays.get("blend")
-    found = []
-    if blend is None:
-        found.append(
+    clip, notes_of_it = run.of(decode.STAGE), []
+    faces = [(one, shown_blend(one)) for one, _ in faces_of_run(run, "edited")]
+    if all(blend is None for _, blend in faces):
+        notes_of_it.append(
             "the occluder's matte is black everywhere: this inversion has no field for what covers a face"
         )
+    fields = [(one.of(align.STAGE), row_of_frame(one), blend) for one, blend in faces if blend is not None]
     names, size = picture_names(clip, MATTE, ".png"), (clip.width, clip.height)
     for index, name in enumerate(names):
-        matte = np.zeros(size[::-1], np.uint8)
-        if blend is not None and index in rows:
-            values = _fractions(np.asarray(blend[rows[index]]))
-            affine = crops.affine[index] * (values.shape[0] / crops.size)
-            matte = np.rint(
-                255.0 * np.clip(warp_back(values, affine, (0, 0, *size), "zeros"), 0.0, 1.0)
-            ).astype(np.uint8)
-        write_grey(run.writer.file(name), matte)
+        matte = np.zeros(size[::-1], np.float32)
+        for crops, rows, blend in fields:
+            if index in rows:
+                values = _fractions(np.asarray(blend[rows[index]]))
+                affine = crops.affine[index] * (values.shape[0] / crops.size)
+                matte = np.maximum(matte, warp_back(values, affine, (0, 0, *size), "zeros"))
+        levels = np.rint(255.0 * np.clip(matte, 0.0, 1.0)).astype(np.uint8)
+        write_grey(run.writer.file(name), levels)
         run.count(index + 1, len(clip))
-    run.writer.meta |= {"names": names, "notes": found}
+    run.writer.meta |= {"names": names, "notes": notes_of_it}
 
 
 def _fractions(values: Any) -> F32:
@@ -157,24 +170,30 @@ def _fractions(values: Any) -> F32:
     return fractions
 
 
-def stages(settings: Settings) -> list[Stage[Output]]:
-    """Stages of a request with `--layers`: one for each output that goes into the source's frames, one matte."""
+def stages(settings: Settings, others: Sequence[Settings] = ()) -> list[Stage[Output]]:
+    """Stages of a request with `--layers`: one for each output in the source's frames, one for the matte.
+
+    others: the settings of the faces after the first.
+    """
     form = settings.encode.layers
     if form is None:
         return []
     suffix = ".png" if form == "png" else suffix_for(form)
-    names = [*full_frame_variants(settings), *([inset.TURNED] if settings.edit.inset else [])]
+    shown = dict.fromkeys(name for one in (settings, *others) for name in full_frame_variants(one))
+    names = [*shown, *([inset.TURNED] if settings.edit.inset else [])]
     made = partial(Stage, version=1, load=load, notes=notes)
     found: list[Stage[Output]] = [
         made(
             f"encode/{name}_{LAYER}{suffix}",
             compute=compute_layers,
-            reads=("encode.layers", "invert.method", "generator", *overlay_reads(settings, name)),
-            needs=overlay_needs(settings, name),
-            facts=overlay_facts(settings, card_name),
+            reads=("encode.layers", "invert.method", "generator", *overlay_reads(settings, name, others)),
+            needs=overlay_needs(settings, name, others),
+            facts=overlay_facts(settings, name, card_name, others),
         )
         for name in names
     ]
-    needs = ("decode", "track", "align", shown_name(settings))
-    matte = made(f"encode/{MATTE}.png", compute=compute_matte, reads=("encode.layers",), needs=needs)
+    needs = ["decode"]
+    for place, one in enumerate((settings, *others)):
+        needs += [global_name(need, place) for need in ("track", "align", shown_name(one))]
+    matte = made(f"encode/{MATTE}.png", compute=compute_matte, reads=("encode.layers",), needs=tuple(needs))
     return [*found, matte]

@@ -11,6 +11,7 @@ from pipeline.clip import U8, Clip
 from pipeline.request.edits import format_edit
 from pipeline.request.settings import EditSettings
 from pipeline.stages.edit import Variant
+from pipeline.stages.problem import OfPictures
 from pipeline.video.aspect import all_squared, squared_size
 from storage import StoredArray
 
@@ -55,7 +56,7 @@ def panel_frames(clip: Clip, panels: int) -> Iterator[U8]:
         )
 
 
-def held_rows(images: StoredArray, rows: Mapping[int, int], count: int) -> Iterator[U8]:
+def held_rows(images: StoredArray | OfPictures, rows: Mapping[int, int], count: int) -> Iterator[U8]:
     """A crop for each of `count` frames: its own, else the one before (black at the start)."""
     current: U8 = np.zeros(images.shape[1:], np.uint8)
     for frame in range(count):
@@ -64,7 +65,7 @@ def held_rows(images: StoredArray, rows: Mapping[int, int], count: int) -> Itera
         yield current
 
 
-def row_images(images: StoredArray) -> Iterator[U8]:
+def row_images(images: StoredArray | OfPictures) -> Iterator[U8]:
     """All rows in order, one at a time."""
     for row in range(len(images)):
         yield images[row]

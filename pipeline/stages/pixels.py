@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from pipeline.clip import U8
@@ -16,6 +18,27 @@ class Rows(Protocol):
     """Images by row: an array, a cached array on disk, or anything that computes them when asked."""
 
     def __getitem__(self, row: int, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Covered:
+    """Reconstructions by row, uint8 [S,S,3], with the source where a soft mask says that it is no face.
+
+    An encoder's face has no occluder to take off: this is what its removal is compared with.
+    """
+
+    reconstruction: Rows
+    source: Rows
+    cover: Rows
+    """By row, [h,w] in 0..1."""
+
+    def __getitem__(self, row: int, /) -> U8:
+        shown = np.asarray(self.reconstruction[row], np.float32)
+        size = (shown.shape[1], shown.shape[0])
+        source = cv2.resize(np.asarray(self.source[row]), size, interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(np.asarray(self.cover[row], np.float32), size, interpolation=cv2.INTER_LINEAR)
+        mixed = shown + np.clip(cover, 0, 1)[..., None] * (source - shown)
+        return np.rint(mixed).astype(np.uint8)
 
 
 def to_bytes(image: Any) -> U8:

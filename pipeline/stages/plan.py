@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.request.checks import PAGES
+from pipeline.request.face_settings import faces_of, settings_of_face
 from pipeline.request.settings import Settings
 from pipeline.stages import (
     align,
@@ -29,8 +30,7 @@ from pipeline.stages.facts import Facts
 from pipeline.stages.stage import Stage, read_values
 from storage import stage_key
 
-_BEFORE_REPORT = (
-    decode,
+_OF_FACE = (
     track,
     align,
     camera,
@@ -42,9 +42,8 @@ _BEFORE_REPORT = (
     inset,
     stitch,
     composite,
-    encode,
-    layers,
 )
+"""Modules of the stages that each face has."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Plan:
     @property
     def output_names(self) -> list[str]:
         """Names of the files that the job puts into its output folder."""
-        videos = [stage.name.partition("/")[2] for stage in self.stages if stage.kind == "encode"]
+        videos = [stage.part for stage in self.stages if stage.kind == "encode"]
         return [*videos, *PAGES]
 
     def of_kind(self, kind: str) -> list[Stage[Any]]:
@@ -103,12 +102,15 @@ class Plan:
 
 
 def plan_of(settings: Settings) -> Plan:
-    """The plan of a request."""
-    found: list[Stage[Any]] = []
-    for module in _BEFORE_REPORT:
-        found += module.stages(settings)
-    files = tuple(stage.name for stage in found if stage.kind == "encode")
-    return Plan((*found, *report.stages(settings, files)))
+    """The plan of a request: the stages of each of its faces, then one file of each output for all."""
+    faces = [settings_of_face(settings, place) for place in range(len(faces_of(settings)))]
+    found: list[Stage[Any]] = list(decode.stages(settings))
+    for place, own in enumerate(faces):
+        for module in _OF_FACE:
+            found += [stage.in_face(place) for stage in module.stages(own)]
+    files = [*encode.stages(faces[0], faces[1:]), *layers.stages(faces[0], faces[1:])]
+    names = tuple(stage.name for stage in files)
+    return Plan((*found, *files, *report.stages(faces[0], names, len(faces))))
 
 
 class Keys:
@@ -121,11 +123,19 @@ class Keys:
     def __init__(self, plan: Plan, facts: Facts) -> None:
         self._plan, self._facts = plan, facts
         self._found: dict[str, str] = {}
+        self._faces: dict[int | None, Facts] = {None: facts}
+
+    def _of_face(self, place: int | None) -> Facts:
+        """The facts of one face, computed once; those of the whole request for None."""
+        if place not in self._faces:
+            self._faces[place] = self._facts.of_face(place or 0)
+        return self._faces[place]
 
     def __getitem__(self, name: str) -> str:
         if name not in self._found:
             stage = self._plan[name]
-            rules = [read_values(self._facts.settings, stage.reads), stage.facts(self._facts)]
+            facts = self._of_face(stage.face)
+            rules = [read_values(facts.settings, stage.reads), stage.facts(facts)]
             inputs = [self[needed] for needed in stage.needs]
             self._found[name] = stage_key(stage.kind, stage.version, rules, inputs)
         return self._found[name]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pipeline.report.manifest import MANIFEST, JobRecord, build_manifest, curves, files_of, write_manifest
+from pipeline.report.manifest import (
+    MANIFEST,
+    FaceRecord,
+    JobRecord,
+    build_manifest,
+    curves,
+    files_of,
+    write_manifest,
+)
 from pipeline.report.output_folder import OutputFolder
+from pipeline.request.face_settings import faces_of
 from pipeline.request.settings import Settings
 from pipeline.stages import align, camera, decode, track
 from pipeline.stages.problem import refined
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_inversion, shown_name
-from pipeline.stages.stage import Stage
+from pipeline.stages.smooth import shown_inversion, shown_name, shown_result
+from pipeline.stages.stage import Stage, global_name
 from storage import file_hash
 
 
@@ -25,7 +34,7 @@ def load(run: StageRun) -> dict[str, Any]:
     from pipeline.report.page import report
 
     journal, found = run.journal, run.of(track.STAGE)
-    cameras = refined(run.of(camera.STAGE), shown_inversion(run), found.usable)
+    cameras = refined(run.of(camera.STAGE), shown_inversion(run), found)
     with OutputFolder(run.out) as folder:
         outputs, hashes = {}, {}
         for name in run.needs:
@@ -52,6 +61,7 @@ def load(run: StageRun) -> dict[str, Any]:
 
 def _record(run: StageRun) -> JobRecord:
     """What the job has gathered."""
+    places = range(len(faces_of(run.settings)))
     card, journal = run.models.generator.card, run.journal
     return JobRecord(
         path=run.video,
@@ -66,10 +76,22 @@ def _record(run: StageRun) -> JobRecord:
         results=journal.results,
         notes=journal.notes,
         request=journal.request(),
+        faces=[
+            FaceRecord(
+                face=faces_of(run.settings)[place],
+                track=run.hooks.in_face(place).of(track.STAGE),
+                measured=shown_result(run.hooks.in_face(place)),
+            )
+            for place in places
+        ],
     )
 
 
-def stages(settings: Settings, files: tuple[str, ...]) -> list[Stage[dict[str, Any]]]:
-    """The last stage of every request; `files` are the names of the stages whose videos it publishes."""
-    needs = ("decode", "track", "align", "camera", shown_name(settings), *files)
-    return [Stage("report", version=1, load=load, unkeyed=("*",), needs=needs)]
+def stages(settings: Settings, files: tuple[str, ...], faces: int = 1) -> list[Stage[dict[str, Any]]]:
+    """The last stage of every request.
+
+    files: names of the stages whose videos it publishes; faces: how many are asked for.
+    """
+    of_face = ("track", "align", "camera", shown_name(settings))
+    needs = ["decode", *(global_name(name, place) for place in range(faces) for name in of_face), *files]
+    return [Stage("report", version=1, load=load, unkeyed=("*",), needs=tuple(needs), face=None)]

@@ -64,11 +64,13 @@ class Hooks:
     """Hand the newest checkpoint to a shared cache."""
     hold: Callable[[Path], Any]
     """Keep a file of the cache's ingest folder from being removed."""
+    in_face: Callable[[int], StageRun]
+    """The same stage as one of another of the faces asked for, by its place among them."""
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage at work. `settings` holds only what the stage declares."""
+    """One stage at work. `settings` holds only what the stage declares; names are those without a face."""
 
     name: str
     needs: tuple[str, ...]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from pipeline.clip import I64, FaceTrack
 from pipeline.request.settings import Settings
-from pipeline.stages import finetune
+from pipeline.stages import finetune, track
 from pipeline.stages.invert import STAGE as INVERT
-from pipeline.stages.problem import NEEDS, problem_of
+from pipeline.stages.problem import NEEDS, OfPictures, by_picture, problem_of
 from pipeline.stages.run import StageRun
 from pipeline.stages.stage import Stage
-from storage import StageResult
+from storage import StageResult, StoredArray
 
 if TYPE_CHECKING:
     from inverters.base import Inversion, InversionProblem
@@ -24,16 +28,24 @@ def compute(run: StageRun) -> None:
 
 
 def load(run: StageRun) -> Inversion:
-    """The tuned inversion with its codes smoothed."""
+    """The tuned inversion with its codes smoothed, never across a gap or a cut."""
     from inverters.editing.smoothing import smooth_inversion
 
-    smoothed: Inversion = smooth_inversion(run.of(finetune.STAGE), run.settings.edit.smooth)
-    return smoothed
+    tuned = run.of(finetune.STAGE)
+    ordered = replace(tuned, frames=places(run.of(track.STAGE)))
+    return replace(smooth_inversion(ordered, run.settings.edit.smooth), frames=tuned.frames)
+
+
+def places(found: FaceTrack) -> I64:
+    """Numbers [K] of the fitted frames: one after the other within a run, one left out between runs."""
+    run = found.runs[found.fitted]
+    numbers: I64 = np.arange(len(run)) + np.cumsum(np.diff(run, prepend=run[:1]) != 0)
+    return numbers
 
 
 STAGE = Stage(
     "smooth",
-    version=1,
+    version=2,
     load=load,
     compute=compute,
     reads=("edit.smooth",),
@@ -62,6 +74,19 @@ def shown_result(run: StageRun) -> StageResult:
     return run.result_of(run.needed("smooth") or "finetune")
 
 
+def shown_reconstruction(run: StageRun) -> StoredArray | OfPictures:
+    """The crops of the clip rendered as it was found, by picture: uint8 [P,S,S,3]."""
+    return by_picture(run, shown_result(run).arrays["reconstruction"])
+
+
+def shown_blend(run: StageRun) -> StoredArray | OfPictures | None:
+    """The second field's share of each pixel by picture, [P,h,w]; None without a second field."""
+    blend = shown_result(run).arrays.get("blend")
+    return None if blend is None else by_picture(run, blend)
+
+
 def seen_problem(run: StageRun) -> InversionProblem:
-    """The clip's crops with the cameras that the inversion refined."""
-    return problem_of(run).seen_by(shown_inversion(run).cameras)
+    """The clip's crops by picture, with the cameras that the inversion refined."""
+    problem = problem_of(run).seen_by(shown_inversion(run).cameras)
+    rows = run.of(track.STAGE).rows
+    return problem if len(rows) == len(problem.frames) else problem.of_rows(rows)

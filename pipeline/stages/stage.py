@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pipeline.errors import UndeclaredReadError
+from pipeline.request.face_settings import settings_of_face
 from pipeline.request.paths import with_paths
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Stage(Generic[T_co]):
     """
 
     name: str
-    """KIND, or KIND/PART where a plan has several of a kind, such as `edit/removal`."""
+    """KIND, or KIND/PART where a plan has several of a kind, such as `edit/removal`; see also `face`."""
     version: int
     """Raise it when the same inputs give another result."""
     load: Callable[[StageRun], T_co]
@@ -52,18 +53,38 @@ class Stage(Generic[T_co]):
     """What else the result depends on, as JSON values: contents of files, the generator, preset numbers."""
     notes: Callable[[StageRun], Iterable[str]] = _nothing
     """What the user is told of the result, computed or cached, one line each."""
+    face: int | None = 0
+    """Which of the faces asked for the stage is about, by its place among them; its name ends in @1 for the
+    second, and it sees the settings of a request for that face. None: of the whole request."""
     on_device: bool = False
     """Runs on the generator's device; one job at a time does so on each CUDA device."""
 
     @property
     def kind(self) -> str:
         """The part of the name before the slash."""
-        return self.name.partition("/")[0]
+        return self.local_name.partition("/")[0]
 
     @property
     def part(self) -> str:
         """The part of the name after the slash, or an empty text."""
-        return self.name.partition("/")[2]
+        return self.local_name.partition("/")[2]
+
+    @property
+    def local_name(self) -> str:
+        """The name without its face."""
+        return self.name.removesuffix(f"@{self.face}")
+
+    def in_face(self, place: int) -> Stage[T_co]:
+        """The stage for another of the faces asked for; all that it needs but `decode` is of that face."""
+        if place == 0:
+            return self
+        needs = tuple(global_name(name, place) for name in self.needs)
+        return replace(self, name=global_name(self.name, place), needs=needs, face=place)
+
+
+def global_name(name: str, place: int) -> str:
+    """The name in a plan of a stage about the face at this place; `decode` is of all faces."""
+    return name if place == 0 or name == "decode" else f"{name}@{place}"
 
 
 def read_values(settings: Settings, reads: Iterable[str]) -> dict[str, Any]:
@@ -83,9 +104,10 @@ def read_values(settings: Settings, reads: Iterable[str]) -> dict[str, Any]:
 
 def only(settings: Settings, stage: Stage[Any]) -> Settings:
     """The settings as a stage sees them: reading one that it does not declare raises UndeclaredReadError."""
+    own = settings if stage.face is None else settings_of_face(settings, stage.face)
     if "*" in stage.unkeyed:
-        return settings
-    return cast("Settings", _Declared(settings, frozenset(stage.reads + stage.unkeyed), "", stage.name))
+        return own
+    return cast("Settings", _Declared(own, frozenset(stage.reads + stage.unkeyed), "", stage.name))
 
 
 class _Declared:

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clip import U8
+from pipeline.clip import I64, U8
 from pipeline.request.settings import Settings
-from pipeline.stages import inset
-from pipeline.stages.edit import codes_of, images_in, images_stage, settings_of, variant_of
+from pipeline.stages import inset, track
+from pipeline.stages.edit import (
+    codes_of,
+    images_in,
+    images_stage,
+    of_rows,
+    repeated_pictures,
+    settings_of,
+    variant_of,
+)
 from pipeline.stages.face_masks import BORDER, MASK_SETTINGS, masks_of, needs_of_masks, with_border
 from pipeline.stages.facts import Facts
 from pipeline.stages.pixels import Rows, to_bytes
@@ -36,25 +44,33 @@ def stitch(
     inside: Rows,
     outside: Rows,
     preset: StitchSettings,
+    rows: I64,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Iterator[U8]:
-    """Yield every row, uint8 [S,S,3], stitched where an edit changes it.
+    """Yield every picture, uint8 [S,S,3], stitched where an edit changes it.
 
-    ws: codes [K,num_ws,w_dim] with the edits. edited, plain: by row, the crops with the edits and without.
-    inside, outside: by row, masks uint8 [S,S] of what the edit is to show, and of that with its border.
+    problem: by picture. ws: codes [P,num_ws,w_dim] with the edits. edited, plain: by picture, the crops with
+    the edits and without. inside, outside: by picture, masks uint8 [S,S] of what the edit is to show, and of
+    that with its border. rows [P]: the row of the renderer's inversion that each picture shows. A picture
+    that repeats the one before is that one again.
     """
     from inverters.editing.stitching import Stitcher
 
     stitcher = Stitcher(renderer, preset)
     count = len(problem.frames)
-    for row in range(count):
-        picture = np.asarray(edited[row])
-        content = _within_crop(np.asarray(inside[row]) > 127)
-        border = (np.asarray(outside[row]) > 0) & ~content
-        if border.any() and not np.array_equal(picture, np.asarray(plain[row])):
-            one = np.array([row])
+    again = repeated_pictures(rows, ws, problem.cam2world)
+    picture: U8 = np.zeros(0, np.uint8)
+    for number in range(count):
+        if again[number]:
+            yield picture
+            continue
+        picture = np.asarray(edited[number])
+        content = _within_crop(np.asarray(inside[number]) > 127)
+        border = (np.asarray(outside[number]) > 0) & ~content
+        if border.any() and not np.array_equal(picture, np.asarray(plain[number])):
+            one = np.array([number])
             image = stitcher.stitch(
-                row,
+                int(rows[number]),
                 problem.cam2world[one],
                 problem.intrinsics[one],
                 ws[one],
@@ -66,7 +82,7 @@ def stitch(
             picture = to_bytes(image)[0]
         yield picture
         if on_rows is not None:
-            on_rows(row + 1, count)
+            on_rows(number + 1, count)
 
 
 def _within_crop(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -92,7 +108,7 @@ def _mask(values: npt.NDArray[np.bool_]) -> Any:
 
 
 def compute(run: StageRun) -> None:
-    """Write `images` uint8 [K,S,S,3], the stitched crops of the edited or of the turned variant."""
+    """Write `images` uint8 [P,S,S,3], the stitched crops of the edited or of the turned variant."""
     from inverters.editing.stitching import stitching_of
 
     way = run.settings.composite.stitch
@@ -114,10 +130,11 @@ def compute(run: StageRun) -> None:
         edited = images_in(run, f"edit/{run.part}")
     directions = run.models.directions if variant.edits else {}
     ease = run.settings.edit.ease if variant.edits else 0.0
-    ws = codes_of(run.models.generator, shown, variant, row_times(run), directions, ease)
+    rows = run.of(track.STAGE).rows
+    ws = codes_of(run.models.generator, of_rows(shown, rows), variant, row_times(run), directions, ease)
     stored = run.writer.array("images", edited.shape, np.uint8)
     renderer = run.models.renderer(shown)
-    for picture in stitch(renderer, problem, ws, edited, plain, inside, outside, preset, run.count):
+    for picture in stitch(renderer, problem, ws, edited, plain, inside, outside, preset, rows, run.count):
         stored.write(picture[None])
 
 

@@ -118,7 +118,7 @@ def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Enc
 
 
 def check_depth(codec: str, bits: int) -> None:
-    """Raise UserError where a codec has 8 bits only and the clip has more; the message lists those that do."""
+    """Raise UserError where a codec has 8 bits and the clip has more; the message lists those that do."""
     if bits > 8 >= DEPTHS[codec]:
         others = ", ".join(name for name, most in DEPTHS.items() if most > 8 and name != "auto")
         raise UserError(f"--codec {codec} holds 8 bits a channel, and the clip has {bits}; give {others}")

@@ -59,11 +59,12 @@ def own_layout(frame: VideoFrame, transposed: bool, codec: str) -> Layout | None
     layout = layout_of(frame, transposed)
     if codec == "gif":  # always has alpha
         return None
-    return layout if layout.bits > 8 or layout.alpha or (layout.full and not layout.is_rgb) else None
+    is_more = layout.bits > 8 or layout.alpha or (layout.full and not layout.is_rgb)
+    return layout if is_more or int(frame.color_trc) in HDR else None
 
 
 def see_light(frame: VideoFrame, meter: PeakMeter | None) -> PeakMeter | None:
-    """Count the light of a frame of high dynamic range, one pixel of 16; returns the meter, made if needed."""
+    """Count the light of a frame of high dynamic range, one pixel of 16; returns the meter."""
     if int(frame.color_trc) not in HDR:
         return meter
     width, height = (max(1, side // _PEAK_STEP) for side in (frame.width, frame.height))

@@ -115,7 +115,7 @@ def layout_of(frame: VideoFrame, turned: bool = False) -> Layout:
 
 
 def white_of_rgb48(name: str) -> int:
-    """White in FFmpeg's conversion of a pixel format to 16-bit RGB; of luma and chroma it is 255 x 256 + 3."""
+    """White in FFmpeg's conversion to 16-bit RGB; for luma and chroma it is 255 x 256 + 3."""
     return 65535 if is_rgb(name) else 65283
 
 

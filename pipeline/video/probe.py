@@ -62,7 +62,7 @@ class Probe:
     orientation: tuple[bool, bool, bool]  # transpose, then mirror columns, then mirror rows
     rotation: int  # degrees counter-clockwise
     color: dict[str, Any]
-    layout: Layout | None  # of frames with more than 8 bits, alpha or full range; None for others
+    layout: Layout | None  # of frames beyond 8 bits, with alpha, full range or HDR; None for others
     tone: ToneMap | None  # of high dynamic range
     sample_aspect: Fraction
     has_audio: bool
@@ -355,8 +355,8 @@ def _notes(
         notes.append("the rotation tag is no multiple of 90 degrees; the nearest one was applied")
     if tone is not None:
         notes.append(
-            f"high dynamic range: the face is fitted in SDR whose white is {tone.white:g} cd/m2, and put back; "
-            "views and crops are SDR"
+            f"high dynamic range: the face is fitted in SDR whose white is {tone.white:g} cd/m2, and put "
+            "back; views and crops are SDR"
         )
     if aspect != 1:
         notes.append(f"pixels are not square ({aspect}); the output keeps their shape")

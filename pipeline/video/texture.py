@@ -1,7 +1,7 @@
 """Grain and blur of the source, for what is laid over it.
 
-Grain is measured as what changes from frame to frame in flat parts; blur by the gradients of the source and of
-its reconstruction, which a generator renders sharp.
+Grain is measured as what changes from frame to frame along the motion; blur by the gradients of the source
+and of its reconstruction, which a generator renders sharp.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,9 +23,11 @@ _LEAST_GRAIN = 1.2
 _WINDOW = 384
 """Most pixels of a side of the part that is measured."""
 _LOW_PASS, _CUT = 3.0, 12.0
-"""Sigma in pixels beyond which a change is no grain; mean change in levels from which two frames are a cut."""
+"""Sigma in pixels beyond which a change is no grain; mean change in levels from which on it is a cut."""
 _BLOCK, _LEAST_BLOCKS, _CLIPPED = 16, 6, 10.0
 """Pixels of a side of a block; fewest blocks; levels from black and white within which grain is cut off."""
+_AT_FIRST, _EVERY = 4, 8
+"""Pairs of frames that are measured at the start, and one in so many later."""
 _LEAST_PIXELS = 400
 """Fewest pixels by which blur is measured."""
 _NEW = 0.25
@@ -71,10 +74,17 @@ class GrainMeter:
 
     def __init__(self) -> None:
         self._mean: F64 | None = None  # covariance as a vector, then the two correlations
+        self._seen = 0
 
     def see(self, other: U8, part: U8) -> None:
         """Measure parts [h,w,3] of two frames. Equal parts and those across a cut tell nothing."""
-        found = _measured(_centre(other), _centre(part))
+        other, part = _centre(other), _centre(part)
+        if np.array_equal(other, part):
+            return
+        self._seen += 1
+        if self._seen > _AT_FIRST and self._seen % _EVERY:
+            return
+        found = _measured(other, part)
         if found is not None:
             self._mean = found if self._mean is None else self._mean + _NEW * (found - self._mean)
 
@@ -100,7 +110,7 @@ def _measured(other: U8, part: U8) -> F64 | None:
 
     What moves is followed by optical flow first, and the quieter blocks are measured: grain is everywhere.
     """
-    if min(part.shape[:2]) < 2 * _BLOCK or np.array_equal(part, other):
+    if min(part.shape[:2]) < 2 * _BLOCK:
         return None
     change = _change(other, part)
     slow = np.asarray(cv2.GaussianBlur(change, (0, 0), _LOW_PASS))
@@ -122,7 +132,8 @@ def _measured(other: U8, part: U8) -> F64 | None:
     energy = float((quiet**2).mean()) + 1e-9
     across = float((quiet[:, :, 1:] * quiet[:, :, :-1]).mean()) / energy
     down = float((quiet[:, 1:] * quiet[:, :-1]).mean()) / energy
-    return np.concatenate([covariance.ravel(), [across, down]])
+    found: F64 = np.concatenate([covariance.ravel(), [across, down]])
+    return found
 
 
 def _change(other: U8, part: U8) -> F32:
@@ -162,9 +173,9 @@ def blur_of(source: U8, reconstruction: U8, weights: F32) -> F64 | None:
     shrunk = max(1, len(source) // _LARGEST)
     if shrunk > 1:
         size = (source.shape[1] // shrunk, source.shape[0] // shrunk)
+        shown: list[Any] = [source, reconstruction, weights]
         source, reconstruction, weights = (
-            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-            for image in (source, reconstruction, weights)
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in shown
         )
     before, after = (_luma(image) for image in (source, reconstruction))
     own, rendered = _tensor(before, weights), _tensor(after, weights)
@@ -202,7 +213,7 @@ def _matching_sigma(luma: F32, weights: F32, axis: F64, energy: float) -> float:
     """Sigma of the blur along an axis that leaves gradients along it this energy."""
     found = []
     for sigma in _REACH:
-        image = luma if sigma == 0 else np.asarray(cv2.filter2D(luma, -1, _kernel(sigma, 0.0, axis)))
+        image: Any = luma if sigma == 0 else cv2.filter2D(luma, -1, _kernel(sigma, 0.0, axis))
         found.append(float(axis @ _tensor(image, weights) @ axis))
         if found[-1] <= energy:
             break

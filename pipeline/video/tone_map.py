@@ -36,6 +36,8 @@ _TO_BT709 = np.array(
 """Linear RGB of BT.2020 primaries to those of BT.709 (BT.2407, section 2)."""
 _STEPS = 8192
 """Of the table of the EETF."""
+_CODES = 65535
+"""Steps of a signal in tables."""
 _DROPPED, _BLOCK = 13, 32
 """Low bits of a float32 that tables leave out, so that light has one part in 1,000; rows at a time."""
 
@@ -117,26 +119,21 @@ class ToneMap:
 
     def to_sdr(self, signal: Array) -> F32:
         """R', G', B' [...,3] of BT.709 in [0,1]."""
-        relative = self._mapped(self._to_light(signal)) / self.white
-        sdr: F32 = (np.clip(relative, 0.0, 1.0) ** (1 / _SDR_GAMMA)).astype(np.float32)
-        return sdr
+        light = self._narrow(np.take(_light_of_code(self.transfer, _CODES), _code_of(signal)))
+        return np.take(self._sdr_of_light, light.view(np.uint32) >> _DROPPED)
 
     def to_hdr(self, sdr: Array) -> F32:
         """The signal [...,3] that `to_sdr` takes to these R', G', B'."""
-        light = self.white * np.clip(np.asarray(sdr, np.float64), 0.0, 1.0) ** _SDR_GAMMA
-        if self.is_rolled_off:
-            light = pq_to_light(np.interp(light_to_pq(light), self.eetf[1], self.eetf[0]))
+        light = np.take(self._light_of_sdr, _code_of(sdr))
         if self.wide:
-            light = light @ np.linalg.inv(_TO_BT709).T
-        return light_to_signal(light, self.transfer).astype(np.float32)
+            light = _transformed(light, np.linalg.inv(_TO_BT709))
+        return np.take(_signal_of_light(self.transfer), light.view(np.uint32) >> _DROPPED)
 
     def view(self, pixels: npt.NDArray[np.uint16], top: int) -> U8:
         """A frame uint16 [H,W,3] of the signal, whose white is `top`, as SDR uint8: `to_sdr` by tables."""
         out, table = np.empty(pixels.shape, np.uint8), _light_of_code(self.transfer, top)
         for start in range(0, len(pixels), _BLOCK):
-            light: Any = np.take(table, pixels[start : start + _BLOCK])
-            if self.wide:
-                light = cv2.transform(light, _TO_BT709.astype(np.float32))
+            light = self._narrow(np.take(table, pixels[start : start + _BLOCK]))
             np.take(self._level_of_light, light.view(np.uint32) >> _DROPPED, out=out[start : start + _BLOCK])
         return out
 
@@ -170,10 +167,9 @@ class ToneMap:
         top, most = float(light_to_pq(np.array(self.peak))), float(light_to_pq(np.array(self.white)))
         return top, most / top, 1.5 * most / top - 0.5
 
-    def _to_light(self, signal: Array) -> F64:
+    def _narrow(self, light: F32) -> F32:
         """cd/m2 [...,3] of BT.709 primaries."""
-        light = signal_to_light(signal, self.transfer)
-        return light @ _TO_BT709.T if self.wide else light
+        return _transformed(light, _TO_BT709) if self.wide else light
 
     def _mapped(self, light: F64) -> F64:
         if not self.is_rolled_off:
@@ -181,11 +177,42 @@ class ToneMap:
         return pq_to_light(np.interp(light_to_pq(light), *self.eetf))
 
     @cached_property
-    def _level_of_light(self) -> U8:
-        """Levels by the high bits of a float32 of light in cd/m2; 0 below zero."""
+    def _sdr_of_light(self) -> F32:
+        """SDR in [0,1] by the high bits of a float32 of light in cd/m2."""
         relative = np.clip(self._mapped(_lights()) / self.white, 0.0, 1.0)
-        levels: U8 = np.rint(255.0 * relative ** (1 / _SDR_GAMMA)).astype(np.uint8)
+        return (relative ** (1 / _SDR_GAMMA)).astype(np.float32)
+
+    @cached_property
+    def _level_of_light(self) -> U8:
+        """The same in levels of 255."""
+        levels: U8 = np.rint(255.0 * self._sdr_of_light).astype(np.uint8)
         return levels
+
+    @cached_property
+    def _light_of_sdr(self) -> F32:
+        """cd/m2 by codes of SDR."""
+        light = self.white * (np.arange(_CODES + 1) / _CODES) ** _SDR_GAMMA
+        if self.is_rolled_off:
+            light = pq_to_light(np.interp(light_to_pq(light), self.eetf[1], self.eetf[0]))
+        return light.astype(np.float32)
+
+
+def _code_of(values: Array) -> npt.NDArray[np.int32]:
+    codes = np.clip(np.rint(np.asarray(values, np.float32) * _CODES), 0, _CODES)
+    return np.asarray(codes, np.int32)
+
+
+def _transformed(values: F32, matrix: F64) -> F32:
+    """Colours [...,3] times a matrix [3,3]."""
+    flat = np.ascontiguousarray(values).reshape(1, -1, 3)
+    out: Any = cv2.transform(flat, matrix.astype(np.float32))
+    return np.asarray(out, np.float32).reshape(values.shape)
+
+
+@cache
+def _signal_of_light(transfer: int) -> F32:
+    """Signal by the high bits of a float32 of light in cd/m2."""
+    return light_to_signal(_lights(), transfer).astype(np.float32)
 
 
 @cache

@@ -219,7 +219,7 @@ class VideoWriter:
             notes.append(f"{width}x{height} is an odd size, so colour is stored at full resolution (4:4:4)")
         if self.path.suffix.lower() == ".mkv" and (1000 * clip.time_base).denominator != 1:
             notes.append("Matroska rounds the frame times to 1 ms")
-        if self._size != (clip.width, clip.height) or not clip.color:
+        if self._size != (clip.width, clip.height) or "format" not in clip.color:
             return notes
         own = sampling_of(clip.color["format"])
         if own[0] < written[0] or own[1] < written[1]:

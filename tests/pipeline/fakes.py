@@ -91,6 +91,10 @@ class Fakes:
     begun_at: Inversion | None = None
     """What the last inversion began at."""
     crops: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    crops_of: dict[float, torch.Tensor] = field(default_factory=dict)
+    """The crops of each inversion, by the sum of its codes."""
+    held: int = 1
+    """Frames for which the clip shows the same picture."""
 
     def count(self, name: str) -> None:
         self.calls[name] += 1
@@ -116,12 +120,14 @@ class Fakes:
         }
         for index, point in five.items():
             circle[index] = point
-        landmarks = np.repeat(circle[None], count, 0).astype(np.float32)
+        number = settings.face[0].number if settings.face else 0
+        landmarks = np.repeat(circle[None], count, 0).astype(np.float32) + np.float32([28 * number, 0])
         landmarks[status == 0] = np.nan
         for t in range(count):
             if on_frame is not None:
                 on_frame(t + 1, count)
-        return FaceTrack(landmarks, np.full((count, 478, 2), np.nan, np.float32), status, "fake")
+        mesh = np.full((count, 478, 2), np.nan, np.float32)
+        return FaceTrack(landmarks, mesh, status, "fake", np.arange(count) // self.held * self.held)
 
     def cameras(self, found: FaceTrack, *rest: Any) -> Cameras:
         self.count("camera")
@@ -154,6 +160,7 @@ class Fakes:
             on_step(1, 1, {"total": 0.5})
         self.crops = torch.from_numpy(np.asarray(problem.crops[np.arange(len(problem.frames))])).float()
         ws = (self.crops.mean(dim=(1, 2, 3)) / 127.5 - 1).reshape(-1, 1, 1).expand(-1, 2, 4).contiguous()
+        self.crops_of[float(ws.double().sum())] = self.crops
         return Inversion(
             "in-n-out",
             "draft",
@@ -172,7 +179,8 @@ class Fakes:
 
     def edit(self, ws: Any, times: Any, edits: Any, directions: Any, ease: float) -> Any:
         self.count("edit")
-        return ws + 0.2 * sum(edit.strength for edit in edits)
+        amounts = [sum(e.strength * edit_presence(e, float(time), ease) for e in edits) for time in times]
+        return ws + 0.2 * torch.tensor(amounts).to(ws).reshape(-1, 1, 1)
 
 
 class FakeRenderer:
@@ -187,9 +195,10 @@ class FakeRenderer:
             raise KeyboardInterrupt
         self.fakes.calls["render"] += len(rows)
         codes = self.inversion.ws[rows] if ws is None else ws
-        own = self.fakes.crops[rows].mean(dim=(1, 2, 3)) / 127.5 - 1
+        crops = self.fakes.crops_of.get(float(self.inversion.ws.double().sum()), self.fakes.crops)
+        own = crops[rows].mean(dim=(1, 2, 3)) / 127.5 - 1
         added = (codes.mean(dim=(1, 2)) - own).reshape(-1, 1, 1, 1)
-        image = self.fakes.crops[rows].permute(0, 3, 1, 2) / 127.5 - 1 + added + MISFIT
+        image = crops[rows].permute(0, 3, 1, 2) / 127.5 - 1 + added + MISFIT
         if how.get("remove_occluder"):
             image[:, 0] = -0.5
         blend = torch.zeros(len(rows), 1, SIZE // 2, SIZE // 2)

@@ -21,8 +21,8 @@ from inverters.fields.synthesis import InversionRenderer
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.memory import reduced_memory
-from inverters.methods.encoders import PRESETS, check_card, framed, shipped, unframed
-from inverters.methods.table import ENCODERS, METHODS, find_method
+from inverters.methods.encoders import PRESETS, check_card, framed, unframed
+from inverters.methods.table import ENCODERS, METHODS, encoder_file, find_method
 from inverters.rendering.cameras import default_intrinsics
 from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
@@ -76,15 +76,15 @@ def test_an_edit_of_nothing_is_the_reconstruction(scene: Scene) -> None:
     assert torch.equal(renderer.render(rows, problem.cam2world, problem.intrinsics, ws=ws).image, plain)
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if shipped(name).is_file()])
+@pytest.mark.parametrize("name", [name for name in ENCODERS if encoder_file(name).is_file()])
 def test_what_is_shipped_is_for_the_bundled_generator(name: str) -> None:
     card = load_generator("bundled").card
-    encoder = load_encoder(shipped(name))
+    encoder = load_encoder(encoder_file(name))
     assert encoder.card.fingerprint == card.fingerprint, (
-        f"after a change of the generator: invid train-encoder {name} --start {shipped(name)} "
-        f"--folder runs/new --minutes 20 --export {shipped(name)}"
+        f"after a change of the generator: invid train-encoder {name} --start {encoder_file(name)} "
+        f"--folder runs/new --minutes 20 --export {encoder_file(name)}"
     )
-    assert shipped(name).stat().st_size < 12e6
+    assert encoder_file(name).stat().st_size < 12e6
 
 
 def test_memory_changes_nothing(scene: Scene) -> None:

@@ -29,6 +29,8 @@ from tests.pipeline.fakes import write_clip
         (["--space", "f24/z+"], ("no block of resolution 24; it has 4, 8, 16",)),
         (["--space", "f16/z+"], ("resolution 16 is the backbone's last",)),
         (["--space", "z+", "--base-skip", "dropped"], ("has codes in z+, without a base code",)),
+        (["--space", "f/z+", "--base-encoder", "e.safetensors"], ("e.safetensors", "no such file")),
+        (["--space", "z+", "--base-encoder", "clip.mp4"], ("without a base code",)),
         (["--base-code", "follows", "--edit", "smile=1"], ("codes in w+ have no base code",)),
         (["--directions", "FILE", "--edit", "a=1"], ("direction is in z, but", "add --space z+")),
         (["--space", "p_n+"], ("statistics of P_N are of generator ffffffffffff",)),
@@ -43,7 +45,8 @@ def test_spaces_that_cannot_be(
     save_statistics(beside(generator), other)
     directions = Directions({"a": Direction(torch.ones(16), "", "", codes="z")})
     save_directions(tmp_path / "d.safetensors", directions)
-    words = [str(tmp_path / "d.safetensors") if word == "FILE" else word for word in words]
+    named = {"FILE": tmp_path / "d.safetensors", "clip.mp4": clip}
+    words = [str(named.get(word, word)) for word in words]
     places = ("--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
     code = cli.process_video([str(clip), "--generator", str(generator), *places, *words])
     told = capfd.readouterr()

@@ -109,10 +109,10 @@ class ScriptedModel:
 
 
 def numbered_frames(count: int, size: tuple[int, int] = (100, 200)) -> list[np.ndarray]:
-    """Black frames that carry their number in the first pixel."""
+    """Black frames that carry their number in all four corners, so that turned copies do, too."""
     frames = [np.zeros((*size, 3), dtype=np.uint8) for _ in range(count)]
     for t, frame in enumerate(frames):
-        frame[0, 0, 0] = t
+        frame[[0, 0, -1, -1], [0, -1, 0, -1], 0] = t
     return frames
 
 

@@ -15,7 +15,7 @@ WORDS += ["--occluder-masks", "masks", "--directions", "x.npy", "--directions", 
 def test_which_settings_name_paths() -> None:
     options = {field.name for field in path_fields(Request(Path("a.mp4")))}
     settings = {"generator", "detector", "cameras", "occluder-masks", "face-masks", "directions"}
-    settings |= {"encoder", "base-encoder"}
+    settings |= {"encoder", "base-encoder", "face-network"}
     assert options == settings | {"out", "cache"}
     assert {field.name for field in path_fields(Settings())} == settings
 

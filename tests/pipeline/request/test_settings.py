@@ -13,6 +13,7 @@ from inverters.methods.table import ENCODERS, method_names
 from inverters.rendering.backends import BACKENDS
 from pipeline.errors import UnknownNameError, UserError
 from pipeline.request.checks import check_settings
+from pipeline.request.faces import Face
 from pipeline.request.fields import assembled, fields_of
 from pipeline.request.options import process_fields, request_fields
 from pipeline.request.settings import HEADINGS, Settings
@@ -56,7 +57,7 @@ def test_choices_are_those_that_readers_know() -> None:
         ({("device",): "tpu"}, "unknown device 'tpu'"),
         ({("decode", "max_frames"): 0}, "--max-frames must be 1 or more, not 0"),
         ({("encode", "quality"): 52}, "--quality must be 51 or less for a film, not 52"),
-        ({("track", "face"): -1}, "--face must be 0 or more, not -1"),
+        ({("track", "face"): (Face(1), Face(1))}, "--face 1 is given twice"),
         ({("finetune", "steps"): -1}, "--finetune-steps must be 0 or more, not -1"),
         ({("track", "smoothing_window"): -0.5}, "--smoothing-window must be 0 or more, not -0.5"),
         ({("composite", "feather"): float("nan")}, "--feather must be 0 or more, not nan"),

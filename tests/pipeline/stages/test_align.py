@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import pytest
 
 from inverters.generators.card import CropRule
 from pipeline.clip import FaceTrack, Status
@@ -46,6 +47,16 @@ def test_small_motion_moves_the_crop_by_less_than_a_pixel():
     shift = np.abs(affine[1, :, 2] - affine[0, :, 2])
     expected = 0.1 * affine[0, 0, 0]
     np.testing.assert_allclose(shift, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_face_on_its_side_or_upside_down_has_the_crop_of_the_upright_one(turn):
+    upright = rough_faces(3)
+    wanted = align(track_of(upright), RULE, 512).affine
+    angle = turn * np.pi / 2
+    turned = upright @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + 900
+    affine = align(track_of(turned), RULE, 512).affine
+    np.testing.assert_allclose(warp_points(turned, affine), warp_points(upright, wanted), atol=1e-2)
 
 
 def test_pixels_that_are_not_square_give_the_crop_of_the_same_face():

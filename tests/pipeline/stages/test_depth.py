@@ -23,7 +23,10 @@ from tests.pipeline.video.media import ffmpeg
 
 SIZE = (96, 64)
 COUNT = 3
-_HDR = "zscale=matrixin=bt709:transferin=bt709:primariesin=bt709:rangein=limited:primaries=bt2020:matrix=bt2020nc"
+_HDR = (
+    "zscale=matrixin=bt709:transferin=bt709:primariesin=bt709:rangein=limited:"
+    "primaries=bt2020:matrix=bt2020nc"
+)
 PQ_DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 
 
@@ -58,6 +61,8 @@ def clip_with(folder: Path, name: str) -> Path:
         "hlg": ("mp4", f"{_HDR}:transfer=arib-std-b67:npl=203,format=yuv420p10le", [*x265, lossless]),
         "full": ("mp4", "scale=in_range=tv:out_range=pc:flags=accurate_rnd,format=yuv420p",
                  ["-c:v", "libx264", "-qp", "0", "-color_range", "pc"]),
+        "hlg8": ("mp4", f"{_HDR}:transfer=arib-std-b67:npl=203,format=yuv420p",
+                 ["-c:v", "libx264", "-qp", "0"]),
         "ten": ("mp4", "format=yuv422p10le", ["-c:v", "libx264", "-qp", "0"]),
         "twelve": ("mkv", "format=yuv444p12le", ["-c:v", "ffv1"]),
         "rgb16": ("mkv", "format=gbrp16le", ["-c:v", "ffv1"]),
@@ -106,6 +111,7 @@ LOSSLESS = {"hevc": {"quality": 0}, "h264": {"quality": 0}, "ffv1": {}}
 @pytest.mark.parametrize(
     ("name", "codec"),
     [
+        ("hlg8", "h264"),
         ("pq", "hevc"), ("hlg", "hevc"), ("hlg", "h264"), ("pq", "ffv1"), ("full", "h264"), ("full", "hevc"),
         ("ten", "hevc"), ("ten", "h264"), ("ten", "ffv1"), ("twelve", "hevc"), ("twelve", "ffv1"),
         ("rgb16", "ffv1"), ("alpha", "ffv1"), ("vp9", "ffv1"),
@@ -113,7 +119,7 @@ LOSSLESS = {"hevc": {"quality": 0}, "h264": {"quality": 0}, "ffv1": {}}
 )  # fmt: skip
 def test_pixels_that_are_not_edited_keep_every_bit(tmp_path, name, codec):
     clip = read(clip_with(tmp_path, name))
-    mixed = [frame for _, frame, _ in composited(overlays(clip), clip)]
+    mixed = [frame for _, frame, _ in composited([overlays(clip)], clip)]
     path = tmp_path / f"out{suffix_for(codec)}"
     written(clip, path, codec, iter(mixed), **LOSSLESS[codec])
     copy = read(path)
@@ -136,17 +142,17 @@ def test_pixels_that_are_not_edited_keep_every_bit(tmp_path, name, codec):
     assert largest(list(clip.deep.planes())[-1], list(copy.deep.planes())[-1]) == 0
 
 
-@pytest.mark.parametrize("name", ["pq", "hlg"])
+@pytest.mark.parametrize("name", ["pq", "hlg", "hlg8"])
 def test_high_dynamic_range_is_edited_as_sdr_is(tmp_path, name):
     clip = read(clip_with(tmp_path, name))
     sdr = read(tmp_path / "sdr.mkv")
-    for (source, deep, _), (_, plain, overlay) in zip(
-        composited(overlays(clip), clip), composited(overlays(sdr), sdr)
+    for (source, deep, _), (_, plain, found) in zip(
+        composited([overlays(clip)], clip), composited([overlays(sdr)], sdr)
     ):
         seen = view_of(deep, clip.deep.tone).astype(int)
         before = view_of(source, clip.deep.tone).astype(int)
         inner = (slice(16 + 12, 16 + 20), slice(32 + 12, 32 + 20))
-        if overlay is not None:
+        if found:
             assert np.abs(seen[inner] - 200).max() <= 2
         else:
             np.testing.assert_array_equal(seen, before)
@@ -199,7 +205,7 @@ def test_alpha_stays_or_the_result_is_on_black(tmp_path):
 
 def test_an_edit_over_something_half_transparent_is_what_is_seen(tmp_path):
     clip = read(clip_with(tmp_path, "alpha"))
-    _, frame, _ = next(composited(overlays(clip, level=90), clip))
+    _, frame, _ = next(composited([overlays(clip, level=90)], clip))
     opacity = frame.alpha[32, 48] / frame.layout.top
     assert 0.3 < opacity < 0.6
     assert np.abs(view_of(frame, None)[32, 48].astype(int) - 90).max() <= 2

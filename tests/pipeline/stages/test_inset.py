@@ -115,21 +115,22 @@ def test_a_turned_head_stays_on_its_neck(yaw: float) -> None:
 
 
 def test_shifts_are_smoothed_within_what_shows_a_face() -> None:
-    frames = np.array([0, 1, 2, 3, 10, 11, 12])
+    times, run = np.array([0, 1, 2, 3, 10, 11, 12]) / 25, np.array([0] * 4 + [1] * 3)
     shifts = np.array([[1.0, 2.0]] * 4 + [[-5.0, 0.0]] * 3)
     still = np.full((7, 2), (-3.0, 1.0))
-    np.testing.assert_allclose(smooth_shifts(shifts, still, frames), shifts, atol=1e-12)
+    np.testing.assert_allclose(smooth_shifts(shifts, still, times, run), shifts, atol=1e-12)
     shifts[1] = 9.0
-    smoothed = smooth_shifts(shifts, still, frames)
+    smoothed = smooth_shifts(shifts, still, times, run)
     assert 1.0 < smoothed[1, 0] < 5.0 and np.allclose(smoothed[4:], shifts[4:])
-    assert not smooth_shifts(np.zeros((7, 2)), still, frames).any()
+    assert not smooth_shifts(np.zeros((7, 2)), still, times, run).any()
 
 
 def test_smoothing_does_not_hold_an_orbit_back() -> None:
     frames = np.arange(8)
     angles = 2 * np.pi * frames / 8
     expected = 20 * np.stack([np.sin(angles), 1 - np.cos(angles)], 1)
-    np.testing.assert_allclose(smooth_shifts(-0.8 * expected, expected, frames), -0.8 * expected, atol=1e-9)
+    shifts = smooth_shifts(-0.8 * expected, expected, frames / 25, np.zeros(8, int))
+    np.testing.assert_allclose(shifts, -0.8 * expected, atol=1e-9)
 
 
 def ring(x: float, y: float, radius: float) -> np.ndarray:

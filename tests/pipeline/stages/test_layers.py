@@ -44,7 +44,7 @@ def test_source_and_layer_are_the_finished_frame(frame, picture, plain, mask, sh
     affine = STILL + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
     overlay = overlay_of(picture, mask, affine, 8, (10, 12), plain)
     finished = frame if overlay is None else overlay.over(frame)
-    layer = layer_of(frame, finished, overlay)
+    layer = layer_of(frame, finished, [] if overlay is None else [overlay])
     seen = laid_over(frame / 255.0, layer)
     assert np.abs(255 * seen - finished).max() <= 0.05
     outside = np.ones(frame.shape[:2], bool)
@@ -58,10 +58,10 @@ def test_source_and_layer_are_the_finished_frame(frame, picture, plain, mask, sh
 def test_layers_of_deep_clips(tmp_path, name):
     clip = read(clip_with(tmp_path, name))
     faces = 0
-    for source, finished, overlay in composited(overlays(clip), clip):
-        layer = layer_of(source, finished, overlay)
-        faces += overlay is not None
-        if overlay is None:
+    for source, finished, found in composited([overlays(clip)], clip):
+        layer = layer_of(source, finished, found)
+        faces += len(found)
+        if not found:
             assert not layer.alpha.any()
         before, after = (signal_of(over_black(frame)) for frame in (source, finished))
         assert 255 * np.abs(laid_over(before, layer) - after).max() <= 1
@@ -70,7 +70,7 @@ def test_layers_of_deep_clips(tmp_path, name):
 
 def test_layers_are_read_back_as_they_were_written(tmp_path):
     clip = read(clip_with(tmp_path, "pq"))
-    source, finished, overlay = next(composited(overlays(clip), clip))
+    source, finished, overlay = next(composited([overlays(clip)], clip))
     layer = layer_of(source, finished, overlay)
     write_layer(tmp_path / "a.png", layer, clip, "x")
     assert b"cICP" + bytes((9, 16, 0, 1)) in (tmp_path / "a.png").read_bytes()
@@ -84,7 +84,7 @@ def test_a_film_of_a_layer_keeps_its_alpha(tmp_path):
     from pipeline.stages.encode import encode
 
     clip = read(clip_with(tmp_path, "ten"))
-    made = list(composited(overlays(clip), clip))
+    made = list(composited([overlays(clip)], clip))
     layers = [layer_of(*three) for three in made]
     for codec, name, most in (("prores", "a.mov", 4.0), ("ffv1", "a.mkv", 0.02)):
         encode(iter(layers), clip, tmp_path / name, EncodeSettings(codec=codec), "x")
@@ -109,11 +109,11 @@ def test_masks_handed_back_unchanged_change_nothing(tmp_path):
     folder = tmp_path / "masks"
     folder.mkdir()
     finished = []
-    for index, (_, frame, overlay) in enumerate(composited(overlays(clip), clip)):
+    for index, (_, frame, overlay) in enumerate(composited([overlays(clip)], clip)):
         write_grey(folder / f"edited_mask.{index:05d}.png", mask_of(overlay, (clip.width, clip.height)))
         finished.append(frame)
     masks = FrameMasks(folder, match_masks(folder, np.arange(2), len(clip), 96, 64, FACES))
-    for (_, again, _), frame in zip(composited(by_hand(clip, masks), clip), finished, strict=True):
+    for (_, again, _), frame in zip(composited([by_hand(clip, masks)], clip), finished, strict=True):
         assert np.abs(again.astype(int) - frame).max() <= 1
 
 
@@ -121,7 +121,7 @@ def test_a_mask_by_hand_says_where_the_edit_is_shown(tmp_path):
     clip = read(pictures(tmp_path))
     mask = np.zeros((64, 96), np.float32)
     mask[20:24, 40:60], mask[:16] = 1.0, 1.0  # the latter lies outside the crop
-    source, frame, _ = next(composited(by_hand(clip, [mask, mask]), clip))
+    source, frame, _ = next(composited([by_hand(clip, [mask, mask])], clip))
     changed = (frame != source).any(axis=-1)
     assert (frame[20:24, 40:60] == 200).all()
     changed[20:24, 40:60] = False

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from inverters.generators.card import CameraRule, CropRule
 from pipeline.errors import UndeclaredReadError
 from pipeline.request.edits import Edit, View
+from pipeline.request.face_settings import settings_of_face
+from pipeline.request.faces import Face
 from pipeline.request.settings import CompositeSettings, EditSettings, EncodeSettings, Settings
 from pipeline.stages.plan import Keys, Plan, plan_of
 from pipeline.stages.stage import Stage, only
@@ -27,9 +29,10 @@ OTHER: dict[str, Any] = {
     "decode.ingest": "fps=12",
     "decode.max_frames": 5,
     "track.detector": "fan",
-    "track.face": 1,
+    "track.face": (Face(1),),
+    "track.face_network": "net.onnx",
     "track.max_gap": 0.25,
-    "track.smoothing": "gaussian",
+    "track.smoothing": "box",
     "track.smoothing_window": 5.0,
     "camera.labels": "dataset.json",
     "camera.smoothing": 2.0,
@@ -38,6 +41,8 @@ OTHER: dict[str, Any] = {
     "invert.space": "z+",
     "invert.start": "e4e-mask",
     "invert.encoder": "mine.safetensors",
+    "invert.base_skip": "dropped",
+    "invert.base_encoder": "base.safetensors",
     "invert.steps": 7,
     "invert.occluder_masks": "masks",
     "invert.seed": 3,
@@ -50,15 +55,18 @@ OTHER: dict[str, Any] = {
     "edit.inset": True,
     "edit.ease": 0.7,
     "edit.directions": ("mine.npz",),
+    "edit.base_code": "follows",
     "edit.smooth": "causal",
     "composite.feather": 0.1,
     "composite.grow": 0.1,
     "composite.stitch": "codes",
     "composite.steady": True,
+    "composite.face_masks": "masks",
     "decode.frame_rate": "24",
     "encode.codec": "ffv1",
     "encode.quality": 30,
     "encode.crops": True,
+    "encode.layers": "prores",
     "encode.keep_location": True,
 }
 """For each setting that a result depends on, a value that is not its default."""
@@ -100,11 +108,18 @@ class FakeFacts:
         self.models = SimpleNamespace(generator=SimpleNamespace(card=self.card, config=config))
         self.labels = wanted.camera.labels
         self.occluder_masks = wanted.invert.occluder_masks
+        self.face_masks = wanted.composite.face_masks
         self.detector_file = None
         self.encoder = wanted.invert.encoder
-        self.method_settings = {"name": wanted.invert.preset}
+        self.face_network = wanted.track.face_network
+        self.all_settings = wanted
+        self.method_settings = {"name": wanted.invert.preset, "encoder": wanted.invert.base_encoder}
         self.perceptual_weights = {"lpips-vgg": False}
+        self.p_statistics = {"samples": number}
         self.direction_digests = {e.name: f"{e.name} {wanted.edit.directions}" for e in wanted.edit.edits}
+
+    def of_face(self, place: int) -> FakeFacts:
+        return FakeFacts(settings_of_face(self.settings, place))
 
 
 def keys_of(wanted: Settings) -> dict[str, str]:
@@ -128,7 +143,7 @@ REQUESTS = st.builds(
         smooth=st.sampled_from(["none", "gaussian"]),
     ),
     composite=st.builds(CompositeSettings, stitch=st.sampled_from([None, "weights"]), steady=st.booleans()),
-    encode=st.builds(EncodeSettings, crops=st.booleans()),
+    encode=st.builds(EncodeSettings, crops=st.booleans(), layers=st.sampled_from([None, "png", "ffv1"])),
 )
 
 
@@ -176,7 +191,7 @@ def test_a_plan_is_in_order_and_its_reads_exist(base: Settings) -> None:
 def test_a_stage_sees_only_the_settings_that_it_declares() -> None:
     stage: Stage[None] = Stage("toy", 1, lambda run: None, reads=("edit.ease", "track"), unkeyed=("strict",))
     seen = only(Settings(), stage)
-    assert seen.edit.ease == 0.2 and seen.track.face == 0 and seen.strict is False
+    assert seen.edit.ease == 0.2 and seen.track.face == (Face(0),) and seen.strict is False
     for read in (lambda: seen.edit.edits, lambda: seen.device, lambda: seen.encode.codec):
         with pytest.raises(UndeclaredReadError, match="stage toy reads the setting"):
             read()

@@ -65,7 +65,7 @@ def test_what_is_replaced_has_the_grain_beside_it(tmp_path, level, soft, deep):
     from pipeline.video.reader import view_of
 
     def shown(overlays):
-        return [f if clip.deep is None else view_of(f, None) for _, f, _ in composited(overlays, clip)]
+        return [f if clip.deep is None else view_of(f, None) for _, f, _ in composited([overlays], clip)]
 
     plain, matched = shown(Overlays(*what)), shown(Overlays(*what, texture=texture))
     inner, beside = (slice(40, 88), slice(40, 88)), (slice(4, 28), slice(4, 124))

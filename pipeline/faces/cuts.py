@@ -1,0 +1,74 @@
+"""Where one shot ends and the next begins: the picture changes, or the face jumps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clip import F32, F64, I64, U8
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_THUMB = 24
+_CHANGED, _SURE = 10.0, 45.0
+"""Mean levels of 255 by which thumbnails differ: from the first on a cut where the neighbours differ far
+less, from the second on in any case."""
+_TIMES = 3.0
+_NEIGHBOURS = 4
+_JUMP, _FASTER = 0.08, 2.5
+"""A jump is farther than this share of the face's size, and this many times the steps before and after."""
+
+
+def thumbnail(frame: U8) -> F32:
+    """A frame uint8 [H,W,3] as float32 [24,24,3]."""
+    small = cv2.resize(frame, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
+
+
+def may_be_cut(before: F32 | None, after: F32) -> bool:
+    """Whether the picture changes so much between two frames that another shot may have begun."""
+    return before is not None and picture_change(before, after) > _CHANGED
+
+
+def picture_change(before: F32, after: F32) -> float:
+    """Mean difference of two thumbnails in levels of 255."""
+    return float(np.abs(before - after).mean())
+
+
+def picture_cuts(changes: Floats) -> npt.NDArray[np.bool_]:
+    """Where a shot begins, [N], from the change of each picture from the one before, [N] in levels of 255.
+
+    A cut changes the picture by _TIMES as much as the median of the changes around it; a pan or a shake
+    changes it again and again.
+    """
+    cuts = np.zeros(len(changes), bool)
+    for t in np.flatnonzero(np.asarray(changes) > _CHANGED):
+        around = np.r_[changes[max(1, t - _NEIGHBOURS) : t], changes[t + 1 : t + 1 + _NEIGHBOURS]]
+        usual = float(np.median(around)) if len(around) else 0.0
+        cuts[t] = changes[t] > max(_TIMES * usual, _CHANGED) or changes[t] > _SURE
+    return cuts
+
+
+def jump_cuts(centers: Floats, sizes: Floats) -> npt.NDArray[np.bool_]:
+    """Where a face jumps, [N]: by a step that the steps before and after do not explain.
+
+    centers [N,2] in pixels, sizes [N]; NaN without a face. A step counts in sizes of the face, a change of
+    the size as the step that moves its border as far.
+    """
+    steps = np.full(len(sizes), np.nan)
+    if len(sizes) < 2:
+        return np.zeros(len(sizes), bool)
+    size = np.minimum(sizes[1:], sizes[:-1])
+    moved = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+    steps[1:] = (moved + np.abs(np.diff(sizes)) / 2) / np.maximum(size, 1e-6)
+    padded: F64 = np.nan_to_num(np.r_[steps, 0.0], nan=0.0)
+    beside = np.maximum(np.r_[0.0, padded[:-2]], padded[1:])
+    return np.asarray(padded[:-1] > np.maximum(_JUMP, _FASTER * beside))
+
+
+def shots(cuts: npt.NDArray[np.bool_]) -> I64:
+    """The number of the shot of each frame, [N], from where shots begin, [N]."""
+    return np.cumsum(cuts).astype(np.int64)

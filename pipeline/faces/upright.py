@@ -1,0 +1,87 @@
+"""Faces that lie on their side or upside down: found in turned copies, checked against the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clip import F32, U8
+from pipeline.faces.face_window import face_window, is_upright
+from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass
+class UprightModel:
+    """A landmark model whose faces are checked against the picture, and looked for in turned copies.
+
+    `odd` is set by `detect`: faces were found, but no landmarks that fit the picture.
+    """
+
+    model: LandmarkModel
+    odd: bool = False
+    turn: int = 0
+    """Quarter turns of the copy in which a face was last found."""
+
+    @property
+    def name(self) -> str:
+        """That of the model."""
+        return self.model.name
+
+    def close(self) -> None:
+        """Free the model's resources."""
+        self.model.close()
+
+    def detect(self, frame: U8, hint: Floats | None = None, turns: bool = False) -> list[FaceDetection]:
+        """As the model's `detect`; with `turns` copies turned by quarters are tried where that finds nothing.
+
+        Faces are first looked for in the frame as the last one stood.
+        """
+        self.odd = False
+        if hint is not None and hint.ndim == 2:
+            # the model's own region follows the roll of a hint, which was checked
+            return self.model.detect(frame, hint)
+        order = [self.turn, *(k for k in (0, 2, 1, 3) if k != self.turn)]
+        for turn in order if turns else order[: 1 + (self.turn != 0)]:
+            copy = np.ascontiguousarray(np.rot90(frame, turn))
+            own_hint = None if hint is None else _turned_box(hint, turn, frame)
+            found = [turned_back(face, turn, frame) for face in self.model.detect(copy, own_hint)]
+            if faces := self._checked(frame, found):
+                self.turn = turn
+                self.odd = False
+                return faces
+        return []
+
+    def _checked(self, frame: U8, faces: list[FaceDetection]) -> list[FaceDetection]:
+        kept = [face for face in faces if is_upright(face_window(frame, face.landmarks68))]
+        self.odd = self.odd or len(kept) < len(faces)
+        return kept
+
+
+def turned_back(face: FaceDetection, turn: int, frame: U8) -> FaceDetection:
+    """A face found in `np.rot90(frame, turn)`, in pixels of the frame."""
+    if turn == 0:
+        return face
+    landmarks, dense = (_points_back(points, turn, frame) for points in (face.landmarks68, face.dense))
+    box = box_of(landmarks if np.isnan(dense).any() else dense)
+    return FaceDetection(landmarks, dense, box, face.score)
+
+
+def _points_back(points: F32, turn: int, frame: U8) -> F32:
+    """Points [N,2] of a copy turned by `turn` quarters counterclockwise, in pixels of the frame."""
+    height, width = frame.shape[:2]
+    x, y = points[:, 0], points[:, 1]
+    turned = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
+    return np.asarray(np.stack(turned[turn], axis=1), np.float32)
+
+
+def _turned_box(box: Floats, turn: int, frame: U8) -> F32:
+    """A box [4] of the frame in pixels of a copy turned by `turn` quarters."""
+    if turn == 0:
+        return np.asarray(box, np.float32)
+    copy = np.rot90(frame, turn)
+    return box_of(_points_back(np.asarray(box, np.float32).reshape(2, 2), 4 - turn, copy))

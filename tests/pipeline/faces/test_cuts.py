@@ -1,0 +1,47 @@
+"""Where shots begin: changes of the picture and jumps of a face that their neighbours do not explain."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.faces.cuts import jump_cuts, picture_cuts, shots
+
+STILL = np.full(20, 100.0)
+
+
+def line(speeds):
+    """Centres [N,2] of a face that goes to the right by these many pixels a frame."""
+    return np.stack([np.cumsum(speeds), np.full(len(speeds), 50.0)], axis=1).astype(float)
+
+
+def test_a_cut_between_quiet_shots_is_found_and_a_pan_is_none():
+    quiet = np.array([0, 1, 2, 1, 2, 40, 2, 1, 1, 2.0])
+    np.testing.assert_array_equal(np.flatnonzero(picture_cuts(quiet)), [5])
+    assert not picture_cuts(np.full(10, 25.0)).any()
+
+
+def test_a_jump_is_found_and_a_start_of_motion_is_none():
+    speeds = np.r_[np.ones(10), 30, np.ones(9)]
+    np.testing.assert_array_equal(np.flatnonzero(jump_cuts(line(speeds), STILL)), [10])
+    assert not jump_cuts(line(np.r_[np.zeros(10), np.full(10, 30.0)]), STILL).any()
+
+
+@given(st.floats(2, 60), st.floats(0.5, 4), st.floats(0, 6))
+@settings(max_examples=40, deadline=None)
+def test_a_shake_is_never_a_jump(reach, hertz, phase):
+    t = np.arange(20) / 25
+    centers = np.stack([reach * np.sin(2 * np.pi * hertz * t + phase), np.zeros(20)], axis=1)
+    assert not jump_cuts(centers, STILL)[2:-1].any()
+
+
+def test_a_sudden_change_of_size_is_a_jump_and_gaps_are_none():
+    sizes = np.r_[np.full(10, 100.0), np.full(10, 150.0)]
+    np.testing.assert_array_equal(np.flatnonzero(jump_cuts(np.zeros((20, 2)), sizes)), [10])
+    sizes[8:12] = np.nan
+    assert not jump_cuts(np.zeros((20, 2)), sizes).any()
+
+
+def test_shots_are_numbered_from_nought():
+    np.testing.assert_array_equal(shots(np.array([False, False, True, False, True])), [0, 0, 1, 1, 2])
