@@ -1,4 +1,4 @@
-"""The API of Prefect's server in JSON, for `invid serve`, which loads no Prefect and stays small."""
+"""The API of Prefect's server in JSON, for what loads no Prefect and stays small, such as `invid serve`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import base64
 import http.client
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from pipeline.errors import InvidError
+from pipeline.errors import InvidError, UserError
 
+Ask = Callable[[str, str, Any], Any]
+"""Method, path below /api and body to the server's answer, all as JSON has them; `Api.ask` is one."""
+URL = "PREFECT_API_URL"
+"""Prefect's setting for the address of the API."""
 PASSWORDS = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 """Prefect's settings for `user:password`: of the server, and of those who ask it. Each stands for both."""
 _BROKEN = (OSError, http.client.HTTPException, ValueError)
@@ -33,6 +39,12 @@ def password() -> str | None:
     return next((os.environ[name] for name in PASSWORDS if os.environ.get(name)), None)
 
 
+def authorization() -> str | None:
+    """The Authorization header of who knows the password; None where there is none."""
+    words = password()
+    return f"Basic {base64.b64encode(words.encode()).decode()}" if words else None
+
+
 class Api:
     """Asks one server; with the password, and with its token against forged requests where it wants one."""
 
@@ -41,6 +53,14 @@ class Api:
         self.url = url
         self._client = str(uuid.uuid4())
         self._token: tuple[str | None, float] = (None, 0.0)  # None: the server wants none
+        self._renewing = threading.Lock()  # a new token ends the one before
+
+    @classmethod
+    def of_environment(cls) -> Api:
+        """That of PREFECT_API_URL. Raises UserError where it is not set."""
+        if not (url := os.environ.get(URL)):
+            raise UserError(f"set {URL} to the server's address, such as http://127.0.0.1:4200/api")
+        return cls(url)
 
     def answers(self) -> bool:
         """Whether the server does."""
@@ -67,8 +87,11 @@ class Api:
 
     def _once(self, method: str, path: str, body: Any) -> Any:
         headers = {"Content-Type": "application/json"} | self._identity()
-        if method != "GET" and (token := self._fresh_token()) is not None:
-            headers |= {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": self._client}
+        if method != "GET":
+            with self._renewing:
+                token = self._fresh_token()
+            if token is not None:
+                headers |= {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": self._client}
         data = None if body is None else json.dumps(body).encode()
         query = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
         with urllib.request.urlopen(query, timeout=30) as answer:
@@ -76,8 +99,8 @@ class Api:
         return json.loads(text) if text else None
 
     def _identity(self) -> dict[str, str]:
-        words = password()
-        return {"Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"} if words else {}
+        header = authorization()
+        return {} if header is None else {"Authorization": header}
 
     def _fresh_token(self) -> str | None:
         token, until = self._token

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 import sys
-from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from pydantic import WithJsonSchema
 
+from flows.child import ROOT, run_logged
 from flows.roots import refuse_where_fenced
+from flows.run_page import begin_run
 from pipeline.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+NAMES = sorted(
+    p.stem for p in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in p.read_text()
+)
 
 
-@flow(name="bench", flow_run_name="{name}", persist_result=False)
-def bench(name: str, options: list[str] | None = None) -> State[str]:
-    """`python -m benchmarks.NAME OPTIONS`; what it prints is the run's result."""
-    known = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if not p.stem.startswith("_"))
-    if not re.fullmatch(r"\w+", name) or name not in known:
-        return Failed(message=f"unknown benchmark '{name}'; known: {', '.join(known)}")
+def run_name() -> str:
+    """The benchmark and its options."""
+    return " ".join(["bench", str(flow_run.parameters["name"]), *(flow_run.parameters.get("options") or [])])
+
+
+@flow(name="bench", flow_run_name=run_name, persist_result=False)
+def bench(
+    name: Annotated[str, WithJsonSchema({"type": "string", "enum": NAMES})],
+    options: list[str] | None = None,
+) -> State[str]:
+    """Run a benchmark: `python -m benchmarks.NAME OPTIONS`. What it prints is the run's log and result.
+
+    Args:
+        name: Which one.
+        options: Words of its command line.
+    """
+    begin_run("bench", name)
+    if name not in NAMES:
+        return Failed(message=f"unknown benchmark '{name}'; known: {', '.join(NAMES)}")
     try:
         refuse_where_fenced("bench")
     except UserError as error:
         return Failed(message=str(error))
     command = [sys.executable, "-m", f"benchmarks.{name}", *(options or [])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    get_run_logger().info("%s", done.stdout)
-    if done.returncode:
-        return Failed(message=f"exit code {done.returncode}: {done.stderr[-500:]}")
-    return Completed(data=done.stdout)
+    ended = run_logged(command, get_run_logger().info)
+    if ended.code:
+        return Failed(message=f"exit code {ended.code}: {ended.reason}")
+    return Completed(data=ended.out)

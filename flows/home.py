@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flows import processes
 from flows.api import Api, ServeError
-from flows.sweep import POOL, WATCH_POOL
 from pipeline.errors import UserError
 from storage.files import replacing
 from storage.locks import FileLock
@@ -22,7 +21,6 @@ from storage.locks import FileLock
 _LOCK, _STATE = "serve.lock", "serve.json"
 _ENDING = 150.0
 """Seconds that a service may take to end: each of its parts has twenty."""
-_STATES = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "CRASHED")
 
 
 @contextlib.contextmanager
@@ -43,14 +41,15 @@ def locked(home: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_state(home: Path, url: str, parts: dict[str, int | None]) -> None:
-    """Note the service's own process, its address, and the process of each part."""
+def write_state(home: Path, url: str, parts: Mapping[str, int | None], watched: Sequence[Path]) -> None:
+    """Note the service's own process, its address, the process of each part, and folders for results."""
     state = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "url": url,
-        "parts": parts,
+        "parts": dict(parts),
+        "watched": [str(out) for out in watched],
     }
     with replacing(home / _STATE) as side:
         side.write_text(json.dumps(state, indent=1))
@@ -63,19 +62,33 @@ def end_leftovers(home: Path, say: Callable[[str], None]) -> None:
         processes.end(pids, 5.0)
 
 
-def status(home: Path, say: Callable[[str], None]) -> int:
-    """Say what the service in `home` does; the exit code is 1 where there is none."""
+def status(home: Path, say: Callable[[str], None], as_json: bool = False) -> int:
+    """Say what the service in `home` does, one fact a line; the exit code is 1 where there is none.
+
+    as_json: the same as one object, with the record of `flows.health` as `health`, null where no server
+    answers.
+    """
+    from flows.health import health
+    from pipeline.job.caches import default_cache
+
     if (state := _running(home)) is None:
         left = processes.of_service(home)
         say(f"no service runs in {home}" + (f"; a killed one has left processes {left}" if left else ""))
         return 1
-    api = Api(str(state["url"]))
-    say(f"{_holder(state)}, server {state['url']} {'answers' if api.answers() else 'does not answer'}")
+    found, problem = None, ""
+    try:
+        watched = [Path(out) for out in state["watched"]]
+        found = health(Api(str(state["url"])).ask, [default_cache()], watched)
+    except ServeError as error:
+        problem = str(error)
+    if as_json:
+        say(json.dumps(state | {"health": None if found is None else found.record()}, indent=1))
+        return 0
+    say(_holder(state))
     for name, pid in state["parts"].items():
         say(f"  {name}: " + (f"process {pid}" if pid else "not running"))
-    with contextlib.suppress(ServeError):
-        counts = ((kind.lower(), _count(api, kind)) for kind in _STATES)
-        say("  runs: " + (", ".join(f"{count} {kind}" for kind, count in counts if count) or "none open"))
+    for line in [problem] if found is None else found.lines:
+        say(f"  {line}")
     return 0
 
 
@@ -117,9 +130,3 @@ def _read(home: Path) -> dict[str, Any]:
 
 def _holder(state: dict[str, Any]) -> str:
     return f"invid serve (process {state['pid']} on {state['host']}, since {state['since']})"
-
-
-def _count(api: Api, kind: str) -> int:
-    pools = {"name": {"any_": [POOL, WATCH_POOL]}}
-    query = {"flow_runs": {"state": {"type": {"any_": [kind]}}}, "work_pools": pools}
-    return int(api.ask("POST", "flow_runs/count", query))

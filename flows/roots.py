@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flows.parameters import given
 from pipeline.errors import UserError, shortened
 from pipeline.request.command_line import HelpShown
-from pipeline.request.options import from_mapping, parse
+from pipeline.request.options import from_mapping, known_key, parse, request_fields, to_words
 from pipeline.request.paths import lies_within, user_paths
 from pipeline.request.settings import Request
 from pipeline.request.submission import check_no_password
@@ -26,30 +27,32 @@ VARIABLE = "INVID_ROOTS"
 
 def request_of_run(
     video: Path,
-    out: Path | None,
+    out: Path,
     cache: str | None,
     options: Sequence[str] | None,
-    settings: dict[str, Any] | None,
+    settings: Mapping[str, Any] | None,
 ) -> Request:
-    """The request that a run's parameters ask for.
+    """The request that a run's parameters ask for; settings count more than options, the others more still.
 
-    Raises UserError for what process-video refuses, for a missing `out`, and for a path that is relative or
-    lies outside the roots.
+    Raises UserError for what process-video refuses, and for a path that is relative or outside the roots.
     """
     check_path("video", video, with_contents=True)
-    request = from_mapping(settings or {}, "settings", _parsed(video, options))
-    request = replace(request, out=out or request.out, cache=cache or request.cache)
-    if request.out == Request(video).out:
-        raise UserError("out: give the folder for the results, as an absolute path")
+    request = from_mapping(given(settings), "settings", _parsed(video, options))
+    request = replace(request, out=out, cache=cache or request.cache)
     _check(request)
     return request
 
 
-def check_folder_run(folder: Path, out: Path, options: Sequence[str] | None) -> None:
-    """Check the parameters of a run over a folder, as `request_of_run` does for one clip."""
+def words_of_folder_run(
+    folder: Path, out: Path, options: Sequence[str] | None, settings: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The options of every clip of a folder as words, checked as `request_of_run` does for one clip."""
     check_path("folder", folder)
     check_path("out", out)
-    _check(replace(_parsed(folder, options), out=out))
+    asked = given(settings)
+    _check(replace(from_mapping(asked, "settings", _parsed(folder, options)), out=out))
+    keys = [field.key for field in request_fields()]
+    return [*(options or []), *to_words({known_key(name, keys): value for name, value in asked.items()})]
 
 
 def refuse_where_fenced(flow: str) -> None:

@@ -1,4 +1,4 @@
-"""All that one machine needs to run jobs: Prefect's server, the pools, the deployments, workers, a sweep.
+"""All that one machine needs to run jobs: Prefect's server, pools, deployments, workers, a sweep, results.
 
     invid serve                    http://127.0.0.1:4200, one worker for each GPU, or one for the processors
     invid serve --api URL          only workers, for a server on another machine
@@ -9,6 +9,7 @@ Everything is started as its own process, started again when it dies, and taken 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -25,35 +26,24 @@ from types import FrameType
 
 from flows import home as homes
 from flows import processes
-from flows.api import PASSWORDS, Api, ServeError, password
+from flows.api import PASSWORDS, URL, Api, ServeError, password
+from flows.parts import ROOT, Part
 from flows.processes import MARK
-from flows.server import LOOPBACK, origins
+from flows.queues import set_priorities
+from flows.results import RESULTS_URL
+from flows.server import address, check_host, origins
 from flows.sweep import POOL, WATCH_POOL, Sweep
 from inverters import threads
 from pipeline.commands.guard import ENDINGS, handle, say
 from pipeline.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("work_pool.json")
 """Job template of our pools: without variables for command, environment and folder, which a run could set."""
 FORMER = ("invid-no-sign-of-life", "invid-take-up-again")
 """Automations of earlier versions, whose work the sweep does."""
 _STARTING = 120.0
-_ENDING = 20.0
 _MOST_RESTARTS = 20
 _GC_EVERY = 3600.0
-
-
-@dataclass
-class Part:
-    """A process that is kept alive."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    restarts: int = 0
-    since: float = 0.0
 
 
 @dataclass
@@ -61,7 +51,8 @@ class Service:
     """Starts parts, keeps them alive, and ends them in the opposite order.
 
     home: where the server's database lies. log: folder for one log file a part. watches: for each watched
-    folder the words of an `invid watch`. collect: words of the `invid cache gc` of every hour, if any.
+    folder the words of an `invid watch`. watched: the folders for their results. collect: words of the
+    `invid cache gc` of every hour, if any.
     """
 
     host: str
@@ -71,12 +62,13 @@ class Service:
     say: Callable[[str], None] = print
     api: str | None = None
     watches: Sequence[Sequence[str]] = ()
+    watched: Sequence[Path] = ()
     collect: Sequence[str] = ()
     parts: list[Part] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     _renewed: bool = False
     _sweep: Sweep | None = None
-    _collector: subprocess.Popen[bytes] | None = None
+    _collector: Part | None = None
     _collected: float = 0.0
 
     def __post_init__(self) -> None:
@@ -85,13 +77,11 @@ class Service:
     @property
     def url(self) -> str:
         """Of the server's API."""
-        return self.api or f"http://{self.host}:{self.port}/api"
+        return self.api or f"{address(self.host, self.port)}/api"
 
-    @property
-    def _url_of_pages(self) -> str:
-        """Where Prefect's pages find the API: by this machine's name if the server listens everywhere."""
-        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
-        return f"http://{host}:{self.port}/api"
+    def _seen(self, port: int) -> str:
+        """Where browsers find a server of ours: by this machine's name if it listens everywhere."""
+        return address(socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host, port)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,7 +90,7 @@ class Service:
         return (
             os.environ
             | {
-                "PREFECT_API_URL": self.url,
+                URL: self.url,
                 "PREFECT_HOME": str(self.home),
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "DO_NOT_TRACK": "1",
@@ -112,7 +102,7 @@ class Service:
                 ),
                 "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(self.host, self.port)),
-                "PREFECT_SERVER_UI_API_URL": self._url_of_pages,
+                "PREFECT_SERVER_UI_API_URL": f"{self._seen(self.port)}/api",
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 # SQLite takes one writer at a time: what nobody waits for is done less often.
@@ -124,6 +114,7 @@ class Service:
                 "INVID_HOME": str(ROOT),
                 MARK: str(self.home),
             }
+            | ({} if self.api else {RESULTS_URL: self._seen(self.port + 1)})
             | ({} if words is None else dict.fromkeys(PASSWORDS, words))
         )
 
@@ -134,10 +125,12 @@ class Service:
         homes.end_leftovers(self.home, self.say)
         if self.api is None:
             self._check_address()
-            words = ["--host", self.host, "--port", str(self.port)]
-            self._add("server", [sys.executable, "-m", "flows.server", *words])
+            self._add("server", self._listening("flows.server", self.port))
         self._await_server()
         self._set_up()
+        if self.api is None:
+            watched = [f"--watched={out}" for out in self.watched]
+            self._add("results", [*self._listening("flows.results", self.port + 1), *watched])
         machine = f"{socket.gethostname()}-{self._identity()}-"
         self._sweep = Sweep(self._server, machine, self.say, own=self.api is not None)
         self._sweep.look(starting=True)
@@ -153,13 +146,12 @@ class Service:
 
     def _check_address(self) -> None:
         """Raise UserError for a port in use, and for an address that others reach without a password."""
-        if self.host not in LOOPBACK and password() is None:
-            raise UserError(
-                f"--host {self.host}: whoever reaches the server can run commands here; "
-                f"set {PASSWORDS[1]}=user:password"
-            )
-        if _is_taken(self.host, self.port):
-            raise UserError(f"port {self.port} is in use; stop what uses it, or give --port another")
+        check_host(self.host)
+        for port in (self.port, self.port + 1):
+            _check_free(self.host, port)
+
+    def _listening(self, module: str, port: int) -> list[str]:
+        return [sys.executable, "-m", module, "--host", self.host, "--port", str(port)]
 
     def _identity(self) -> str:
         """Four characters of this home; names of machines are not always their own."""
@@ -172,6 +164,7 @@ class Service:
         """What the server's database must hold; what is there already stays."""
         for pool in (POOL, WATCH_POOL):
             self._create_pool(pool)
+        set_priorities(self._server.ask)
         self._call(["--no-prompt", "deploy", "--all"])
         for automation in self._server.ask("POST", "automations/filter", {}):
             if automation["name"] in FORMER:
@@ -188,32 +181,21 @@ class Service:
             self._server.ask("POST", "work_pools/", body)
 
     def _add(self, name: str, command: list[str], extra: dict[str, str] | None = None) -> None:
-        part = Part(name, command, self.environment | (extra or {}))
+        part = self._part(name, command, extra)
         self._launch(part)
         self.parts.append(part)
 
-    def _launch(self, part: Part) -> None:
-        part.process = self._popen(part.name, part.command, part.environment)
-        part.since = time.monotonic()
-        self.say(f"{part.name}: started (process {part.process.pid}, log {self.log / part.name}.log)")
+    def _part(self, name: str, command: list[str], extra: dict[str, str] | None = None) -> Part:
+        return Part(name, command, self.environment | (extra or {}), self.log / f"{name}.log")
 
-    def _popen(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        with (self.log / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_heed_signals,
-            )
+    def _launch(self, part: Part) -> None:
+        part.start()
+        self.say(f"{part.name}: started (process {part.pid}, log {part.log})")
 
     def _await_server(self) -> None:
         began = time.monotonic()
         while not self.stopping.is_set() and not self._server.answers():
-            dead = [p.name for p in self.parts if p.process is not None and p.process.poll() is not None]
+            dead = any(part.code is not None for part in self.parts)
             if dead or time.monotonic() - began > _STARTING:
                 raise ServeError(f"no server answers at {self.url}; see {self.log}/server.log")
             self.stopping.wait(0.3)
@@ -248,16 +230,16 @@ class Service:
                     self._renewed = True
                     self.say(str(error))
             for part in self.parts:
-                if part.process is not None and part.process.poll() is not None:
-                    self._relaunch(part, part.process.returncode)
+                if (code := part.code) is not None:
+                    self._relaunch(part, code)
             self._collect()
 
     def _relaunch(self, part: Part, code: int) -> None:
-        part.restarts = part.restarts + 1 if time.monotonic() - part.since < 60 else 1
-        if part.restarts > _MOST_RESTARTS:
-            raise ServeError(f"{part.name} dies again and again; see {self.log / part.name}.log")
+        rest = part.died()
+        if part.deaths > _MOST_RESTARTS:
+            raise ServeError(f"{part.name} dies again and again; see {part.log}")
         self.say(f"{part.name}: ended with code {code}; starting it again")
-        self.stopping.wait(min(10.0, 0.5 * 2 ** min(part.restarts, 5)))
+        self.stopping.wait(rest)
         if not self.stopping.is_set():
             self._launch(part)
             self._renewed |= part.name == "server"
@@ -265,16 +247,17 @@ class Service:
 
     def _collect(self) -> None:
         """Every hour, bring the cache back to its size."""
-        ended = self._collector is None or self._collector.poll() is not None
+        ended = self._collector is None or self._collector.code is not None
         if not self.collect or not ended or time.monotonic() < self._collected:
             return
         self._collected = time.monotonic() + _GC_EVERY
         words = [sys.executable, "-m", "pipeline.commands", "cache", "gc", *self.collect]
-        self._collector = self._popen("gc", words, self.environment)
+        self._collector = self._part("gc", words)
+        self._collector.start()
 
     def _note_state(self) -> None:
-        found = {p.name: None if p.process is None else p.process.pid for p in self.parts}
-        homes.write_state(self.home, self.url, found)
+        parts = {part.name: part.pid for part in self.parts}
+        homes.write_state(self.home, self.url, parts, self.watched)
 
     def stop(self) -> None:
         """End watch()."""
@@ -286,11 +269,10 @@ class Service:
         The runs of our workers go back to the queue, for other workers or for the next start.
         """
         began, server = time.time(), [part for part in self.parts if part.name == "server"]
-        processed = [part.process for part in reversed(self.parts) if part not in server]
-        for process in (*processed, self._collector):
-            if process is not None:
-                _end(process)
-        spared = {part.process.pid for part in server if part.process is not None}
+        others = [part for part in reversed(self.parts) if part not in server]
+        for part in (*others, *filter(None, [self._collector])):
+            part.end()
+        spared = {part.pid for part in server}
         processes.end([pid for pid in processes.of_service(self.home) if pid not in spared], 5.0)
         if self._sweep is not None:
             try:
@@ -298,8 +280,7 @@ class Service:
             except ServeError as error:
                 self.say(f"runs could not be handed back, and are taken up at the next start: {error}")
         for part in server:
-            if part.process is not None:
-                _end(part.process)
+            part.end()
         self.parts.clear()
 
 
@@ -312,34 +293,20 @@ def _prefect(words: list[str]) -> list[str]:
     return [sys.executable, "-m", "prefect", *words]
 
 
-def _heed_signals() -> None:
-    """A process that a shell put into the background ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, and then make sure; a part leads a session of its own, so that nothing of it stays."""
-    for number, seconds in ((signal.SIGTERM, _ENDING), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    process.poll()
-
-
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+def _check_free(host: str, port: int) -> None:
+    """Raise UserError for an address that nothing can listen on."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"port {port} is in use, and results are served one port above the server; "
+                "stop what uses it, or give --port another"
+            ) from None
+        raise UserError(f"--host {host} --port {port}: {error.strerror}") from None
 
 
 def workers_of(wanted: int | None) -> list[dict[str, str]]:

@@ -23,14 +23,17 @@ _AT_ONCE = 200
 
 
 class PrefectDeployment:
-    """Clips go to a deployment of Prefect's, such as process-video/default."""
+    """Clips go to a deployment of Prefect's, such as process-video/default.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    as_children: their runs are children of the run that submits them.
+    """
+
+    def __init__(self, name: str, as_children: bool = False) -> None:
+        self.name, self.as_children = name, as_children
 
     def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
         """The run, as its name and id. Raises UserError."""
-        return submit_request(self.name, clip, out, options, key=key)
+        return submit_request(self.name, clip, out, options, key=key, as_child=self.as_children)
 
     def outcomes(self, runs: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What became of those runs that have ended. A crashed one has not: it is taken up again."""
@@ -78,11 +81,13 @@ def submit_request(
     options: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     key: str | None = None,
+    as_child: bool = False,
 ) -> str:
     """Submit a clip to a deployment; returns the run's name and id.
 
     options: words of `process-video`. settings: its options as a mapping, which count more. key: two calls
-    with one key are one run. Raises UserError where there is no server, or no such deployment.
+    with one key are one run. as_child: of the run that calls this. Raises UserError where there is no server,
+    or no such deployment.
     """
     parameters: dict[str, Any] = {"video": str(clip), "out": str(out)}
     parameters |= {"options": list(options)} if options else {}
@@ -93,7 +98,7 @@ def submit_request(
                 deployment,
                 parameters=parameters,
                 timeout=0,
-                as_subflow=False,
+                as_subflow=as_child,
                 idempotency_key=key,
                 flow_run_name=name_of(clip, options, settings),
                 tags=[clip.name],

@@ -10,7 +10,6 @@ forgets none.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -21,13 +20,14 @@ from typing import Any
 
 from flows import processes
 from flows.api import Api, ServeError
+from pipeline.commands.guard import guarded, say
 
 POOL, WATCH_POOL = "invid", "invid-watch"
 EVERY = 30.0
 """Seconds between two looks."""
 LIVES = 3
 """Times that a run whose process dies is started, its first time counted. A planned stop costs none."""
-TAKEN_UP = ("process-video", "process-folder", "train-generator")
+TAKEN_UP = ("process-video", "process-folder", "train-generator", "train-encoder")
 """Flows that go on where they were; a crashed run of another one stays crashed."""
 AGAIN = "AwaitingRetry"
 """Name of the state of a run that is taken up after a death."""
@@ -195,13 +195,11 @@ def _age(run: Run) -> float:
     return time.time() - _when(run)
 
 
-def main() -> None:
+def main() -> int:
     """Sweep until ended."""
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        sys.exit("set PREFECT_API_URL to the server's address, such as http://127.0.0.1:4200/api")
-    Sweep(Api(url), say=lambda line: print(line, flush=True)).run(threading.Event())
+    Sweep(Api.of_environment(), say=say).run(threading.Event())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

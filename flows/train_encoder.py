@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.runtime import flow_run
+from pydantic import WithJsonSchema
+
+from flows.parameters import schema_of
+from flows.training import trained
+from inverters.methods.table import ENCODERS
+from pipeline.commands.train_encoder import run
+from pipeline.request.fields import fields_of
+
+FIELDS = [field for field in fields_of(run) if field.key != "name"]
 
 
-@flow(name="train-encoder", persist_result=False)
-def train_encoder(name: str = "e4e-mask", options: list[str] | None = None) -> State[None]:
-    """Train an encoder; `options` are those of `invid train-encoder`. Goes on where it was."""
-    from pipeline.commands.__main__ import main
+def run_name() -> str:
+    """The encoder."""
+    return f"train-encoder {flow_run.parameters['name']}"
 
-    code = main(["train-encoder", name, *(options or [])])
-    return Completed(message="trained") if code == 0 else Failed(message=f"exit code {code}; see the log")
+
+@flow(name="train-encoder", flow_run_name=run_name, persist_result=False)
+def train_encoder(
+    name: Annotated[str, WithJsonSchema({"type": "string", "enum": list(ENCODERS)})] = "e4e-mask",
+    settings: Annotated[dict[str, Any] | None, WithJsonSchema(schema_of(FIELDS))] = None,
+    options: list[str] | None = None,
+) -> State[None]:
+    """Train an encoder for a generator, or go on with an earlier run in the same folder.
+
+    Args:
+        name: Which one.
+        settings: Options of the command train-encoder; what is left empty keeps its default.
+        options: For scripts: words of that command; settings count more.
+    """
+    return trained(["train-encoder", name], FIELDS, settings, options)

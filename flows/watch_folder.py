@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.roots import check_folder_run
+from flows.roots import words_of_folder_run
 from flows.submit import PrefectDeployment
 from pipeline.errors import UserError
 from pipeline.watch.watcher import Watcher
@@ -36,8 +36,8 @@ def watch_folder(
     """
     say = get_run_logger().info
     try:
-        check_folder_run(folder, out, options)
-        watcher = Watcher(folder, out, options or [], quiet, 1, say, PrefectDeployment(deployment))
+        words = words_of_folder_run(folder, out, options)
+        watcher = Watcher(folder, out, words, quiet, 1, say, PrefectDeployment(deployment))
         watcher.look_twice()
     except UserError as error:
         return Failed(message=str(error))

@@ -21,7 +21,7 @@ def _watched_fields() -> list[Field]:
 def run(
     *,
     host: str = "127.0.0.1",
-    port: Annotated[int, Option(metavar="N", least=1, most=65535)] = 4200,
+    port: Annotated[int, Option(metavar="N", least=1, most=65534)] = 4200,
     api: Annotated[str | None, Option(metavar="URL")] = None,
     workers: Annotated[
         int | None, Option(metavar="N", least=0, most=256, default="one for each GPU, or one")
@@ -32,6 +32,7 @@ def run(
     keep: Annotated[str | None, Option(metavar="SIZE")] = None,
     home: Annotated[Path | None, Option(metavar="DIR", default="~/.cache/invid/service")] = None,
     status: bool = False,
+    json: bool = False,
     stop: bool = False,
     given: Annotated[dict[str, Any], Expand(_watched_fields)],
 ) -> int:
@@ -44,7 +45,7 @@ def run(
 
     Args:
         host: Address that the server listens on; beyond this machine it needs Prefect's password.
-        port: Port that the server listens on.
+        port: Port that the server listens on; results are served at the next one.
         api: A server that runs elsewhere; only workers are started here.
         workers: Workers on the processors, instead of one for each GPU.
         watch: Look at the folder IN for clips; results go to OUT/CLIP/. May be given several times.
@@ -52,7 +53,8 @@ def run(
         free: Space that must be free on the disks of OUT and the cache; watched clips wait until it is.
         keep: Every hour remove the least recently used from the cache until so much is left, such as 200GB.
         home: Folder of the database and the logs; one service runs in it.
-        status: Say what the service in this home does, and end.
+        status: Say what the service in this home does and how its runs, queues and disks are, and end.
+        json: With --status: say it as JSON.
         stop: End the service in this home as Ctrl-C does.
         given: Options of process-video, for the clips of --watch.
     """
@@ -62,8 +64,9 @@ def run(
     # By name: flows stand above the pipeline, and Prefect is loaded for nothing else.
     serve = importlib.import_module("flows.serve")
     if status or stop:
-        action = serve.homes.stop if stop else serve.homes.status
-        return int(action(home, serve.say))
+        return int(serve.homes.stop(home, serve.say) if stop else serve.homes.status(home, serve.say, json))
+    if json:
+        raise UserError("--json is for --status")
     if given and not watch:
         raise UserError("options of process-video hold for the clips of --watch; name a folder to watch")
     for size in filter(None, (free, keep)):
@@ -72,7 +75,8 @@ def run(
     collect = [] if keep is None else ["--keep", keep]
     if keep is not None and given.get("cache") is not None:
         collect += ["--cache", str(given["cache"])]
-    service = serve.Service(host, port, home, home / "logs", serve.say, api, watches, collect)
+    results = [out.resolve() for _, out in watch]
+    service = serve.Service(host, port, home, home / "logs", serve.say, api, watches, results, collect)
     return int(serve.serve(service, workers))
 
 

@@ -16,7 +16,7 @@ from pipeline.clip import Clip, Crops
 from pipeline.errors import OutputError
 from pipeline.report.charts import charts
 from pipeline.report.pictures import encode
-from pipeline.report.stills import Look, Stills, take_stills
+from pipeline.report.stills import LEADS, Look, Stills, take_stills
 from pipeline.report.timeline import MOST_LISTED, timeline
 from pipeline.report.values import finite, listing, mapping, number_text, rows_of, seconds_text
 
@@ -78,6 +78,16 @@ def report(
     return path
 
 
+def delivered_look(
+    manifest: Mapping[str, Any], out_dir: Path, clip: Clip, crops: Crops
+) -> tuple[str, Look] | None:
+    """Caption and look of the output that the page shows first; None where no frame of it can be read."""
+    found = _found(mapping(manifest.get("outputs")), out_dir)
+    lead = next((key for key in LEADS if key in found), None)
+    look = None if lead is None else take_stills(manifest, {lead: found[lead]}, clip, crops).looks.get(lead)
+    return None if lead is None or look is None else (_caption(lead), look)
+
+
 def _page(
     manifest: Mapping[str, Any],
     curves: Mapping[str, Sequence[float | None]],
@@ -90,8 +100,7 @@ def _page(
     found = _found(mapping(manifest.get("outputs")), out_dir)
     stills = take_stills(manifest, found, clip, crops)
     encode(stills.pictures(), STILLS_LIMIT)
-    script = _environment().get_template("report.js").render()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script, digest = page_script()
     return (
         _environment()
         .get_template("report.html")
@@ -117,6 +126,13 @@ def _page(
             digest=digest,
         )
     )
+
+
+@cache
+def page_script() -> tuple[str, str]:
+    """The script of a page, and its SHA-256 as a Content-Security-Policy has it."""
+    script = _environment().get_template("report.js").render()
+    return script, base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 @cache

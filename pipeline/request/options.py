@@ -133,9 +133,12 @@ def to_mapping(request: Request) -> dict[str, Any]:
     return found
 
 
-def to_words(values: Mapping[str, Any]) -> list[str]:
-    """A mapping by key that `from_mapping` takes, as words of the command line."""
-    known = {field.key: field for field in request_fields()}
+def to_words(values: Mapping[str, Any], fields: Iterable[Field] | None = None) -> list[str]:
+    """A mapping by key that `from_mapping` takes, as words of the command line.
+
+    fields: those of another command than `process-video`.
+    """
+    known = {field.key: field for field in (request_fields() if fields is None else fields)}
     words: list[str] = []
     for key, value in values.items():
         field, option = known[key], f"--{known[key].name}"

@@ -38,7 +38,8 @@ class Covered:
         source = cv2.resize(np.asarray(self.source[row]), size, interpolation=cv2.INTER_AREA)
         cover = cv2.resize(np.asarray(self.cover[row], np.float32), size, interpolation=cv2.INTER_LINEAR)
         mixed = shown + np.clip(cover, 0, 1)[..., None] * (source - shown)
-        return np.rint(mixed).astype(np.uint8)
+        levels: U8 = np.rint(mixed).astype(np.uint8)
+        return levels
 
 
 def to_bytes(image: Any) -> U8:

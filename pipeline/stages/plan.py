@@ -44,6 +44,23 @@ _OF_FACE = (
     composite,
 )
 """Modules of the stages that each face has."""
+KINDS = (
+    *(
+        "decode",
+        "track",
+        "align",
+        "camera",
+        "start",
+        "invert",
+        "finetune",
+        "smooth",
+        "hidden",
+        "edit",
+        "inset",
+    ),
+    *("stitch", "composite", "encode", "report"),
+)
+"""Every kind of stage that a plan can have, in order."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ LEAST_FREE = 2 * 10**9
 """Bytes that must be free on the disks of results and cache for a clip to be taken."""
 
 
+def looked_at(out: Path) -> Path:
+    """A file below a folder of results whose time is that of the last look at the clips."""
+    return out / ".invid" / "looked"
+
+
 class Watcher:
     """Processes the clips below `root` into `out`, each content once with each set of options."""
 
@@ -188,6 +193,8 @@ class Watcher:
         for clip in ready:
             self._consider(clip)
         self._write_index()
+        with contextlib.suppress(OSError):  # a full disk stops no watcher
+            looked_at(self.ledger.out).touch()
 
     def _consider(self, clip: Ready) -> None:
         """Queue or submit a complete clip, unless it was taken before with these options."""

@@ -1,4 +1,4 @@
-"""One service for all tests of flows."""
+"""One service for all tests of flows, and a server alone for those that run a flow in their own process."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     finally:
         found.end()
     assert found.processes("") == [], "something of it is still running"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=300):
+        yield

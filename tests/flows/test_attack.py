@@ -161,5 +161,6 @@ def test_prefects_own_pages_work(served: Served, tmp_path: Path) -> None:
 def test_no_run_sets_a_command_an_environment_or_a_folder(served: Served, tmp_path: Path) -> None:
     for variables in ({"command": "true"}, {"env": {"PATH": "/tmp"}}, {"working_dir": "/"}):
         with pytest.raises(httpx.HTTPStatusError, match="422"):
-            served.run_of("process-video", {"video": str(SAMPLE)}, name="attack", job_variables=variables)
+            asked = {"video": str(SAMPLE), "out": str(tmp_path / "out")}
+            served.run_of("process-video", asked, name="attack", job_variables=variables)
     assert attacks(served) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import sys, time
 from pathlib import Path
 from flows import home
 with home.locked(Path(sys.argv[1])):
-    home.write_state(Path(sys.argv[1]), "http://127.0.0.1:1/api", {"server": None, "worker": 7})
+    home.write_state(Path(sys.argv[1]), "http://127.0.0.1:1/api", {"server": None, "worker": 7}, [])
     print("held", flush=True)
     time.sleep(60)
 """
@@ -54,7 +55,12 @@ def test_a_second_service_is_refused_in_one_line(tmp_path: Path, holder: subproc
     assert "\n" not in str(told.value) and "--stop" in str(told.value)
     said: list[str] = []
     assert homes.status(tmp_path, said.append) == 0
-    assert "does not answer" in said[0] and said[1:] == ["  server: not running", "  worker: process 7"]
+    assert f"process {holder.pid} on " in said[0]
+    assert said[1:3] == ["  server: not running", "  worker: process 7"]
+    assert "http://127.0.0.1:1/api" in said[3] and len(said) == 4
+    assert homes.status(tmp_path, said.append, as_json=True) == 0
+    told = json.loads(said[4])
+    assert told["pid"] == holder.pid and told["parts"]["worker"] == 7 and told["health"] is None
 
 
 def test_a_killed_service_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

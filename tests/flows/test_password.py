@@ -35,7 +35,7 @@ def test_a_run_passes_through_a_server_with_a_password(closed: Served) -> None:
     assert without.returncode == 2 and "has a password" in without.stderr and without.stderr.count("\n") == 1
     assert closed.finished(closed.submit("first", *SHORT))["type"] == "COMPLETED"
     told = closed.command("serve", "--status", "--home", str(closed.home))
-    assert told.returncode == 0 and "runs: none open" in told.stdout
+    assert told.returncode == 0 and "0 running, 0 waiting" in told.stdout
     logs = [*(closed.home / "logs").iterdir(), closed.folder / "serve.log"]
     assert not any("hunter2" in path.read_text(errors="replace") for path in logs)
 

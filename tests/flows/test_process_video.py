@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from flows.notifications import FLOWS
+from flows.queues import QUEUES
 from pipeline.stages import invert
 from tests.pipeline.fakes import install, write_clip
 
@@ -39,17 +40,15 @@ def test_the_deployments_point_at_the_flows(monkeypatch: pytest.MonkeyPatch) -> 
         path, _, name = deployment["entrypoint"].partition(":")
         assert (ROOT / path).is_file()
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-        found.add(getattr(module, name).name)
-        assert deployment["name"] == "default"
+        found.add(f"{getattr(module, name).name}/{deployment['name']}")
         assert deployment["work_pool"]["name"] in ("invid", "invid-watch")
-    assert found == {
-        "process-video",
-        "process-folder",
-        "watch-folder",
-        "train-generator",
-        "train-encoder",
-        "bench",
+        assert deployment["work_pool"].get("work_queue_name", "default") in QUEUES
+    flows = ("process-video", "process-folder", "watch-folder", "train-generator", "train-encoder", "bench")
+    assert found == {f"{flow}/default" for flow in flows} | {
+        "process-video/urgent",
+        "process-video/background",
     }
+    assert {flow.partition("/")[0] for flow in found} == set(FLOWS)
     assert spec["build"] is None and spec["push"] is None
     from prefect.utilities.templating import apply_values
 
@@ -73,14 +72,6 @@ def test_runs_have_names_that_people_recognise(monkeypatch: pytest.MonkeyPatch) 
     assert module.run_name() == "a.mp4 smile=1 age=-2@0-1s beard=0.05"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=300):
-        yield
-
-
 @pytest.mark.slow
 def test_the_flow_gives_what_the_command_line_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: None
@@ -92,7 +83,7 @@ def test_the_flow_gives_what_the_command_line_gives(
 
     fakes = install(monkeypatch)
     clip, words = write_clip(tmp_path / "clip.mp4"), ["--edit", "smile=1.5", "--crops"]
-    state = process_video(clip, tmp_path / "flow", str(tmp_path / "cache"), words)
+    state = process_video(clip, tmp_path / "flow", cache=str(tmp_path / "cache"), options=words)
     found = state if isinstance(state, dict) else state.data
     settings = parse([str(clip), *words]).settings
     assert [stage["name"] for stage in found["stages"]] == list(plan_of(settings).kinds)
@@ -102,7 +93,7 @@ def test_the_flow_gives_what_the_command_line_gives(
     assert dict(fakes.calls) == calls, "the command line computed again what the flow had cached"
     assert again["arrays"] == found["arrays"]
     chosen = {"edit": ["smile=1.5"], "crops": True}
-    mapped = process_video(clip, tmp_path / "mapped", str(tmp_path / "cache"), settings=chosen)
+    mapped = process_video(clip, tmp_path / "mapped", chosen, cache=str(tmp_path / "cache"))
     mapped = mapped if isinstance(mapped, dict) else mapped.data
     assert mapped["request"] == found["request"] and dict(fakes.calls) == calls
     wrong = process_video(clip, tmp_path / "wrong", settings={"edits": []}, return_state=True)
@@ -125,7 +116,7 @@ def test_a_stage_that_takes_too_long_fails_its_run(
     monkeypatch.setattr(invert, "invert", steps_without_end)
     clip, began = write_clip(tmp_path / "clip.mp4"), time.monotonic()
     state = process_video(
-        clip, tmp_path / "out", str(tmp_path / "cache"), timeouts={"invert": 2}, return_state=True
+        clip, tmp_path / "out", cache=str(tmp_path / "cache"), timeouts={"invert": 2}, return_state=True
     )
     assert state.is_failed() and state.message == "invert took longer than 2 s", state
     assert time.monotonic() - began < 400 and not (tmp_path / "out").exists()

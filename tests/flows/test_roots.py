@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.roots import check_folder_run, refuse_where_fenced, request_of_run
+from flows.roots import refuse_where_fenced, request_of_run, words_of_folder_run
 from pipeline.errors import UserError
 from tests.pipeline.fakes import write_clip
 
@@ -31,8 +31,20 @@ def test_what_lies_below_the_roots_is_taken(roots: Path) -> None:
     for cache in (None, f"{roots}/results/cache", "s3://bucket/invid", "s3://bucket/invid/deeper"):
         request = ask(roots, cache=cache, options=["--edit", "smile=1"])
         assert request.out == roots / "results/a" and request.cache == cache
-    assert ask(roots, out=None, settings={"out": f"{roots}/results/b"}).out == roots / "results/b"
-    check_folder_run(roots / "clips", roots / "results", ["--preset", "fast"])
+    assert ask(roots, settings={"out": "elsewhere"}).out == roots / "results/a"
+
+
+def test_a_folders_run_has_its_settings_as_words(roots: Path) -> None:
+    folder, out = roots / "clips", roots / "results"
+    asked = {"edit": ["smile=1.5"], "max-frames": 2, "steps": None}
+    words = words_of_folder_run(folder, out, ["--preset", "fast"], asked)
+    assert words == ["--preset", "fast", "--edit=smile=1.5", "--max-frames=2"]
+    for wrong in ({"cache": f"{roots}/secret"}, {"directions": ["d.safetensors"]}, {"edits": []}):
+        with pytest.raises(UserError):
+            words_of_folder_run(folder, out, [], wrong)
+    for changed in ((roots / "secret", out), (folder, roots / "secret"), (Path("clips"), out)):
+        with pytest.raises(UserError):
+            words_of_folder_run(*changed, [])
 
 
 @pytest.mark.parametrize(
@@ -90,8 +102,6 @@ def test_without_roots_any_absolute_path_is_taken_and_no_relative_one(
     ):
         with pytest.raises(UserError, match="give an absolute path"):
             ask(tmp_path, **changes)
-    with pytest.raises(UserError, match="give the folder for the results"):
-        ask(tmp_path, out=None)
 
 
 def test_no_option_of_a_run_reads_a_file_before_it_is_checked(tmp_path: Path) -> None:
@@ -102,7 +112,7 @@ def test_no_option_of_a_run_reads_a_file_before_it_is_checked(tmp_path: Path) ->
             ask(tmp_path, options=words)
         assert "hunter2" not in str(told.value)
         with pytest.raises(UserError):
-            check_folder_run(tmp_path, tmp_path, words)
+            words_of_folder_run(tmp_path, tmp_path, words)
 
 
 def test_a_password_in_a_caches_url_is_refused_and_not_repeated(tmp_path: Path) -> None:

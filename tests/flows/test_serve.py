@@ -36,7 +36,6 @@ def test_bad_input_fails_once_with_a_reason_in_one_line(served: Served, tmp_path
         ({"video": str(bad), "out": out}, "bad.mp4"),
         ({"video": "samples/mask.mp4", "out": out}, "give an absolute path"),
         ({"video": clip, "out": "results"}, "give an absolute path"),
-        ({"video": clip}, "give the folder for the results, as an absolute path"),
         ({"video": clip, "out": out, "options": ["--smoothe", "causal"]}, "--smoothe"),
         ({"video": clip, "out": out, "options": ["--settings", str(bad)]}, "--settings"),
         ({"video": clip, "out": out, "cache": "s3://key:secret@bucket/x"}, "leave the password out"),
