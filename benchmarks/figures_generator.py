@@ -82,6 +82,8 @@ def directions(found: Mapping[str, Any]) -> list[str]:
             number(row["leakage"], 3),
             f"{row['worst_leak_into']}, {number(row['worst_leak'], 2)}",
             number(row["mean_rise"], 2),
+            number(row["truth"]["leakage"], 3),
+            number(row["truth"]["mean_rise"], 2),
             number(row["judge_correlation"], 2),
         ]
         for name, row in (found["directions"] or {}).items()
@@ -90,11 +92,13 @@ def directions(found: Mapping[str, Any]) -> list[str]:
     if not rows:
         return []
     text = (
-        "Each direction moved from -0.75 to +0.75 standard deviations, with the changes that the judge "
-        "predicts; leakage over the parameters that it reads (correlation with the truth >= 0.5). Wanted: "
+        "Each parameter edited from -0.75 to +0.75 standard deviations, with the changes that the judge "
+        "predicts; leakage over the parameters that it reads (correlation with the truth >= 0.5). `true` is "
+        "what it predicts of true pictures of the same change, where all leakage is its own. Wanted: "
         "sign >= 99 %, leakage <= 0.1."
     )
-    head = ["direction", "right sign", "leakage", "most into", "mean change", "judge's correlation"]
+    head = ["direction", "right sign", "leakage", "most into", "mean change"]
+    head += ["true leakage", "true change", "judge's correlation"]
     return [*prose(text), "", *table(head, rows)]
 
 

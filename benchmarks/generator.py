@@ -52,6 +52,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         "--blendshapes", type=Path, metavar="FILE", help="MediaPipe's face landmarker (.task)"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="leave the rest null")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="earlier result that keeps its other parts")
     parser.add_argument("--json", action="store_true", help="print the result as JSON alone")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--log", type=Path, metavar="FILE", help="add a row to a table of checkpoints (JSON)")
@@ -124,6 +125,15 @@ def write_card(source: str, result: dict[str, Any]) -> None:
     path.write_text(json.dumps(card, indent=2) + "\n")
 
 
+def joined(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """An earlier result with what this one has measured; exits for another generator, people or seed."""
+    earlier: dict[str, Any] = json.loads(path.read_text())
+    for name in ("fingerprint", "people", "seed"):
+        if earlier[name] != result[name]:
+            sys.exit(f"--into {path}: its {name} is {earlier[name]}, not {result[name]}")
+    return earlier | {name: value for name, value in result.items() if value is not None}
+
+
 FIGURES = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
 PARTS = ("fidelity", "gain", "directions", "speed")
 FIELDS = (
@@ -146,6 +156,8 @@ def main(words: list[str] | None = None) -> None:
     result["machine"] = machine()
     result["fingerprint"] = generator.card.fingerprint
     result |= {"people": args.people, "seed": args.seed, "seconds": round(time.monotonic() - began)}
+    if args.into is not None:
+        result = joined(args.into, result)
     if args.log is not None:
         log(args.log, generator, result)
     if args.card:

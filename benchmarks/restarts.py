@@ -2,15 +2,15 @@
 
     python -m benchmarks.restarts --rounds 50 --json [--seed 0] [--workers 1] [--out FILE]
 
-Every round makes two real jobs (two frames, a few steps; each has a seed of its own, so that nothing but the
-decoded clip comes from the cache), one as a run and one by a clip in a watched folder. After a random time it
-stops the service with SIGTERM, kills it, or kills its server, a worker, a run, or both of these, and starts
-again what does not start itself. A run whose process has been killed twice is spared: it may die no third
-time. At the end all runs must have completed.
+Every round makes a real job (two frames, a few steps; each has a seed of its own, so that nothing but the
+decoded clip comes from the cache), by turns as a run and by a clip in a watched folder. It waits until a run
+is scheduled, pending or running, and for a random time. Then it stops the service with SIGTERM, kills it, or
+kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run whose
+process has been killed twice is spared: it may die no third time. At the end all runs must have completed.
 
 - `lost`: runs that have not completed with results, and clips that their folder's records do not call done.
 - `done_twice`: runs that completed more than once, and clips for which there is more than one run.
-- `longest_wait_s`: longest time from the event that took a run's process to the run's next start.
+- `longest_wait_s`: longest time from an event to the next start of a run that was pending or running then.
 - `locked`: times that the server's log says "database is locked" (SQLite).
 """
 
@@ -49,7 +49,9 @@ PARTS = {
     "worker": "worker start --pool invid --limit",
     "run": r"prefect\.(flow_)?engine",
 }
-LONGEST_PAUSE = 20.0
+LONGEST_PAUSE = 5.0
+LONGEST_WAIT = 90.0
+"""Seconds that a round waits for a run to be in the state in which it is to be met."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 PATIENCE = 300.0
 """Seconds without any progress after which what is left counts as lost."""
@@ -119,15 +121,19 @@ class Service:
         processes.end(processes.of_service(self.home), 5.0)
 
 
-def submit(service: Service, number: int) -> str:
-    """A run as a page of Prefect's would make it, and a clip whose content no other has; the run's id."""
+def submit(service: Service, number: int) -> None:
+    """A run as a page of Prefect's would make it."""
     deployment = service.ask("GET", "deployments/name/process-video/default")["id"]
     words = [*WORDS, f"--seed={number}"]
     body = {
         "parameters": {"video": str(SAMPLE), "out": str(out_of(service, number)), "options": words},
         "idempotency_key": f"round-{number}",
     }
-    run = service.ask("POST", f"deployments/{deployment}/create_flow_run", body)["id"]
+    service.ask("POST", f"deployments/{deployment}/create_flow_run", body)
+
+
+def put(service: Service, number: int) -> None:
+    """A clip in the watched folder, whose content no other has."""
     clip = service.watched / f"clip{number}.mp4"
     clip.with_suffix(".yaml").write_text(f"seed: {10**6 + number}\n")
     tail = str(number).encode()
@@ -135,7 +141,6 @@ def submit(service: Service, number: int) -> str:
     side.write_bytes(SAMPLE.read_bytes() + (8 + len(tail)).to_bytes(4, "big") + b"free" + tail)
     os.utime(side, (time.time() - 100, time.time() - 100))
     side.rename(clip)
-    return str(run)
 
 
 def out_of(service: Service, number: int) -> Path:
@@ -181,47 +186,60 @@ def settle(service: Service, clips: int, say: Callable[[str], None]) -> None:
 
 
 def waits(runs: list[dict[str, Any]], events: list[tuple[float, str]]) -> Iterator[float]:
-    """Seconds from each event to the next start of each run that had a process then and lost it."""
-    for run in runs:
+    """Seconds from each event to the next start of each run that was pending or running then."""
+    for run, (when, _) in itertools.product(runs, events):
         states = [(at(state["timestamp"]), state["type"]) for state in run["states"]]
-        starts = [when for when, kind in states if kind == "RUNNING"]
-        for start, again in itertools.pairwise(starts):
-            if lost := [when for when, _ in events if start <= when <= again]:
-                yield again - lost[0]
+        before = [kind for time, kind in states if time <= when]
+        later = [time for time, kind in states if kind == "RUNNING" and time > when]
+        if before and before[-1] in ("PENDING", "RUNNING") and later:
+            yield later[0] - when
+
+
+def wait_for(service: Service, kind: str) -> None:
+    """Wait until a run is in this state, for a while."""
+    until = time.monotonic() + LONGEST_WAIT
+    while time.monotonic() < until and all(run["state_type"] != kind for run in all_runs(service)):
+        time.sleep(0.5)
 
 
 def rounds(service: Service, count: int, chance: random.Random, say: Callable[[str], None]) -> dict[str, Any]:
     """Make the rounds, and count what became of their runs and clips."""
     events: list[tuple[float, str]] = []
-    ids = []
     for number in range(count):
-        ids.append(submit(service, number))
+        (put if number % 2 else submit)(service, number)
+        kind = chance.choice(("SCHEDULED", "PENDING", "RUNNING"))
+        wait_for(service, kind)
         time.sleep(chance.uniform(0.0, LONGEST_PAUSE))
         event = chance.choice(EVENTS)
         deaths = {r["id"]: sum(s["name"] == "Crashed" for s in r["states"]) for r in all_runs(service)}
         spared = {run for run, died in deaths.items() if died >= 2}
         if event == "kill service" and spared:
             event = "stop"
-        say(f"round {number}: {event}")
+        say(f"round {number}: {event} while a run is {kind.lower()}")
         events.append((time.time(), event))
         service.strike(event, spared)
-    settle(service, count, say)
+    settle(service, count // 2, say)
+    return counted(service, count, events)
+
+
+def counted(service: Service, count: int, events: list[tuple[float, str]]) -> dict[str, Any]:
+    """The figures."""
     runs = all_runs(service)
-    completed = {r["id"]: sum(s["type"] == "COMPLETED" for s in r["states"]) for r in runs}
-    lost = [run for run in ids if not completed.get(run)]
-    lost += [f"out{n}" for n in range(count) if not (out_of(service, n) / "manifest.json").exists()]
+    completed = [sum(state["type"] == "COMPLETED" for state in run["states"]) for run in runs]
     taken = Counter(str(run["parameters"]["video"]) for run in runs)
+    made = sum((out_of(service, number) / "manifest.json").exists() for number in range(0, count, 2))
     done = sum(record["state"] == "done" for record in records(service))
     return {
         "rounds": count,
         "runs": len(runs),
-        "lost": len(lost) + count - done,
-        "done_twice": sum(n > 1 for n in completed.values())
+        "lost": max(completed.count(0), count - made - done),
+        "done_twice": sum(n > 1 for n in completed)
         + sum(n > 1 for video, n in taken.items() if video != str(SAMPLE)),
         "longest_wait_s": round(max(waits(runs, events), default=0.0), 1),
-        "locked": (service.home / "logs/server.log")
-        .read_text()
-        .count("(sqlite3.OperationalError) database is locked"),
+        "locked": sum(
+            log.read_text().count("(sqlite3.OperationalError) database is locked")
+            for log in (service.home / "logs").glob("server.log*")
+        ),
         "events": dict(Counter(event for _, event in events)),
         "taken_up_again": sum(len([s for s in r["states"] if s["type"] == "RUNNING"]) > 1 for r in runs),
     }

@@ -29,7 +29,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.runtime import flow_run
 
-from flows.results import RESULTS_URL
+from flows.server import RESULTS_URL
 from pipeline.clip import U8
 from pipeline.job.forecast import StageForecast
 from pipeline.job.progress import Progress, clock

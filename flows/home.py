@@ -84,7 +84,7 @@ def status(home: Path, say: Callable[[str], None], as_json: bool = False) -> int
     if as_json:
         say(json.dumps(state | {"health": None if found is None else found.record()}, indent=1))
         return 0
-    say(_holder(state))
+    say(f"{_holder(state)}, {state['url']}")
     for name, pid in state["parts"].items():
         say(f"  {name}: " + (f"process {pid}" if pid else "not running"))
     for line in [problem] if found is None else found.lines:

@@ -6,6 +6,7 @@ A process of its own for each log: it outlives whoever started it, until the las
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,4 +50,6 @@ def copy(stream: IO[bytes], path: Path, most: int = MOST_BYTES, kept: int = KEPT
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # its writers end first
+        signal.signal(ending, signal.SIG_IGN)
     copy(sys.stdin.buffer, Path(sys.argv[1]))

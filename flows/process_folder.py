@@ -24,7 +24,6 @@ from flows.run_page import begin_run, escaped, link_to
 from flows.submit import PrefectDeployment, name_of
 from pipeline.errors import UserError
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record
-from pipeline.watch.submissions import Submissions
 from pipeline.watch.watcher import Watcher
 
 POLL = 5.0
@@ -82,8 +81,7 @@ def process_folder(
         watcher.run_once()
     except UserError as error:
         return Failed(message=" ".join(str(error).split()))
-    ledger = watcher.ledger
-    return _followed(ledger, words, Submissions(children, ledger, log.info), folder.name, wait)
+    return followed(watcher, words, folder.name, wait)
 
 
 def _ask_again(ledger: Ledger, words: list[str]) -> None:
@@ -99,14 +97,15 @@ def _records(ledger: Ledger, words: list[str]) -> list[Record]:
     return [record for record in found if not ledger.asked_again(record)]
 
 
-def _followed(
-    ledger: Ledger, words: list[str], submissions: Submissions, name: str, wait: bool
-) -> State[Any]:
+def followed(watcher: Watcher, words: list[str], name: str, wait: bool) -> State[Any]:
     """Follow the clips until all have ended, or for one look where nobody waits."""
+    ledger = watcher.ledger
     bar, table = Bar(), Table("clips")
     before: list[Record] = []
     while True:
-        submissions.collect()
+        watcher.collect()
+        if wait and not all(record.state for record in _records(ledger, words)):
+            watcher.scan()
         found = sorted(_records(ledger, words), key=lambda record: _ORDER.index(record.state))
         open_ = sum(record.state not in (DONE, FAILED) for record in found)
         if found != before:

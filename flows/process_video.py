@@ -12,11 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, tags, task
+from httpx import HTTPError
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Crashed, Failed
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.utilities.annotations import quote
 
@@ -28,7 +30,7 @@ from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
 from pipeline.job.finished import already_done
-from pipeline.job.forecast import forecast
+from pipeline.job.forecast import frame_count, stage_forecasts
 from pipeline.job.walker import Job
 from pipeline.request.checks import check_request, with_default_preset
 from pipeline.request.settings import Request
@@ -86,17 +88,19 @@ def process_video(
             show_figures(video.name, out, done)
             return Completed(message="was done already", data=done)
         job = _job(request, out, LoggedProgress(log, video.name))
-        with tags(video.name):
-            for kind in job.plan.kinds:
-                named = stage.with_options(name=kind, task_run_name=kind, timeout_seconds=limits.get(kind))
-                named(quote(job), kind)
+        # Without tags: Prefect asks the server for a slot for each tag, and fails the run while it is down.
+        for kind in job.plan.kinds:
+            named = stage.with_options(name=kind, task_run_name=kind, timeout_seconds=limits.get(kind))
+            named(quote(job), kind)
+        show_picture(job)
+        show_figures(video.name, out, job.manifest)
     except TaskRunTimeoutError:
         late = job.current if job is not None else ""
         return Failed(message=f"{late} took longer than {limits[late]:g} s")
+    except (HTTPError, ConcurrencySlotAcquisitionError) as error:
+        return Crashed(message=f"The server could not be reached ({type(error).__name__}).")
     except InvidError as error:
         return Failed(message=" ".join(str(error).split()))
-    show_picture(job)
-    show_figures(video.name, out, job.manifest)
     return Completed(message=f"results are in {out}", data=job.manifest)
 
 
@@ -108,5 +112,8 @@ def _job(request: Request, out: Path, progress: LoggedProgress) -> Job:
         chosen = with_default_preset(chosen)
     place = request.cache or default_cache()
     job = Job(video, out, place, chosen, progress, threads=request.threads)
-    progress.expect(job.plan.kinds, forecast(video, chosen, place).stages)
+    frames = frame_count(video, chosen.decode.max_frames)
+    device, root = job.models.device, job.cache.root
+    stages = stage_forecasts(job.plan, job.keys, job.settings, device, frames, root)
+    progress.expect(job.plan.kinds, stages)
     return job

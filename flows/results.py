@@ -37,8 +37,6 @@ from pipeline.job.caches import default_cache
 from pipeline.report.manifest import MANIFEST, JobResult
 from pipeline.report.page import page_script
 
-RESULTS_URL = "INVID_RESULTS_URL"
-"""Environment variable: where this server answers; `invid serve` sets it for its workers."""
 POLICY = (
     "default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; "
     f"script-src 'sha256-{page_script()[1]}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

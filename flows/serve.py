@@ -30,8 +30,7 @@ from flows.api import PASSWORDS, URL, Api, ServeError, password
 from flows.parts import ROOT, Part
 from flows.processes import MARK
 from flows.queues import set_priorities
-from flows.results import RESULTS_URL
-from flows.server import address, check_host, origins
+from flows.server import RESULTS_URL, address, check_host, origins
 from flows.sweep import POOL, WATCH_POOL, Sweep
 from inverters import threads
 from pipeline.commands.guard import ENDINGS, handle, say
@@ -84,11 +83,17 @@ class Service:
         return address(socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host, port)
 
     @property
+    def _pages(self) -> dict[str, str]:
+        """Where the links of runs lead; whoever has a proxy before it sets these themselves."""
+        return {"PREFECT_UI_URL": f"{self._seen(self.port)}/v2", RESULTS_URL: self._seen(self.port + 1)}
+
+    @property
     def environment(self) -> dict[str, str]:
         """What every process of the service has in its environment."""
         words = password()
         return (
-            os.environ
+            ({} if self.api else self._pages)
+            | os.environ
             | {
                 URL: self.url,
                 "PREFECT_HOME": str(self.home),
@@ -114,7 +119,6 @@ class Service:
                 "INVID_HOME": str(ROOT),
                 MARK: str(self.home),
             }
-            | ({} if self.api else {RESULTS_URL: self._seen(self.port + 1)})
             | ({} if words is None else dict.fromkeys(PASSWORDS, words))
         )
 

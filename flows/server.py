@@ -21,6 +21,8 @@ from pipeline.commands.guard import guarded
 from pipeline.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+RESULTS_URL = "INVID_RESULTS_URL"
+"""Environment variable: where `flows.results` answers; `invid serve` sets it for its workers."""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -38,9 +38,9 @@ class PspConfig:
     """The first rows, which come from features of a sixteenth of the picture's side."""
     middle: int = 4
     """The rows after those, from an eighth; the rest come from a quarter."""
+    backbone: IrseConfig = field(default_factory=IrseConfig)
     head: int = 0
     """Channels of the networks of the rows; 0: as many as a row has numbers, as in the public files."""
-    backbone: IrseConfig = field(default_factory=IrseConfig)
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.size & (self.size - 1):

@@ -14,6 +14,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "picture_people": (0, 1000),
     "pictures_from": (0, _MANY),
     "picture_side": (8, 1024),
+    "refit": (0, 10**5),
     "covers": (0, 10**6),
     "samples": (0, 10**6),
     "save_every": (0, _MANY),
@@ -73,6 +74,8 @@ class EncoderSettings:
     """Step from which they are; with the preset paper it is the first."""
     picture_side: int = 48
     """Side in pixels at which they are compared."""
+    refit: int = 60
+    """Batches that the last layer of e4e-mask is fitted to by least squares, before and after; 0: none."""
     covers: int = 60
     """Parts of 128 pictures of covered people to draw, beside the one held out."""
     samples: int = 400

@@ -40,6 +40,7 @@ from inverters.training.encoder_batches import (
 )
 from inverters.training.encoder_figures import measure
 from inverters.training.encoder_settings import EncoderSettings
+from inverters.training.encoder_start import begin_at_judge, fit_last_layer, pick_dtype
 from inverters.training.generator_samples import GeneratorSamples, make_samples
 from inverters.training.machine import pick_device
 from inverters.training.perceptual import FeatureLoss
@@ -193,16 +194,20 @@ class EncoderTrainer:
         return found
 
     @torch.no_grad()
-    def warm(self, batches: int = 80) -> None:
-        """Fit the last layer of a fresh network of ours to some batches, before its first step."""
-        if self.step or not isinstance(self.network, E4eMask):
+    def refit(self) -> None:
+        """Fit the last layer of our own network to some batches by least squares, and make all rows equal.
+
+        Codes then lie among those of true faces: pictures alone pull them to where faces are blurred.
+        """
+        if not self.settings.refit or not isinstance(self.network, E4eMask):
             return
         hidden, offsets = [], []
-        for k in range(batches):
+        for k in range(self.settings.refit):
             image, _, ws, _ = self.pictures(step_rng(self.settings.seed + 1, k))
             hidden.append(self.network.hidden(self.network.trunk(image)[-1]))
             offsets.append(ws[:, 0] - self.generator.backbone.mapping.w_avg)
         fit_last_layer(self.network, torch.cat(hidden), torch.cat(offsets))
+        self.network.rows.weight.zero_()
 
     def pictures(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Views]:
         """Draw the pictures of a step [n,3,128,128], with covers [n,1,128,128] and w+ [n,num_ws,w_dim].
@@ -308,8 +313,10 @@ class EncoderTrainer:
             dtype = pick_dtype(s.precision, self.device)
             print(f"{len(self.covered)} covered people, {len(self.samples)} samples, {dtype}", flush=True)
             began = self._saved = time.monotonic()
-            self.warm()
+            if not self.step:
+                self.refit()
             self._train(began, metric, dtype)
+            self.refit()
         except KeyboardInterrupt:
             print("stopped by hand; the run is saved and continues when started again", flush=True)
             finished = False
@@ -357,39 +364,8 @@ class EncoderTrainer:
         print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
 
 
-@torch.no_grad()
-def begin_at_judge(network: E4eMask, judge: dict[str, Tensor]) -> None:
-    """Copy the judge's trunk and what it makes of it into a network of the same trunk."""
-    own = network.state_dict()
-    own |= {k: v.float() for k, v in judge.items() if k.startswith("stages.")}
-    for name in ("head.0.weight", "head.0.bias"):
-        few = min(len(own[name]), len(judge[name]))
-        own[name][:few] = judge[name][:few].float()
-    network.load_state_dict(own)
-
-
-@torch.no_grad()
-def fit_last_layer(network: E4eMask, hidden: Tensor, offsets: Tensor, ridge: float = 0.03) -> None:
-    """Set the layer that makes row 0 to the least-squares fit of offsets [n,w_dim] by hidden [n,H]."""
-    mean, centre = hidden.double().mean(0), offsets.double().mean(0)
-    x = hidden.double() - mean
-    square = x.mT @ x
-    square += ridge * square.diagonal().mean() * torch.eye(len(square)).to(square)
-    weight = torch.linalg.solve(square, x.mT @ (offsets.double() - centre)).mT
-    network.base.weight.copy_(weight)
-    network.base.bias.copy_(centre - weight @ mean)
-
-
 def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of this name; `auto`: bfloat16 on GPUs and on processors with instructions for it."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inverters.generators.face_embedding import FACE_SIZE
 from pipeline.clip import F32, F64, I64, U8, Cover
 from pipeline.faces.face_window import window_affine
 from pipeline.video.warp import invert_affine, warp_points
@@ -168,6 +167,8 @@ def taken_from_neighbours(points: F64, covered: I64, times: Floats, run: I64) ->
 
 def cover_affine(landmarks: Floats) -> F64:
     """The map [2,3] from pixels of a frame to the small window of the face at landmarks [68,2]."""
+    from inverters.generators.face_embedding import FACE_SIZE
+
     return window_affine(landmarks) * (WINDOW / FACE_SIZE)
 
 

@@ -18,6 +18,8 @@ _CHANGED, _SURE = 10.0, 45.0
 less, from the second on in any case."""
 _TIMES = 3.0
 _NEIGHBOURS = 4
+_MOMENT, _BACK = 0.5, 0.5
+"""Seconds within which a cut may be taken back, and sizes of the face within which that is again."""
 _JUMP, _FASTER = 0.08, 2.5
 """A jump is farther than this share of the face's size, and this many times the steps before and after."""
 
@@ -67,6 +69,30 @@ def jump_cuts(centers: Floats, sizes: Floats) -> npt.NDArray[np.bool_]:
     padded: F64 = np.nan_to_num(np.r_[steps, 0.0], nan=0.0)
     beside = np.maximum(np.r_[0.0, padded[:-2]], padded[1:])
     return np.asarray(padded[:-1] > np.maximum(_JUMP, _FASTER * beside))
+
+
+def lasting(
+    cuts: npt.NDArray[np.bool_], thumbs: list[F32], centers: Floats, sizes: Floats, times: Floats
+) -> npt.NDArray[np.bool_]:
+    """The cuts [N] without those that are taken back: a hand before the face for a moment begins no shot.
+
+    Within _MOMENT seconds the picture is what it was before, and the face where it was, if it is seen. Where
+    the picture hardly changed at the cut, the face must jump back. thumbs: of each picture; centers [N,2],
+    sizes [N] of the face in pixels, NaN without one; times [N] in seconds.
+    """
+    kept = np.array(cuts)
+    for first in np.flatnonzero(cuts):
+        before = thumbs[first - 1]
+        changed = picture_change(before, thumbs[first]) > _CHANGED
+        last = first + 1
+        while last < len(cuts) and times[last] - times[first] <= _MOMENT:
+            moved = float(np.linalg.norm(centers[last] - centers[first - 1]))
+            alike = not changed or picture_change(before, thumbs[last]) <= 2 * _CHANGED
+            if alike and not moved > _BACK * sizes[first - 1] and (changed or cuts[last]):
+                kept[first : last + 1] = False
+                break
+            last += 1
+    return kept
 
 
 def shots(cuts: npt.NDArray[np.bool_]) -> I64:

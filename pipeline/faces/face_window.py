@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from inverters.generators.card import CropRule
-from inverters.generators.face_embedding import FACE_SHARE, FACE_SIZE, FaceEmbeddingNetwork, read_network
 from pipeline.clip import F64, U8
 from pipeline.faces.crop_rule import crop_affine, fit_crop, five_points
 from pipeline.video.warp import warp_crop
+
+if TYPE_CHECKING:
+    from inverters.generators.face_embedding import FaceEmbeddingNetwork
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -26,6 +26,9 @@ _FLAT = 6.0
 
 def window_affine(landmarks: Floats) -> F64:
     """Map [2,3] from pixels of a frame to the window of the face at landmarks [68,2]: eyes level, 64 x 64."""
+    from inverters.generators.card import CropRule
+    from inverters.generators.face_embedding import FACE_SHARE, FACE_SIZE
+
     five = five_points(landmarks)
     across = five[1] - five[0]
     length = max(float(np.linalg.norm(across)), 1e-6)
@@ -39,6 +42,8 @@ def window_affine(landmarks: Floats) -> F64:
 
 def face_window(frame: U8, landmarks: Floats) -> U8:
     """The face at landmarks [68,2] of a frame uint8 [H,W,3], upright and level: uint8 [64,64,3]."""
+    from inverters.generators.face_embedding import FACE_SIZE
+
     affine = window_affine(landmarks)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :2])) < 1e-9:
         return np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8)
@@ -47,11 +52,15 @@ def face_window(frame: U8, landmarks: Floats) -> U8:
 
 @cache
 def _network() -> FaceEmbeddingNetwork:
+    from inverters.generators.face_embedding import read_network
+
     return read_network()
 
 
 def turn_scores(window: U8) -> F64:
     """How much a window uint8 [64,64,3] looks like a face turned by 0, 1, 2 and 3 quarters, [4]."""
+    import torch
+
     pixels = torch.from_numpy(np.array(window)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         found: F64 = _network().turns(pixels)[0].double().numpy()

@@ -25,6 +25,10 @@ _RECENT = 1.0
 """Seconds for which a rival's last place counts."""
 _KEPT = 0.25
 """By how much less alike a face in the person's place may be."""
+_KEPT_FOR = 0.2
+"""Seconds for which a place is the person's; at few frames a second, until the next frame."""
+_ELSEWHERE = 0.2
+"""By how much more alike than a rival a face in the rival's place must be."""
 _OVER = 0.1
 """Share of the smaller face's box that lies under another's from which on one of them is in front."""
 _WORSE = 0.1
@@ -62,6 +66,8 @@ class Follower:
     tried_turns: float = -np.inf
     cut: bool = False
     """Another shot has begun since the face was last seen."""
+    before: float = -np.inf
+    """Time of the frame before."""
 
     def step(self, frame: U8, time: float, new_shot: bool) -> tuple[FaceDetection | None, Reason]:
         """The face in this frame, or why there is none; new_shot: the picture differs from the one before."""
@@ -70,6 +76,7 @@ class Follower:
         if face is not None:
             self.own.seen(face, time)
             self.cut = False
+        self.before = time
         return face, reason
 
     def back(self, frame: U8, later: FaceDetection, away: float) -> FaceDetection | None:
@@ -171,6 +178,10 @@ class Follower:
             return True
         if self.embedder is not None and near[0].own < max(self._threshold, near[0].rival):
             return True
+        return self._has_near(last, time)
+
+    def _has_near(self, last: FaceDetection, time: float) -> bool:
+        """Whether another person was near the face a moment ago."""
         return any(self._is_recent(rival, time) and _is_near(rival.last, last) for rival in self.rivals)
 
     @staticmethod
@@ -234,10 +245,24 @@ class Follower:
         """Whether the best candidate is the person, where others have been seen beside it."""
         if self.embedder is None or not len(candidate.vector):
             return True
-        kept = not self.cut and away <= 0.2 and iou(candidate.face.box, last.box) > 0.3
+        just_seen = away <= _KEPT_FOR or self.own.last_time >= self.before
+        kept = not self.cut and just_seen and iou(candidate.face.box, last.box) > 0.3
+        if kept and not self._has_near(last, self.own.last_time + away):
+            return True  # nobody else can be in this place; turned faces are unlike
         least = self._threshold - (_KEPT if kept else 0.0)
         margin = -0.1 if kept else 0.0
+        if not kept and self._is_in_rivals_place(candidate, self.own.last_time + away):
+            margin = _ELSEWHERE
         return candidate.own >= least and candidate.own > candidate.rival + margin
+
+    def _is_in_rivals_place(self, candidate: Candidate, time: float) -> bool:
+        """Whether another person was where the face is a moment ago."""
+        return any(
+            rival.last is not None
+            and self._is_recent(rival, time)
+            and iou(rival.last.box, candidate.face.box) > 0.3
+            for rival in self.rivals
+        )
 
     def _is_other(self, candidate: Candidate, beside: bool) -> bool:
         """Whether a face that is no rival known is another person: seen beside the person, or unlike."""

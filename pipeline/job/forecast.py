@@ -11,7 +11,7 @@ from pipeline.job.costs import CostBook, estimate, like, units_of
 from pipeline.request.checks import with_codec
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
-from pipeline.stages.plan import Keys, plan_of
+from pipeline.stages.plan import Keys, Plan, plan_of
 from pipeline.video.container import open_video, video_stream
 from pipeline.video.sequences import picture_files
 from storage import is_published
@@ -65,17 +65,24 @@ def forecast(
     Raises UserError for an input or an edit that a job would refuse.
     """
     settings = with_codec(settings, video)
-    frames = _frame_count(video, settings.decode.max_frames)
+    frames = frame_count(video, settings.decode.max_frames)
     models = Models(settings, note)
     _ = models.directions  # names an edit that is not known
-    plan, root = plan_of(settings), place_of(cache)
+    plan = plan_of(settings)
     keys = Keys(plan, Facts(video, settings, models))
+    return Forecast(frames, stage_forecasts(plan, keys, settings, models.device, frames, place_of(cache)))
+
+
+def stage_forecasts(
+    plan: Plan, keys: Keys, settings: Settings, device: str, frames: int, root: Path
+) -> tuple[StageForecast, ...]:
+    """The stages of a plan by what the cache at `root` has, and by the costs of earlier jobs there."""
     costs = CostBook(root).read()
     found = []
     for stage in plan:
         key = keys[stage.name] if stage.compute is not None else ""
         cached = bool(key) and is_published(root, key)
-        name, units = like(stage, settings, models.device), units_of(stage, settings, frames)
+        name, units = like(stage, settings, device), units_of(stage, settings, frames)
         cost = estimate(costs, name, units)
         found.append(
             StageForecast(
@@ -87,10 +94,10 @@ def forecast(
                 runs=cost.runs if cost else 0,
             )
         )
-    return Forecast(frames, tuple(found))
+    return tuple(found)
 
 
-def _frame_count(video: Path, most: int | None) -> int:
+def frame_count(video: Path, most: int | None) -> int:
     """Frames by the file's header: its count, else duration times rate; at least 1, at most `most`."""
     files = picture_files(video)
     if files is not None:

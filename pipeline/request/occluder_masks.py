@@ -86,9 +86,10 @@ def match_masks(
         )
     missing = [int(frame) for frame in frames if int(frame) not in by_frame]
     if missing:
+        kind = "frames with a face" if option == OCCLUDERS else "frames"
         raise UserError(
             f"{option} {folder}: there is no mask for frame {missing[0]} "
-            f"({len(missing)} of {len(frames)} frames with a face have none)"
+            f"({len(missing)} of {len(frames)} {kind} have none)"
         )
     for path in files:
         if (size := _told(folder, option, size_of, path)) != (width, height):

@@ -90,13 +90,20 @@ def score(result: Path, sample: Path, identity: Path | None = None, lpips_net: s
 
 
 def _check(manifest: Mapping[str, Any], truth: Truth) -> None:
-    """Raise UserError unless the job's input has the sample's size and at most its number of frames."""
+    """Raise UserError unless the input has the sample's size, at most its frames, and none that repeat."""
     given = manifest["input"]
     size, total = (given["width"], given["height"]), manifest["frames"]["total"]
     if size != truth.size or total > truth.frames:
         raise UserError(
             f"the result is of {total} frames of {size[0]}x{size[1]}, but the sample {truth.folder} has "
             f"{truth.frames} of {truth.size[0]}x{truth.size[1]}; give the sample that the job was run on"
+        )
+    per_frame = manifest.get("per_frame")
+    repeats = per_frame.get("repeats") if isinstance(per_frame, dict) else None
+    if isinstance(repeats, list) and repeats != list(range(len(repeats))):
+        raise UserError(
+            "the job's clip has frames that repeat the one before; score compares clips of which every frame "
+            "is one of the sample's"
         )
 
 

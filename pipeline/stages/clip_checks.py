@@ -61,7 +61,7 @@ def check_clip(clip: Clip, settings: Settings) -> None:
         match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
     by_hand = settings.composite.face_masks
     if by_hand is not None:
-        face_mask_files(clip, by_hand, np.zeros(0, np.int64))
+        face_mask_files(clip, by_hand, np.arange(len(clip)))  # one for each, as --layers writes them
     codec = settings.encode.codec
     least, most = SIDES[codec]
     if not least <= min(clip.width, clip.height) <= max(clip.width, clip.height) <= most:

@@ -38,8 +38,7 @@ class Covered:
         source = cv2.resize(np.asarray(self.source[row]), size, interpolation=cv2.INTER_AREA)
         cover = cv2.resize(np.asarray(self.cover[row], np.float32), size, interpolation=cv2.INTER_LINEAR)
         mixed = shown + np.clip(cover, 0, 1)[..., None] * (source - shown)
-        levels: U8 = np.rint(mixed).astype(np.uint8)
-        return levels
+        return np.asarray(np.rint(mixed), np.uint8)
 
 
 def to_bytes(image: Any) -> U8:

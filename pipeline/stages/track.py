@@ -11,9 +11,16 @@ import numpy.typing as npt
 from pipeline.clip import F32, F64, I64, U8, Clip, Cover, FaceTrack, Reason, Status
 from pipeline.errors import NoFaceError
 from pipeline.faces.covers import WINDOW, cover_affine, find_covers, no_cover, taken_from_neighbours
-from pipeline.faces.cuts import jump_cuts, may_be_cut, picture_change, picture_cuts, shots, thumbnail
+from pipeline.faces.cuts import (
+    jump_cuts,
+    lasting,
+    may_be_cut,
+    picture_change,
+    picture_cuts,
+    shots,
+    thumbnail,
+)
 from pipeline.faces.detectors import load_landmark_model
-from pipeline.faces.face_networks import load_face_network
 from pipeline.faces.following import Follower
 from pipeline.faces.landmark_indices import IBUG_POINTS
 from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, no_mesh
@@ -39,6 +46,8 @@ _BLOCK = 12
 _HIDDEN, _HIDDEN_BY_OTHER = 0.6, 0.2
 """Shares of a face that a cover hides from which on it is not edited where other people pass: in frames where
 it was found, and in frames where only another person was."""
+_NOTHING_LEFT = 0.9
+"""Share from which on a face that was not found is not made up from the frames beside it."""
 _ENLARGED, _MOST_ENLARGED = 3, 1280 * 720
 """Where no face is found: the factor by which frames are enlarged, and the most pixels of such a frame."""
 _MISSES = 3
@@ -53,6 +62,7 @@ class _Seen:
     faces: list[FaceDetection | None] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     changes: list[float] = field(default_factory=list)
+    thumbs: list[F32] = field(default_factory=list)
     windows: list[U8] = field(default_factory=list)
     """The face where it was found, small (`covers.cover_affine`); a blank one elsewhere."""
     repeats: list[int] = field(default_factory=list)
@@ -79,6 +89,8 @@ def track(
     Returns landmarks in source pixels.
     Raises NoFaceError where no frame has the face asked for, UserError for a network that cannot be read.
     """
+    from pipeline.faces.face_networks import load_face_network
+
     rank = settings.face[0].number if settings.face else 0
     own = load_landmark_model(settings.detector) if model is None else model
     knows = load_face_network(settings.face_network) if embedder is None else embedder
@@ -107,6 +119,7 @@ def _looked_at(clip: Clip, follower: Follower, on_frame: OnFrame | None) -> _See
             thumb = thumbnail(square)
             seen.changes.append(0.0 if last is None else picture_change(last, thumb))
             face, reason = follower.step(square, float(clip.times[t]), may_be_cut(last, thumb))
+            seen.thumbs.append(thumb)
             seen.frames.append(t)
             seen.faces.append(face)
             seen.reasons.append(reason)
@@ -158,8 +171,9 @@ def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, cr
     reason = np.array(seen.reasons, np.uint8)
     landmarks, dense = _points(seen)
     size = size_of(landmarks)
-    cuts = picture_cuts(np.array(seen.changes)) | jump_cuts(landmarks.mean(axis=1), size)
-    shot = shots(cuts)
+    centers = landmarks.mean(axis=1)
+    cuts = picture_cuts(np.array(seen.changes)) | jump_cuts(centers, size)
+    shot = shots(lasting(cuts, seen.thumbs, centers, size, times))
     small = found & (size < LEAST_FACE)
     if found.any() and not (found & ~small).any():
         raise NoFaceError(_too_small(clip, float(np.nanmax(size))))
@@ -167,11 +181,13 @@ def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, cr
     landmarks, made = fill_gaps(landmarks, found, times, settings.max_gap, shot)
     dense, _ = fill_gaps(dense, found, times, settings.max_gap, shot)
     cover = _cover(clip, seen, landmarks, found, made, shot)
+    hidden = cover.places[made[cover.places] & (cover.shares > _NOTHING_LEFT)]
     if crowded:
-        hidden = _behind_others(cover, reason)
-        reason[hidden] = Reason.COVERED
-        found[hidden] = made[hidden] = False
-        cover = cover.chosen(~np.isin(cover.places, hidden))
+        behind = _behind_others(cover, reason)
+        reason[behind] = Reason.COVERED
+        hidden = np.union1d(hidden, behind)
+    found[hidden] = made[hidden] = False
+    cover = cover.chosen(~np.isin(cover.places, hidden))
     there = found | made
     landmarks[~there] = dense[~there] = np.nan
     run = _runs(there, shot)

@@ -184,8 +184,7 @@ class Watcher:
             if self.ledger.asked_again(record):
                 self.folder.forget(path)
                 del self._refused[path]
-        if self._submissions is not None:
-            self._submissions.collect()
+        self.collect()
         self._waiting = False
         ready, refused = self.folder.look()
         for path, reason in refused.items():
@@ -195,6 +194,11 @@ class Watcher:
         self._write_index()
         with contextlib.suppress(OSError):  # a full disk stops no watcher
             looked_at(self.ledger.out).touch()
+
+    def collect(self) -> None:
+        """Record what became of submitted clips; one that is to be submitted again waits for a scan."""
+        if self._submissions is not None:
+            self._submissions.collect()
 
     def _consider(self, clip: Ready) -> None:
         """Queue or submit a complete clip, unless it was taken before with these options."""

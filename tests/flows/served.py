@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,17 @@ ENGINE = ("prefect.flow_engine", "prefect.engine")
 """What command lines of a server, of the worker, and of a run have."""
 
 
+def free_port() -> int:
+    """A port that is free, as is the one above it, where results are served."""
+    while True:
+        with socket.socket() as probe, socket.socket() as above:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                above.bind(("127.0.0.1", port + 1))
+                return port
+
+
 class Served:
     """The service, with a folder that it watches. `options` are words of `invid serve`."""
 
@@ -26,9 +38,7 @@ class Served:
         self.folder, self.home = folder, folder / "home"
         self.watched, self.results = folder / "in", folder / "results"
         self.watched.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.environment = os.environ | {
             "PREFECT_API_URL": self.api,

@@ -52,6 +52,19 @@ time.sleep(600)
         process.stdout.close()
 
 
+def test_a_log_outlives_a_signal_to_all_processes_of_a_unit(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    process = subprocess.Popen([sys.executable, "-m", "flows.logs", str(log)], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    with process.stdin as stream:
+        stream.write(b"first\n")
+        stream.flush()
+        wait_for(log, "first")
+        process.send_signal(signal.SIGTERM)
+        stream.write(b"last words\n")
+    assert process.wait(30) == 0 and "last words" in log.read_text()
+
+
 def wait_for(log: Path, words: str, start: int = 0) -> None:
     for _ in range(600):
         if log.exists() and words in log.read_text()[start:]:

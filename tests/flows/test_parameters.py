@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given as given_by
-from hypothesis import settings as examples
+from hypothesis import settings
 from hypothesis import strategies as st
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import is_valid
@@ -19,6 +19,7 @@ from pipeline.request.settings import Request
 
 WORDS = {
     "edit": "smile=1.5",
+    "face": "0:smile=1",
     "view": "yaw=0.3",
     "frame_rate": "30000/1001",
     "space": "w+",
@@ -44,8 +45,8 @@ def test_every_setting_is_in_the_form_with_its_choices_and_bounds() -> None:
     assert not any("default" in found for found in properties.values())
 
 
+@settings(deadline=None, max_examples=30)
 @given_by(st.data())
-@examples(deadline=None)
 def test_what_the_house_writes_of_any_settings_fits_the_form(data: st.DataObject) -> None:
     asked = {}
     for key, found in settings_schema()["properties"].items():

@@ -120,7 +120,7 @@ def test_one_service_in_a_home_and_what_it_says_of_itself(service: Served, tmp_p
     assert second.returncode == 2 and second.stderr.count("\n") == 1
     assert f"process {service.process.pid}" in second.stderr and "invid serve --stop" in second.stderr
     told = service.command("serve", "--status", "--home", str(service.home))
-    assert told.returncode == 0 and f"http://127.0.0.1:{service.port}/api answers" in told.stdout
+    assert told.returncode == 0 and f"http://127.0.0.1:{service.port}/api\n" in told.stdout
     assert "server: process" in told.stdout and "worker-watch: process" in told.stdout
     none = service.command("serve", "--stop", "--home", str(tmp_path))
     assert none.returncode == 2 and "no service runs in" in none.stderr

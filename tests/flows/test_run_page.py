@@ -16,7 +16,8 @@ from PIL import Image
 from prefect.exceptions import FailedRun
 
 from flows.artifacts import Bar, LoggedProgress, report_text, side_by_side
-from flows.run_page import PlainReasons, escaped
+from flows.notifications import automation
+from flows.run_page import PlainReasons, escaped, link_to
 from pipeline.errors import NoFaceError
 from pipeline.job.forecast import StageForecast
 from pipeline.stages import track
@@ -140,3 +141,14 @@ def test_names_do_not_become_markup() -> None:
     )
     assert "(http://h:1/runs/7/edited%20%281%29.mp4)" in text
     assert report_text(Path("/out"), {"report": "report.html"}, None, "7") == "- report: `/out/report.html`"
+
+
+def test_links_open_the_pages_that_the_server_opens_with() -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://h:1/api"}):
+        assert link_to("7", "a") == "[a](http://h:1/v2/runs/flow-run/7)"
+        (action,) = automation("b")["actions"]
+        assert action["body"].endswith("\nhttp://h:1/v2/runs/flow-run/{{ flow_run.id }}")
+    with temporary_settings({PREFECT_API_URL: "http://h:1/api", PREFECT_UI_URL: "https://pages.example"}):
+        assert link_to("7", "a") == "[a](https://pages.example/runs/flow-run/7)"

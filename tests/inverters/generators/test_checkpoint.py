@@ -43,7 +43,7 @@ def saved(tmp_path: Path) -> tuple[Path, Generator, GeneratorCard]:
 
 def test_round_trip(saved: tuple[Path, Generator, GeneratorCard]) -> None:
     path, generator, card = saved
-    found = load_generator(path)
+    found, card = load_generator(path), dataclasses.replace(card, path=path)
     assert found.config == generator.config
     for name, want in generator.state_dict().items():
         assert torch.equal(found.state_dict()[name], want.half().float()), name

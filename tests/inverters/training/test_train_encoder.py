@@ -28,7 +28,15 @@ from tests.inverters.tiny import tiny_generator
 from tests.inverters.training.conftest import balls
 
 QUICK = EncoderSettings(
-    minutes=1e-6, batch=2, picture_people=1, pictures_from=0, picture_side=8, covers=0, samples=4, nice=0
+    minutes=1e-6,
+    batch=2,
+    picture_people=1,
+    pictures_from=0,
+    picture_side=8,
+    refit=2,
+    covers=0,
+    samples=4,
+    nice=0,
 )
 
 

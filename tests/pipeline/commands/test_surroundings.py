@@ -134,12 +134,12 @@ def test_names_that_are_not_utf8_in_folders_and_notes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_serve_ends_with_its_terminal(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_ends_with_its_terminal(number: signal.Signals, tmp_path: Path) -> None:
     class Parts:
         """A service that is told to end as soon as it has started."""
 
         url = "http://127.0.0.1:1/api"
-        closed = False
+        home, closed = tmp_path, False
 
         def __init__(self) -> None:
             self.stopping = threading.Event()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.faces.cuts import jump_cuts, picture_cuts, shots
+from pipeline.faces.cuts import jump_cuts, lasting, picture_cuts, shots
 
 STILL = np.full(20, 100.0)
 
@@ -41,6 +41,20 @@ def test_a_sudden_change_of_size_is_a_jump_and_gaps_are_none():
     np.testing.assert_array_equal(np.flatnonzero(jump_cuts(np.zeros((20, 2)), sizes)), [10])
     sizes[8:12] = np.nan
     assert not jump_cuts(np.zeros((20, 2)), sizes).any()
+
+
+def test_a_moment_that_is_taken_back_begins_no_shot():
+    cuts = np.zeros(20, bool)
+    cuts[[8, 13]] = True
+    times, centers = np.arange(20) / 25, np.zeros((20, 2))
+    thumbs = [np.full((24, 24, 3), 90.0 if 8 <= n < 13 else 30.0, np.float32) for n in range(20)]
+    assert not lasting(cuts, thumbs, centers, STILL, times).any()
+    centers[8:13] = np.nan
+    assert not lasting(cuts, thumbs, centers, STILL, times).any()
+    centers[13:] = 80.0
+    np.testing.assert_array_equal(lasting(cuts, thumbs, centers, STILL, times), cuts)
+    centers[13:] = 0.0
+    np.testing.assert_array_equal(lasting(cuts, thumbs, centers, STILL, times * 10), cuts)
 
 
 def test_shots_are_numbered_from_nought():

@@ -85,7 +85,8 @@ def test_everything_that_was_asked_for_is_there(clip: Path, fakes: Fakes, tmp_pa
     names = {"edited", "removal", "removal_edited", "view", "crops", "comparison"}
     assert set(manifest["outputs"]) == names | {"report"}
     assert {p.name for p in out.iterdir()} == {*manifest["outputs"].values(), "manifest.json"}
-    assert manifest["frames"] == {"total": 8, "edited": 7, "interpolated": 1, "passed_through": 1}
+    frames = {"total": 8, "edited": 7, "fitted": 7, "interpolated": 1, "passed_through": 1}
+    assert manifest["frames"] == frames
     assert [stage["name"] for stage in manifest["stages"]] == list(plan_of(settings).kinds)
     for name in ("edited", "removal", "removal_edited"):
         frames = read(out / manifest["outputs"][name])

@@ -37,10 +37,14 @@ SHAPE: dict[str, Any] = {
     "generator": {"name": str, "fingerprint": str},
     "device": str,
     "renderer": str,
-    "frames": {"total": int, "edited": int, "interpolated": int, "passed_through": int},
+    "frames": dict.fromkeys(("total", "edited", "fitted", "interpolated", "passed_through"), int),
+    "faces": list,
     "stages": list,
     "metrics": {"reconstruction": {"psnr": NUMBER, "ssim": NUMBER, "lpips": (*NUMBER, type(None))}},
-    "per_frame": {"status": list, "time": list, "psnr": list, "ssim": list, "lpips": (list, type(None))},
+    "per_frame": {
+        **dict.fromkeys(("status", "reason", "repeats", "time", "psnr", "ssim"), list),
+        "lpips": (list, type(None)),
+    },
     "loss_used": (str, type(None)),
     "arrays": dict,
     "cache": {"root": str, "keys": dict},
@@ -72,11 +76,17 @@ def test_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert stage["name"] == name and stage["seconds"] >= 0 and isinstance(stage["cached"], bool)
     frames = manifest["frames"]
     assert frames["total"] == frames["edited"] + frames["passed_through"] == FRAMES
-    for name in ("status", "time", "psnr", "ssim"):
+    for name in ("status", "reason", "repeats", "time", "psnr", "ssim"):
         assert len(manifest["per_frame"][name]) == FRAMES
     assert [v is None for v in manifest["per_frame"]["psnr"]] == [
         s == 0 for s in manifest["per_frame"]["status"]
     ]
+    assert [r is None for r in manifest["per_frame"]["reason"]] == [
+        s != 0 for s in manifest["per_frame"]["status"]
+    ]
+    (face,) = manifest["faces"]
+    assert face["frames"] == {name: frames[name] for name in ("edited", "passed_through")}
+    assert face["per_frame"]["reason"] == manifest["per_frame"]["reason"]
     assert manifest["input"]["content_hash"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert manifest["settings"]["edit"]["edits"] == [
         {"name": "smile", "strength": 1.0, "start": 0.2, "stop": 0.6}

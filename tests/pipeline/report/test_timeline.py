@@ -25,6 +25,19 @@ def test_runs_carry_reasons_in_words() -> None:
     ]  # fmt: skip
 
 
+def test_a_reason_of_its_own_is_shown_for_frames_that_are_not_edited() -> None:
+    said = [None, "other person", "other person", "no face", None]
+    found = timeline({"per_frame": {"status": [2, 0, 0, 0, 2], "reason": said}})
+    assert found is not None
+    assert [(run.start, run.stop, run.reason) for run in found.runs][1:3] == [
+        (1, 3, "other person: frame passed through untouched"),
+        (3, 4, "no face: frame passed through untouched"),
+    ]
+    assert [kind.reason for kind in found.legend if kind.status == 0] == [
+        "not edited: frame passed through untouched"
+    ]
+
+
 def test_marks_stand_at_the_middle_of_frames_and_at_round_seconds() -> None:
     times = [i / 30 for i in range(300)]
     found = timeline({"per_frame": {"status": [2] * 300, "time": times}})

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pipeline.request.edits import MAX_STRENGTH, MAX_VIEW, Edit, View
+from pipeline.request.faces import Face
 from pipeline.request.fields import Field, assembled
 from pipeline.request.options import request_fields
 from pipeline.request.settings import Request
@@ -28,10 +29,16 @@ def edits(draw: st.DrawFn) -> Edit:
     return Edit(name, draw(st.floats(-MAX_STRENGTH, MAX_STRENGTH)), start, stop)
 
 
+@st.composite
+def faces(draw: st.DrawFn) -> Face:
+    return Face(draw(st.integers(0, 99)), tuple(draw(st.lists(edits(), max_size=3))))
+
+
 ANGLES = st.floats(-MAX_VIEW, MAX_VIEW)
 VIEWS = st.builds(View, ANGLES, ANGLES) | st.just(View(orbit=True))
 OWN: dict[str, Any] = {
     "edit": st.lists(edits(), max_size=4).map(tuple),
+    "face": st.lists(faces(), max_size=3).map(tuple),
     "view": VIEWS,
     "out": PATHS,
     "cache": PATHS | st.just("s3://bucket/folder"),

@@ -317,6 +317,11 @@ def test_things_that_do_not_belong_together(sample: Path, tmp_path: Path) -> Non
     (result / "manifest.json").write_text(json.dumps({**manifest, "frames": {"total": 99}}))
     with pytest.raises(UserError, match="99 frames"):
         score(result, sample)
+    per_frame = manifest["per_frame"] | {"repeats": [0, 0, *range(2, FRAMES)]}
+    repeats = {**manifest, "per_frame": per_frame}
+    (result / "manifest.json").write_text(json.dumps(repeats))
+    with pytest.raises(UserError, match="frames that repeat"):
+        score(result, sample)
     with pytest.raises(UserError, match="invid sample"):
         score(result, tmp_path / "nothing.mp4")
     with pytest.raises(UserError, match=r"manifest\.json"):
