@@ -129,6 +129,7 @@ def result() -> dict[str, object]:
     gain = {"gain": 0.9, "correlation": 0.95, "seen": 0.4, "pairs": 2}
     move = {"sign_right": 1.0, "leakage": 0.1, "mean_rise": 1.2, "worst_leak": 0.3}
     move |= {"worst_leak_into": "age", "judge_correlation": 0.9}
+    move |= {"truth": dict(move)}
     return {
         **{name: row[name] for name in benchmark.FIGURES},
         "by_yaw": {"+0.0": row},
@@ -168,3 +169,13 @@ def test_whole_command_on_the_bundled_generator(tmp_path: Path, capsys: pytest.C
 def test_pixels_of_an_image() -> None:
     image = torch.stack([torch.full((4, 4), v) for v in (-1.0, 0.0, 2.0)])
     assert pixels(image)[0, 0].tolist() == [0, 128, 255]
+
+
+def test_parts_measured_later_join_an_earlier_result(tmp_path: Path, result: dict[str, object]) -> None:
+    path = tmp_path / "generator.json"
+    path.write_text(json.dumps(result))
+    later = dict.fromkeys(result) | {name: result[name] for name in ("people", "seed", "fingerprint")}
+    later["directions"] = {"beard": None}
+    assert benchmark.joined(path, later) == result | {"directions": {"beard": None}}
+    with pytest.raises(SystemExit, match="its seed is 1, not 2"):
+        benchmark.joined(path, later | {"seed": 2})
