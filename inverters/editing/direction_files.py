@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import struct
 import tokenize
@@ -25,7 +24,7 @@ from inverters.editing.local_basis import LocalBasis
 from inverters.editing.styleclip import STEP, LevelsMapper, is_mapper, mapper_from
 from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.plain_pickle import shown
-from inverters.generators.small_files import parse_json
+from inverters.generators.small_files import parse_json, write_whole
 from inverters.generators.torch_file import is_torch_archive, read_torch_file
 
 SUFFIX = ".safetensors"
@@ -82,14 +81,10 @@ def save_directions(path: Path, directions: Directions) -> None:
         "generator": directions.generator,
         "directions": about,
     }
-    side = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        side.write_bytes(save(arrays, {"invid": json.dumps(card)}))
-        side.replace(path)
+        write_whole(path, save(arrays, {"invid": json.dumps(card)}))
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        side.unlink(missing_ok=True)
 
 
 def load_directions(path: Path, generator: Any, allow_unmarked: bool = True) -> Directions:

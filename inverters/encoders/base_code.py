@@ -8,7 +8,6 @@ ours (`inverters/training/base_code.py`) is a .safetensors whose header has the 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.plain_pickle import shown
-from inverters.generators.small_files import open_regular, parse_json
+from inverters.generators.small_files import open_regular, parse_json, write_whole
 from inverters.generators.strict_loading import filled, table_with, tensors_of
 
 SCALE = 8
@@ -99,14 +98,10 @@ def save_base_code_encoder(path: Path, encoder: BaseCodeEncoder, card: BaseCodeC
     """Write an encoder with its card, to the side and renamed. Raises CheckpointError for a disk error."""
     about = json.dumps({"kind": _KIND} | asdict(card))
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in encoder.state_dict().items()}
-    side = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        side.write_bytes(save(tensors, {"invid": about}))
-        side.replace(path)
+        write_whole(path, save(tensors, {"invid": about}))
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        side.unlink(missing_ok=True)
 
 
 def read_base_code_encoder(path: Path) -> tuple[BaseCodeEncoder, BaseCodeCard]:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inverters.generators.layers import halving_stage
+
 _GROUPS = 8
 """Groups of channels that are normalised together."""
 
@@ -59,7 +61,7 @@ class E4eMask(nn.Module):
     def __init__(self, config: E4eMaskConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or E4eMaskConfig()
-        self.stages = nn.ModuleList(_stage(i, o) for i, o in pairwise((3, *config.widths)))
+        self.stages = nn.ModuleList(halving_stage(i, o, _GROUPS) for i, o in pairwise((3, *config.widths)))
         side = config.size >> len(config.widths)
         self.head = nn.Sequential(nn.Linear(config.widths[-1] * side**2, config.hidden), nn.SiLU())
         self.base = nn.Linear(config.hidden, config.w_dim)
@@ -100,14 +102,3 @@ class E4eMask(nn.Module):
             x = F.silu(self.smooth[k](x))
         found: Tensor = self.tell(x)
         return found
-
-
-def _stage(before: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, width, 3, stride=2, padding=1),
-        nn.GroupNorm(_GROUPS, width),
-        nn.SiLU(),
-        nn.Conv2d(width, width, 3, padding=1),
-        nn.GroupNorm(_GROUPS, width),
-        nn.SiLU(),
-    )

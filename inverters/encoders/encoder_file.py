@@ -22,7 +22,7 @@ from inverters.encoders.table import kind_of, see
 from inverters.errors import CheckpointError, FingerprintError, UnknownNameError
 from inverters.generators.checkpoint import fingerprint
 from inverters.generators.plain_pickle import shown
-from inverters.generators.small_files import open_regular, read_json
+from inverters.generators.small_files import open_regular, read_json, write_whole
 from inverters.generators.strict_loading import filled
 
 FORMAT, VERSION = "invid-encoder", 1
@@ -86,8 +86,8 @@ def save_encoder(
     card = dataclasses.replace(card, weights=fingerprint(weights))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, save(weights, {"format": FORMAT}))
-        _write_whole(path.with_suffix(".json"), (json.dumps(_to_json(card), indent=1) + "\n").encode())
+        write_whole(path, save(weights, {"format": FORMAT}))
+        write_whole(path.with_suffix(".json"), (json.dumps(_to_json(card), indent=1) + "\n").encode())
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
     return card
@@ -204,13 +204,3 @@ def _whole(name: str, value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _MOST_SIZE:
         raise ValueError(f"its {name} is {value!r:.20}")
     return value
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write to a side file, then rename."""
-    side = path.with_name(path.name + f".{os.getpid()}.part")
-    try:
-        side.write_bytes(data)
-        side.replace(path)
-    finally:
-        side.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from inverters.errors import CheckpointError
 from inverters.fitting.p_space import PStatistics, from_moments, generator_statistics
 from inverters.generators.plain_pickle import shown
-from inverters.generators.small_files import open_regular, parse_json
+from inverters.generators.small_files import open_regular, parse_json, write_whole
 
 SUFFIX = ".p_n.safetensors"
 _KIND = "statistics of P_N"
@@ -39,14 +38,10 @@ def save_statistics(path: Path, statistics: PStatistics) -> None:
     rows, columns = torch.tril_indices(*covariance.shape)
     tensors = {"mean": statistics.mean, "covariance": covariance[rows, columns]}
     about = {"kind": _KIND, "fingerprint": statistics.fingerprint, "samples": statistics.samples}
-    side = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        side.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, {"invid": json.dumps(about)}))
-        side.replace(path)
+        write_whole(path, save({k: v.contiguous() for k, v in tensors.items()}, {"invid": json.dumps(about)}))
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        side.unlink(missing_ok=True)
 
 
 def load_statistics(path: Path) -> PStatistics:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from inverters.generators.card import CameraRule, CropRule, GeneratorCard, check
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.plain_pickle import shown
-from inverters.generators.small_files import open_regular, read_json
+from inverters.generators.small_files import open_regular, read_json, write_whole
 
 FORMAT = "invid-generator"
 VERSION = 1
@@ -77,8 +76,8 @@ def save_generator(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for k, shard in enumerate(shards):
-            _write_whole(_shard_path(path, k), save(shard, {"format": FORMAT, "files": str(len(shards))}))
-        _write_whole(path.with_suffix(".json"), (json.dumps(_card_json(card), indent=2) + "\n").encode())
+            write_whole(_shard_path(path, k), save(shard, {"format": FORMAT, "files": str(len(shards))}))
+        write_whole(path.with_suffix(".json"), (json.dumps(_card_json(card), indent=2) + "\n").encode())
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error
     return card
@@ -170,16 +169,6 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], int]:
         raise CheckpointError(
             f"'{path}' is truncated or is not a safetensors file ({shown(str(error))})"
         ) from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write to a side file, then rename."""
-    side = path.with_name(path.name + f".{os.getpid()}.part")
-    try:
-        side.write_bytes(data)
-        side.replace(path)
-    finally:
-        side.unlink(missing_ok=True)
 
 
 def _arrays(card: GeneratorCard) -> dict[str, Tensor]:

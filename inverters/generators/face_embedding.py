@@ -7,6 +7,7 @@ recognition of real persons. Its error rates on held-out people are in its card.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.layers import halving_stage
 from inverters.generators.small_files import read_json
 
 FACE_SIZE = 64
@@ -33,21 +35,8 @@ class FaceEmbeddingNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        channels = 3
-        for width in _WIDTHS:
-            self.stages.append(
-                nn.Sequential(
-                    nn.Conv2d(channels, width, 3, stride=2, padding=1),
-                    nn.GroupNorm(8, width),
-                    nn.SiLU(),
-                    nn.Conv2d(width, width, 3, padding=1),
-                    nn.GroupNorm(8, width),
-                    nn.SiLU(),
-                )
-            )
-            channels = width
-        self.head = nn.Linear(channels * (FACE_SIZE >> len(_WIDTHS)) ** 2, _NUMBERS)
+        self.stages = nn.ModuleList(halving_stage(*widths) for widths in pairwise((3, *_WIDTHS)))
+        self.head = nn.Linear(_WIDTHS[-1] * (FACE_SIZE >> len(_WIDTHS)) ** 2, _NUMBERS)
         self.turn = nn.Linear(self.head.in_features, 4)
 
     def forward(self, faces: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ that it also works on crops whose alignment was estimated. Its accuracy on held-
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inverters.errors import CheckpointError
+from inverters.generators.layers import halving_stage
 from inverters.generators.small_files import read_json
 from inverters.people.params import NUM_PARAMETERS, index
 
@@ -27,22 +29,9 @@ class JudgeNetwork(nn.Module):
 
     def __init__(self, parameters: int = NUM_PARAMETERS) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        channels = 3
-        for width in _WIDTHS:
-            self.stages.append(
-                nn.Sequential(
-                    nn.Conv2d(channels, width, 3, stride=2, padding=1),
-                    nn.GroupNorm(8, width),
-                    nn.SiLU(),
-                    nn.Conv2d(width, width, 3, padding=1),
-                    nn.GroupNorm(8, width),
-                    nn.SiLU(),
-                )
-            )
-            channels = width
+        self.stages = nn.ModuleList(halving_stage(*widths) for widths in pairwise((3, *_WIDTHS)))
         last = (JUDGE_SIZE >> len(_WIDTHS)) ** 2
-        self.head = nn.Sequential(nn.Linear(channels * last, 256), nn.SiLU(), nn.Linear(256, parameters))
+        self.head = nn.Sequential(nn.Linear(_WIDTHS[-1] * last, 256), nn.SiLU(), nn.Linear(256, parameters))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N,3,128,128] to scores [N,P]."""

@@ -156,6 +156,21 @@ class _Activation(torch.autograd.Function):
         return v_x, v_gain, v_shift, None
 
 
+def halving_stage(channels: int, width: int, groups: int = 8) -> nn.Sequential:
+    """A stage of our own readers of pictures: [N,channels,n,n] to [N,width,n/2,n/2].
+
+    Two 3 x 3 convolutions, the first with stride 2, each with group normalisation and SiLU.
+    """
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride=2, padding=1),
+        nn.GroupNorm(groups, width),
+        nn.SiLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.GroupNorm(groups, width),
+        nn.SiLU(),
+    )
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
 

@@ -1,4 +1,7 @@
-"""Regular files of bounded size, and JSON in them: what is too large or too deep is refused at once."""
+"""Regular files of bounded size, and JSON in them: what is too large or too deep is refused at once.
+
+Files are written whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,16 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return file
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file to the side and rename it, so that nobody sees half of it. Raises OSError."""
+    side = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        side.write_bytes(data)
+        side.replace(path)
+    finally:
+        side.unlink(missing_ok=True)
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:

@@ -7,16 +7,16 @@ zoom [n,V]. What a part holds depends on its number and the seed alone; part 0 i
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inverters.errors import CheckpointError
+from inverters.generators.small_files import write_whole
 from inverters.training.people_pictures import NUM_PARAMETERS, SPREAD, random_views, sample_scores
 from inverters.training.stored_set import zoomed_intrinsics
 
@@ -88,9 +88,7 @@ def make_covered(folder: Path, parts: int, seed: int = 0, until: float | None = 
             continue
         if until is not None and time.monotonic() >= until:
             break
-        side = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file(draw_covered(number, seed), side)
-        side.rename(path)
+        write_whole(path, save(draw_covered(number, seed)))
         made += 1
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inverters.errors import InverterError
+from inverters.training.settings import check_bounds
 
 _MANY = 10**9
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -93,11 +94,7 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         """Raise InverterError for a number out of bounds or an unknown preset."""
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                option = f"--{name.replace('_', '-')}"
-                raise InverterError(f"{option} goes from {least:.10g} to {most:.10g}, not {value:.10g}")
+        check_bounds(self, BOUNDS)
         if self.preset not in PRESETS:
             raise InverterError(f"unknown preset '{self.preset}' of losses; known: {', '.join(PRESETS)}")
 

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from inverters.errors import CheckpointError
 from inverters.generators.eg3d import Generator
+from inverters.generators.small_files import write_whole
 from inverters.training.code_metric import random_codes
 from inverters.training.encoder_batches import SIZE, Views, small
 from inverters.training.people_pictures import SPREAD, random_views
@@ -57,13 +57,8 @@ def make_samples(folder: Path, generator: Generator, pictures: int, seed: int = 
     rng = torch.Generator().manual_seed((_SEED + seed) % 2**32)
     made = draw_samples(generator, -(-pictures // VIEWS), rng)
     folder.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(
-        {name: value.contiguous() for name, value in made.items()},
-        side,
-        {"generator": generator.card.fingerprint},
-    )
-    side.replace(path)
+    tensors = {name: value.contiguous() for name, value in made.items()}
+    write_whole(path, save(tensors, {"generator": generator.card.fingerprint}))
 
 
 class GeneratorSamples:

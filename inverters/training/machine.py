@@ -1,7 +1,8 @@
-"""What suits this machine: precision of the convolutions and size of a batch, both measured."""
+"""What suits this machine: precision of the convolutions and size of a batch, both measured; its signals."""
 
 from __future__ import annotations
 
+import signal
 import time
 
 import torch
@@ -13,6 +14,16 @@ from inverters.training.people_pictures import NUM_PARAMETERS
 _CPU_BATCH, _GREATEST_BATCH = 4, 64
 _MEMORY_SHARE = 0.7
 """Share of a GPU's memory that a batch may take by the estimate."""
+
+
+def be_interruptible() -> None:
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt from now on, even if the shell had them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def pick_device(name: str) -> torch.device:

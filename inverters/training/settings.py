@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inverters.errors import InverterError
@@ -30,6 +31,15 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "nice": (0, 19),
 }
 """The least and the most that each number may be."""
+
+
+def check_bounds(settings: object, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Raise InverterError, which names the option, for a number outside of the bounds of its name."""
+    for name, (least, most) in bounds.items():
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            option = f"--{name.replace('_', '-')}"
+            raise InverterError(f"{option} goes from {least:.10g} to {most:.10g}, not {value:.10g}")
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,4 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Raise InverterError for a number out of bounds."""
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                option = f"--{name.replace('_', '-')}"
-                raise InverterError(f"{option} goes from {least:.10g} to {most:.10g}, not {value:.10g}")
+        check_bounds(self, BOUNDS)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -41,14 +40,14 @@ from inverters.training.encoder_batches import (
 from inverters.training.encoder_figures import measure
 from inverters.training.encoder_settings import EncoderSettings
 from inverters.training.encoder_start import begin_at_judge, fit_last_layer, pick_dtype
+from inverters.training.export import LICENCE
 from inverters.training.generator_samples import GeneratorSamples, make_samples
-from inverters.training.machine import pick_device
+from inverters.training.machine import be_interruptible, pick_device
 from inverters.training.perceptual import FeatureLoss
 from inverters.training.reading import step_rng
 from inverters.training.stored_set import StoredPeople, zoomed_intrinsics
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 
-LICENCE = "Apache-2.0; trained on pictures of invented people only, no photograph of anyone was used"
 _CPU_BATCH, _GPU_BATCH = 48, 256
 _COOL_FROM = 2 / 3
 """Share of a call from which the learning rate falls."""
@@ -304,8 +303,7 @@ class EncoderTrainer:
         s = self.settings
         keep_freed_memory()
         os.nice(s.nice)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+        be_interruptible()
         began = self._saved = time.monotonic()
         finished = True
         try:
@@ -366,8 +364,3 @@ class EncoderTrainer:
 
 def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in losses.items()}
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """Turn a signal into KeyboardInterrupt, even if the shell had it ignored."""
-    raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from inverters.generators.face_embedding import (
@@ -17,6 +17,7 @@ from inverters.generators.face_embedding import (
     FACE_SIZE,
     FaceEmbeddingNetwork,
 )
+from inverters.generators.small_files import write_whole
 from inverters.people.labels import BACKDROP
 from inverters.training.machine import pick_device
 from inverters.training.people_pictures import PARAMETERS, open_set
@@ -257,6 +258,6 @@ def make_face_embedding(
     told = share_told(network, stored, held_out[-half:], rng)
     card = {"people": len(stored), "steps": steps, "held_out": half, **rates(embeddings), "turn_told": told}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out)
-    out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    write_whole(out, save({k: v.half().contiguous() for k, v in network.state_dict().items()}))
+    write_whole(out.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return card

@@ -10,7 +10,6 @@ import copy
 import json
 import os
 import shutil
-import signal
 import time
 from dataclasses import asdict
 from multiprocessing.process import BaseProcess
@@ -37,7 +36,7 @@ from inverters.training.losses import (
     point_losses,
     raw_losses,
 )
-from inverters.training.machine import pick_batch, pick_device, pick_precision
+from inverters.training.machine import be_interruptible, pick_batch, pick_device, pick_precision
 from inverters.training.people_pictures import open_set, start_workers
 from inverters.training.perceptual import FeatureLoss
 from inverters.training.pretrain import pretrain_mapping
@@ -260,8 +259,7 @@ class Trainer:
         s = self.settings
         keep_freed_memory()
         os.nice(s.nice)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+        be_interruptible()
         began = self._saved = time.monotonic()
         workers: list[BaseProcess] = []
         team: list[BaseProcess] = []
@@ -346,8 +344,3 @@ def _assist(
     settle_in(place[1])
     keep_freed_memory()
     Trainer(folder, people, settings, config).assist(Team(*place), count, precision)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """Turn a signal into KeyboardInterrupt, even if the shell had it ignored."""
-    raise KeyboardInterrupt

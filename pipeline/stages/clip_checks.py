@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.clip import I64, Clip
 from pipeline.errors import InputVideoError, UserError
-from pipeline.request.edits import Edit, check_times, edit_notes
+from pipeline.request.edits import check_times, edit_notes
+from pipeline.request.face_settings import all_edits
 from pipeline.request.occluder_masks import FACES, mask_notes, match_masks
 from pipeline.request.settings import Settings
 from pipeline.video.codecs import check_depth
@@ -55,7 +56,7 @@ def check_clip(clip: Clip, settings: Settings) -> None:
     That is an edit outside of the clip or between two frames, masks that do not match, frames that the codec
     does not take, bits that it does not hold, and colours that cannot be read.
     """
-    check_times(_edits(settings), clip.times - clip.times[0], clip.duration, settings.edit.ease)
+    check_times(all_edits(settings), clip.times - clip.times[0], clip.duration, settings.edit.ease)
     masks = settings.invert.occluder_masks
     if masks is not None:
         match_masks(Path(masks), np.zeros(0, np.int64), len(clip), clip.width, clip.height)
@@ -88,14 +89,7 @@ def face_mask_files(clip: Clip, folder: str, frames: I64) -> list[Path]:
     return match_masks(Path(folder), frames, len(clip), clip.width, clip.height, FACES, own)
 
 
-def _edits(settings: Settings) -> tuple[Edit, ...]:
-    """The edits of all faces."""
-    return tuple(
-        dict.fromkeys((*settings.edit.edits, *(e for face in settings.track.face for e in face.edits)))
-    )
-
-
 def clip_notes(clip: Clip, settings: Settings) -> list[str]:
     """What a user should know of edits and masks that change nothing, or everything. Reads all masks."""
     masks = settings.invert.occluder_masks
-    return [*edit_notes(_edits(settings)), *(mask_notes(Path(masks)) if masks is not None else [])]
+    return [*edit_notes(all_edits(settings)), *(mask_notes(Path(masks)) if masks is not None else [])]

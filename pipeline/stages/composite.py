@@ -32,34 +32,6 @@ Hold = Callable[[F32, npt.NDArray[np.bool_], Box], F32]
 """Called as hold(layer [h,w,4], where it is shown [h,w], box); returns the averaged layer."""
 
 
-def composite(
-    clip: Clip,
-    crops: Crops,
-    rendered: Rows,
-    rows: Mapping[int, int] | I64,
-    masks: Rows | None,
-    settings: CompositeSettings,
-    start: int = 0,
-    stop: int | None = None,
-    plain: Rows | None = None,
-    held: npt.NDArray[np.bool_] | None = None,
-) -> Iterator[U8]:
-    """Yield the full frames [start, stop), uint8 [H,W,3], with each rendered crop blended in, one by one.
-
-    rendered: by row, uint8 [S,S,3]. masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the
-    render to show; None takes the whole crop with a border `settings.feather` crop widths wide. plain: by
-    row, the render of the frame as it was found; then only what differs from it is taken over (see `blend`).
-    held: by row, whether the overlay is averaged with the previous one (`TemporalStabilizer`); None: never.
-    rows: the row of each source frame, as a mapping or an array [T] (-1 for none). S may differ from the size
-    of `crops`. A frame without a row or a crop is passed on as it is; where the mask is 0 the pixels are the
-    source's to the bit.
-    """
-    overlays = Overlays(crops, rendered, rows, masks, settings, (clip.width, clip.height), plain, held)
-    for index, frame in enumerate(clip.frames(start, stop), start):
-        overlay = overlays.at(index, partial(_itself, frame))
-        yield frame if overlay is None else overlay.over(frame)
-
-
 def composited(faces: Sequence[Overlays], clip: Clip) -> Iterator[tuple[Frame, Frame, tuple[Overlay, ...]]]:
     """Yield every frame of the clip: the source's, the same with the overlays of all faces, and these.
 
@@ -107,10 +79,6 @@ def _view(frame: Frame, clip: Clip, box: Box | None = None) -> U8:
     return frame if box is None else frame[box[1] : box[3], box[0] : box[2]]
 
 
-def _itself(frame: U8) -> U8:
-    return frame
-
-
 @dataclass(frozen=True)
 class Texture:
     """What grain and blur are measured by: crops and their reconstructions by row, uint8 [S,S,3]."""
@@ -129,8 +97,14 @@ class Texture:
 
 @dataclass(frozen=True)
 class Overlays:
-    """What is laid over each frame; arguments as for `composite`, size: width and height of the frames.
+    """What is laid over each frame.
 
+    rendered: by row, uint8 [S,S,3]. rows: the row of each source frame, as a mapping or an array [T] (-1 for
+    none). masks: by row, [S,S] uint8 (0 to 255) or float (0 to 1), how much of the render to show; None takes
+    the whole crop with a border `settings.feather` crop widths wide. size: width and height of the frames.
+    plain: by row, the render of the frame as it was found; then only what differs from it is taken over (see
+    `overlay_of`). held: by row, whether the overlay is averaged with the previous one (`TemporalStabilizer`);
+    None: never. S may differ from the size of `crops`. Where the mask is 0 the pixels are the source's.
     by_hand: by row, masks of whole frames [H,W] in [0,1], in the place of `masks`. texture: measures the
     grain and blur of the source; None leaves the renders as they are.
     """
@@ -207,7 +181,7 @@ class Overlay:
         return mixed, left
 
     def over_deep(self, planes: Planes, tone: ToneMap | None) -> Planes:
-        """The frame's samples with the overlay, see `composite_deep`."""
+        """The frame's samples with the overlay, through SDR where `tone` maps the frame to it."""
         x0, y0, x1, y1 = self.box
         box = aligned(self.box, planes.layout, planes.size)
         part = cut(planes, box)
@@ -241,26 +215,6 @@ def _signal_change(signal: F32, sdr: F32, moved: F32, left: F32, tone: ToneMap |
     return changed
 
 
-def blend(
-    frame: U8,
-    picture: U8,
-    mask: npt.NDArray[Any],
-    affine: F64,
-    size: int,
-    plain: U8 | None = None,
-    hold: Hold | None = None,
-) -> U8:
-    """One frame [H,W,3] with one rendered crop [S,S,3] in its mask [S,S]; `affine` made a crop of `size` px.
-
-    With `plain`, the crop as it was found, the frame takes the render where an edit or a removal visibly
-    changes it, and elsewhere only the difference that it makes: it keeps detail that no render has. `hold`
-    may put another layer in the place of that, before the mask.
-    Returns `frame` itself where the mask shows nothing of the render.
-    """
-    overlay = overlay_of(picture, mask, affine, size, (frame.shape[1], frame.shape[0]), plain, hold)
-    return frame if overlay is None else overlay.over(frame)
-
-
 def overlay_of(
     picture: U8,
     mask: npt.NDArray[Any],
@@ -271,8 +225,12 @@ def overlay_of(
     hold: Hold | None = None,
     by_hand: F32 | None = None,
 ) -> Overlay | None:
-    """A rendered crop in the pixels of its frame; arguments as for `blend`, None where nothing is shown.
+    """A rendered crop [S,S,3] in the pixels of its frame, within its mask [S,S]; None where nothing is shown.
 
+    affine: made a crop of `size` pixels. frame_size: width and height. plain: the crop as it was found; then
+    the frame takes the render where an edit or a removal visibly changes it, and elsewhere only the
+    difference that it makes: it keeps detail that no render has. hold: may put another layer in the place of
+    that, before the mask.
     by_hand: [H,W] in [0,1], a mask in the pixels of the frame, instead of `mask`; the crop's edge bounds it.
     """
     if by_hand is not None:

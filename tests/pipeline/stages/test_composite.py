@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline.clip import Clip, Crops
 from pipeline.request.settings import CompositeSettings
-from pipeline.stages.composite import blend, composite
 from pipeline.video.masks import crop_mask
 from pipeline.video.warp import warp_crop, warp_points
+from tests.pipeline.stages.laid_over import blend, composite
 
 KNOBS = CompositeSettings()
 

@@ -32,7 +32,6 @@ from pipeline.request.settings import (
     EncodeSettings,
     Settings,
 )
-from pipeline.stages.composite import blend, composite
 from pipeline.stages.decode import decode
 from pipeline.stages.edit import turned_cameras
 from pipeline.stages.inset import (
@@ -46,6 +45,7 @@ from pipeline.stages.inset import (
 from pipeline.stages.pixels import to_bytes
 from pipeline.video.masks import face_masks
 from tests.pipeline.fakes import SIZE, FakeRenderer, Fakes, install, write_clip
+from tests.pipeline.stages.laid_over import blend, composite
 
 S = 96
 EVERYWHERE = np.ones((S, S), bool)

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.clip import Crops
 from pipeline.request.settings import CompositeSettings
-from pipeline.stages.composite import composite
 from pipeline.video.temporal_stabilization import TemporalStabilizer
+from tests.pipeline.stages.laid_over import composite
 from tests.pipeline.stages.test_composite import Made, affine_of, bump, clip_of
 
 SIZE, COUNT = 96, 14
