@@ -59,8 +59,6 @@ def calm(found: dict[str, Any]) -> list[str]:
 
 SHOWN = (0, 1, 2, 4, 5, 10, 20, 50)
 """Strengths of the table of edits."""
-ENDS = (0, 4)
-"""Strengths whose true edit it has."""
 
 
 def spaces(found: dict[str, Any]) -> list[str]:

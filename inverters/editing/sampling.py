@@ -24,18 +24,11 @@ def sample_codes(generator: Any, n: int, rng: torch.Generator) -> tuple[Tensor, 
     return mapped(generator, z), z[:, : len(generator.card.parameters)]
 
 
-@torch.no_grad()
-def codes_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
-    """Return codes w [n,w_dim] of the faces that EG3D's gen_samples.py draws for these seeds.
-
-    z is numpy's RandomState(seed).randn(1, z_dim). w is conditioned on the frontal camera, without
-    truncation.
-    """
-    return mapped(generator, z_of_seeds(generator, seeds))
-
-
 def z_of_seeds(generator: Any, seeds: Sequence[int]) -> Tensor:
-    """Return z [n,z_dim] of the faces that EG3D's gen_samples.py draws for these seeds."""
+    """Return z [n,z_dim] of the faces that EG3D's gen_samples.py draws for these seeds.
+
+    numpy's RandomState(seed).randn(1, z_dim); their codes are not truncated.
+    """
     z = [np.random.RandomState(seed).randn(generator.config.z_dim) for seed in seeds]
     return torch.from_numpy(np.stack(z)).float()
 

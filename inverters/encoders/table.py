@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -90,8 +89,3 @@ def see(network: nn.Module, images: Tensor) -> Seen:
     fold = _fold(network.config)
     found = network(F.pixel_unshuffle(images, fold) if fold > 1 else images)
     return found if isinstance(found, Seen) else Seen(found)
-
-
-def parameters_of(network: nn.Module) -> list[torch.nn.Parameter]:
-    """Return the parameters that training changes."""
-    return [p for p in network.parameters() if p.requires_grad]

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inverters.errors import CheckpointError
+from inverters.fitting.latents import random_z
 from inverters.generators.eg3d import Generator
 from inverters.people.params import PARAMETERS
 from inverters.rendering.cameras import default_intrinsics, look_at
@@ -81,13 +82,10 @@ class CodeMetric:
 
 def random_codes(generator: Generator, count: int, rng: torch.Generator, spread: float = 1.0) -> Tensor:
     """Draw w [count,w_dim] of random faces; named parameters of z have the standard deviation `spread`."""
-    config, named = generator.config, len(generator.card.parameters)
-    device = generator.backbone.mapping.w_avg.device
-    z = torch.randn(count, named or config.z_dim, generator=rng)
-    if named:
-        z = torch.cat([z * spread, torch.ones(count, config.z_dim - named)], 1)
+    z = random_z(generator, count, rng)
+    z[:, : len(generator.card.parameters)] *= spread
     with torch.no_grad():
-        return generator.mapping(z.to(device))[:, 0]
+        return generator.mapping(z.to(generator.backbone.mapping.w_avg.device))[:, 0]
 
 
 def code_metric(generator: Generator, gradients: int = 400, seed: int = 11) -> CodeMetric:
@@ -122,8 +120,8 @@ def _readout(generator: Generator, rng: torch.Generator) -> Tensor:
     config, device = generator.config, generator.backbone.mapping.w_avg.device
     if not named:
         return torch.zeros(0, config.w_dim)
-    scores = torch.randn(_CODES, len(named), generator=rng)
-    z = torch.cat([scores, torch.ones(_CODES, config.z_dim - len(named))], 1)
+    z = random_z(generator, _CODES, rng)
+    scores = z[:, : len(named)]
     with torch.no_grad():
         w = generator.mapping(z.to(device))[:, 0].cpu().double()
     off, scores = w - w.mean(0), scores.double()

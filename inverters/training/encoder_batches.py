@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.training.covered_people import CoveredPeople
-from inverters.training.stored_set import StoredPeople
+from inverters.training.stored_set import StoredPeople, framing
 
 SIZE = 128
 """Side of all pictures in pixels."""
@@ -92,14 +92,7 @@ def framed(views: Views, rng: torch.Generator, jitter: float = 1.0) -> tuple[Ten
     n = len(views.zoom)
     draws = (torch.rand(n, 4, generator=rng) * 2 - 1) * jitter
     scale, roll = views.zoom * (1 + 0.06 * draws[:, 2]), 0.05 * draws[:, 3]
-    rows = torch.stack(
-        [
-            torch.stack([scale, -roll * scale, 0.08 * draws[:, 0]], 1),
-            torch.stack([roll * scale, scale, 0.08 * draws[:, 1]], 1),
-        ],
-        1,
-    )
-    grid = F.affine_grid(rows, [n, 4, SIZE, SIZE], align_corners=False)
+    grid = F.affine_grid(framing(scale, roll, 0.08 * draws[:, :2]), [n, 4, SIZE, SIZE], align_corners=False)
     both = torch.cat([views.image, views.cover], 1)
     both = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
     return both[:, :3], both[:, 3:]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from inverters.encoders.table import see
 from inverters.generators.eg3d import Generator
 from inverters.metrics import psnr
-from inverters.people.occluders import OCCLUDERS
 from inverters.people.params import NUM_PARAMETERS
 from inverters.training.contact import save_sheet
 from inverters.training.covered_people import CoveredPeople
@@ -142,9 +141,3 @@ def _average(generator: Generator) -> Tensor:
 
 def _mean(values: Tensor) -> float:
     return float(values.nanmean())
-
-
-def occluder_names(kinds: Tensor) -> list[str]:
-    """Return the names of occluders by their place in OCCLUDERS."""
-    names = list(OCCLUDERS)
-    return [names[k] for k in kinds.tolist()]

@@ -66,6 +66,16 @@ def write_part(folder: Path, number: int, make: Callable[[], dict[str, Tensor]])
     return True
 
 
+def framing(scale: Tensor, roll: Tensor, shift: Tensor) -> Tensor:
+    """Return the maps [n,2,3] of `F.affine_grid` that scale [n], roll [n] (radians) and shift [n,2] pictures.
+
+    A scale above one shows more of the picture; shifts are in halves of its side.
+    """
+    across = torch.stack([scale, -roll * scale, shift[:, 0]], 1)
+    down = torch.stack([roll * scale, scale, shift[:, 1]], 1)
+    return torch.stack([across, down], 1)
+
+
 def zoomed_intrinsics(zoom: Tensor) -> Tensor:
     """Return intrinsics [N,3,3] of pictures whose focal length is `zoom` [N] times EG3D's."""
     intrinsics = default_intrinsics(len(zoom)).to(zoom)

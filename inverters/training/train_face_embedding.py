@@ -21,7 +21,7 @@ from inverters.generators.small_files import write_whole
 from inverters.people.labels import BACKDROP
 from inverters.training.machine import pick_device
 from inverters.training.people_pictures import PARAMETERS, open_set
-from inverters.training.stored_set import StoredPeople
+from inverters.training.stored_set import StoredPeople, framing
 
 _BATCH = 64
 """People in a step, each in two pictures."""
@@ -61,9 +61,8 @@ def framed(views: dict[str, Tensor], rng: torch.Generator, reach: float = 1.0) -
     image = torch.lerp(image, uniform(n, 3, 1, 1).expand_as(image), backdrop)
     scale = FACE_SHARE * zoom * (1 + 0.08 * reach * uniform(n))
     roll, shift = 0.1 * reach * uniform(n), 0.08 * reach * uniform(n, 2)
-    across = torch.stack([scale, -roll * scale, shift[:, 0]], 1)
-    down = torch.stack([roll * scale, scale, shift[:, 1]], 1)
-    grid = F.affine_grid(torch.stack([across, down], 1), [n, 3, FACE_SIZE, FACE_SIZE], align_corners=False)
+    size = [n, 3, FACE_SIZE, FACE_SIZE]
+    grid = F.affine_grid(framing(scale, roll, shift), size, align_corners=False)
     face = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
     face = ((face + 1) / 2).clamp(0, 1) ** torch.exp(0.35 * uniform(n, 1, 1, 1)) * 2 - 1
     face = (face + 1) * (1 + 0.3 * uniform(n, 1, 1, 1) + 0.1 * uniform(n, 3, 1, 1)) - 1

@@ -14,7 +14,7 @@ from torch import Tensor
 from inverters.generators.judge import JUDGE_PATH, JUDGE_SIZE, JudgeNetwork
 from inverters.training.machine import pick_device
 from inverters.training.people_pictures import NUM_PARAMETERS, PARAMETERS, open_set
-from inverters.training.stored_set import StoredPeople
+from inverters.training.stored_set import StoredPeople, framing
 
 HELD_OUT_EVERY = 20
 """Every so many people of the set are held out, beside the part that always is."""
@@ -41,14 +41,9 @@ def jitter(images: Tensor, zoom: Tensor, rng: torch.Generator) -> Tensor:
     shift = uniform(n, 2) * 0.08
     scale = zoom * (1 + uniform(n) * 0.06)
     roll = uniform(n) * 0.05
-    rows = torch.stack(
-        [
-            torch.stack([scale, -roll * scale, shift[:, 0]], 1),
-            torch.stack([roll * scale, scale, shift[:, 1]], 1),
-        ],
-        1,
+    grid = F.affine_grid(
+        framing(scale, roll, shift), [n, 3, 2 * JUDGE_SIZE, 2 * JUDGE_SIZE], align_corners=False
     )
-    grid = F.affine_grid(rows, [n, 3, 2 * JUDGE_SIZE, 2 * JUDGE_SIZE], align_corners=False)
     fine = F.grid_sample(images.float() / 127.5 - 1, grid, padding_mode="border", align_corners=False)
     out = F.avg_pool2d(fine, 2)
     soft = F.avg_pool2d(F.pad(out, (2, 2, 2, 2), mode="replicate"), 5, stride=1)

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8
 
-VERSION = 1
 _LEAST_GRAIN = 1.2
 """Levels of 255; less is the work of a codec."""
 _WINDOW = 384

@@ -18,7 +18,6 @@ from pipeline.clip import F32, F64, U8
 PQ, HLG = 16, 18
 """Transfers, ITU-T H.273."""
 HDR = (PQ, HLG)
-_BT2020 = 9
 REFERENCE_WHITE = 203.0
 """cd/m2 of diffuse white in HDR programmes (BT.2408, section 2.2)."""
 SDR_WHITE = 100.0
