@@ -62,6 +62,11 @@ class Inversion:
             )
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether steps were taken; False for what an encoder told."""
+        return bool(self.history)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """What it holds: `codes`, and of base codes, styles, offsets, cameras, second field and weights."""
         latent = {"base codes": "features", "styles": "styles"}

@@ -18,6 +18,8 @@ class CodeSettings:
 
     steps: int = 0
     """Steps for a clip of 30 frames; longer clips take more, see `growth`. Not used if `epochs` is set."""
+    begun_steps: int = 0
+    """The same where the fit begins at what an encoder told; 0: `steps`."""
     epochs: int = 0
     """Visits of every frame."""
     growth: float = 0.7
@@ -128,6 +130,11 @@ class CodeSettings:
     def steps_for(self, frames: int) -> int:
         """Return the number of steps for a clip of so many frames."""
         return step_count(self.steps, self.epochs, self.growth, frames, self.frames_per_step)
+
+
+def begun(settings: CodeSettings) -> CodeSettings:
+    """Return the settings for a fit that begins at what an encoder told."""
+    return replace(settings, steps=settings.begun_steps or settings.steps)
 
 
 def in_space(settings: CodeSettings, name: str) -> CodeSettings:

@@ -82,6 +82,10 @@ class JointSettings:
     """(scale, price): the second field's share of a pixel costs `price` where the error of the codes alone is
     far below `scale`, nothing where it is far above. None: no such term.
     """
+    cover_gain: float = 0.0
+    """What that share gains where masks or an encoder say that something covers the face. It needs
+    `residual_prior`.
+    """
     lambda_delta: float = 0.0
     """Weight of L_delta (section 4.1)."""
     lambda_w: float = 0.0
@@ -209,11 +213,12 @@ class JointFit(TableStage):
         error = F.avg_pool2d(error, 5, 1, 2, count_include_pad=False).sqrt()[:, 0]
         unexplained = 1 - torch.exp(-((error / (scale + error.median())) ** 2))
         if self.targets.problem.occluder_masks is not None:
-            unexplained = 1 - self.targets.keep(rows)
-        elif self.cover is not None:
-            cover = resized(self.cover[rows][:, None].to(unexplained), size)[:, 0]
-            unexplained = cover + (1 - cover) * _DOUBT * unexplained
-        return price * (1 - unexplained)
+            cover = 1 - self.targets.keep(rows)
+            return price * (1 - cover) - self.settings.cover_gain * cover
+        if self.cover is None:
+            return price * (1 - unexplained)
+        cover = resized(self.cover[rows][:, None].to(unexplained), size)[:, 0]
+        return price * (1 - cover) * (1 - _DOUBT * unexplained) - self.settings.cover_gain * cover
 
     # One step
 

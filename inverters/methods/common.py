@@ -44,7 +44,7 @@ def loss_names(*names: str) -> str:
 DRAFT: dict[str, Any] = {
     "name": "draft",
     "tune": SuperresolutionSettings(
-        steps=140,
+        steps=100,
         growth=0.3,
         frames_per_step=2,
         max_frames=10,
@@ -66,6 +66,7 @@ PAPER: dict[str, Any] = {
 
 DRAFT_CODES = CodeSettings(
     steps=300,
+    begun_steps=100,
     frames_per_step=3,
     rays=240,
     expression_rays=160,
@@ -86,7 +87,9 @@ DRAFT_CODES = CodeSettings(
     pose_rate=0.3,
     pose_prior=1e-4,
 )
-FAST_CODES = replace(DRAFT_CODES, steps=400, rays=700, expression_rays=300, coarse=None, fine=None)
+FAST_CODES = replace(
+    DRAFT_CODES, steps=400, begun_steps=130, rays=700, expression_rays=300, coarse=None, fine=None
+)
 """Codes, robust to an occluder, with a correction of the cameras."""
 
 # Cameras are kept: without the robust loss an occluder would move them away together with the codes.

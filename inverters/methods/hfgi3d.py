@@ -199,22 +199,24 @@ def invert(
 ) -> Inversion:
     """Fit codes, weights, pseudo views, and weights again; arguments as in `base.Method`.
 
-    Codes and cameras are fixed in both tunings. With `start`, its codes are the pivots, so that the first
-    stage has no steps; the weights begin at its weights.
+    Codes and cameras are fixed in both tunings. With a `start` that was fitted, its codes are the pivots, so
+    that the first stage has no steps, and the weights begin at its weights. At what an encoder told, the
+    first stage begins.
     """
     generator.requires_grad_(False)
     size, device = generator.config.neural_rendering_resolution, problem.cam2world.device
     counts = step_counts(settings, len(problem.frames), steps)
-    if start is not None:
+    pivots = start if start is not None and start.is_fitted else None
+    if pivots is not None:
         first, second = (stage.steps_for(len(problem.frames)) for stage in (settings.tuning, settings.joint))
         counts = 0, *split_steps(first, second, steps)
     job = job_of("hfgi3d", generator, problem, settings, seed, start) | {"steps": list(counts)}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, sum(counts))
-    if start is None:
+    if pivots is None:
         targets = Targets(problem, size, device)
-        found = fitted_codes(run, generator, targets, settings.codes, counts[0], seed)
+        found = fitted_codes(run, generator, targets, settings.codes, counts[0], seed, start)
     else:
-        found = found_codes(start, device)
+        found = found_codes(pivots, device)
     weights = {} if start is None else start.generator
     targets = Targets(problem.seen_by(found.cameras), size, device)
     fit = _fitted_views(run, with_tensors(generator, weights), targets, found.ws, settings, counts, seed)

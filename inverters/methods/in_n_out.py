@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.base import Inversion, InversionProblem, Method, OnStep
@@ -78,6 +79,7 @@ _DRAFT_JOINT = JointSettings(
     lambda_entropy=2e-3,
     entropy_reduction="mean",
     residual_prior=(0.25, 0.05),
+    cover_gain=0.05,
 )
 
 _PAPER = InNOutSettings(
@@ -165,7 +167,7 @@ PRESETS = {
 
 def _no_entropy(settings: InNOutSettings) -> InNOutSettings:
     """Leave out equation 6, and what bounds the blend beside it or in its place (area, price)."""
-    joint = replace(settings.joint, lambda_entropy=0.0, lambda_area=0.0, residual_prior=None)
+    joint = replace(settings.joint, lambda_entropy=0.0, lambda_area=0.0, residual_prior=None, cover_gain=0.0)
     return replace(settings, joint=joint)
 
 
@@ -278,9 +280,15 @@ def _codes(
     return replace(found, cameras=cameras | found.cameras)
 
 
+_MARGIN = 5
+"""Side, in pixels of a soft mask, of the square over which its maximum is taken: the rim of sunglasses that a
+mask leaves out makes the codes wear glasses.
+"""
+
+
 @dataclass(frozen=True)
 class _Uncovered:
-    """Soft masks [K,h,h] as masks of a problem: uint8, 0 = covered."""
+    """Soft masks [K,h,h], grown by a margin, as masks of a problem: uint8, 0 = covered."""
 
     cover: Tensor
 
@@ -289,7 +297,8 @@ class _Uncovered:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Masks of these rows."""
-        kept = 1 - self.cover[torch.as_tensor(rows)].clamp(0, 1)
+        cover = self.cover[torch.as_tensor(rows)][:, None].clamp(0, 1)
+        kept = 1 - F.max_pool2d(cover, _MARGIN, 1, _MARGIN // 2)[:, 0]
         return (kept * 255).round().byte().cpu().numpy()
 
 

@@ -52,5 +52,9 @@ PRESETS = {
 }
 
 METHOD = Method(
-    name="pose-opt", presets=PRESETS, steps=step_count, invert=partial(tune_about_pivots, "pose-opt")
+    name="pose-opt",
+    presets=PRESETS,
+    steps=step_count,
+    invert=partial(tune_about_pivots, "pose-opt"),
+    starts_from=frozenset({"codes", "cameras", "weights"}),
 )

@@ -115,23 +115,24 @@ def tune_about_pivots(
 ) -> Inversion:
     """Run both stages of method `name`, `pti` or `pose-opt`; arguments as in `base.Method`.
 
-    With `start`, its codes are the pivots, so that the first stage has no steps; the weights begin at its
-    weights.
+    With a `start` that was fitted, its codes are the pivots, so that the first stage has no steps, and the
+    weights begin at its weights. At what an encoder told, the first stage begins.
     """
     generator.requires_grad_(False)
     size, device = generator.config.neural_rendering_resolution, problem.cam2world.device
     frames = len(problem.frames)
+    pivots = start if start is not None and start.is_fitted else None
     first, second = settings.codes.steps_for(frames), settings.tuning.steps_for(frames)
-    first, second = split_steps(first, second, steps) if start is None else (0, steps or second)
+    first, second = split_steps(first, second, steps) if pivots is None else (0, steps or second)
     job = job_of(name, generator, problem, settings, seed, start) | {"steps": [first, second]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, first + second)
     weights = {} if start is None else start.generator
     tuned = with_tensors(generator, weights)
-    if start is None:
+    if pivots is None:
         targets = Targets(problem, size, device)
-        found = fitted_codes(run, generator, targets, settings.codes, first, seed)
+        found = fitted_codes(run, generator, targets, settings.codes, first, seed, start)
     else:
-        found = found_codes(start, device)
+        found = found_codes(pivots, device)
     targets = Targets(problem.seen_by(found.cameras), size, device)
     fit = GeneratorFit(tuned, targets, found.ws, settings.tuning, second, seed, found.layer_codes)
     run.run(fit)

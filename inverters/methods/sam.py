@@ -157,7 +157,8 @@ def invert(
 ) -> Inversion:
     """Fit the codes, choose the spaces, and fit codes and offsets; arguments as in `base.Method`.
 
-    With `start`, its codes take the place of the first stage (the release begins at e4e's).
+    The codes of a `start` that was fitted take the place of the first stage. At what an encoder told, it
+    begins (the release takes e4e's codes as they are).
 
     Raises:
         InverterError: also where `start` has no codes in the space.
@@ -166,15 +167,17 @@ def invert(
     size, device = generator.config.neural_rendering_resolution, problem.cam2world.device
     blocks, frames = blocks_of(generator, settings.blocks), len(problem.frames)
     codes, trial, last = step_counts(settings, len(blocks), frames, steps)
-    codes = codes if start is None else 0
+    pivots = start if start is not None and start.is_fitted else None
+    codes = codes if pivots is None else 0
     job = job_of("sam", generator, problem, settings, seed, start) | {"steps": [codes, trial, last]}
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, codes + len(blocks) * trial + last)
     weights = {} if start is None else start.generator
     generator = with_tensors(generator, weights)
-    if start is None:
-        found = fitted_codes(run, generator, Targets(problem, size, device), settings.codes, codes, seed)
+    if pivots is None:
+        targets = Targets(problem, size, device)
+        found = fitted_codes(run, generator, targets, settings.codes, codes, seed, start)
     else:
-        found = found_codes(start, device)
+        found = found_codes(pivots, device)
     targets = Targets(problem.seen_by(found.cameras), size, device)
     begin = begin_rows(found, settings.codes.space)
     offsets = replace(settings.offsets, space=settings.codes.space)

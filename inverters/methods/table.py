@@ -39,6 +39,13 @@ METHODS = {
 ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp")
 """Those of them that are encoders: other methods can begin from their inversion."""
 
+BEGIN = {"draft": "e4e-mask", "fast": "e4e-mask"}
+"""The encoder that the fit of a preset begins at where nothing else is asked for and the generator is the one
+that it was trained for.
+"""
+BEGUN = ("hfgi3d", "in-n-out", "pose-opt", "pti", "w", "w+")
+"""The methods whose presets have numbers for such a fit."""
+
 GROUP = "invid.methods"
 """Group of the entry points by which other packages add methods."""
 
@@ -76,6 +83,7 @@ def settings_of(
     without: tuple[str, ...] = (),
     space: str | None = None,
     base: Mapping[str, Any] | None = None,
+    begins: bool = False,
 ) -> Any:
     """Return a method's settings by the preset's name, with the terms named in `without` left out.
 
@@ -85,6 +93,7 @@ def settings_of(
         without: more ablations by name.
         space: latent space to fit the codes in; None: the preset's.
         base: what is chosen of a base code: `skip`, `base_encoder` of `CodeSettings`; None: as the preset.
+        begins: the fit begins at what an encoder told.
 
     Returns:
         The method's settings; their `name` lists what is left out, as in `draft/no-entropy`.
@@ -105,7 +114,8 @@ def settings_of(
             raise UnknownNameError(f"unknown ablation '{name}'; known for {method.name}: {known}")
         settings = dataclasses.replace(method.ablations[name](settings), name=f"{settings.name}/{name}")
     settings = settings if space is None else _in_space(method, settings, space)
-    return _with_base(method, settings, base) if base else settings
+    settings = _with_base(method, settings, base) if base else settings
+    return _begun(settings) if begins else settings
 
 
 def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
@@ -117,6 +127,14 @@ def _in_space(method: Method[Any], settings: Any, name: str) -> Any:
         takes = f"takes {', '.join(sorted(method.spaces))}" if method.spaces else "has a space of its own"
         raise UnknownNameError(f"{method.name} cannot fit codes in {name}; it {takes}")
     return dataclasses.replace(settings, codes=in_space(settings.codes, name))
+
+
+def _begun(settings: Any) -> Any:
+    """The settings for a fit that begins at what an encoder told."""
+    from inverters.fitting.code_settings import begun
+
+    codes = getattr(settings, "codes", None)
+    return settings if codes is None else dataclasses.replace(settings, codes=begun(codes))
 
 
 def _with_base(method: Method[Any], settings: Any, base: Mapping[str, Any]) -> Any:

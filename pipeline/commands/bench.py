@@ -30,6 +30,7 @@ def run(
     methods: Annotated[str, Option(metavar="A,B", default="all")] = "",
     preset: Annotated[str, Option(metavar="NAME")] = "draft",
     seed: Annotated[int, Option(least=SEEDS[0], most=SEEDS[1])] = 1,
+    people: Annotated[int, Option(metavar="N", least=1, most=2)] = 2,
     quick: bool = False,
     clips: Annotated[tuple[Path, ...], Option(metavar="DIR")] = (),
     only_clips: bool = False,
@@ -53,6 +54,7 @@ def run(
         methods: These rows of the table.
         preset: Of every method.
         seed: Other heads, other motion.
+        people: So many people behind each occluder.
         quick: 2 clips of 8 frames and few steps: a look, not a result.
         clips: Clips of yours, with truth; may be given several times.
         only_clips: Only those of --clips; none is synthesised.
@@ -76,7 +78,7 @@ def run(
     chosen = select_methods([name.strip() for name in methods.split(",") if name.strip()])
     if quick:
         chosen = [method.quick for method in chosen]
-    made, given = benchmark_clips(None if only_clips else seed, quick, clips)
+    made, given = benchmark_clips(None if only_clips else seed, quick, people, clips)
     words = ("--preset", preset, "--generator", generator, "--device", device)
     conditions = Conditions(words, identity, lpips, threads.share(jobs))
     _check(chosen, conditions)

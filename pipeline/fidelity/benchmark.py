@@ -38,13 +38,13 @@ class Benchmark:
 
 
 def benchmark_clips(
-    seed: int | None, quick: bool, folders: Sequence[Path]
+    seed: int | None, quick: bool, people: int, folders: Sequence[Path]
 ) -> tuple[list[MadeClip], list[BenchClip]]:
     """The clips to synthesise (none without a seed), and those in the user's folders.
 
     Raises UserError where two have one name.
     """
-    made = [] if seed is None else made_clips(seed, quick)
+    made = [] if seed is None else made_clips(seed, quick, people)
     given = given_clips(folders)
     twice = {clip.name for clip in made} & {clip.name for clip in given}
     if twice:

@@ -15,7 +15,7 @@ from pipeline.samples.truth import Truth, load_truth
 from pipeline.samples.truth_format import truth_folder
 
 IDENTITIES = 2
-"""Number of people behind each occluder."""
+"""Most people behind each occluder."""
 FRAMES, QUICK_FRAMES, RATE = 24, 8, 12.0
 
 
@@ -63,8 +63,8 @@ class MadeClip:
         )
 
 
-def made_clips(seed: int, quick: bool) -> list[MadeClip]:
-    """Each occluder in front of IDENTITIES people; `quick`: two clips, two people behind two occluders.
+def made_clips(seed: int, quick: bool, people: int = IDENTITIES) -> list[MadeClip]:
+    """Each occluder in front of 1 or 2 people; `quick`: two clips, two people behind two occluders.
 
     Seed s takes people 100 s + 1, 100 s + 2, ... Raises UserError for a seed out of range.
     """
@@ -76,7 +76,7 @@ def made_clips(seed: int, quick: bool) -> list[MadeClip]:
         for identity in range(IDENTITIES)
         for place, name in enumerate(OCCLUDERS)
     ]
-    return [found[0], found[len(OCCLUDERS) + 1]] if quick else found
+    return [found[0], found[len(OCCLUDERS) + 1]] if quick else found[: people * len(OCCLUDERS)]
 
 
 def make(clip: MadeClip, folder: Path, on_frame: Callable[[int, int], None]) -> BenchClip:

@@ -24,6 +24,7 @@ from pipeline.job.finished import request_digest
 from pipeline.job.progress import Progress
 from pipeline.job.walker import Job
 from pipeline.report.manifest import JobResult
+from pipeline.request.checks import definite
 from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.scoring.score import score
@@ -82,7 +83,7 @@ class Run:
             how.lpips_net,
             how.threads,
         ]
-        rules += [numbers_of(self.settings)]
+        rules += [numbers_of(definite(self.settings, self.clip.video))]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
     def _file(self, kind: str, suffix: str) -> Path:

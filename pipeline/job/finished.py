@@ -12,7 +12,7 @@ from typing import Any
 from inverters.methods.table import ENCODERS, encoder_file
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
-from pipeline.request.checks import with_codec
+from pipeline.request.checks import definite
 from pipeline.request.paths import user_paths
 from pipeline.request.settings import Settings
 from pipeline.stages.plan import Plan, plan_of
@@ -30,7 +30,7 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
     That is, for each stage of the plan, its name, version and the settings that it reads; the bytes of every
     file that the request names; the version of Invid, which stands for what `Stage.facts` needs torch for.
     """
-    settings = with_codec(settings, path)
+    settings = definite(settings, path)
     stages = plan or plan_of(settings)
     rules = [[stage.name, stage.version, read_values(settings, stage.reads)] for stage in stages]
     read = [

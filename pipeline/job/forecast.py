@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.job.caches import place_of
 from pipeline.job.costs import CostBook, estimate, like, units_of
-from pipeline.request.checks import with_codec
+from pipeline.request.checks import definite
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
@@ -64,7 +64,7 @@ def forecast(
     cache: as for a job; of a shared store the copy on this machine is looked at.
     Raises UserError for an input or an edit that a job would refuse.
     """
-    settings = with_codec(settings, video)
+    settings = definite(settings, video)
     frames = frame_count(video, settings.decode.max_frames)
     models = Models(settings, note)
     _ = models.directions  # names an edit that is not known

@@ -19,7 +19,7 @@ from pipeline.job.oom_retry import OomRetry
 from pipeline.job.progress import Progress
 from pipeline.report.manifest import StageTime, files_of
 from pipeline.report.output_folder import check_own, check_writable
-from pipeline.request.checks import with_codec
+from pipeline.request.checks import definite
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts, Models
 from pipeline.stages.plan import Keys, Plan, plan_of
@@ -71,7 +71,7 @@ class Job:
         plan: Plan | None = None,
         threads: int | None = None,
     ) -> None:
-        settings = with_codec(settings, path)
+        settings = definite(settings, path)
         self.path, self.out, self.settings, self.progress = path, out, settings, progress
         self.threads = threads
         self.plan = plan or plan_of(settings)

@@ -99,7 +99,7 @@ def _check_names(settings: Settings) -> None:
 
 def _check_encoder(settings: Settings) -> None:
     """Check that what is asked of encoders goes together."""
-    chosen = settings.invert
+    chosen = with_start(settings).invert
     if chosen.start != "none" and chosen.method in ENCODERS:
         raise UserError(
             f"--start {chosen.start}: the inverter {chosen.method} is itself an encoder and takes no steps; "
@@ -149,6 +149,7 @@ def _check_method(settings: Settings) -> None:
                 f"--device {shortened(device)}: this machine has {count} CUDA devices; use --device cpu"
             )
     _check_renderer(settings.renderer, device)
+    settings = with_start(settings)
     chosen = settings.invert.of_method()
     _check_base_code(settings, chosen)
     method = find_method(settings.invert.method)
@@ -220,6 +221,17 @@ def _film_codec(path: Path, ingest: str) -> str:
     if layout.bits > 12:
         return "ffv1"
     return "prores" if layout.alpha else "hevc"
+
+
+def with_start(settings: Settings) -> Settings:
+    """The settings with the encoder that the method begins at, or "none", in place of "auto"."""
+    start = settings.invert.begin(settings.generator)
+    return replace(settings, invert=replace(settings.invert, start=start))
+
+
+def definite(settings: Settings, path: Path) -> Settings:
+    """The settings with all that the input and the preset decide. Raises as `with_codec`."""
+    return with_start(with_codec(settings, path))
 
 
 def with_default_preset(settings: Settings) -> Settings:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from inverters.methods.table import ENCODERS, method_names
+from inverters.methods.table import BEGIN, BEGUN, ENCODERS, method_names
 from pipeline.errors import UserError, shortened
 from pipeline.request.edits import Edit, View, format_edit, format_view, parse_edit, parse_view
 from pipeline.request.faces import Face, format_face, parse_face
@@ -107,8 +107,9 @@ class InvertSettings:
     """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
     base_encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath())] = None
     """Encoder that tells the base codes at first, instead of the first codes."""
-    start: Annotated[str, Option(choices=("none", *ENCODERS), kind="encoder to start from")] = "none"
-    """Encoder whose inversion the method begins at."""
+    start: Annotated[str, Option(choices=("auto", "none", *ENCODERS), kind="encoder to start from")] = "auto"
+    """Encoder whose inversion the method begins at; auto: the one that is shipped for the bundled generator,
+    in draft and fast."""
     encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath(), default="the shipped one")] = None
     """The encoder's file, where the inverter or --start is one: our .safetensors, or an official .pt."""
     steps: Annotated[int | None, Option(metavar="N", least=1, most=10**6)] = None
@@ -128,6 +129,13 @@ class InvertSettings:
         asked = {"no-entropy": self.no_entropy, "no-latent-reg": self.no_latent_reg}
         return tuple(name for name, on in asked.items() if on)
 
+    def begin(self, generator: str) -> str:
+        """Name of the encoder that the method begins at with this generator, or "none"."""
+        if self.start != "auto":
+            return self.start
+        suits = self.method in BEGUN and self.space in (None, "w", "w+") and generator == "bundled"
+        return BEGIN.get(self.preset, "none") if suits else "none"
+
     def of_method(self) -> Any:
         """The method's own settings: the preset's numbers, in the space asked for.
 
@@ -137,7 +145,8 @@ class InvertSettings:
 
         asked = {"skip": self.base_skip, "base_encoder": self.base_encoder}
         base = {name: value for name, value in asked.items() if value is not None}
-        return settings_of(find_method(self.method), self.preset, self.without, self.space, base)
+        begins = self.start not in ("auto", "none")
+        return settings_of(find_method(self.method), self.preset, self.without, self.space, base, begins)
 
     @property
     def recipe(self) -> str:

@@ -192,6 +192,6 @@ STAGE = Stage(
 
 def stages(settings: Settings) -> list[Stage[Inversion]]:
     """The stage of every request, and the encoder's before it where the method begins at one."""
-    if settings.invert.start == "none":
+    if settings.invert.begin(settings.generator) == "none":
         return [STAGE]
     return [START, replace(STAGE, needs=(*STAGE.needs, START.name))]

@@ -22,7 +22,7 @@ from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.memory import reduced_memory
 from inverters.methods.encoders import PRESETS, check_card, framed, unframed
-from inverters.methods.table import ENCODERS, METHODS, encoder_file, find_method
+from inverters.methods.table import BEGUN, ENCODERS, METHODS, encoder_file, find_method
 from inverters.rendering.cameras import default_intrinsics
 from tests.inverters.tiny import invert, own_clip, tiny, tiny_generator
 
@@ -43,9 +43,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return generator, problem, path
 
 
-def seen(scene: Scene, preset: str = "draft"):
+def seen(scene: Scene, preset: str = "draft", single: bool = False):
     generator, problem, path = scene
-    return invert("e4e-mask", generator, problem, replace(PRESETS[preset], file=str(path)))
+    return invert("e4e-mask", generator, problem, replace(PRESETS[preset], file=str(path), single=single))
 
 
 def test_encoders_are_methods_without_steps() -> None:
@@ -107,14 +107,17 @@ def test_masks_lie_where_the_pictures_show_them() -> None:
     assert framed(same, default_intrinsics(2)) is same
 
 
-@pytest.mark.parametrize("method", ["w+", "pti", "in-n-out"])
+@pytest.mark.parametrize("method", BEGUN)
 def test_methods_begin_there(method: str, scene: Scene) -> None:
     generator, problem, _ = scene
-    start = seen(scene)
+    start = seen(scene, single=method == "w")
     still = tiny(method)
-    if method != "pti":
-        still = replace(still, codes=replace(still.codes, coordinate_rate=0.0, frame_rate=0.0, rate=0.0))
-    found = invert(method, generator, problem, still, start=start, steps=2)
+    rates = {"coordinate_rate": 0.0, "frame_rate": 0.0, "rate": 0.0}
+    still = replace(still, codes=replace(still.codes, **rates))
+    if method == "pose-opt":
+        still = replace(still, tuning=replace(still.tuning, rate_w=0.0))
+    found = invert(method, generator, problem, still, start=start, steps=4)
+    assert found.info["steps"]["codes"] > 0
     torch.testing.assert_close(found.ws, start.ws, atol=1e-4, rtol=0)
 
 

@@ -114,11 +114,10 @@ def test_tuned_superresolution_is_kept(scene: Scene) -> None:
     assert all(torch.equal(tensor, found.generator[name]) for name, tensor in tuned.generator.items())
 
 
-@pytest.mark.parametrize("method", ["pose-opt", "vive3d"])
-def test_methods_without_a_beginning_say_so(method: str, scene: Scene) -> None:
+def test_methods_without_a_beginning_say_so(scene: Scene) -> None:
     generator, problem, known = scene
-    with pytest.raises(InverterError, match=f"{method} cannot begin from another inversion; run it without"):
-        invert(method, generator, problem, start=known["w"], steps=4)
+    with pytest.raises(InverterError, match="vive3d cannot begin from another inversion; run it without"):
+        invert("vive3d", generator, problem, start=known["w"], steps=4)
 
 
 @pytest.mark.parametrize("method", ["w", "w+", "pti", "hfgi3d"])

@@ -62,10 +62,10 @@ def cached(manifest: dict[str, Any]) -> dict[str, bool]:
 
 
 def test_a_method_begins_at_an_encoder(clip: Path, fakes: Fakes, tmp_path: Path) -> None:
-    plain, cache = replace(SMILE), tmp_path / "cache"
+    plain, cache = replace(SMILE, invert=InvertSettings(method="w+", start="none")), tmp_path / "cache"
     run_job(clip, tmp_path / "plain", cache, plain)
     assert fakes.begun_at is None and fakes.calls["start"] == 0
-    begun = replace(SMILE, invert=InvertSettings(method="w+", start="e4e-mask"))
+    begun = replace(SMILE, invert=InvertSettings(method="w+"))
     manifest = run_job(clip, tmp_path / "a", cache, begun)
     assert [stage["name"] for stage in manifest["stages"]] == list(plan_of(begun).kinds)
     assert fakes.begun_at is not None and (fakes.calls["start"], fakes.calls["invert"]) == (1, 2)
@@ -147,7 +147,7 @@ def test_another_edit_runs_only_what_comes_after_it(clip: Path, fakes: Fakes, tm
     other = Settings(edit=EditSettings(edits=(Edit("age", -1.0),)))
     manifest = run_job(clip, tmp_path / "out", tmp_path / "cache", other)
     assert {name: fakes.calls[name] for name in HEAVY} == before
-    expected = {"track": True, "align": True, "camera": True, "invert": True, "finetune": True}
+    expected = dict.fromkeys(("track", "align", "camera", "start", "invert", "finetune"), True)
     rerun = dict.fromkeys(("decode", "hidden", "edit", "composite", "encode", "report"), False)
     assert cached(manifest) == expected | rerun
 

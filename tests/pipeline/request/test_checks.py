@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.job.walker import run_job
-from pipeline.request.checks import check_request
+from pipeline.request.checks import check_request, with_start
 from pipeline.request.edits import Edit
+from pipeline.request.options import parse
 from pipeline.request.settings import EditSettings, Settings
 from tests.pipeline.fakes import install, write_clip
 
@@ -57,3 +58,29 @@ def test_what_an_earlier_job_wrote_is_replaced(tmp_path: Path, monkeypatch: pyte
     run_job(clip, out, tmp_path / "cache", replace(SMILE, edit=replace(SMILE.edit, remove_occluder=True)))
     assert (out / "manifest.json").read_bytes() != first and (out / "removal.mp4").exists()
     assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        ("", "e4e-mask"),
+        ("--preset fast --inverter pti", "e4e-mask"),
+        ("--preset paper", "none"),
+        ("--start none", "none"),
+        ("--space z+", "none"),
+        ("--inverter vive3d", "none"),
+        ("--inverter e4e-mask", "none"),
+        ("--generator own.safetensors", "none"),
+        ("--preset paper --start e4e-mask", "e4e-mask"),
+    ],
+)
+def test_where_a_fit_begins(words: str, start: str) -> None:
+    asked = parse(["clip.mp4", *words.split()], files=False).settings
+    assert with_start(asked).invert.start == start
+    assert with_start(with_start(asked)) == with_start(asked)
+
+
+def test_a_fit_that_begins_at_an_encoder_takes_fewer_steps() -> None:
+    asked = parse(["clip.mp4"]).settings
+    numbers, begun = asked.invert.of_method().codes, with_start(asked).invert.of_method().codes
+    assert 0 < begun.steps == numbers.begun_steps < numbers.steps

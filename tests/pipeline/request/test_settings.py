@@ -38,7 +38,7 @@ def test_every_setting_is_an_option_with_a_name_and_help_of_its_own() -> None:
 
 def test_choices_are_those_that_readers_know() -> None:
     assert choices("inverter") == set(method_names())
-    assert choices("start") == {"none", *ENCODERS} and set(ENCODERS) < set(method_names())
+    assert choices("start") == {"auto", "none", *ENCODERS} and set(ENCODERS) < set(method_names())
     assert choices("smooth") == set(KINDS)
     assert choices("renderer") == set(BACKENDS)
     assert all(suffix_for(codec) for codec in choices("codec"))
