@@ -11,7 +11,8 @@ picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5
 code. `psnr_behind`: the true face behind each occluder, in the pixels that it covers; `psnr_behind_mean`: the
 mean face's. `mask_iou`: the soft mask at half against the true one. `smile_behind_mask`: correlation of the
 told and the true smile of people who wear a mask. `frames_per_second`: the network and its framing, in
-batches of 16.
+batches of 16. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the encoder
+alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it (`benchmarks.generator_clips`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import generator_clips
 from benchmarks.drawn_people import camera, person, true_picture, unseen
+from benchmarks.generator_clips import FIRST_FRAMES
 from benchmarks.report import report
 from inverters.base import Inversion, InversionProblem
 from inverters.encoders.encoder_file import Encoder
@@ -44,6 +47,7 @@ from inverters.people.picture import draw
 from inverters.rendering.cameras import default_intrinsics
 from inverters.training.contact import save_sheet
 from inverters.training.encoder_figures import mask_iou
+from pipeline.faces.identity import load_embedder
 from pipeline.machine import machine
 
 SIZE = 128
@@ -216,6 +220,25 @@ def speed(encoder: Encoder, repeats: int = 4) -> float:
     return round(16 * repeats * torch.get_num_threads() / (time.process_time() - began), 1)
 
 
+def real(args: argparse.Namespace, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Codes of the clips by the encoder `name`, by 200 steps from the mean face, and by `draft`."""
+    embedder = None if args.face_network is None else load_embedder(args.face_network)
+    ways = {
+        "encoder": ("--inverter", name),
+        "fit_200": ("--inverter", "w+", "--start", "none", "--steps", str(STEPS)),
+        "draft": ("--inverter", "w+", "--start", name),
+    }
+    return {
+        way: generator_clips.clips(args.generator, args.clips, embedder, print_aside, (*words, *FIRST_FRAMES))
+        for way, words in ways.items()
+    }
+
+
+def print_aside(line: Any) -> None:
+    """Print to standard error at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _mean(values: Tensor) -> float:
     return round(float(values.mean()), 2)
 
@@ -232,7 +255,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         row: dict[str, Any] = {"encoder": name, "frames_per_second": speed(encoder)}
         row |= plain(encoder, generator, scores, args.fits, args.sheet)
         row |= behind(encoder, generator, scores[: args.covered or args.people], args.seed)
-        print(row, file=sys.stderr, flush=True)
+        row |= {"real": real(args, name)} if args.clips else {}
+        print_aside(row)
         rows.append(row)
     return {
         "machine": machine(),
@@ -263,6 +287,8 @@ def main(words: list[str] | None = None) -> None:
         metavar="NAME=FILE",
         help="an encoder's file; may be given several times; without it those that are shipped",
     )
+    parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="FILE", help="real clips")
+    parser.add_argument("--face-network", type=Path, metavar="FILE", help="as --identity of invid score")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="PNG: pictures, codes told, true codes")
     parser.add_argument("--json", action="store_true", help="print JSON, which is always done")
     parser.add_argument("--out", type=Path, metavar="FILE")

@@ -10,6 +10,8 @@ from pipeline.fidelity.methods import BENCH_METHODS
 
 OURS = "in-n-out"
 ABLATIONS = ("in-n-out no-entropy", "in-n-out no-latent-reg")
+BEGINNINGS = ("in-n-out", "in-n-out no-start", "e4e-mask")
+"""The methods that take the occluder off, by where they begin."""
 COLUMNS = {
     "psnr_reconstruction": ("reconstruction, dB", 2),
     "ssim_reconstruction": ("SSIM", 3),
@@ -85,6 +87,19 @@ def _occluder_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return lines
 
 
+def _behind_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of the face behind each occluder by those methods, and the IoU of what they take for it."""
+    removal, iou = (by_occluder(rows, name) for name in ("psnr_removal", "mask_iou"))
+    return [
+        [
+            occluder,
+            *(number(removal[occluder].get(name), 2) for name in BEGINNINGS),
+            *(number(iou.get(occluder, {}).get(name), 2) for name in BEGINNINGS),
+        ]
+        for occluder in removal
+    ]
+
+
 def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
@@ -142,4 +157,14 @@ def fidelity(results: dict[str, Any]) -> list[str]:
         ),
         "",
         *table(["occluder", *beside, "IoU"], _occluder_rows(clips)),
+        "",
+        *prose(
+            "What the beginning at an encoder does: occluder off, in dB, and the IoU of what is taken for "
+            "the occluder with the true mask."
+        ),
+        "",
+        *table(
+            ["occluder", *(f"`{name}`, {unit}" for unit in ("dB", "IoU") for name in BEGINNINGS)],
+            _behind_rows(clips),
+        ),
     ]
