@@ -11,8 +11,7 @@ from pydantic import WithJsonSchema
 
 from flows.parameters import schema_of
 from flows.training import trained
-from inverters.methods.table import ENCODERS
-from pipeline.commands.train_encoder import run
+from pipeline.commands.train_encoder import TRAINED, run
 from pipeline.request.fields import fields_of
 
 FIELDS = [field for field in fields_of(run) if field.key != "name"]
@@ -25,7 +24,7 @@ def run_name() -> str:
 
 @flow(name="train-encoder", flow_run_name=run_name, persist_result=False)
 def train_encoder(
-    name: Annotated[str, WithJsonSchema({"type": "string", "enum": list(ENCODERS)})] = "e4e-mask",
+    name: Annotated[str, WithJsonSchema({"type": "string", "enum": list(TRAINED)})] = "e4e-mask",
     settings: Annotated[dict[str, Any] | None, WithJsonSchema(schema_of(FIELDS))] = None,
     options: list[str] | None = None,
 ) -> State[None]:

@@ -95,10 +95,17 @@ class BaseCodeCard:
 
 
 def save_base_code_encoder(path: Path, encoder: BaseCodeEncoder, card: BaseCodeCard) -> None:
-    """Write an encoder with its card, to the side and renamed. Raises CheckpointError for a disk error."""
+    """Write an encoder with its card at half precision, to the side and renamed.
+
+    Raises CheckpointError for a disk error.
+    """
     about = json.dumps({"kind": _KIND} | asdict(card))
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in encoder.state_dict().items()}
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in encoder.state_dict().items()
+    }
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, save(tensors, {"invid": about}))
     except OSError as error:
         raise CheckpointError(f"cannot write '{path}': {error.strerror or error}") from error

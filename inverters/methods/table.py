@@ -46,6 +46,9 @@ that it was trained for.
 BEGUN = ("hfgi3d", "in-n-out", "pose-opt", "pti", "w", "w+")
 """The methods whose presets have numbers for such a fit."""
 
+BASE_CODE = "base-code"
+"""The encoder of base codes (`encoders.base_code`): it is no method, and is trained by the same command."""
+
 GROUP = "invid.methods"
 """Group of the entry points by which other packages add methods."""
 

@@ -6,13 +6,15 @@ which, with the code's own upper layers, the generator must give the picture bac
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inverters.encoders.base_code import BaseCodeCard, BaseCodeEncoder, as_input, save_base_code_encoder
@@ -20,9 +22,14 @@ from inverters.errors import CheckpointError, InverterError
 from inverters.fitting.latents import random_z
 from inverters.fitting.losses import perceptual_loss
 from inverters.fitting.spaces import LayerCodes, Skip, find_space
+from inverters.memory import keep_freed_memory
 from inverters.rendering.cameras import intrinsics, look_at
-from inverters.training.machine import pick_device
+from inverters.training.encoder_settings import EncoderSettings
+from inverters.training.encoder_start import pick_dtype
+from inverters.training.generator_samples import GeneratorSamples, make_samples
+from inverters.training.machine import be_interruptible, pick_device
 from inverters.training.reading import step_rng
+from inverters.training.stored_set import zoomed_intrinsics
 from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
 
 OnStep = Callable[[int, dict[str, float]], None]
@@ -35,6 +42,8 @@ _BOUNDS = {
     "learning_rate": (1e-9, 1),
     "drop_every": (1, 10**9),
     "minutes": (0, float("inf")),
+    "pictures": (0, 10**6),
+    "side": (0, 1024),
     "seed": (0, 2**32 - 1),
 }
 """The least and the most that each number may be."""
@@ -70,6 +79,14 @@ class BaseCodeSettings:
     """Likewise of their pitch."""
     samples: tuple[int | None, int | None] = (None, None)
     """Coarse and fine samples of a ray; None takes the generator's."""
+    upper: Literal["own", "mean"] = "own"
+    """Codes of the layers above the base code: the picture's own, or the mean code."""
+    pictures: int = 0
+    """Pictures to draw once, two of each code, which the steps take theirs from; 0: new ones every step."""
+    side: int = 0
+    """Side of the raw pictures that are compared, without super-resolution; 0: the final pictures."""
+    precision: str = "float32"
+    """Of the encoder: float32, bfloat16, or auto, bfloat16 where the processor has it."""
     save_every: float = 300.0
     """Seconds between two states on disk: the most work that a killed run loses."""
     minutes: float = float("inf")
@@ -84,6 +101,39 @@ class BaseCodeSettings:
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 raise InverterError(f"{name} goes from {least:g} to {most:g}, not {getattr(self, name):g}")
+
+
+PRESETS = {
+    "own": BaseCodeSettings(
+        steps=600,
+        batch=4,
+        drop_every=240,
+        lambda_perceptual=0.2,
+        samples=(24, 24),
+        upper="mean",
+        pictures=600,
+        side=64,
+        precision="auto",
+    ),
+    "paper": BaseCodeSettings(),
+}
+"""Settings by name: of the encoder that is shipped, trained on one thread, and as published."""
+
+
+def settings_for(call: EncoderSettings) -> BaseCodeSettings:
+    """Return the preset's settings with what a call of `invid train-encoder` says beside them."""
+    preset = PRESETS[call.preset]
+    return replace(
+        preset,
+        minutes=call.minutes,
+        batch=call.batch or preset.batch,
+        learning_rate=call.learning_rate,
+        pictures=call.samples if preset.pictures else 0,
+        save_every=call.save_every,
+        seed=call.seed,
+        device=call.device,
+        precision=call.precision,
+    )
 
 
 class BaseCodeTrainer:
@@ -113,23 +163,28 @@ class BaseCodeTrainer:
         self.named = dict(self.encoder.named_parameters())
         self.optimiser = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
         self.perceptual, self.perceptual_name = perceptual_loss(settings.net, self.device)
+        self.dtype = pick_dtype(settings.precision, self.device)
+        self.drawn = GeneratorSamples(folder / "samples", generator.card.fingerprint)
         self.step = 0
         self._restore()
 
     def run(self, on_step: OnStep | None = None) -> bool:
         """Train to the last step, or until the call's time is over; return whether all steps are done."""
+        if self.settings.pictures:
+            make_samples(self.folder / "samples", self.generator, self.settings.pictures, self.settings.seed)
+            self.drawn.refresh()
         began = saved = time.monotonic()
         while self.step < self.settings.steps:
             losses = self._one_step()
             self.step += 1
             now = time.monotonic()
             if now - saved >= self.settings.save_every or self.step == self.settings.steps:
-                self._save()
+                self.save()
                 saved = now
             if on_step is not None:
                 on_step(self.step, losses)
             if now - began >= 60 * self.settings.minutes:
-                self._save()
+                self.save()
                 break
         return self.step >= self.settings.steps
 
@@ -141,7 +196,8 @@ class BaseCodeTrainer:
 
     # State
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state to the folder."""
         moments = optimiser_tensors(self.optimiser, list(self.named))
         weights = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         info = {"step": self.step, "fingerprint": self.card.fingerprint, "block": self.block}
@@ -174,9 +230,13 @@ class BaseCodeTrainer:
         p = self.settings
         for group in self.optimiser.param_groups:
             group["lr"] = p.learning_rate * 0.1 ** (self.step // p.drop_every)
-        truth, ws, cameras = self._samples(step_rng(p.seed, self.step))
+        image, ws, cameras = self._samples(step_rng(p.seed, self.step))
+        upper = ws if p.upper == "own" else self.generator.backbone.mapping.w_avg.expand_as(ws)
         self.encoder.train()
-        found = self._picture(LayerCodes(self.encoder(as_input(truth, self.block)), skip=p.skip), ws, cameras)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            features = self.encoder(as_input(image, self.block))
+        found = self._picture(LayerCodes(features.float(), skip=p.skip), upper, cameras)
+        truth = F.interpolate(image, size=found.shape[2:], mode="area") if p.side else image
         terms = {
             "image": p.lambda_image * (found - truth).square().mean(),
             "perceptual": p.lambda_perceptual * self.perceptual(found, truth),
@@ -190,6 +250,9 @@ class BaseCodeTrainer:
     def _samples(self, rng: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Pictures [N,3,S,S] of random codes, the codes [N,num_ws,w_dim] and their cameras."""
         p, rule = self.settings, self.generator.card.camera_rule
+        if p.pictures:
+            views = self.drawn.draw(p.batch, rng).to(self.device)
+            return views.image, views.codes, (views.cam2world, zoomed_intrinsics(views.zoom))
         ws = self.generator.mapping(random_z(self.generator, p.batch, rng).to(self.device))
         yaw, pitch = torch.randn(2, p.batch, generator=rng)
         cam2world = look_at(p.yaw * yaw, p.pitch * pitch, rule.radius, rule.pivot).to(self.device)
@@ -197,20 +260,50 @@ class BaseCodeTrainer:
         return self._picture(LayerCodes(), ws, cameras), ws, cameras
 
     def _picture(self, layer_codes: LayerCodes, ws: Tensor, cameras: tuple[Tensor, Tensor]) -> Tensor:
-        generator = self.generator
+        """The final pictures [N,3,S,S], or the raw ones of `settings.side`."""
+        generator, p = self.generator, self.settings
         planes = layer_codes.planes(generator, ws)
-        found = generator.render(planes, *cameras, sampling=generator.sampling(*self.settings.samples))
-        image: Tensor = generator.superresolve(found.features, ws)
+        found = generator.render(planes, *cameras, p.side or None, generator.sampling(*p.samples)).features
+        image: Tensor = found[:, :3] if p.side else generator.superresolve(found, ws)
         return image
 
 
 def train_base_code(
-    generator: Any, folder: Path, export: Path, settings: BaseCodeSettings, on_step: OnStep | None = None
+    generator: Any, folder: Path, export: Path, settings: BaseCodeSettings, nice: int = 0
 ) -> BaseCodeCard | None:
-    """Train in `folder`, or go on there, and write the encoder to `export` when all steps are done.
+    """Train in `folder`, or go on there, and write the encoder as it then is to `export`.
+
+    With `minutes` 0 nothing is trained. `nice` is added to the process's niceness.
 
     Returns:
-        Its card; None if the call's time was over before.
+        Its card; None if the run was stopped by SIGINT or SIGTERM: its state is saved, and nothing exported.
     """
     trainer = BaseCodeTrainer(generator, folder, settings)
-    return trainer.export(export) if trainer.run(on_step) else None
+    if settings.minutes > 0:
+        keep_freed_memory()
+        os.nice(nice)
+        be_interruptible()
+        print(f"perceptual loss: {trainer.perceptual_name}", flush=True)
+        try:
+            trainer.run(_progress())
+        except KeyboardInterrupt:
+            trainer.save()
+            print("stopped by hand; the run is saved and continues when started again", flush=True)
+            return None
+    return trainer.export(export)
+
+
+def _progress(every: float = 10.0) -> OnStep:
+    """What prints the losses every so many seconds, each a running mean."""
+    means: dict[str, float] = {}
+    last = began = time.monotonic()
+
+    def on_step(step: int, losses: dict[str, float]) -> None:
+        nonlocal last
+        means.update({k: 0.9 * means.get(k, v) + 0.1 * v for k, v in losses.items()})
+        if (now := time.monotonic()) - last > every:
+            last = now
+            text = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
+            print(f"step {step}  {(now - began) / 60:.1f} min  {text}", flush=True)
+
+    return on_step

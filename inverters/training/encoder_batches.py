@@ -43,6 +43,10 @@ class Views:
         """Return some of them."""
         return Views(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
+    def to(self, device: torch.device) -> Views:
+        """Return them on a device."""
+        return Views(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
 
 def small(images: Tensor) -> Tensor:
     """Map uint8 pictures [n,3,S,S] to [n,3,128,128] in [-1,1], by area for whole factors."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from inverters.methods.table import ENCODERS
+from inverters.methods.table import BASE_CODE, ENCODERS
 from inverters.training.encoder_settings import EncoderSettings
 from pipeline.request.fields import Option
 
+TRAINED = (*ENCODERS, BASE_CODE)
 _DEFAULT = EncoderSettings()
 
 
 def run(
-    name: Annotated[str, Option(choices=ENCODERS, kind="encoder")],
+    name: Annotated[str, Option(choices=TRAINED, kind="encoder")],
     /,
     *,
     generator: Annotated[str, Option(metavar="bundled|PATH")] = "bundled",
@@ -27,13 +28,14 @@ def run(
 
     It learns from the generator's own samples, from people behind occluders and, where the generator's z
     names the parameters of people, from the stored people of train-generator. With --minutes 0 nothing is
-    trained, and the run is written as it is.
+    trained, and the run is written as it is. base-code learns the base codes of spaces with f/ from the
+    samples alone; --preset paper is as published, with new samples every step.
 
     example: invid train-encoder e4e-mask --minutes 60
     example: invid train-encoder e4e-mask --generator new.safetensors --start old.safetensors --folder new
 
     Args:
-        name: e4e, e4e-mask, goae-w+ or psp.
+        name: e4e, e4e-mask, goae-w+, psp or base-code.
         generator: Generator whose codes it tells; the encoder is for this one alone.
         folder: Folder of the run: its state, what it drew, figures.jsonl and pictures.
         set: Folder of the stored people; without it the samples and the covered people are all.
@@ -42,7 +44,6 @@ def run(
         settings: How the training goes.
     """
     from inverters.generators.load import load_generator
-    from inverters.training.train_encoder import EncoderTrainer
     from pipeline.errors import UserError
 
     folder = folder or Path("runs") / name
@@ -51,9 +52,29 @@ def run(
         raise UserError(f"--export {export}: an encoder is written to a name ending in .safetensors")
     if start is not None and not start.is_file():
         raise UserError(f"--start {start}: there is no such encoder; name its .safetensors")
+    if name == BASE_CODE:
+        return _base_code(load_generator(generator), folder, start, export, settings)
+    from inverters.training.train_encoder import EncoderTrainer
+
     trainer = EncoderTrainer(name, load_generator(generator), folder, settings, set, start)
     if settings.minutes > 0 and not trainer.run():
         return 0
     card = trainer.export(export)
     print(f"{export}: {card.network} for generator {card.generator} ({card.fingerprint[:12]})", flush=True)
+    return 0
+
+
+def _base_code(
+    generator: Any, folder: Path, start: Path | None, export: Path, settings: EncoderSettings
+) -> int:
+    """Train the encoder of base codes, and write it."""
+    from inverters.training.base_code import settings_for, train_base_code
+    from pipeline.errors import UserError
+
+    if start is not None:
+        raise UserError(f"--start {start}: a run of {BASE_CODE} begins at no other encoder; leave it out")
+    card = train_base_code(generator, folder, export, settings_for(settings), settings.nice)
+    if card is not None:
+        of = f"block {card.block} of generator {card.generator} ({card.fingerprint[:12]})"
+        print(f"{export}: {BASE_CODE} for {of}, {card.steps} steps", flush=True)
     return 0

@@ -164,7 +164,7 @@ def test_a_base_code_is_held_to_its_start() -> None:
 
 def test_a_base_code_begins_at_what_an_encoder_tells(tmp_path: Path) -> None:
     generator, file = tiny_generator(), tmp_path / "e.safetensors"
-    encoder = BaseCodeEncoder((4, 6, 8)).eval()
+    encoder = BaseCodeEncoder((4, 6, 8)).eval().half().float()
     save_base_code_encoder(file, encoder, BaseCodeCard("tiny", "tiny", 8, (4, 6, 8), 0))
     fit = fit_of("f/z+", 4, generator=generator, base_encoder=str(file))
     told = torch.cat([encoder(as_input(fit.targets.image(torch.tensor([row])), 8)) for row in range(3)])

@@ -92,3 +92,23 @@ def test_an_encoder_is_trained_and_is_for_its_generator_alone(
     none = refused(capfd, *job, "--start", "goae-w+", "--generator", "tiny.safetensors")
     assert "no encoder goae-w+ is shipped" in none
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_code_encoder_is_trained_goes_on_and_is_taken_by_a_job(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(folder)
+    train = ("train-encoder", "base-code", "--samples", "4", "--batch", "2", "--nice", "0")
+    train += ("--folder", str(tmp_path / "run"), "--minutes", "1e-6")
+    encoder = tmp_path / "run" / "base-code.safetensors"
+    for steps in (1, 2):
+        assert cli.main([*train, "--generator", "tiny.safetensors"]) == 0
+        assert f"{encoder}: base-code for block 8 of generator" in (told := capfd.readouterr().out)
+        assert f"{steps} steps" in told
+    began = refused(capfd, *train, "--generator", "tiny.safetensors", "--start", str(encoder))
+    assert "begins at no other encoder" in began
+    assert "another base-code encoder" in refused(capfd, *train, "--generator", "other.safetensors")
+    asked = ("--inverter", "w+", "--space", "f/w+", "--base-encoder", str(encoder), "--quiet")
+    asked += ("--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"))
+    other = refused(capfd, "process", "clip.mp4", *asked, "--generator", "other.safetensors")
+    assert "is for generator" in other and "but the one in use is" in other
