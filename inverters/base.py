@@ -39,7 +39,12 @@ class Inversion:
     latent: dict[str, Tensor] = field(default_factory=dict)
     """What belongs to the codes in other spaces than W and W+, each of K rows: `z` [K,num_ws,z_dim], of which
     `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles]; offsets of the
-    features after the block of resolution 16, `offset16` [K,F,16,16].
+    features after the block of resolution 16, `offset16` [K,F,16,16]; and what a second network makes offsets
+    of the planes of, `looks` uint8 [K,2 or 3,3,S,S].
+    """
+    refiner: dict[str, Tensor] = field(default_factory=dict)
+    """Weights of the network that makes offsets of the planes (`encoders.plane_offsets`), whose sizes are in
+    `info["offsets"]`; {} without one.
     """
     seen: dict[str, Tensor] = field(default_factory=dict)
     """What an encoder saw beside the codes: `cover` [K,h,h] in [0,1], a soft mask of what is not the face."""
@@ -68,8 +73,8 @@ class Inversion:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What it holds: `codes`, and of base codes, styles, offsets, cameras, second field and weights."""
-        latent = {"base codes": "features", "styles": "styles"}
+        """What it holds: `codes`, and what else there is of them and of cameras, second field and weights."""
+        latent = {"base codes": "features", "styles": "styles", "plane offsets": "looks"}
         found: dict[str, Any] = {part: name in self.latent for part, name in latent.items()}
         found["offsets"] = any(name.startswith("offset") for name in self.latent)
         found |= {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}

@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from inverters.encoders.configs import config_of
 from inverters.encoders.e4e_mask import Seen
 from inverters.encoders.table import kind_of, see
 from inverters.errors import CheckpointError, FingerprintError, UnknownNameError
@@ -27,7 +28,6 @@ from inverters.generators.strict_loading import filled
 
 FORMAT, VERSION = "invid-encoder", 1
 MOST_BYTES = 1 << 31
-_MOST_SIZE, _MOST_STAGES = 1 << 13, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,34 +173,10 @@ def _from_json(values: Mapping[str, Any]) -> EncoderCard:
             raise TypeError(f"its {name} is no text")
     return EncoderCard(
         network=values["network"],
-        config=_config(kind_of(values["network"]).config, values["config"]),
+        config=config_of(kind_of(values["network"]).config, values["config"]),
         generator=values["generator"],
         fingerprint=values["fingerprint"],
         licence=values["licence"],
         reports=dict(values["reports"]),
         weights=values["weights"],
     )
-
-
-def _config(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A configuration from a card. Raises ValueError or TypeError for values that none can have."""
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(values) - set(hints)):
-        raise ValueError(f"its configuration has '{unknown[0]}'")
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            found[name] = _config(hints[name], value)  # type: ignore[arg-type]
-        elif isinstance(value, list):
-            if len(value) > _MOST_STAGES:
-                raise ValueError(f"its {name} has {len(value)} numbers")
-            found[name] = tuple(_whole(name, entry) for entry in value)
-        else:
-            found[name] = _whole(name, value)
-    return kind(**found)
-
-
-def _whole(name: str, value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST_SIZE:
-        raise ValueError(f"its {name} is {value!r:.20}")
-    return value

@@ -12,6 +12,7 @@ from inverters.encoders.e4e import Encoder4Editing
 from inverters.encoders.encoder_file import Encoder, EncoderCard
 from inverters.encoders.goae_encoder import load_goae_encoder
 from inverters.encoders.psp import GradualStyleEncoder, load_psp
+from inverters.encoders.triplanenet import load_triplanenet
 from inverters.errors import CheckpointError, FingerprintError
 from inverters.generators.torch_file import read_torch_file
 
@@ -26,21 +27,30 @@ def load_official(name: str, path: Path, generator: Any) -> Encoder:
         CheckpointError: it is unreadable, or of another network.
         FingerprintError: its codes have another shape than the generator's.
     """
-    if name not in ("psp", "e4e", "goae-w+"):
+    if name not in ("psp", "e4e", "goae-w+", "triplanenet"):
         raise CheckpointError(f"there are no official files of {name}; give its .safetensors")
     if not path.is_file():
         raise CheckpointError(f"there is no encoder at '{path}'")
     file, what = read_torch_file(path), f"'{path}'"
     network: Any
+    card = generator.card
+    if name == "triplanenet":
+        network = load_triplanenet(file, generator, what=what)
+        return Encoder(network, _card(name, network, card))
     if name == "goae-w+":
         network = load_goae_encoder(file, what=what)
     else:
         network = load_psp(file, Encoder4Editing if name == "e4e" else GradualStyleEncoder, what)[0]
-    config, card = generator.config, generator.card
+    config = generator.config
     if (network.config.num_ws, network.config.w_dim) != (config.num_ws, config.w_dim):
         raise FingerprintError(
             f"{what} tells codes of {network.config.num_ws} x {network.config.w_dim} numbers, the generator "
             f"'{card.name}' ({card.fingerprint[:12]}) has {config.num_ws} x {config.w_dim}"
         )
-    made = EncoderCard(name, network.config, card.name, card.fingerprint, "that of the file's authors")
-    return Encoder(network, made)
+    return Encoder(network, _card(name, network, card))
+
+
+def _card(name: str, network: Any, generator: Any) -> EncoderCard:
+    """The card that an official file does not have, for the generator whose card is given."""
+    licence = "that of the file's authors"
+    return EncoderCard(name, network.config, generator.name, generator.fingerprint, licence)

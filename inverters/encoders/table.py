@@ -15,6 +15,7 @@ from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, to_s
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig
 from inverters.encoders.swin import SwinConfig
+from inverters.encoders.triplanenet import OffsetConfig, TriPlaneNet, TriPlaneNetConfig
 from inverters.errors import UnknownNameError
 from inverters.generators.config import GeneratorConfig
 
@@ -54,13 +55,30 @@ def _small_e4e_mask(generator: GeneratorConfig) -> E4eMaskConfig:
     return E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
 
 
+def _small_triplanenet(generator: GeneratorConfig) -> TriPlaneNetConfig:
+    """Beside our own first branch, whose weights a run begins at."""
+    codes = E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
+    offsets = OffsetConfig(
+        widths=(96, 96, 64, 48),
+        size=max(generator.plane_resolution, 32),
+        plane_resolution=generator.plane_resolution,
+        plane_channels=3 * generator.plane_channels,
+        body=(32, 64, 96, 128),
+        units=(1, 2, 2, 1),
+    )
+    return TriPlaneNetConfig(codes, offsets)
+
+
 KINDS = {
     "e4e": Kind(PspConfig, Encoder4Editing, _small_psp),
     "e4e-mask": Kind(E4eMaskConfig, E4eMask, _small_e4e_mask),
     "goae-w+": Kind(GoaeEncoderConfig, GoaeEncoder, _small_goae),
     "psp": Kind(PspConfig, GradualStyleEncoder, _small_psp),
+    "triplanenet": Kind(TriPlaneNetConfig, TriPlaneNet, _small_triplanenet),
 }
-"""Encoders to w+ by name. `psp` and `e4e` of 12 channels take blocks of 2 x 2 pixels as one."""
+"""Encoders to w+ by name; `triplanenet` has a second branch too. `psp` and `e4e` of 12 channels take blocks
+of 2 x 2 pixels as one.
+"""
 
 
 def kind_of(name: str) -> Kind:
@@ -71,11 +89,16 @@ def kind_of(name: str) -> Kind:
 
 
 def input_size(network: nn.Module) -> int:
-    """Return the side of the pictures that a network of the table takes."""
-    config: Any = network.config
+    """Return the side of the pictures that a network of the table takes; TriPlaneNet's first branch."""
+    config: Any = _first(network).config
     if isinstance(config, GoaeEncoderConfig):
         return config.swin.image_size
     return int(config.size) * _fold(config)
+
+
+def _first(network: nn.Module) -> nn.Module:
+    """The network that tells codes: itself, or TriPlaneNet's first branch."""
+    return network.psp_encoder if isinstance(network, TriPlaneNet) else network
 
 
 def _fold(config: Any) -> int:
@@ -84,7 +107,11 @@ def _fold(config: Any) -> int:
 
 
 def see(network: nn.Module, images: Tensor) -> Seen:
-    """Return what a network of the table sees in pictures [N,3,H,H] in [-1,1] of any size."""
+    """Return what a network of the table sees in pictures [N,3,H,H] in [-1,1] of any size.
+
+    Of TriPlaneNet it is what the first branch sees.
+    """
+    network = _first(network)
     images = to_size(images, input_size(network))
     fold = _fold(network.config)
     found = network(F.pixel_unshuffle(images, fold) if fold > 1 else images)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
+from inverters.encoders.goae_encoder import to_size
 from inverters.encoders.irse import Backbone, IrseConfig
 from inverters.encoders.loading import mean_code, split
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, released_config
@@ -148,13 +150,16 @@ class OffsetEncoder(Backbone):
 
 @dataclass(frozen=True)
 class TriPlaneNetConfig:
-    """Sizes of both branches; defaults are the public v1. Raises ValueError where they differ."""
+    """Sizes of both branches; defaults are the public v1. Raises ValueError where they differ.
 
-    codes: PspConfig = field(default_factory=lambda: PspConfig(num_ws=14))
+    The first is pSp, or our own `e4e-mask`, which takes pictures of its own size.
+    """
+
+    codes: PspConfig | E4eMaskConfig = field(default_factory=lambda: PspConfig(num_ws=14))
     offsets: OffsetConfig = field(default_factory=OffsetConfig)
 
     def __post_init__(self) -> None:
-        if self.codes.size != self.offsets.size:
+        if isinstance(self.codes, PspConfig) and self.codes.size != self.offsets.size:
             raise ValueError(f"one branch takes pictures of {self.codes.size}, one of {self.offsets.size}")
 
     @classmethod
@@ -200,7 +205,8 @@ class TriPlaneNet(nn.Module):
     def __init__(self, config: TriPlaneNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TriPlaneNetConfig()
-        self.psp_encoder = GradualStyleEncoder(config.codes)
+        mine = isinstance(config.codes, E4eMaskConfig)
+        self.psp_encoder = (E4eMask if mine else GradualStyleEncoder)(config.codes)
         self.triplanenet_encoder = OffsetEncoder(config.offsets)
         self.register_buffer("latent_avg", torch.zeros(config.codes.num_ws, config.codes.w_dim))
 
@@ -215,7 +221,7 @@ class TriPlaneNet(nn.Module):
     ) -> Reconstruction:
         """Reconstruct pictures [N,3,S,S] in [-1,1], seen by cameras [N,4,4] and [N,3,3].
 
-        No gradient flows from the second branch into the first, nor from one pass into the one before.
+        No gradient flows from the second branch into the first, nor from its last pass into those before.
 
         Args:
             generator: the one that the network was trained with.
@@ -231,27 +237,57 @@ class TriPlaneNet(nn.Module):
             FingerprintError: the generator has other codes or planes.
             ValueError: a negative number of passes, or any in v2.
         """
+        self._check(generator, passes)
+        codes = self.told(pictures).offsets + self.latent_avg
+        planes = generator.planes(codes)
+        view = _View(generator, cam2world, intrinsics, sampling, pictures.shape[-1])
+        first = view(codes, planes)
+        fixed, kept = codes.detach(), planes.detach()
+        looks = self.looks(
+            generator, fixed, pictures, cam2world, intrinsics, passes, sampling, first.detach()
+        )
+        offset = self.triplanenet_encoder(side_by_side(looks), kept)
+        return Reconstruction(codes, planes, offset, first, view(fixed, kept + offset))
+
+    def told(self, pictures: Tensor) -> Seen:
+        """Return what the first branch tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""
+        found = self.psp_encoder(to_size(pictures, self.config.codes.size))
+        return found if isinstance(found, Seen) else Seen(found)
+
+    @torch.no_grad()
+    def looks(
+        self,
+        generator: Generator,
+        codes: Tensor,
+        pictures: Tensor,
+        cam2world: Tensor,
+        intrinsics: Tensor,
+        passes: int = 0,
+        sampling: Sampling | None = None,
+        first: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the second branch looks at, [N,2 or 3,3,S,S].
+
+        It is the render of the codes [N,num_ws,w_dim] or, after `passes`, that of the last offsets; the
+        pictures; and in v2 the render from the mirrored cameras. `first` is the first of these, if it is
+        known. Other arguments and errors as in `forward`.
+        """
+        self._check(generator, passes)
+        view = _View(generator, cam2world, intrinsics, sampling, pictures.shape[-1])
+        planes = generator.planes(codes)
+        render = view(codes, planes) if first is None else first
+        for _ in range(passes):
+            offset = self.triplanenet_encoder(side_by_side(torch.stack([render, pictures], 1)), planes)
+            render = view(codes, planes + offset)
+        seen = [render, pictures]
+        if self.config.offsets.release == "v2":
+            seen.append(view.mirrored()(codes, planes))
+        return torch.stack(seen, dim=1)
+
+    def _check(self, generator: Generator, passes: int) -> None:
         self.config.check(generator.config)
         if passes < 0 or (passes and self.config.offsets.release == "v2"):
             raise ValueError(f"{passes} passes of cascaded refinement; v2 has none")
-        codes = self.psp_encoder(pictures) + self.latent_avg
-        view = _View(generator, cam2world, intrinsics, sampling, pictures.shape[-1])
-        planes = generator.planes(codes)
-        first = view(codes, planes)
-        fixed, kept, image = codes.detach(), planes.detach(), first.detach()
-        back = self._mirrored(view, pictures, fixed, kept)
-        for _ in range(1 + passes):
-            seen = image.detach()
-            offset = self.triplanenet_encoder(torch.cat([seen, pictures - seen, *back], dim=1), kept)
-            image = view(fixed, kept + offset)
-        return Reconstruction(codes, planes, offset, first, image)
-
-    def _mirrored(self, view: _View, pictures: Tensor, codes: Tensor, planes: Tensor) -> list[Tensor]:
-        """What v2 sees besides: the mirrored pictures minus the render from the mirrored cameras."""
-        if self.config.offsets.release == "v1":
-            return []
-        with torch.no_grad():
-            return [pictures.flip(-1) - view.mirrored()(codes, planes)]
 
 
 @dataclass(frozen=True)
@@ -336,6 +372,13 @@ def _check_generator(decoder: Mapping[str, Tensor], generator: Generator, what: 
             raise FingerprintError(
                 f"{what} was trained with another generator than '{generator.card.name}': '{name}' differs"
             )
+
+
+def side_by_side(looks: Tensor) -> Tensor:
+    """Return what the second branch is given, [N,6 or 9,S,S], of what it looks at (`TriPlaneNet.looks`)."""
+    render, picture = looks[:, 0], looks[:, 1]
+    back = [picture.flip(-1) - looks[:, 2]] if looks.shape[1] == 3 else []
+    return torch.cat([render, picture - render, *back], dim=1)
 
 
 def _enlarging(config: OffsetConfig, factor: int) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
+from inverters.encoders.plane_offsets import PlaneOffsets
 from inverters.fields.ood import composite_for_sr, ood_field
 from inverters.fitting.spaces import LayerCodes
 from inverters.generators.tuned import with_tensors
@@ -48,7 +49,8 @@ class InversionRenderer:
         if self.ood:
             self.ood["planes"] = texels_last(self.ood["planes"])
         samples = inversion.info.get("render", {})
-        self.layer_codes = LayerCodes.of(inversion.latent, inversion.info, self.device)
+        layer_codes = LayerCodes.of(inversion.latent, inversion.info, self.device)
+        self.layer_codes = replace(layer_codes, plane_offsets=PlaneOffsets.of(inversion, self.device))
         self.follow = follow
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
         self.transmittance = inversion.info.get("transmittance", "product")
@@ -83,6 +85,9 @@ class InversionRenderer:
         generator, layer_codes = self.generator, self.layer_codes.at(torch.as_tensor(rows))
         if self.follow and ws is not None:
             layer_codes = layer_codes.following(generator, self._codes(rows, None), ws.to(self.device))
+        if remove_occluder:
+            # Offsets show all that the picture shows, also what covers the face.
+            layer_codes = replace(layer_codes, plane_offsets=None)
         ws = self._codes(rows, ws)
         size = generator.config.neural_rendering_resolution
         origins, directions = make_rays(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from inverters.encoders.plane_offsets import PlaneOffsets
 from inverters.errors import UnknownNameError
 from inverters.generators.layers import Noise
 
@@ -146,6 +147,8 @@ class LayerCodes:
     skip: Skip = "kept"
     offsets: Mapping[int, Tensor] = field(default_factory=dict)
     """Offsets of features [N,F,b,b] after the blocks of resolution b (SAM), in place of base codes."""
+    plane_offsets: PlaneOffsets | None = None
+    """Offsets of the planes (TriPlaneNet); an edit of the codes leaves them as they are."""
 
     @classmethod
     def of(cls, latent: Mapping[str, Tensor], info: Mapping[str, Any], device: Any = None) -> LayerCodes:
@@ -163,7 +166,8 @@ class LayerCodes:
         features = None if self.features is None else self.features[rows]
         styles = None if self.styles is None else self.styles[rows]
         offsets = {block: tensor[rows] for block, tensor in self.offsets.items()}
-        return LayerCodes(features, styles, self.skip, offsets)
+        of_planes = None if self.plane_offsets is None else self.plane_offsets.at(rows)
+        return LayerCodes(features, styles, self.skip, offsets, of_planes)
 
     def following(self, generator: Any, began: Tensor, ws: Tensor, noise: Noise = "const") -> LayerCodes:
         """Return them with base codes that follow an edit from `began` to ws [N,num_ws,w_dim].
@@ -178,6 +182,10 @@ class LayerCodes:
 
     def planes(self, generator: Any, ws: Tensor, noise: Noise = "const") -> Tensor:
         """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim]."""
+        planes = self._before_offsets(generator, ws, noise)
+        return planes if self.plane_offsets is None else planes + self.plane_offsets.make(generator)
+
+    def _before_offsets(self, generator: Any, ws: Tensor, noise: Noise) -> Tensor:
         planes: Tensor
         if self.offsets:
             return self._with_offsets(generator, ws, noise)

@@ -1,7 +1,8 @@
 """Encoders as methods: every frame by itself in one pass of a network, then fused over the clip.
 
 The networks are those of `encoders.table`. They take no steps; `Inversion.seen` has the soft mask of networks
-that tell one.
+that tell one. TriPlaneNet's second branch then makes offsets of the planes of what each frame differs by from
+the render of its codes (`encoders.plane_offsets`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from inverters.base import Inversion, InversionProblem, Method, OnStep
 from inverters.encoders.encoder_file import Encoder, EncoderCard, load_encoder, read_encoder_card
 from inverters.encoders.fusion import fused, weights_of
 from inverters.encoders.official import OFFICIAL, load_official
+from inverters.encoders.plane_offsets import LOOKS, as_bytes, carried
+from inverters.encoders.triplanenet import TriPlaneNet
 from inverters.errors import CheckpointError, InverterError
 from inverters.fitting.superresolution import SuperresolutionSettings
 from inverters.fitting.targets import Targets
@@ -27,7 +30,7 @@ from inverters.methods.common import MethodSettings
 from inverters.methods.table import encoder_file
 from inverters.rendering.cameras import FOCAL
 
-_BATCH = 16
+_BATCH, _REFINED = 16, 4
 _FRAMED = 0.01
 """Relative difference of the focal length up to which a picture is taken as it is."""
 
@@ -44,6 +47,10 @@ class EncoderMethodSettings(MethodSettings):
     """One w for all layers, the mean of the rows: what a fit in W begins at."""
     fuse: bool = True
     """One person for the clip; False: every frame as it was told, as the papers do."""
+    refined: bool = True
+    """With the second stage, where the network has one."""
+    passes: int = 0
+    """Passes of TriPlaneNet's cascaded refinement (v1 alone; the paper takes one for hard pictures)."""
 
 
 _NO_TUNING = SuperresolutionSettings()
@@ -160,14 +167,21 @@ def invert(
     if settings.fuse:
         weights = weights_of(targets.cam2world, cover)
         ws = fused(ws, weights, problem.frames, generator.card, settings.smoothing)
+    latent, refiner, info = {}, {}, {}
+    if isinstance(encoder.network, TriPlaneNet) and settings.refined:
+        latent[LOOKS] = _looks(encoder.network, generator, targets, ws, settings)
+        refiner, info = carried(encoder.network)
     return Inversion(
         method=name,
         preset=settings.name,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=ws,
+        latent=latent,
+        refiner=refiner,
         seen={} if cover is None else {"cover": cover},
-        info={
+        info=info
+        | {
             "perceptual_loss": "none",
             "masks": problem.occluder_masks is not None,
             "steps": {},
@@ -176,8 +190,23 @@ def invert(
     )
 
 
+def _looks(
+    network: TriPlaneNet, generator: Any, targets: Targets, ws: Tensor, settings: EncoderMethodSettings
+) -> Tensor:
+    """What the second branch looks at in all frames, uint8 [K,2 or 3,3,S,S]."""
+    found, size = [], network.config.offsets.size
+    for rows in torch.arange(len(ws)).split(batch(_REFINED)):
+        cameras = targets.cam2world[rows], targets.intrinsics[rows]
+        sampling, pictures = generator.sampling(*settings.render), targets.image(rows, size)
+        looks = network.looks(generator, ws[rows], pictures, *cameras, settings.passes, sampling)
+        found.append(as_bytes(looks))
+    return torch.cat(found)
+
+
 def _method(name: str) -> Method[EncoderMethodSettings]:
     return Method(name=name, presets=PRESETS, steps=lambda settings, frames: 0, invert=partial(invert, name))
 
 
-E4E, E4E_MASK, GOAE_W, PSP = (_method(name) for name in ("e4e", "e4e-mask", "goae-w+", "psp"))
+E4E, E4E_MASK, GOAE_W, PSP, TRIPLANENET = (
+    _method(name) for name in ("e4e", "e4e-mask", "goae-w+", "psp", "triplanenet")
+)

@@ -31,12 +31,13 @@ METHODS = {
     "pti": "inverters.methods.pti:METHOD",
     "sam": "inverters.methods.sam:METHOD",
     "vive3d": "inverters.methods.vive3d:METHOD",
+    "triplanenet": "inverters.methods.encoders:TRIPLANENET",
     "w": "inverters.methods.w:METHOD",
     "w+": "inverters.methods.w_plus:METHOD",
 }
 """The methods of this package: name -> "module:attribute"."""
 
-ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp")
+ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp", "triplanenet")
 """Those of them that are encoders: other methods can begin from their inversion."""
 
 BEGIN = {"draft": "e4e-mask", "fast": "e4e-mask"}

@@ -105,9 +105,9 @@ class BaseCodeSettings:
 
 PRESETS = {
     "own": BaseCodeSettings(
-        steps=600,
+        steps=240,
         batch=4,
-        drop_every=240,
+        drop_every=180,
         lambda_perceptual=0.2,
         samples=(24, 24),
         upper="mean",

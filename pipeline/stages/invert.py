@@ -27,7 +27,7 @@ PREFIX = "inversion."
 
 _START_PRESET = "fast"
 """Preset of the encoder that a method begins at, whatever its own."""
-_GROUPS = ("latent", "seen", "cameras", "ood", "generator")
+_GROUPS = ("latent", "refiner", "seen", "cameras", "ood", "generator")
 
 
 def invert(
@@ -38,17 +38,18 @@ def invert(
     on_step: OnStep | None,
     start: Inversion | None = None,
     single: bool = False,
+    refined: bool = True,
 ) -> Inversion:
     """Codes, and the out-of-distribution field where the method has one, for all rows of the problem.
 
     Continues from `checkpoint_dir` where an earlier run left off. The method begins at `start`.
-    `single`: an encoder tells one w for all layers.
+    `single`: an encoder tells one w for all layers. `refined`: with its second stage, where it has one.
     """
     from inverters.methods.table import ENCODERS, find_method
 
     chosen = settings.of_method()
     if settings.method in ENCODERS:
-        chosen = replace(chosen, file=settings.encoder or "", single=single)
+        chosen = replace(chosen, file=settings.encoder or "", single=single, refined=refined)
     return find_method(settings.method)(
         generator,
         problem,
@@ -109,13 +110,9 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any])
         fingerprint=meta["fingerprint"],
         frames=np.array(arrays["frames"]),
         ws=torch.from_numpy(np.array(arrays["ws"])),
-        latent=groups["latent"],
-        seen=groups["seen"],
-        cameras=groups["cameras"],
-        ood=groups["ood"],
-        generator=groups["generator"],
         history={k: [nan if v is None else v for v in values] for k, values in meta["history"].items()},
         info=dict(meta["info"]),
+        **groups,
     )
 
 
@@ -137,7 +134,7 @@ def compute_start(run: StageRun) -> None:
     asked = run.settings.invert
     settings = InvertSettings(method=asked.start, preset=_START_PRESET, encoder=asked.encoder)
     single = "w" in (asked.method, asked.space)
-    found = invert(run.models.generator, problem_of(run), settings, None, None, single=single)
+    found = invert(run.models.generator, problem_of(run), settings, None, None, None, single, refined=False)
     store(run.writer, found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from inverters.encoders.configs import config_of
 from inverters.encoders.e4e_mask import E4eMaskConfig
 from inverters.encoders.encoder_file import EncoderCard, load_encoder, read_encoder_card, save_encoder
 from inverters.encoders.goae_encoder import GoaeEncoderConfig
@@ -19,16 +20,20 @@ from inverters.encoders.irse import IrseConfig
 from inverters.encoders.psp import PspConfig
 from inverters.encoders.swin import SwinConfig
 from inverters.encoders.table import KINDS, input_size, kind_of, see
+from inverters.encoders.triplanenet import OffsetConfig, TriPlaneNetConfig
 from inverters.errors import CheckpointError, FingerprintError, UnknownNameError
 
 _PSP = PspConfig(
     size=32, num_ws=4, w_dim=8, head=6, backbone=IrseConfig(12, widths=(8, 8, 8, 8), units=(1, 1, 1, 1))
 )
 _SWIN = SwinConfig(32, 2, 8, (1, 1, 1, 1), (1, 1, 1, 1), 4, (0, 0, 0, 0))
+_MASK = E4eMaskConfig(16, (8, 8), hidden=8, rank=2, mask_width=4, num_ws=4, w_dim=8)
+_OFFSETS = OffsetConfig("v2", "nearest", False, (4, 4, 4, 4), 32, 16, 12, (4, 4, 4, 4), (1, 1, 1, 1))
 CONFIGS: dict[str, Any] = {
     "psp": _PSP,
     "e4e": _PSP,
-    "e4e-mask": E4eMaskConfig(16, (8, 8), hidden=8, rank=2, mask_width=4, num_ws=4, w_dim=8),
+    "e4e-mask": _MASK,
+    "triplanenet": TriPlaneNetConfig(_MASK, _OFFSETS),
     "goae-w+": GoaeEncoderConfig(_SWIN, w_dim=8, num_ws=9, heads=2),
 }
 
@@ -57,13 +62,28 @@ def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
         wanted = see(network, images)
     got = found.see(images)
     torch.testing.assert_close(got.offsets, wanted.offsets)
-    assert got.offsets.shape == (2, CONFIGS[name].num_ws, 8)
-    if name == "e4e-mask":
+    assert got.offsets.shape == (2, 9 if name == "goae-w+" else 4, 8)
+    if name in ("e4e-mask", "triplanenet"):
         assert wanted.mask is not None and got.mask is not None
         torch.testing.assert_close(got.mask, wanted.mask)
         assert got.mask.shape == (2, 1, 8, 8)
     else:
         assert got.mask is None
+
+
+def test_choices_within_a_configuration() -> None:
+    """Which first branch a TriPlaneNet has is told by the names of its sizes."""
+    for codes in (_MASK, replace(_PSP, backbone=IrseConfig())):
+        whole = TriPlaneNetConfig(codes, _OFFSETS)
+        assert config_of(TriPlaneNetConfig, json.loads(json.dumps(asdict(whole)))) == whole
+    values = asdict(TriPlaneNetConfig(_MASK, _OFFSETS))
+    wrong = [{"release": "v3"}, {"release": 1}, {"last_prelu": 1}, {"upsampling": [1]}, {"size": True}]
+    for change in wrong:
+        with pytest.raises((ValueError, TypeError), match=f"its {next(iter(change))} is"):
+            config_of(TriPlaneNetConfig, values | {"offsets": values["offsets"] | change})
+    for codes in (3, {"hidden": 8, "units": 1}):
+        with pytest.raises((ValueError, TypeError), match=r"its (codes|configuration)"):
+            config_of(TriPlaneNetConfig, values | {"codes": codes})
 
 
 def test_pictures_of_any_size_are_seen(tmp_path: Path) -> None:
