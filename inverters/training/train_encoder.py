@@ -56,6 +56,9 @@ _COOL_FROM = 2 / 3
 class EncoderTrainer:
     """A training run of one encoder in `folder`; resumes from its state."""
 
+    learns_covers = True
+    """Whether it learns from covered people."""
+
     def __init__(
         self,
         name: str,
@@ -101,6 +104,7 @@ class EncoderTrainer:
         self.samples = GeneratorSamples(folder / "samples", generator.card.fingerprint)
         self.step, self.seconds = 0, 0.0
         self.mean: dict[str, Tensor] = {}
+        self.metric: CodeMetric | None = None
         self.features = FeatureLoss(JUDGE_PATH, self.device) if settings.losses.perceptual else None
         self._begin(start)
 
@@ -224,24 +228,25 @@ class EncoderTrainer:
         image = torch.cat(images).to(self.device, memory_format=torch.channels_last)
         return image, torch.cat(covers).to(self.device), torch.cat(codes), parts[0]
 
-    def losses(self, metric: CodeMetric, dtype: torch.dtype) -> dict[str, Tensor]:
+    def losses(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the weighed losses of the present step."""
         s = self.settings
         image, cover, ws, first = self.pictures(step_rng(s.seed, self.step))
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             seen = see(self.network, image)
         seen = Seen(seen.offsets.float(), None if seen.mask is None else seen.mask.float())
-        found = self._code_losses(seen, ws, metric)
+        found = self._code_losses(seen, ws)
         found |= self._cover_loss(seen, cover)
         if s.picture_people and (self.step >= s.pictures_from or s.preset == "paper"):
             few = slice(s.picture_people)
             found |= self._picture_losses(seen.offsets[few], first.of(few))
         return found
 
-    def _code_losses(self, seen: Seen, ws: Tensor, metric: CodeMetric) -> dict[str, Tensor]:
+    def _code_losses(self, seen: Seen, ws: Tensor) -> dict[str, Tensor]:
         p, found = self.settings.losses, {}
         difference = seen.offsets[:, 0] + self.generator.backbone.mapping.w_avg - ws[:, 0]
-        terms = metric.terms(difference)
+        assert self.metric is not None, "see prepare"
+        terms = self.metric.terms(difference)
         if p.code:
             found["code"] = p.code * terms["picture"]
         if p.parameters and "parameters" in terms:
@@ -276,10 +281,10 @@ class EncoderTrainer:
 
     # A call
 
-    def prepare(self, until: float | None = None) -> CodeMetric:
-        """Draw covered people and samples that are missing, and make the metric of codes."""
+    def prepare(self, until: float | None = None) -> None:
+        """Draw covered people and samples that are missing, and what the losses need."""
         s = self.settings
-        if s.covers:
+        if s.covers and self.learns_covers:
             make_covered(self.folder / "covered", s.covers, s.seed, until)
             self.covered.refresh()
         if s.samples:
@@ -289,11 +294,15 @@ class EncoderTrainer:
             raise CheckpointError(
                 "there is nothing to learn from: give the folder of stored people with --set, or --samples"
             )
+        self._prepare_losses()
+
+    def _prepare_losses(self) -> None:
+        """Make the metric of codes, or read it from the run's folder."""
         path = self.folder / "metric.safetensors"
         fingerprint = self.generator.card.fingerprint
         found = CodeMetric.read(path, fingerprint) or code_metric(self.generator)
         found.write(path, fingerprint)
-        return found.to(self.device)
+        self.metric = found.to(self.device)
 
     def run(self) -> bool:
         """Train for `minutes`; return whether it came to its end.
@@ -307,13 +316,13 @@ class EncoderTrainer:
         began = self._saved = time.monotonic()
         finished = True
         try:
-            metric = self.prepare()
+            self.prepare()
             dtype = pick_dtype(s.precision, self.device)
             print(f"{len(self.covered)} covered people, {len(self.samples)} samples, {dtype}", flush=True)
             began = self._saved = time.monotonic()
             if not self.step:
                 self.refit()
-            self._train(began, metric, dtype)
+            self._train(began, dtype)
             self.refit()
         except KeyboardInterrupt:
             print("stopped by hand; the run is saved and continues when started again", flush=True)
@@ -321,14 +330,14 @@ class EncoderTrainer:
         self.checkpoint()
         return finished
 
-    def _train(self, began: float, metric: CodeMetric, dtype: torch.dtype) -> None:
+    def _train(self, began: float, dtype: torch.dtype) -> None:
         s, last, first = self.settings, began, self.step
         self.network.train()
         while (share := (time.monotonic() - began) / (60 * s.minutes)) < 1 or self.step == first:
             fall = min(1.0, max(0.0, (1 - share) / (1 - _COOL_FROM)))
             for group in self.optimiser.param_groups:
                 group["lr"] = s.learning_rate * min(1.0, (self.step + 1) / 100) * fall
-            losses = self.losses(metric, dtype)
+            losses = self.losses(dtype)
             self.optimiser.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -344,6 +353,11 @@ class EncoderTrainer:
                 self.covered.refresh()
                 self.checkpoint()
 
+    def figures(self, sheet: Path) -> dict[str, float]:
+        """Return figures of people held out, and write a sheet of their pictures."""
+        people = None if self.stored is None else self.stored.folder
+        return measure(self.network, self.generator, people, self.folder / "covered", self.samples, sheet)
+
     def checkpoint(self) -> None:
         """Save the state, measure on people held out, and add a row to `figures.jsonl`."""
         now = time.monotonic()
@@ -353,9 +367,7 @@ class EncoderTrainer:
         row: dict[str, Any] = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
         row |= {k: round(v.item(), 5) for k, v in self.mean.items()}
         self.network.eval()
-        people = None if self.stored is None else self.stored.folder
-        sheet = self.folder / "pictures" / f"{self.step:07d}.png"
-        row |= measure(self.network, self.generator, people, self.folder / "covered", self.samples, sheet)
+        row |= self.figures(self.folder / "pictures" / f"{self.step:07d}.png")
         self.network.train()
         with (self.folder / "figures.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")

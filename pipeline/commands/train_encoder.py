@@ -35,11 +35,12 @@ def run(
     example: invid train-encoder e4e-mask --generator new.safetensors --start old.safetensors --folder new
 
     Args:
-        name: e4e, e4e-mask, goae-w+, psp or base-code.
+        name: e4e, e4e-mask, goae-w+, psp, triplanenet or base-code.
         generator: Generator whose codes it tells; the encoder is for this one alone.
         folder: Folder of the run: its state, what it drew, figures.jsonl and pictures.
         set: Folder of the stored people; without it the samples and the covered people are all.
         start: Encoder that a fresh run begins at, of this kind and of any generator with codes of this shape.
+            For triplanenet also the e4e-mask that becomes its first branch; without it the shipped one.
         export: The .safetensors to write; its card goes beside it.
         settings: How the training goes.
     """
@@ -54,14 +55,23 @@ def run(
         raise UserError(f"--start {start}: there is no such encoder; name its .safetensors")
     if name == BASE_CODE:
         return _base_code(load_generator(generator), folder, start, export, settings)
-    from inverters.training.train_encoder import EncoderTrainer
-
-    trainer = EncoderTrainer(name, load_generator(generator), folder, settings, set, start)
+    trainer = _trainer(name)(name, load_generator(generator), folder, settings, set, start)
     if settings.minutes > 0 and not trainer.run():
         return 0
     card = trainer.export(export)
     print(f"{export}: {card.network} for generator {card.generator} ({card.fingerprint[:12]})", flush=True)
     return 0
+
+
+def _trainer(name: str) -> Any:
+    """The class of an encoder's trainer."""
+    if name == "triplanenet":
+        from inverters.training.train_offsets import OffsetTrainer
+
+        return OffsetTrainer
+    from inverters.training.train_encoder import EncoderTrainer
+
+    return EncoderTrainer
 
 
 def _base_code(

@@ -140,18 +140,18 @@ def test_people_and_covers_are_learned_from(named: Generator, tmp_path: Path, co
     write_part(tmp_path / "people", 0, lambda: balls(3, 2))
     settings = replace(QUICK, batch=12, samples=2)
     trainer = EncoderTrainer("e4e-mask", named, tmp_path, settings, tmp_path / "people")
-    metric = trainer.prepare()
+    trainer.prepare()
     rng = torch.Generator().manual_seed(0)
     image, cover, ws, first = trainer.pictures(rng)
     assert image.shape == (12, 3, SIZE, SIZE) and ws.shape == (12, named.num_ws, 16)
     assert (cover.amax((1, 2, 3)) > 0.5).float().mean() > 0.25 and first.cover.max() == 0
-    found = trainer.losses(metric, torch.float32)
+    found = trainer.losses(torch.float32)
     assert {"code", "parameters", "w", "cover", "l2", "delta"} == set(found)
     assert all(torch.isfinite(value) for value in found.values())
     paper = EncoderTrainer(
         "e4e-mask", named, tmp_path, replace(settings, preset="paper"), tmp_path / "people"
     )
-    assert set(paper.losses(metric, torch.float32)) == {"l2", "perceptual", "delta"}
+    assert set(paper.losses(torch.float32)) == {"l2", "perceptual", "delta"}
 
 
 def test_the_metric_tells_how_much_pictures_differ(generator: Generator) -> None:

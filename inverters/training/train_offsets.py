@@ -1,0 +1,197 @@
+"""Training of TriPlaneNet's second branch (`invid train-encoder triplanenet`), without photographs.
+
+Bhattarai et al. 2023, with the first branch fixed. The branch sees one view of a person. Compared are that
+view and a second one, where v2 takes the mirrored picture: without it, an offset is right from its own camera
+alone. Pairs of views are those of true people, which no code of the generator shows, and the generator's
+samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inverters.encoders.encoder_file import load_encoder
+from inverters.encoders.triplanenet import TriPlaneNet, side_by_side
+from inverters.errors import CheckpointError
+from inverters.fitting.targets import at_pixels, random_pixels, resized
+from inverters.generators.judge import JUDGE_PATH
+from inverters.metrics import psnr
+from inverters.rendering.fused import render_rays
+from inverters.rendering.rays import pixel_centres, rays_at
+from inverters.training.contact import save_sheet
+from inverters.training.encoder_batches import SIZE, Views, framed, stored_rows
+from inverters.training.encoder_figures import PEOPLE
+from inverters.training.people_pictures import open_set
+from inverters.training.perceptual import FeatureLoss
+from inverters.training.reading import step_rng
+from inverters.training.stored_set import StoredPeople, zoomed_intrinsics
+from inverters.training.train_encoder import EncoderTrainer
+
+FIRST = "e4e-mask"
+"""The first branch of our own networks."""
+_CPU_BATCH, _GPU_BATCH = 4, 32
+
+
+@dataclass(frozen=True)
+class OffsetLosses:
+    """Weights of the losses."""
+
+    rays: int = 2048
+    """Random rays of a view; 0: whole pictures."""
+    perceptual: float = 0.0
+    """Weight of the judge's features, which stand for LPIPS, on whole pictures; that of smooth L1 is one."""
+    side: float = 1.0
+    """Weight of all terms on the second view."""
+
+
+LOSSES = {
+    "own": OffsetLosses(),
+    # v1: smooth L1 1, LPIPS 0.1; v2: "mirror loss" of 0.1. Their identity term needs a face network.
+    "paper": OffsetLosses(rays=0, perceptual=0.1, side=0.1),
+}
+
+
+class OffsetTrainer(EncoderTrainer):
+    """A run of the second branch in a folder; resumes from its state."""
+
+    network: TriPlaneNet
+    learns_covers = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Set up the run; arguments and errors as of `EncoderTrainer`.
+
+        `start` is a TriPlaneNet of these sizes for any generator, or the encoder for this one that becomes
+        the first branch; without it that is the shipped one.
+        """
+        super().__init__(*arguments, **options)
+        self.network.psp_encoder.requires_grad_(False)
+        self.weights = LOSSES[self.settings.preset]
+        self.judge = FeatureLoss(JUDGE_PATH, self.device) if self.weights.perceptual else None
+        self.sampling = self.generator.sampling(24, 24)
+
+    def _fresh(self, start: Path | None) -> None:
+        from inverters.methods.encoders import encoder_for  # which knows what is shipped
+
+        if start is not None and load_encoder(start).card.network == self.name:
+            super()._fresh(start)
+            return
+        first = encoder_for(FIRST, "" if start is None else str(start), self.generator)
+        if first.card.config != self.config.codes:
+            raise CheckpointError(f"the encoder {FIRST} has other sizes than the first branch")
+        self.network.psp_encoder.load_state_dict(first.network.state_dict())
+        mean = self.generator.backbone.mapping.w_avg
+        self.network.latent_avg.copy_(mean.expand_as(self.network.latent_avg))
+        branch = self.network.triplanenet_encoder
+        last = getattr(branch, branch.head_name)[-1]
+        nn.init.zeros_(last.weight)  # a run begins at the codes alone
+        nn.init.zeros_(last.bias)
+
+    def _prepare_losses(self) -> None:
+        """Nothing: codes are not learned."""
+
+    def pairs(self, rng: torch.Generator) -> tuple[Views, Views]:
+        """Draw two views of each person of a step, on the CPU, in random order."""
+        count = self.settings.batch or (_CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH)
+        samples, parts = len(self.samples) and (count if self.stored is None else count // 4), []
+        if self.stored is not None:
+            people = torch.randint(len(self.stored), (count - samples,), generator=rng).tolist()
+            parts.append(people_pairs(self.stored, people, rng))
+        if samples:
+            low = min(self.samples.held_out, len(self.samples) - 1)
+            rows = torch.randint(low, len(self.samples), (samples,), generator=rng)
+            view = torch.randint(2, (samples,), generator=rng)
+            parts.append((self.samples.rows(rows, view), self.samples.rows(rows, 1 - view)))
+        first, second = zip(*parts, strict=True)
+        return _joined(first), _joined(second)
+
+    def offsets(self, seen: Views, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Return the planes [n,3,C,R,R] of the codes told from views, and the offsets from them."""
+        network, image = self.network, framed(seen, torch.Generator(), jitter=0.0)[0].to(self.device)
+        with torch.no_grad():
+            codes = network.told(image).offsets + network.latent_avg
+            planes = self.generator.planes(codes)
+            picture = resized(seen.image, self.config.offsets.size).to(self.device)
+            looks = network.looks(self.generator, codes, picture, *self._camera(seen), sampling=self.sampling)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return planes, network.triplanenet_encoder(side_by_side(looks), planes).float()
+
+    def _camera(self, views: Views) -> tuple[Tensor, Tensor]:
+        return views.cam2world.to(self.device), zoomed_intrinsics(views.zoom).to(self.device)
+
+    def losses(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return the weighed losses of the present step."""
+        rng = step_rng(self.settings.seed, self.step)
+        seen, other = self.pairs(rng)
+        planes, offset = self.offsets(seen, dtype)
+        moved, found = planes + offset, {}
+        for name, views, weight in (("source", seen, 1.0), ("side", other, self.weights.side)):
+            terms = self._terms(moved, views, rng)
+            found |= {f"{name}_{term}": weight * loss for term, loss in terms.items()}
+        return found
+
+    def _terms(self, planes: Tensor, views: Views, rng: torch.Generator) -> dict[str, Tensor]:
+        """Losses of planes [n,3,C,R,R] that are seen by the cameras of views."""
+        p, n = self.weights, len(planes)
+        pixels = random_pixels(n, p.rays, SIZE, rng).to(self.device)
+        centres = pixel_centres((SIZE, SIZE), device=self.device)
+        rays, truth = rays_at(*self._camera(views), centres[pixels]), views.image.to(self.device)
+        colours = render_rays(self.generator.field(planes, 3), *rays, self.sampling).features
+        found = {"smooth_l1": F.smooth_l1_loss(colours, at_pixels(truth, pixels))}
+        if self.judge is not None:
+            shown = colours.mT.reshape(n, 3, SIZE, SIZE)
+            found["perceptual"] = p.perceptual * self.judge(shown, truth)
+        return found
+
+    @torch.no_grad()
+    def figures(self, sheet: Path) -> dict[str, float]:
+        """Return PSNR in dB of people held out, and write a sheet of them.
+
+        psnr_w and psnr_refined: of codes alone and with offsets, from the camera of the picture;
+        psnr_w_side and psnr_refined_side: from the other one.
+        """
+        if (held_out := self._held_out()) is None:
+            return {}
+        planes, offset = self.offsets(held_out[0])
+        found, rows = {}, []
+        for views, end in zip(held_out, ("", "_side"), strict=True):
+            truth = views.image.to(self.device)
+            rows.append(truth)
+            for name, shown in (("psnr_w", planes), ("psnr_refined", planes + offset)):
+                seen = self.generator.render(shown, *self._camera(views), SIZE, self.sampling)
+                image = seen.features[:, :3]
+                found[name + end] = round(float(psnr(image, truth).mean()), 3)
+                rows.append(image)
+        save_sheet(rows, sheet)
+        return found
+
+    def _held_out(self) -> tuple[Views, Views] | None:
+        rng = torch.Generator().manual_seed(0)
+        if self.stored is not None:
+            people = open_set(self.stored.folder, held_out=True)
+            if some := list(range(min(PEOPLE, len(people)))):
+                return people_pairs(people, some, rng)
+        rows = torch.arange(min(PEOPLE, self.samples.held_out))
+        if not len(rows):
+            return None
+        return self.samples.rows(rows, torch.zeros_like(rows)), self.samples.rows(rows, torch.ones_like(rows))
+
+
+def people_pairs(people: StoredPeople, rows: list[int], rng: torch.Generator) -> tuple[Views, Views]:
+    """Return two views of each of these stored people, in random order."""
+    order = torch.stack([torch.randperm(people.views_of(row), generator=rng)[:2] for row in rows]).T.tolist()
+    first, second = (stored_rows(people, rows, [[view] for view in views]) for views in order)
+    return first, second
+
+
+def _joined(parts: Sequence[Views]) -> Views:
+    """Views of several sources; their codes differ in kind and are left out."""
+    names = ("image", "cover", "cam2world", "zoom")
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Views(**tensors, codes=torch.empty(len(tensors["zoom"]), 0))
