@@ -10,8 +10,9 @@ number, the same vector in w and in z): the face network's cosine to the true pi
 null), and the Frechet distance between edited and true pictures, of that network's embeddings (with fewer
 people than numbers it compares rows, and nothing else). For strengths up to 4, PSNR to the true picture of
 the person with a parameter (`--parameter`) raised by as many standard deviations. `--crops DIR`: the same
-table for real crops of EG3D's layout (label.json). `--spaces` takes some of them; with `--out` the rows of
-others that were measured in the same way are kept. `--sheet` draws one person.
+table for real crops of EG3D's layout (label.json). `--base-encoder FILE` or `none` begins base codes at what
+that encoder tells, or at what the first codes make, instead of the shipped one. `--spaces` takes some of
+them; with `--out` the rows of others that were measured in the same way are kept. `--sheet` draws one person.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ SAMPLES = (24, 24)
 """Coarse and fine samples of a ray."""
 FIELDS = ("mse", "ssim", "ms_ssim", "lpips")
 Say = Callable[[str], None]
+_ASKED = ("people", "seed", "steps", "rays", "parameter", "base_encoder")
+"""Options that a result belongs to."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,14 @@ def crops(folder: Path, count: int, size: int) -> list[Face]:
     return found
 
 
-def fit(generator: Any, face: Face, space: str, steps: int, rays: int) -> tuple[Inversion, list[float]]:
+def fit(
+    generator: Any, face: Face, space: str, steps: int, rays: int, base_encoder: str | None = None
+) -> tuple[Inversion, list[float]]:
     """Codes of a face in a space, and the processor time of each step but the first in milliseconds."""
     method = find_method("w+")
     codes = CodeSettings(epochs=1, shared=False, rate=0.01, rays=rays, coarse=SAMPLES[0], fine=SAMPLES[1])
-    settings = replace(method.presets["draft"], name="bench", codes=in_space(codes, space), render=SAMPLES)
+    codes = replace(in_space(codes, space), base_encoder=base_encoder)
+    settings = replace(method.presets["draft"], name="bench", codes=codes, render=SAMPLES)
     crop = pixels(face.image)[None]
     problem = InversionProblem(crop, np.zeros(1, np.int64), face.cam2world, face.intrinsics)
     times: list[float] = []
@@ -257,7 +263,7 @@ def _table_row(
     """Means of table 1 over faces, and their inversions."""
     inversions, times, found = [], [], []
     for face in faces:
-        inversion, spent = fit(generator, face, space, args.steps, args.rays)
+        inversion, spent = fit(generator, face, space, args.steps, args.rays, args.base_encoder)
         inversions.append(inversion)
         times += spent
         found.append(reconstruction(shown(generator, face, inversion), face.image, judges))
@@ -297,6 +303,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1200, help="of every space (the paper's 1200)")
     parser.add_argument("--rays", type=int, default=1500, help="of a step; 0: whole frames")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), metavar="NAME")
+    parser.add_argument("--base-encoder", metavar="none|FILE", help="instead of the shipped one")
     parser.add_argument("--parameter", default="smile", metavar="NAME")
     parser.add_argument("--crops", type=Path, metavar="DIR")
     parser.add_argument("--real", type=int, default=12, help="at most so many real crops")
@@ -313,7 +320,17 @@ def with_others(result: dict[str, Any], out: Path | None) -> dict[str, Any]:
     if out is None or not out.exists():
         return result
     before = json.loads(out.read_text())
-    same = ("fingerprint", "people", "seed", "steps", "rays", "parameter", "network", "threads")
+    same = (
+        "fingerprint",
+        "people",
+        "seed",
+        "steps",
+        "rays",
+        "parameter",
+        "base_encoder",
+        "network",
+        "threads",
+    )
     if any(before.get(name) != result[name] for name in same):
         return result
     merged = dict(result)
@@ -339,7 +356,9 @@ def main(words: list[str] | None = None) -> None:
     torch.manual_seed(0)
     generator = load_generator(args.generator)
     result = measure(args, generator, _judges(args), say)
-    result |= {name: getattr(args, name) for name in ("people", "seed", "steps", "rays", "parameter")}
+    result |= {
+        name: getattr(args, name) for name in ("people", "seed", "steps", "rays", "parameter", "base_encoder")
+    }
     network = None if args.face_network is None else args.face_network.name
     result |= {"fingerprint": generator.card.fingerprint, "network": network, "machine": machine()}
     result |= {"threads": torch.get_num_threads(), "seconds": round(time.monotonic() - began)}

@@ -7,7 +7,9 @@ ours (`inverters/training/base_code.py`) is a .safetensors whose header has the 
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ from inverters.generators.strict_loading import filled, table_with, tensors_of
 
 SCALE = 8
 """Pictures are so many times as wide as the base code."""
+SHIPPED = Path(__file__).with_name("bundled-base-code.safetensors")
+"""The encoder for the bundled generator."""
+NONE = "none"
+"""In place of a file: no encoder."""
 WIDTHS = (128, 256, 512)
 """Channels of the three groups, each of three convolutions and a pooling."""
 _KIND = "base-code encoder"
@@ -117,19 +123,32 @@ def read_base_code_encoder(path: Path) -> tuple[BaseCodeEncoder, BaseCodeCard]:
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.
     """
-    try:
+    card = _card_in(path)
+    with _readable(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
+
+
+def _card_in(path: Path) -> BaseCodeCard:
+    """The card in the header of a file."""
+    with _readable(path):
         open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             about = parse_json((file.metadata() or {}).get("invid", "{}"))
-            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
         if about.get("kind") != _KIND:
             raise ValueError("it is no base-code encoder")
-        card = _card_of(about)
+        return _card_of(about)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise CheckpointError for what goes wrong in the block, where a file is read."""
+    try:
+        yield
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"'{path}' cannot be read as an encoder: {shown(str(error))}") from error
-    return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
 
 
 def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
@@ -146,6 +165,20 @@ def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
             f"'{path}' tells base codes of block {card.block}, not {block}; give --space f{card.block}/..."
         )
     return encoder.to(generator.backbone.mapping.w_avg.device)
+
+
+def file_for(generator: Any, block: int, asked: str | None) -> Path | None:
+    """Return the file of the encoder that tells a fit's first base codes; None: the first codes make them.
+
+    `asked` names it, or is NONE; where it is None that is the shipped one, if it is for this generator and
+    layer.
+    """
+    if asked is not None:
+        return None if asked == NONE else Path(asked)
+    if not SHIPPED.is_file():
+        return None
+    card = _card_in(SHIPPED)
+    return SHIPPED if (card.fingerprint, card.block) == (generator.card.fingerprint, block) else None
 
 
 def as_input(images: Tensor, block: int) -> Tensor:

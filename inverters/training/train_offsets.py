@@ -67,8 +67,8 @@ class OffsetTrainer(EncoderTrainer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Set up the run; arguments and errors as of `EncoderTrainer`.
 
-        `start` is a TriPlaneNet of these sizes for any generator, or the encoder for this one that becomes
-        the first branch; without it that is the shipped one.
+        A fresh run needs `start`: a TriPlaneNet of these sizes for any generator, or the `e4e-mask` for this
+        one, which becomes the first branch.
         """
         super().__init__(*arguments, **options)
         self.network.psp_encoder.requires_grad_(False)
@@ -77,14 +77,21 @@ class OffsetTrainer(EncoderTrainer):
         self.sampling = self.generator.sampling(24, 24)
 
     def _fresh(self, start: Path | None) -> None:
-        from inverters.methods.encoders import encoder_for  # which knows what is shipped
-
-        if start is not None and load_encoder(start).card.network == self.name:
+        if start is None:
+            raise CheckpointError(
+                f"a run of {self.name} begins at an {FIRST} for its generator; name its file"
+            )
+        first = load_encoder(start)
+        if first.card.network == self.name:
             super()._fresh(start)
             return
-        first = encoder_for(FIRST, "" if start is None else str(start), self.generator)
-        if first.card.config != self.config.codes:
-            raise CheckpointError(f"the encoder {FIRST} has other sizes than the first branch")
+        if (first.card.network, first.card.config) != (FIRST, self.config.codes):
+            raise CheckpointError(
+                f"'{start}' is an encoder {first.card.network}; expected {FIRST} of the usual sizes, or "
+                f"{self.name}"
+            )
+        card = self.generator.card
+        first.card.check_generator(card.name, card.fingerprint)
         self.network.psp_encoder.load_state_dict(first.network.state_dict())
         mean = self.generator.backbone.mapping.w_avg
         self.network.latent_avg.copy_(mean.expand_as(self.network.latent_avg))

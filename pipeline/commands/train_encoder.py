@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from inverters.methods.table import BASE_CODE, ENCODERS
+from inverters.methods.table import BASE_CODE, ENCODERS, encoder_file
 from inverters.training.encoder_settings import EncoderSettings
 from pipeline.request.fields import Option
 
@@ -55,7 +55,7 @@ def run(
         raise UserError(f"--start {start}: there is no such encoder; name its .safetensors")
     if name == BASE_CODE:
         return _base_code(load_generator(generator), folder, start, export, settings)
-    trainer = _trainer(name)(name, load_generator(generator), folder, settings, set, start)
+    trainer = _trainer(name)(name, load_generator(generator), folder, settings, set, start or _first(name))
     if settings.minutes > 0 and not trainer.run():
         return 0
     card = trainer.export(export)
@@ -72,6 +72,12 @@ def _trainer(name: str) -> Any:
     from inverters.training.train_encoder import EncoderTrainer
 
     return EncoderTrainer
+
+
+def _first(name: str) -> Path | None:
+    """The encoder that a fresh run begins at where none is named: TriPlaneNet's first branch, if shipped."""
+    path = encoder_file("e4e-mask")
+    return path if name == "triplanenet" and path.is_file() else None
 
 
 def _base_code(

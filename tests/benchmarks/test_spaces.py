@@ -33,7 +33,8 @@ def test_the_same_vector_moves_z_and_w() -> None:
 
 def test_rows_of_other_spaces_are_kept_where_they_were_measured_alike(tmp_path: Path) -> None:
     out = tmp_path / "spaces.json"
-    alike = dict.fromkeys(("fingerprint", "seed", "steps", "rays", "parameter", "network", "threads"), "a")
+    same = ("fingerprint", "seed", "steps", "rays", "parameter", "base_encoder", "network", "threads")
+    alike = dict.fromkeys(same, "a")
     first = {**alike, "people": 3, "rows": [{"space": "z+", "mse": 1}], "real": [], "seconds": 4}
     assert with_others(first, out) == first
     out.write_text(json.dumps(first))

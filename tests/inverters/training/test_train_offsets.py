@@ -105,11 +105,14 @@ def test_pairs_are_two_views_of_a_person(tmp_path: Path) -> None:
 
 
 def test_what_it_cannot_begin_at(generator: Generator, first: Path, tmp_path: Path) -> None:
-    with pytest.raises(FingerprintError, match=r"was trained for generator 'bundled'.*train one for it"):
+    with pytest.raises(CheckpointError, match="begins at an e4e-mask for its generator; name its file"):
         trainer(generator, tmp_path, None)
-    other = kind_of("psp")
-    config = other.small(generator.config)
-    path = tmp_path / "psp.safetensors"
-    save_encoder(path, other.build(config), EncoderCard("psp", config, generator.card.name, "tiny"))
-    with pytest.raises(CheckpointError, match="is an encoder psp; expected e4e-mask"):
+    other = tiny_generator()
+    other.card = replace(other.card, name="other", fingerprint="f" * 64)
+    with pytest.raises(FingerprintError, match=r"was trained for .* but the generator in use is 'other'"):
+        trainer(other, tmp_path, first)
+    psp = kind_of("psp")
+    config, path = psp.small(generator.config), tmp_path / "psp.safetensors"
+    save_encoder(path, psp.build(config), EncoderCard("psp", config, generator.card.name, "tiny"))
+    with pytest.raises(CheckpointError, match="is an encoder psp; expected e4e-mask of the usual sizes"):
         trainer(generator, tmp_path, path)
