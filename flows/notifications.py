@@ -37,6 +37,8 @@ def notify_of_failures(url: str, ask: Ask) -> None:
         name=NAME,
         url="{{address}}",
         json_data={"text": "{{subject}}\n{{body}}"},
+        headers=None,
+        cookies=None,
         secrets={"address": url},  # type: ignore[arg-type]  # becomes a SecretDict
     )
     document: Any = block.save(NAME, overwrite=True)

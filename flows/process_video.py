@@ -88,10 +88,11 @@ def process_video(
             show_figures(video.name, out, done)
             return Completed(message="was done already", data=done)
         job = _job(request, out, LoggedProgress(log, video.name))
+        whole: Any = quote(job)  # a task is called with what is quoted
         # Without tags: Prefect asks the server for a slot for each tag, and fails the run while it is down.
         for kind in job.plan.kinds:
             named = stage.with_options(name=kind, task_run_name=kind, timeout_seconds=limits.get(kind))
-            named(quote(job), kind)
+            named(whole, kind)
         show_picture(job)
         show_figures(video.name, out, job.manifest)
     except TaskRunTimeoutError:
