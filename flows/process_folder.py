@@ -24,6 +24,7 @@ from flows.run_page import begin_run, escaped, link_to
 from flows.submit import PrefectDeployment, name_of
 from pipeline.errors import UserError
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record
+from pipeline.watch.submissions import UnreachableError
 from pipeline.watch.watcher import Watcher
 
 POLL = 5.0
@@ -38,9 +39,7 @@ def run_name() -> str:
     """The folder, and what is done to its clips."""
     asked = flow_run.parameters
     folder = Path(str(asked["folder"]))
-    return name_of(folder, asked.get("options") or [], given(asked.get("settings"))).replace(
-        folder.name, f"{folder.name}/", 1
-    )
+    return name_of(f"{folder.name}/", asked.get("options") or [], given(asked.get("settings")))
 
 
 @flow(name="process-folder", flow_run_name=run_name, persist_result=False)
@@ -78,10 +77,19 @@ def process_folder(
             _ask_again(Ledger(out), words)
         children = PrefectDeployment(deployment, as_children=True)
         watcher = Watcher(folder, out, words, 1.0, 1, log.info, children)
-        watcher.run_once()
+        submit_all(watcher)
+        return followed(watcher, words, folder.name, wait)
     except UserError as error:
         return Failed(message=" ".join(str(error).split()))
-    return followed(watcher, words, folder.name, wait)
+
+
+def submit_all(watcher: Watcher) -> None:
+    """Submit every clip, however long the server is away. Raises UserError where it refuses one."""
+    while True:
+        try:
+            return watcher.run_once()
+        except UnreachableError:
+            time.sleep(POLL)
 
 
 def _ask_again(ledger: Ledger, words: list[str]) -> None:
@@ -98,7 +106,10 @@ def _records(ledger: Ledger, words: list[str]) -> list[Record]:
 
 
 def followed(watcher: Watcher, words: list[str], name: str, wait: bool) -> State[Any]:
-    """Follow the clips until all have ended, or for one look where nobody waits."""
+    """Follow the clips until all have ended, or for one look where nobody waits.
+
+    Raises UserError where the server refuses a clip that it is to run again.
+    """
     ledger = watcher.ledger
     bar, table = Bar(), Table("clips")
     before: list[Record] = []
@@ -115,7 +126,7 @@ def followed(watcher: Watcher, words: list[str], name: str, wait: bool) -> State
             ended = len(found) - open_
             bar.set(ended / len(found), f"{name}: {ended} of {len(found)} clips have ended")
             before = found
-        if not (wait and any(record.state == SUBMITTED for record in found)):
+        if not (wait and (watcher.waits() or any(record.state == SUBMITTED for record in found))):
             return _outcome(found)
         time.sleep(POLL)
 
@@ -142,5 +153,5 @@ def _outcome(found: Sequence[Record]) -> State[Any]:
         return Completed(message=_counted(found))
     reasons = "; ".join(f"{record.name}: {record.reason}" for record in failed[:_REASONS])
     more = f"; and {len(failed) - _REASONS} more" if len(failed) > _REASONS else ""
-    text = f"{len(failed)} of {len(found)} clips failed ({reasons}{more}); again=true tries them again"
+    text = f"{len(failed)} of {len(found)} clips failed ({reasons}{more}); `again` tries them again"
     return Failed(message=" ".join(text.split()))

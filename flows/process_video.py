@@ -40,7 +40,7 @@ from pipeline.stages.plan import plan_of
 def run_name() -> str:
     """The clip, and what is done to it."""
     asked = flow_run.parameters
-    return name_of(Path(str(asked["video"])), asked.get("options") or [], given(asked.get("settings")))
+    return name_of(Path(str(asked["video"])).name, asked.get("options") or [], given(asked.get("settings")))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -1,4 +1,4 @@
-"""Handing clips to a deployment."""
+"""Handing clips and folders of clips to a deployment, and asking what becomes of their runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
 from pipeline.errors import UserError
 from pipeline.watch.ledger import DONE, FAILED, LOST
+from pipeline.watch.submissions import UnreachableError
 
+FOLDERS = "process-folder/default"
+"""The deployment that runs folders."""
+_PASSING = (403, 408, 429)
+"""HTTP statuses below 500 that pass: a token that a restarted server does not know, and too many requests."""
 _AT_ONCE = 200
 """Runs asked after in one query, which is the most that the server answers."""
 
@@ -58,20 +69,21 @@ class PrefectDeployment:
 
 @contextmanager
 def _asking() -> Iterator[None]:
-    """Errors of a server that is not there as UserError."""
+    """Errors of the server as UserError: UnreachableError for one that is down or busy."""
     from httpx import HTTPError, HTTPStatusError
     from prefect.settings import PREFECT_API_URL
 
-    if not PREFECT_API_URL.value():
+    if not (url := PREFECT_API_URL.value()):
         raise UserError("no server to submit to: set PREFECT_API_URL, which `invid serve` tells")
     try:
         yield
     except (HTTPError, RuntimeError) as error:
-        if isinstance(error, HTTPStatusError) and error.response.status_code == 401:
-            raise UserError(
-                f"{PREFECT_API_URL.value()} has a password: set PREFECT_API_AUTH_STRING=user:password"
-            ) from None
-        raise UserError(f"{PREFECT_API_URL.value()} does not answer ({error}); is the server up?") from None
+        status = error.response.status_code if isinstance(error, HTTPStatusError) else 500
+        if status == 401:
+            raise UserError(f"{url} has a password: set PREFECT_API_AUTH_STRING=user:password") from None
+        if status < 500 and status not in _PASSING:
+            raise UserError(f"{url} refuses this: {error}") from None
+        raise UnreachableError(f"{url} does not answer ({error}); is the server up?") from None
 
 
 def submit_request(
@@ -92,16 +104,30 @@ def submit_request(
     parameters: dict[str, Any] = {"video": str(clip), "out": str(out)}
     parameters |= {"options": list(options)} if options else {}
     parameters |= {"settings": dict(settings)} if settings else {}
+    name = name_of(clip.name, options, settings)
+    return _submit(deployment, parameters, name, clip.name, idempotency_key=key, as_subflow=as_child)
+
+
+def submit_folder(folder: Path, out: Path, settings: Mapping[str, Any], again: bool, deployment: str) -> str:
+    """Submit a folder of clips; returns the name and id of its run. Raises UserError as submit_request does.
+
+    again: also try again what failed before. deployment: that of its clips.
+    """
+    parameters: dict[str, Any] = {"folder": str(folder), "out": str(out), "settings": dict(settings)}
+    parameters |= {"again": again, "deployment": deployment}
+    return _submit(FOLDERS, parameters, name_of(f"{folder.name}/", (), settings), folder.name)
+
+
+def _submit(deployment: str, parameters: dict[str, Any], name: str, tag: str, **how: Any) -> str:
     with _asking():
         try:
             run: Any = run_deployment(
                 deployment,
                 parameters=parameters,
                 timeout=0,
-                as_subflow=as_child,
-                idempotency_key=key,
-                flow_run_name=name_of(clip, options, settings),
-                tags=[clip.name],
+                flow_run_name=name,
+                tags=[tag],
+                **{"as_subflow": False, **how},
             )
         except ObjectNotFound:
             known = "`prefect deployment ls` shows them"
@@ -109,8 +135,18 @@ def submit_request(
     return f"{run.name}, run {run.id}"
 
 
-def name_of(clip: Path, options: Sequence[str], settings: Mapping[str, Any] | None = None) -> str:
-    """A run's name: the clip, and what is done to it."""
+def progress_of(run: str) -> str:
+    """What the bar of a run says now, and nothing where it has none. run: as submit_folder returns it."""
+    chosen = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run.rpartition(" ")[2])]),
+        key=ArtifactFilterKey(any_=["progress"]),
+    )
+    with _asking(), get_client(sync_client=True) as client:
+        return next((str(one.description) for one in client.read_artifacts(artifact_filter=chosen)), "")
+
+
+def name_of(clip: str, options: Sequence[str], settings: Mapping[str, Any] | None = None) -> str:
+    """A run's name: that of the clip or the folder, and what is done to it."""
     asked = settings or {}
     words = [str(word) for word in options]
     edits = [word for before, word in zip(["", *words], words, strict=False) if before == "--edit"]
@@ -119,4 +155,4 @@ def name_of(clip: Path, options: Sequence[str], settings: Mapping[str, Any] | No
     edits += map(str, listed if isinstance(listed, list) else [listed])
     edits += ["remove-occluder"] if "--remove-occluder" in words or asked.get("remove_occluder") else []
     # An edit that went through a mapping has its strength as a float.
-    return " ".join([clip.name, *(re.sub(r"(=-?\d+)\.0(?=$|@)", r"\1", edit) for edit in edits)])
+    return " ".join([clip, *(re.sub(r"(=-?\d+)\.0(?=$|@)", r"\1", edit) for edit in edits)])

@@ -28,6 +28,9 @@ COMMANDS = {
     "directions": Command("find, list and show directions of edits", "pipeline.commands.directions"),
     "calibrate": Command("find a generator's landmarks and crop rule, once", "pipeline.commands.calibrate"),
     "watch": Command("process every clip that is put into a folder", "pipeline.commands.watch"),
+    "process-folder": Command(
+        "hand a folder of clips to Prefect's workers", "pipeline.commands.process_folder"
+    ),
     "serve": Command("run jobs through Prefect on this machine", "pipeline.commands.serve"),
     "cache": Command("what the cache holds; check it, make room in it", "pipeline.commands.cache"),
     "doctor": Command("what is installed and found, for a bug report", "pipeline.commands.doctor"),

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.commands.cache import size_of
-from pipeline.commands.watch import clip_fields
+from pipeline.commands.watch import submitted_fields
 from pipeline.errors import UserError
-from pipeline.request.fields import Expand, Field, Option
+from pipeline.request.fields import Expand, Option
 from pipeline.request.options import request_of, to_words
-
-
-def _watched_fields() -> list[Field]:
-    return [field for field in clip_fields() if field.key != "submit"]
 
 
 def run(
@@ -34,7 +30,7 @@ def run(
     status: bool = False,
     json: bool = False,
     stop: bool = False,
-    given: Annotated[dict[str, Any], Expand(_watched_fields)],
+    given: Annotated[dict[str, Any], Expand(submitted_fields)],
 ) -> int:
     """Run jobs through Prefect on this machine: server, pools, deployments and workers.
 

@@ -21,6 +21,11 @@ def clip_fields() -> list[Field]:
     return [field for field in process_fields() if field.key not in _OWN_CALL]
 
 
+def submitted_fields() -> list[Field]:
+    """Those that hold for clips which Prefect's workers take."""
+    return [field for field in clip_fields() if field.key != "submit"]
+
+
 def run(
     folder: Annotated[Path, Option(metavar="IN")],
     /,

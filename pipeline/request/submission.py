@@ -1,4 +1,4 @@
-"""`process-video --submit`: hand a request to a Prefect deployment, whose worker runs it."""
+"""`process-video --submit` and `invid process-folder`: hand requests to Prefect, whose workers run them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def submit(request: Request) -> str:
     """
     clip, out = request.video.absolute(), request.out.absolute()
     return str(_flows().submit_request(request.submit, clip, out, settings=portable(request)))
+
+
+def submit_folder(request: Request, folder: Path, out: Path, again: bool, deployment: str) -> str:
+    """Hand a folder of clips over, with the options of a request; returns its run's name and id.
+
+    again: also try again what failed before. deployment: that of the clips. Raises UserError as submit does.
+    """
+    settings = portable(request)
+    return str(_flows().submit_folder(folder.absolute(), out.absolute(), settings, again, deployment))
+
+
+def folder_progress(run: str) -> tuple[str, str, str]:
+    """What a folder's run says of its progress, the state that it has ended in, if so, and the reason."""
+    flows = _flows()
+    state, reason = flows.PrefectDeployment(flows.FOLDERS).outcomes([run]).get(run, ("", ""))
+    return str(flows.progress_of(run)), state, reason
 
 
 def deployment_of(name: str) -> Any:

@@ -16,8 +16,15 @@ MOST_FULL = 3
 """Times that a clip is submitted whose run fails by a full disk; the watcher waits for room in between."""
 
 
+class UnreachableError(UserError):
+    """A service is down or busy for now; the same request may be granted later."""
+
+
 class Deployment(Protocol):
-    """A service that runs `process-video`. Methods raise UserError where it cannot be reached."""
+    """A service that runs `process-video`.
+
+    Methods raise UnreachableError where it does not answer, and UserError for what it refuses.
+    """
 
     def submit(self, clip: Path, out: Path, options: Sequence[str], key: str) -> str:
         """Submit a clip; returns the name of the run, the same one for a `key` that was used before."""
@@ -35,7 +42,12 @@ class Submissions:
         """Take up the submissions in the ledger; say is called with one line per event."""
         self._deployment, self._ledger, self._say = deployment, ledger, say
         self._submitted = {r.identity: r for r in ledger.all() if r.state == SUBMITTED}
-        self._unsent: dict[str, str] = {}
+        self._unsent: dict[str, UserError] = {}
+        self._told: dict[str, str] = {}
+
+    def start_scan(self) -> None:
+        """Forget which clips could not be submitted: a scan tries those again that are still there."""
+        self._unsent.clear()
 
     def submit(self, record: Record, clip: Ready) -> None:
         """Submit a clip; where the deployment cannot be reached, a later scan tries again."""
@@ -44,11 +56,11 @@ class Submissions:
         try:
             run = self._deployment.submit(clip.path.resolve(), out, record.options, key)
         except UserError as error:
-            if self._unsent.get(record.name) != str(error):
+            if self._told.get(record.name) != str(error):
                 self._say(f"{clip.name}: could not be submitted, and will be: {error}")
-            self._unsent[record.name] = str(error)
+            self._told[record.name], self._unsent[record.name] = str(error), error
             return
-        self._unsent.pop(record.name, None)
+        self._told.pop(record.name, None)
         self._submitted[record.identity] = self._ledger.write(replace(record, state=SUBMITTED, run=run))
         self._say(f"{clip.name}: submitted as {run}")
 
@@ -79,7 +91,8 @@ class Submissions:
             del self._submitted[identity]
 
     def check(self) -> None:
-        """Raise UserError where a clip could not be submitted."""
+        """Raise UserError if the last scan could not submit a clip; UnreachableError if a later one may."""
         if self._unsent:
-            name, reason = next(iter(self._unsent.items()))
-            raise UserError(f"{name} could not be submitted: {reason}")
+            lasting = (one for one in self._unsent.items() if not isinstance(one[1], UnreachableError))
+            name, error = next(lasting, next(iter(self._unsent.items())))
+            raise type(error)(f"{name} could not be submitted: {error}")

@@ -20,7 +20,7 @@ from pipeline.watch.folder import Print, Ready, WatchedFolder
 from pipeline.watch.free_space import FreeSpace
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record, identity_of
 from pipeline.watch.local_jobs import LocalJobs
-from pipeline.watch.submissions import Deployment, Submissions
+from pipeline.watch.submissions import Deployment, Submissions, UnreachableError
 from storage.errors import is_full
 from storage.files import replacing
 
@@ -88,6 +88,14 @@ class Watcher:
         """True where no clip is queued, being processed here, or waiting for space."""
         return self._local.idle and not self._waiting
 
+    def waits(self) -> bool:
+        """Whether a clip waits for space or for the deployment. Raises UserError if it refuses one."""
+        try:
+            self._check_submitted()
+        except UnreachableError:
+            return True
+        return self._waiting
+
     def run(self, interval: float = 30.0) -> None:
         """Watch until stop(); scan every `interval` seconds and whenever files change."""
         with self._woken_by_files():
@@ -116,7 +124,7 @@ class Watcher:
         """Process everything that is complete, or becomes complete without another write; then end.
 
         Files still being written after two quiet times are left, and clips that another process works on.
-        Raises UserError where clips could not be submitted.
+        Raises UserError where clips could not be submitted, UnreachableError where a later call may do it.
         """
         since = time.monotonic()
         while not self._stop.is_set():
@@ -186,6 +194,8 @@ class Watcher:
                 del self._refused[path]
         self.collect()
         self._waiting = False
+        if self._submissions is not None:
+            self._submissions.start_scan()
         ready, refused = self.folder.look()
         for path, reason in refused.items():
             self._refuse(path, reason)

@@ -31,6 +31,18 @@ def free_port() -> int:
                 return port
 
 
+def put(path: Path, side_file: str = "") -> None:
+    """A clip whose content no other has, and which looks as if it had lain there for long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if side_file:
+        path.with_suffix(".yaml").write_text(side_file)
+    data = SAMPLE.read_bytes() + (8 + len(path.name)).to_bytes(4, "big") + b"free" + path.name.encode()
+    aside = path.with_suffix(".part")
+    aside.write_bytes(data)
+    os.utime(aside, (time.time() - 100, time.time() - 100))
+    aside.rename(path)
+
+
 class Served:
     """The service, with a folder that it watches. `options` are words of `invid serve`."""
 

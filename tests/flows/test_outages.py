@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,21 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.flows.served import ENGINE, SAMPLE, SERVER, WORKER, Served
+from tests.flows.served import ENGINE, SERVER, WORKER, Served, put
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def put(path: Path, side_file: str = "") -> None:
-    """A clip whose content no other has, and which looks as if it had lain there for long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if side_file:
-        path.with_suffix(".yaml").write_text(side_file)
-    data = SAMPLE.read_bytes() + (8 + len(path.name)).to_bytes(4, "big") + b"free" + path.name.encode()
-    aside = path.with_suffix(".part")
-    aside.write_bytes(data)
-    os.utime(aside, (time.time() - 100, time.time() - 100))
-    aside.rename(path)
 
 
 SIDE_FILE = "max_frames: 2\nsteps: 4\nfinetune_steps: 2\n"

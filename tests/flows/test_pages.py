@@ -96,7 +96,7 @@ def test_a_folder_is_the_parent_of_its_clips(
     run = create(served, "process-folder/default", **asked, deployment="process-video/urgent")
     found = served.finished(run)
     assert found["type"] == "FAILED" and found["name"] == "clips/" and "clips" in found["tags"]
-    assert re.match(r"1 of 2 clips failed \(bad\.mp4: .*again=true tries them again$", found["message"])
+    assert re.match(r"1 of 2 clips failed \(bad\.mp4: .*`again` tries them again$", found["message"])
     (child,) = served.post("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
     assert child["name"] == "good | one.mp4" and {"good | one.mp4", "urgent"} <= set(child["tags"])
     assert child["work_queue_name"] == "urgent" and child["state_type"] == "COMPLETED"
