@@ -234,9 +234,13 @@ class Service:
                     self._renewed = True
                     self.say(str(error))
             for part in self.parts:
-                if (code := part.code) is not None:
+                if (code := part.code) is not None and self._may_start(part):
                     self._relaunch(part, code)
             self._collect()
+
+    def _may_start(self, part: Part) -> bool:
+        """Whether a part can work: all but the server would end again at once while the server is away."""
+        return part.name == "server" or self._server.answers()
 
     def _relaunch(self, part: Part, code: int) -> None:
         rest = part.died()
