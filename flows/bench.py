@@ -8,12 +8,12 @@ from typing import Annotated
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 from pydantic import WithJsonSchema
 
 from flows.child import ROOT, run_logged
 from flows.roots import refuse_where_fenced
-from flows.run_page import begin_run
+from flows.run_page import begin_run, failed
 from pipeline.errors import UserError
 
 NAMES = sorted(
@@ -39,13 +39,13 @@ def bench(
     """
     begin_run("bench", name)
     if name not in NAMES:
-        return Failed(message=f"unknown benchmark '{name}'; known: {', '.join(NAMES)}")
+        return failed(f"unknown benchmark '{name}'; known: {', '.join(NAMES)}")
     try:
         refuse_where_fenced("bench")
     except UserError as error:
-        return Failed(message=str(error))
+        return failed(error)
     command = [sys.executable, "-m", f"benchmarks.{name}", *(options or [])]
     ended = run_logged(command, get_run_logger().info)
     if ended.code:
-        return Failed(message=f"exit code {ended.code}: {ended.reason}")
+        return failed(f"exit code {ended.code}: {ended.reason}")
     return Completed(data=ended.out)

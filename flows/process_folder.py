@@ -15,12 +15,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from flows.artifacts import Bar, Table
 from flows.parameters import SettingsForm, given
 from flows.roots import words_of_folder_run
-from flows.run_page import begin_run, escaped, link_to
+from flows.run_page import begin_run, escaped, failed, link_to
 from flows.submit import PrefectDeployment, name_of
 from pipeline.errors import UserError
 from pipeline.watch.ledger import DONE, FAILED, SUBMITTED, Ledger, Record
@@ -80,7 +80,7 @@ def process_folder(
         submit_all(watcher)
         return followed(watcher, words, folder.name, wait)
     except UserError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return failed(error)
 
 
 def submit_all(watcher: Watcher) -> None:
@@ -148,10 +148,9 @@ def _counted(found: Sequence[Record]) -> str:
 
 
 def _outcome(found: Sequence[Record]) -> State[Any]:
-    failed = [record for record in found if record.state == FAILED]
-    if not failed:
+    bad = [record for record in found if record.state == FAILED]
+    if not bad:
         return Completed(message=_counted(found))
-    reasons = "; ".join(f"{record.name}: {record.reason}" for record in failed[:_REASONS])
-    more = f"; and {len(failed) - _REASONS} more" if len(failed) > _REASONS else ""
-    text = f"{len(failed)} of {len(found)} clips failed ({reasons}{more}); `again` tries them again"
-    return Failed(message=" ".join(text.split()))
+    reasons = "; ".join(f"{record.name}: {record.reason}" for record in bad[:_REASONS])
+    more = f"; and {len(bad) - _REASONS} more" if len(bad) > _REASONS else ""
+    return failed(f"{len(bad)} of {len(found)} clips failed ({reasons}{more}); `again` tries them again")

@@ -18,14 +18,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.runtime import flow_run
-from prefect.states import Completed, Crashed, Failed
+from prefect.states import Completed, Crashed
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.utilities.annotations import quote
 
 from flows.artifacts import LoggedProgress, show_figures, show_picture
 from flows.parameters import SettingsForm, given
 from flows.roots import request_of_run
-from flows.run_page import begin_run
+from flows.run_page import begin_run, failed
 from flows.submit import name_of
 from pipeline.errors import InvidError
 from pipeline.job.caches import default_cache
@@ -80,7 +80,7 @@ def process_video(
         kinds = plan_of(request.settings).kinds
         if unknown := limits.keys() - set(kinds):
             listed = ", ".join(kinds)
-            return Failed(message=f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
+            return failed(f"timeouts: no stage is called {min(unknown)}; this plan has {listed}")
         preset = request.settings.invert.preset if request.preset_chosen else None
         done = already_done(video, out, request.settings, preset)
         if done is not None:
@@ -97,11 +97,11 @@ def process_video(
         show_figures(video.name, out, job.manifest)
     except TaskRunTimeoutError:
         late = job.current if job is not None else ""
-        return Failed(message=f"{late} took longer than {limits[late]:g} s")
+        return failed(f"{late} took longer than {limits[late]:g} s")
     except (HTTPError, ConcurrencySlotAcquisitionError) as error:
         return Crashed(message=f"The server could not be reached ({type(error).__name__}).")
     except InvidError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return failed(error)
     return Completed(message=f"results are in {out}", data=job.manifest)
 
 

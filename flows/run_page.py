@@ -1,17 +1,20 @@
-"""The head of a run's page in Prefect: its tags, links between runs, and reasons without tracebacks."""
+"""A run's page in Prefect: its tags, links between runs, and reasons of one line, without tracebacks."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import re
+from typing import Any
 from uuid import UUID
 
 from httpx import HTTPError
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
+from prefect.states import Failed
 from prefect.utilities.urls import url_for
 
 from pipeline.errors import InvidError
@@ -33,6 +36,11 @@ def begin_run(*tags: str) -> None:
         known = set(client.read_flow_run(number).tags)
         if not known.issuperset(tags):
             client.update_flow_run(number, tags=known | set(tags))
+
+
+def failed(reason: Exception | str) -> State[Any]:
+    """The state of a run that has failed, and is not tried again, with its reason in one line."""
+    return Failed(message=" ".join(str(reason).split()))
 
 
 def page_of(run: str) -> str | None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from flows.child import run_logged
 from flows.parameters import given
 from flows.roots import refuse_where_fenced
-from flows.run_page import begin_run
+from flows.run_page import begin_run, failed
 from pipeline.errors import UserError
 from pipeline.request.fields import Field
 from pipeline.request.options import known_key, to_words
@@ -36,7 +36,7 @@ def trained(
         known = [field.key for field in fields]
         asked = {known_key(name, known): value for name, value in given(settings).items()}
     except UserError as error:
-        return Failed(message=str(error))
+        return failed(error)
     words = [*command, *(options or []), *to_words(asked, fields)]
     ended = run_logged([sys.executable, "-m", "pipeline.commands", *words], get_run_logger().info)
-    return Completed(message="trained") if ended.code == 0 else Failed(message=ended.reason)
+    return Completed(message="trained") if ended.code == 0 else failed(ended.reason)

@@ -14,6 +14,7 @@ from prefect.utilities.schema_tools.validation import is_valid
 from flows.parameters import form_fields, given, settings_schema
 from flows.process_folder import process_folder
 from flows.process_video import process_video
+from flows.watch_folder import watch_folder
 from pipeline.request.options import from_mapping, to_mapping
 from pipeline.request.settings import Request
 
@@ -28,7 +29,8 @@ WORDS = {
 
 
 def test_a_form_describes_every_parameter_and_asks_for_clip_and_folder() -> None:
-    for flow, required in ((process_video, ["video", "out"]), (process_folder, ["folder", "out"])):
+    folders = [(flow, ["folder", "out"]) for flow in (process_folder, watch_folder)]
+    for flow, required in ((process_video, ["video", "out"]), *folders):
         schema = parameter_schema(flow)
         assert schema.required == required
         assert all(found["description"] for found in schema.properties.values())
