@@ -40,7 +40,7 @@ TEMPLATE = Path(__file__).with_name("work_pool.json")
 """Job template of our pools: without variables for command, environment and folder, which a run could set."""
 FORMER = ("invid-no-sign-of-life", "invid-take-up-again")
 """Automations of earlier versions, whose work the sweep does."""
-_STARTING = 120.0
+_STARTING = 300.0
 _MOST_RESTARTS = 20
 _GC_EVERY = 3600.0
 
@@ -110,10 +110,13 @@ class Service:
                 "PREFECT_SERVER_UI_API_URL": f"{self._seen(self.port)}/api",
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
-                # SQLite takes one writer at a time: what nobody waits for is done less often.
+                # SQLite takes one writer at a time, and each costs CPU time: what nobody waits for is done
+                # less often.
                 "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
                 "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
                 "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
+                "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+                "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT60S",
                 "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "30",
                 "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "5",
                 "INVID_HOME": str(ROOT),

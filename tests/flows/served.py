@@ -73,7 +73,7 @@ class Served:
 
     def ready(self) -> None:
         """Wait until it takes runs."""
-        self.wait_for(lambda: "ready:" in self.said(), 180, "service")
+        self.wait_for(lambda: "ready:" in self.said(), 400, "service")
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Send it a signal, and wait for its end."""
