@@ -58,9 +58,9 @@ PATIENCE = 300.0
 
 
 class Service:
-    """`invid serve` with a watched folder, in a folder of its own."""
+    """`invid serve`, with a watched folder if `watches`, in a folder of its own."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, watches: bool = True) -> None:
         self.folder, self.home = folder, folder / "home"
         self.watched, self.results = folder / "in", folder / "results"
         self.watched.mkdir()
@@ -69,7 +69,8 @@ class Service:
             self.port = probe.getsockname()[1]
         watch = ["--watch", str(self.watched), str(self.results), "--every", "5"]
         own = ["--home", str(self.home), "--port", str(self.port), "--workers", str(workers)]
-        self.words = [sys.executable, "-m", "pipeline.commands", "serve", *own, *watch, *WORDS]
+        self.words = [sys.executable, "-m", "pipeline.commands", "serve", *own]
+        self.words += [*watch, *WORDS] if watches else []
         self.environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
         self.api = Api(f"http://127.0.0.1:{self.port}/api")
 
@@ -121,15 +122,15 @@ class Service:
         processes.end(processes.of_service(self.home), 5.0)
 
 
-def submit(service: Service, number: int) -> None:
-    """A run as a page of Prefect's would make it."""
+def submit(service: Service, number: int) -> str:
+    """A run as a page of Prefect's would make it; returns its id."""
     deployment = service.ask("GET", "deployments/name/process-video/default")["id"]
     words = [*WORDS, f"--seed={number}"]
     body = {
         "parameters": {"video": str(SAMPLE), "out": str(out_of(service, number)), "options": words},
         "idempotency_key": f"round-{number}",
     }
-    service.ask("POST", f"deployments/{deployment}/create_flow_run", body)
+    return str(service.ask("POST", f"deployments/{deployment}/create_flow_run", body)["id"])
 
 
 def put(service: Service, number: int) -> None:
@@ -222,6 +223,12 @@ def rounds(service: Service, count: int, chance: random.Random, say: Callable[[s
     return counted(service, count, events)
 
 
+def locked(service: Service) -> int:
+    """How often the server's log says that its database is locked."""
+    logs = (service.home / "logs").glob("server.log*")
+    return sum(log.read_text().count("(sqlite3.OperationalError) database is locked") for log in logs)
+
+
 def counted(service: Service, count: int, events: list[tuple[float, str]]) -> dict[str, Any]:
     """The figures."""
     runs = all_runs(service)
@@ -236,10 +243,7 @@ def counted(service: Service, count: int, events: list[tuple[float, str]]) -> di
         "done_twice": sum(n > 1 for n in completed)
         + sum(n > 1 for video, n in taken.items() if video != str(SAMPLE)),
         "longest_wait_s": round(max(waits(runs, events), default=0.0), 1),
-        "locked": sum(
-            log.read_text().count("(sqlite3.OperationalError) database is locked")
-            for log in (service.home / "logs").glob("server.log*")
-        ),
+        "locked": locked(service),
         "events": dict(Counter(event for _, event in events)),
         "taken_up_again": sum(len([s for s in r["states"] if s["type"] == "RUNNING"]) > 1 for r in runs),
     }

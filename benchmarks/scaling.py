@@ -107,7 +107,7 @@ def line(frames: list[int], seconds: list[float]) -> dict[str, float]:
 class Rules:
     """How workers and the sweep behave, in seconds."""
 
-    poll: float = 2.0  # PREFECT_WORKER_QUERY_SECONDS of `invid serve`
+    poll: float = 3.0  # PREFECT_WORKER_QUERY_SECONDS of `invid serve`
     start: float = 5.0  # from pick-up to the first stage
     checkpoint: float = 20.0  # inverters.fitting.loop.CHECKPOINT_SECONDS
     heartbeat: float = 30.0  # PREFECT_FLOWS_HEARTBEAT_FREQUENCY

@@ -109,9 +109,9 @@ class Service:
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(self.host, self.port)),
                 "PREFECT_SERVER_UI_API_URL": f"{self._seen(self.port)}/api",
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-                "PREFECT_WORKER_QUERY_SECONDS": "2",
-                # SQLite takes one writer at a time, and each costs CPU time: what nobody waits for is done
-                # less often.
+                # SQLite takes one writer at a time, and each costs CPU time: a worker asks for work in three
+                # transactions, and what nobody waits for is done less often.
+                "PREFECT_WORKER_QUERY_SECONDS": "3",
                 "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
                 "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
                 "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
@@ -147,7 +147,7 @@ class Service:
             words = ["worker", "start", "--pool", POOL, "--limit", "1", "--name", name]
             self._add(f"worker-{name}", _prefect(words), cores | extra)
         words = ["worker", "start", "--pool", WATCH_POOL, "--name", f"{machine}watch"]
-        self._add("worker-watch", _prefect(words), {"PREFECT_WORKER_QUERY_SECONDS": "10"})
+        self._add("worker-watch", _prefect(words), {"PREFECT_WORKER_QUERY_SECONDS": "15"})
         for number, watch in enumerate(self.watches):
             self._add(f"watch-{number}", [sys.executable, "-m", "pipeline.commands", "watch", *watch])
 
