@@ -126,7 +126,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Cover:
-    """What passes before a face: masks bool [M,48,48] of some frames, in small windows of the face.
+    """What passes before a face: masks bool [M,64,64] of some frames, in small windows of the face.
 
     places [M]: which frames, increasing; affines [M,2,3]: from pixels of a frame to its window; shares [M]:
     how much of the face is covered.

@@ -7,6 +7,8 @@ landmarks there are doubted, and take their place from the frames before and aft
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,13 +17,16 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8, Cover
 from pipeline.faces.face_window import window_affine
+from pipeline.video.masks import with_forehead
 from pipeline.video.warp import invert_affine, warp_points
 
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
-WINDOW = 48
-"""Side in pixels of the small windows in which frames are compared."""
+WINDOW = 64
+"""Side in pixels of the small windows in which frames are compared; they show the forehead, too."""
+_ENLARGED = 0.75
+"""Pixels of a window in a pixel of the face embedding's, whose middle it shares."""
 _SPAN = 1.0
 """Seconds before and after a frame whose frames are its neighbours."""
 _MOST, _FEWEST = 14, 6
@@ -30,11 +35,20 @@ _SHARE = 0.45
 """Share of the neighbours that must show a pixel alike for it to be explained."""
 _UNLIKE, _DOUBTFUL = 16.0, 12.0
 """Mean levels of 255 by which a pixel differs that is not explained, and one beside such pixels."""
+_RATIOS = (0.25, 0.5, 0.75)
+"""Quantiles of the ratios of pixels that are tried as the change of light between two frames."""
+_CLEARLY = 2.0
+"""How many times as many pixels must be alike for a change of light to be taken for one."""
 _REACH = 2
 """Pixels of the window within which a neighbour may show the same."""
-_LEAST = 0.05
+LEAST = 0.05
 """Share of the face's area that something before it covers at least, eyes and mouth left out: they open and
 close by themselves."""
+_LEAST_BESIDE, _BESIDE, _MOVED = 0.005, 3, 13
+"""The same in frames beside, within so many, in the place of the cover grown by a square of this side: what
+covers a face comes in and goes out."""
+_AROUND = 13
+"""Side in pixels of the square by which the outline of face and forehead is grown, as a mask of it is."""
 _AFTER = 2
 """Frames after a covered one that are doubted, too."""
 _JAW, _BROWS = np.arange(0, 17), np.arange(17, 27)
@@ -48,56 +62,109 @@ def no_cover() -> Cover:
     return Cover(none.astype(np.int64), np.zeros((0, WINDOW, WINDOW), bool), np.zeros((0, 2, 3)), none)
 
 
-def find_covers(windows: U8, affines: F64, landmarks: Floats, times: Floats, run: I64) -> Cover:
+def find_covers(windows: Sequence[U8], affines: F64, landmarks: Floats, times: Floats, run: I64) -> Cover:
     """What lies before the face for a moment, in N frames that show it.
 
-    windows: uint8 [N,48,48,3] of the face, affines [N,2,3] from the frame to them; landmarks [N,68,2] in
+    windows: uint8 [64,64,3] of the face, N; affines [N,2,3] from the frame to them; landmarks [N,68,2] in
     pixels of the frames; times [N] in seconds; run [N]: only frames of the same run are neighbours.
     """
+    views = _Views(windows, affines, landmarks, times, run)
     count = len(windows)
-    soft = np.stack([cv2.blur(w, (3, 3)) for w in windows]).astype(np.int16) if count else windows
-    places, masks, shares = [], [], []
-    for n in range(count):
-        near = np.flatnonzero((np.abs(times - times[n]) <= _SPAN) & (run == run[n]))
+    found = {n: cover for n in range(count) if (cover := _cover_of(views, n)) is not None}
+    for step in (1, -1):
+        for first in list(found):
+            for n in range(first + step, first + step * (_BESIDE + 1), step):
+                if not 0 <= n < count or n in found or run[n] != run[first]:
+                    break
+                cover = _cover_of(views, n, found[n - step][0])
+                if cover is None:
+                    break
+                # with more it would have been found without
+                found[n] = cover[0], min(cover[1], 0.9 * LEAST)
+    if not found:
+        return no_cover()
+    places = np.array(sorted(found), np.int64)
+    masks, shares = zip(*(found[n] for n in places.tolist()), strict=True)
+    return Cover(places, np.stack(masks), np.asarray(affines, np.float64)[places], np.array(shares))
+
+
+@dataclass(frozen=True)
+class _Views:
+    """The windows that are compared, and where the face is in them; arguments as for `find_covers`."""
+
+    windows: Sequence[U8]
+    affines: F64
+    landmarks: Floats
+    times: Floats
+    run: I64
+
+    def soft(self, n: int) -> npt.NDArray[np.int16]:
+        """A window without its noise, [64,64,3]."""
+        return cv2.blur(self.windows[n], (3, 3)).astype(np.int16)
+
+    def near(self, n: int) -> list[int]:
+        """The frames that one is compared with; none where they are too few to tell."""
+        near = np.flatnonzero((np.abs(self.times - self.times[n]) <= _SPAN) & (self.run == self.run[n]))
         near = near[near != n]
-        if len(near) < _FEWEST:
-            continue
         if len(near) > _MOST:
             near = near[np.linspace(0, len(near) - 1, _MOST).round().astype(int)]
-        face, moving = _regions(warp_points(landmarks[n], affines[n]))
-        least = _LEAST * float(face.sum())
-        for reach in (0, _REACH):
-            # what differs little where it is needs no search around it
-            unlike = _unlike(soft[n], soft[near], face, reach)
-            sure = _large_parts((unlike > _UNLIKE) & face, moving, least)
-            if not sure.any():
-                break
-        if sure.any():
-            places.append(n)
-            around = cv2.dilate(face.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-            masks.append(_hull_of((unlike > _DOUBTFUL) & around, sure))
-            shares.append(float((masks[-1] & face).sum()) / float(face.sum()))
-    if not places:
-        return no_cover()
-    found = np.array(places, np.int64)
-    return Cover(found, np.stack(masks), np.asarray(affines, np.float64)[found], np.array(shares))
+        return near.tolist() if len(near) >= _FEWEST else []
+
+    def points(self, n: int) -> F64:
+        """The landmarks [68,2] in pixels of the window."""
+        return warp_points(self.landmarks[n], self.affines[n])
 
 
-def _unlike(own: npt.NDArray[np.int16], others: npt.NDArray[np.int16], face: Bools, reach: int) -> F32:
-    """Levels by which pixels [48,48] differ from what _SHARE of the neighbours show within `reach` pixels.
+def _cover_of(views: _Views, n: int, beside: Bools | None = None) -> tuple[Bools, float] | None:
+    """The mask [64,64] of what covers the face in a frame and its share of the face; None for nothing.
 
-    The neighbours' brightness is set to the frame's own.
+    beside: the mask of the frame before or after; less is then enough, near there.
     """
+    near = views.near(n)
+    if not near:
+        return None
+    face, moving, around = _regions(views.points(n))
+    sought, least = face, LEAST
+    if beside is not None:
+        around = around & (cv2.dilate(beside.astype(np.uint8), np.ones((_MOVED, _MOVED), np.uint8)) > 0)
+        sought, least = around, _LEAST_BESIDE
+    own, area = views.soft(n), float(face.sum())
+    others = np.stack([_in_light_of(own, views.soft(m), face) for m in near])
+    for reach in (0, _REACH):
+        # what differs little where it is needs no search around it
+        unlike = _unlike(own, others, reach)
+        sure = _large_parts((unlike > _UNLIKE) & sought, moving, least * area)
+        if not sure.any():
+            return None
+    mask = _hull_of((unlike > _DOUBTFUL) & around, sure)
+    return mask, float((mask & face).sum()) / area
+
+
+def _unlike(own: npt.NDArray[np.int16], others: F32, reach: int) -> F32:
+    """Levels by which pixels [64,64] differ from what _SHARE of the neighbours show within `reach` pixels."""
     best = np.full((len(others), *own.shape[:2]), 255.0, np.float32)
-    level = np.median(own[face], axis=0)
-    gain = np.clip((level + 8) / (np.median(others[:, face], axis=1) + 8), 0.5, 2.0)
-    equal = (others * gain[:, None, None]).astype(np.float32)
-    pad = np.pad(equal, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    pad = np.pad(others, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     for down in sorted({0, reach, 2 * reach}):
         for across in sorted({0, reach, 2 * reach}):
             there = pad[:, down : down + own.shape[0], across : across + own.shape[1]]
             np.minimum(best, np.abs(there - own).mean(axis=-1), out=best)
     return np.asarray(np.quantile(best, _SHARE, axis=0), np.float32)
+
+
+def _in_light_of(own: npt.NDArray[np.int16], other: npt.NDArray[np.int16], face: Bools) -> F32:
+    """A neighbour's window [64,64,3] in the brightness that makes most of the face alike.
+
+    What covers half of the face must not be taken for a change of light: its colours differ by other factors,
+    and without a change much of the rest is alike.
+    """
+    ratios = (own[face].sum(axis=-1) + 24) / (other[face].sum(axis=-1) + 24)
+    equal = [
+        (other * np.float32(gain)).astype(np.float32) for gain in np.quantile(ratios, _RATIOS).clip(0.5, 2)
+    ]
+    equal.append(other.astype(np.float32))
+    alike = [int((np.abs(one[face] - own[face]).mean(axis=-1) <= _DOUBTFUL).sum()) for one in equal]
+    best = int(np.argmax(alike))
+    return equal[best if alike[best] > _CLEARLY * alike[-1] else -1]
 
 
 def _hull_of(doubtful: Bools, sure: Bools) -> Bools:
@@ -113,15 +180,19 @@ def _hull_of(doubtful: Bools, sure: Bools) -> Bools:
     return np.asarray(cv2.dilate(np.asarray(filled), np.ones((5, 5), np.uint8))) > 0
 
 
-def _regions(points: F64) -> tuple[Bools, Bools]:
-    """The face up to the brows and a little above, and its eyes and mouth, from landmarks [68,2]: [48,48]."""
+def _regions(points: F64) -> tuple[Bools, Bools, Bools]:
+    """Masks [64,64] from landmarks [68,2]: the face, its eyes and mouth, and all that an edit may touch.
+
+    The face goes a little above the brows: hair of the forehead moves by itself.
+    """
     top = points[_BROWS] + 0.25 * (points[_BROWS].mean(0) - points[[8]])
     face = _filled(np.concatenate([points[_JAW], top]))
     moving = np.zeros_like(face)
     for part in (*_EYES, _LIPS):
         moving |= _filled(points[part])
-    grown = cv2.dilate(moving.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return face, grown
+    whole = _filled(with_forehead(points)).astype(np.uint8)
+    around = cv2.dilate(whole, np.ones((_AROUND, _AROUND), np.uint8)) > 0
+    return face, cv2.dilate(moving.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0, around
 
 
 def _filled(points: Floats) -> Bools:
@@ -169,7 +240,9 @@ def cover_affine(landmarks: Floats) -> F64:
     """The map [2,3] from pixels of a frame to the small window of the face at landmarks [68,2]."""
     from inverters.generators.face_embedding import FACE_SIZE
 
-    return window_affine(landmarks) * (WINDOW / FACE_SIZE)
+    affine = window_affine(landmarks) * _ENLARGED
+    affine[:, 2] += (WINDOW - _ENLARGED * FACE_SIZE) / 2
+    return affine
 
 
 def cover_in(cover: Cover, row: int, to_crop: F64, size: int) -> F32:

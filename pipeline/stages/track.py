@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from pipeline.clip import F32, F64, I64, U8, Clip, Cover, FaceTrack, Reason, Status
 from pipeline.errors import NoFaceError
-from pipeline.faces.covers import WINDOW, cover_affine, find_covers, no_cover, taken_from_neighbours
+from pipeline.faces.covers import (
+    LEAST,
+    WINDOW,
+    cover_affine,
+    find_covers,
+    no_cover,
+    taken_from_neighbours,
+)
 from pipeline.faces.cuts import (
     jump_cuts,
     lasting,
@@ -43,7 +50,7 @@ _REACH = 0.03
 """Sizes of the face beyond which a correction by smoothing is a movement, and not jitter."""
 _BLOCK = 12
 """Frames held at a time while a face is sought backwards."""
-_HIDDEN, _HIDDEN_BY_OTHER = 0.6, 0.2
+_HIDDEN, _HIDDEN_BY_OTHER = 0.7, 0.2
 """Shares of a face that a cover hides from which on it is not edited where other people pass: in frames where
 it was found, and in frames where only another person was."""
 _NOTHING_LEFT = 0.9
@@ -236,7 +243,7 @@ def _mend(points: F64, landmarks: F64, cover: Cover, times: F64, run: I64, setti
     there = ~np.isnan(points).any(axis=(1, 2))
     if not there.any():
         return
-    covered = np.searchsorted(np.flatnonzero(there), cover.places)
+    covered = np.searchsorted(np.flatnonzero(there), cover.places[cover.shares >= LEAST])
     own = taken_from_neighbours(points[there], covered, times[there], run[there])
     reach = _REACH * size_of(landmarks[there])
     points[there] = smooth(
@@ -273,7 +280,7 @@ def _cover(
     if not len(at):
         return no_cover()
     affines = np.stack([cover_affine(points) for points in landmarks[at]])
-    windows = np.stack([seen.windows[n] for n in at])
+    windows = [seen.windows[n] for n in at]
     cover = find_covers(windows, affines, landmarks[at], clip.times[seen.frames][at], shot[at])
     return replace(cover, places=at[cover.places])
 
@@ -329,7 +336,7 @@ def face_boxes(track: FaceTrack) -> F32:
 def compute(run: StageRun) -> None:
     """Write `landmarks`, `dense`, `status`, `repeats`, `shot` and `reason` by frame, and the detector's name.
 
-    For the frames in which something passes before the face, `covered` [M], also `cover` uint8 [M,48,48],
+    For the frames in which something passes before the face, `covered` [M], also `cover` uint8 [M,64,64],
     `cover_affine` [M,2,3] and `cover_share` [M].
     """
     found = track(run.of(decode.STAGE), run.settings.track, on_frame=run.count)
@@ -358,7 +365,7 @@ def load(run: StageRun) -> FaceTrack:
 
 STAGE = Stage(
     "track",
-    version=3,
+    version=4,
     load=load,
     compute=compute,
     reads=("track",),

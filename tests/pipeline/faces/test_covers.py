@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.covers import WINDOW, cover_in, find_covers, no_cover, taken_from_neighbours
+from pipeline.faces.covers import LEAST, WINDOW, cover_in, find_covers, no_cover, taken_from_neighbours
 
 COUNT = 30
 TIMES = np.arange(COUNT) / 25
@@ -48,6 +48,30 @@ def test_a_patch_for_some_frames_is_found_in_those_and_where_it_is(frames):
     assert cover.places.tolist() == list(frames)
     assert cover.masks[:, 22:36, 12:26].all() and cover.masks.mean() < 0.35
     assert (cover.shares > 0.05).all() and (cover.shares < 0.7).all()
+
+
+def test_what_covers_half_of_the_face_is_not_taken_for_a_change_of_light():
+    """Grey over the left half: a dimmed face would be as grey, and the clear half would seem covered."""
+    skin = np.clip(windows().astype(float) * 0.3 + [120, 90, 70], 0, 255).astype(np.uint8)
+    left, right = np.arange(WINDOW) < 25, np.arange(WINDOW) >= 30
+    skin[12:15][:, :, left] = (105, 105, 112)
+    cover = find_covers(skin, STILL, FACE, TIMES, ONE)
+    assert cover.places.tolist() == [12, 13, 14]
+    inside = np.zeros((WINDOW, WINDOW), bool)
+    inside[10:42, 10:38] = True
+    assert cover.masks[:, inside & left].mean() > 0.97 and not cover.masks[:, inside & right].any()
+    assert (np.abs(cover.shares - 0.5) < 0.15).all()
+
+
+def test_what_comes_in_is_found_before_it_covers_much():
+    shown = windows()
+    for n, columns in ((12, 10), (13, 17), (14, 25), (15, 25), (16, 16), (17, 10)):
+        shown[n, :, :columns] = (40, 200, 90)
+    cover = find_covers(shown, STILL, FACE, TIMES, ONE)
+    assert cover.places.tolist() == list(range(12, 18))
+    edge = (cover.shares < LEAST).tolist()
+    assert edge == [True, False, False, False, False, True], "too little to doubt landmarks"
+    assert cover.masks[0, 20:30, 6:10].all() and not cover.masks[0, :, 22:].any()
 
 
 def test_nothing_is_found_in_noise_in_changing_light_and_in_what_stays():
