@@ -49,8 +49,10 @@ _LEAST_BESIDE, _BESIDE, _MOVED = 0.005, 3, 13
 covers a face comes in and goes out."""
 _AROUND = 13
 """Side in pixels of the square by which the outline of face and forehead is grown, as a mask of it is."""
+_GROWN = 9
+"""Side in pixels of the square by which a cover is grown: its edge is blurred, and may look like the face."""
 _AFTER = 2
-"""Frames after a covered one that are doubted, too."""
+"""Frames after a covered one that are doubted, too: their search for the face began from a cover."""
 _JAW, _BROWS = np.arange(0, 17), np.arange(17, 27)
 _EYES = (np.arange(36, 42), np.arange(42, 48))
 _LIPS = np.arange(48, 60)
@@ -136,8 +138,9 @@ def _cover_of(views: _Views, n: int, beside: Bools | None = None) -> tuple[Bools
         sure = _large_parts((unlike > _UNLIKE) & sought, moving, least * area)
         if not sure.any():
             return None
-    mask = _hull_of((unlike > _DOUBTFUL) & around, sure)
-    return mask, float((mask & face).sum()) / area
+    hull = _hull_of((unlike > _DOUBTFUL) & around, sure)
+    grown = cv2.dilate(hull.astype(np.uint8), np.ones((_GROWN, _GROWN), np.uint8)) > 0
+    return grown, float((hull & face).sum()) / area
 
 
 def _unlike(own: npt.NDArray[np.int16], others: F32, reach: int) -> F32:
@@ -168,7 +171,7 @@ def _in_light_of(own: npt.NDArray[np.int16], other: npt.NDArray[np.int16], face:
 
 
 def _hull_of(doubtful: Bools, sure: Bools) -> Bools:
-    """The convex hull of the doubtful pixels that hang together with sure ones, grown by two pixels.
+    """The convex hull of the doubtful pixels that hang together with sure ones.
 
     A hand before a face has its colour in places; it is covered there all the same.
     """
@@ -177,7 +180,7 @@ def _hull_of(doubtful: Bools, sure: Bools) -> Bools:
     lines, columns = np.nonzero(kept)
     hull = cv2.convexHull(np.stack([columns, lines], axis=1).astype(np.int32))
     filled = cv2.fillConvexPoly(np.zeros(kept.shape, np.uint8), hull, (1.0,))
-    return np.asarray(cv2.dilate(np.asarray(filled), np.ones((5, 5), np.uint8))) > 0
+    return np.asarray(filled) > 0
 
 
 def _regions(points: F64) -> tuple[Bools, Bools, Bools]:
@@ -212,20 +215,26 @@ def _large_parts(mask: Bools, moving: Bools, least: float) -> Bools:
     return kept
 
 
-def taken_from_neighbours(points: F64, covered: I64, times: Floats, run: I64) -> F64:
+def frames_after(covered: I64, run: I64) -> I64:
+    """The frames up to _AFTER after covered ones, not covered themselves, of the same run [N]."""
+    after = {
+        n
+        for place in covered.tolist()
+        for n in range(place + 1, min(place + 1 + _AFTER, len(run)))
+        if run[n] == run[place]
+    }
+    return np.array(sorted(after - set(covered.tolist())), np.int64)
+
+
+def taken_from_neighbours(points: F64, doubted: I64, times: Floats, run: I64) -> F64:
     """Points [N,P,2] with those of doubted frames mixed in time from the clear frames before and after them.
 
-    Doubted are the covered ones, and _AFTER frames after each, whose search for the face began from a cover.
     At the ends of a run they stay: a clear frame on one side does not tell where the face has moved. times
     [N] in seconds, run [N] as in `find_covers`.
     """
     out = np.array(points, np.float64)
-    doubted = set(covered.tolist())
-    for place in covered.tolist():
-        after = range(place + 1, min(place + 1 + _AFTER, len(run)))
-        doubted |= {n for n in after if run[n] == run[place]}
-    clear = np.setdiff1d(np.arange(len(run)), sorted(doubted))
-    for place in sorted(doubted):
+    clear = np.setdiff1d(np.arange(len(run)), doubted)
+    for place in doubted.tolist():
         own = clear[run[clear] == run[place]]
         before, after = own[own < place][-1:], own[own > place][:1]
         if not len(before) or not len(after):

@@ -15,6 +15,7 @@ from pipeline.faces.covers import (
     WINDOW,
     cover_affine,
     find_covers,
+    frames_after,
     no_cover,
     taken_from_neighbours,
 )
@@ -50,13 +51,14 @@ _REACH = 0.03
 """Sizes of the face beyond which a correction by smoothing is a movement, and not jitter."""
 _BLOCK = 12
 """Frames held at a time while a face is sought backwards."""
-_HIDDEN, _HIDDEN_BY_OTHER = 0.7, 0.2
-"""Shares of a face that a cover hides from which on it is not edited where other people pass: in frames where
-it was found, and in frames where only another person was."""
+_HIDDEN = 0.6
+"""Share of a face that a cover hides from which on it is not edited where other people pass."""
 _NOTHING_LEFT = 0.9
 """Share from which on a face that was not found is not made up from the frames beside it."""
 _ENLARGED, _MOST_ENLARGED = 3, 1280 * 720
 """Where no face is found: the factor by which frames are enlarged, and the most pixels of such a frame."""
+_EXPECTED = 0.15
+"""Sizes of the face within which it must lie of where it is expected after something has passed before it."""
 _MISSES = 3
 """Frames without the face after which it is sought no farther back."""
 
@@ -107,10 +109,10 @@ def track(
         _sought_back(clip, follower, seen)
         if not seen.found.any():
             raise NoFaceError(_no_face_message(clip, follower))
+        return _tracked(clip, settings, seen, follower)
     finally:
         if model is None:
             own.close()
-    return _tracked(clip, settings, seen, own.name, bool(follower.rivals))
 
 
 def _looked_at(clip: Clip, follower: Follower, on_frame: OnFrame | None) -> _Seen:
@@ -169,11 +171,8 @@ def _sought_back(clip: Clip, follower: Follower, seen: _Seen) -> None:
                     seen.windows[at] = _window(square, face.landmarks68)
 
 
-def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, crowded: bool) -> FaceTrack:
-    """The track of all frames, smoothed, from what was seen in those that repeat no other.
-
-    crowded: other people were seen, who may pass in front.
-    """
+def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, follower: Follower) -> FaceTrack:
+    """The track of all frames, smoothed, from what was seen in those that repeat no other."""
     found, times = seen.found, clip.times[seen.frames]
     reason = np.array(seen.reasons, np.uint8)
     landmarks, dense = _points(seen)
@@ -189,8 +188,8 @@ def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, cr
     dense, _ = fill_gaps(dense, found, times, settings.max_gap, shot)
     cover = _cover(clip, seen, landmarks, found, made, shot)
     hidden = cover.places[made[cover.places] & (cover.shares > _NOTHING_LEFT)]
-    if crowded:
-        behind = _behind_others(cover, reason)
+    if follower.rivals:  # other people, who may pass in front
+        behind = cover.places[cover.shares > _HIDDEN]
         reason[behind] = Reason.COVERED
         hidden = np.union1d(hidden, behind)
     found[hidden] = made[hidden] = False
@@ -198,8 +197,9 @@ def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, cr
     there = found | made
     landmarks[~there] = dense[~there] = np.nan
     run = _runs(there, shot)
+    doubted = _seen_again(clip, follower.model, seen, (landmarks, dense), cover, run)
     for points in (landmarks, dense):
-        _mend(points, landmarks, cover, times, run, settings)
+        _mend(points, landmarks, doubted, times, run, settings)
     status = np.full(len(found), Status.NO_FACE, dtype=np.uint8)
     status[found], status[made] = Status.FOUND, Status.INTERPOLATED
     reason[there] = Reason.EDITED
@@ -211,7 +211,7 @@ def _tracked(clip: Clip, settings: TrackSettings, seen: _Seen, detector: str, cr
         (landmarks * scale).astype(np.float32)[rows],
         (dense * scale).astype(np.float32)[rows],
         status[rows],
-        detector,
+        follower.model.name,
         repeats,
         shot[rows],
         reason[rows],
@@ -238,24 +238,44 @@ def _runs(there: npt.NDArray[np.bool_], shot: I64) -> I64:
     return np.cumsum(~there) + len(there) * shot
 
 
-def _mend(points: F64, landmarks: F64, cover: Cover, times: F64, run: I64, settings: TrackSettings) -> None:
-    """Take covered points [N,P,2] from the frames before and after, then smooth them, in place."""
+def _seen_again(
+    clip: Clip, model: UprightModel, seen: _Seen, points: tuple[F64, F64], cover: Cover, run: I64
+) -> I64:
+    """Look for the face in the frames after a cover from where it is expected, and set its points there.
+
+    points: the landmarks [N,68,2] and the mesh [N,478,2]. Returns the frames whose landmarks remain doubted.
+    """
+    landmarks, dense = points
+    covered = cover.places[cover.shares >= LEAST]
+    there = np.flatnonzero(~np.isnan(landmarks).any(axis=(1, 2)))
+    after = there[frames_after(np.searchsorted(there, covered), run[there])]
+    doubted = np.union1d(covered, after)
+    times = clip.times[seen.frames]
+    places = np.searchsorted(there, doubted)
+    near = [taken_from_neighbours(one[there], places, times[there], run[there]) for one in points]
+    for n in after:
+        expected, mesh = (one[np.searchsorted(there, n)].astype(np.float32) for one in near)
+        frame = next(iter(clip.frames(seen.frames[n], seen.frames[n] + 1)))
+        hint = expected if np.isnan(mesh).any() else mesh
+        for face in model.detect(squared(frame, clip.sample_aspect), hint):
+            off = np.linalg.norm(face.landmarks68 - expected, axis=-1).mean()
+            if off <= _EXPECTED * size_of(expected[None].astype(np.float64))[0]:
+                landmarks[n], dense[n] = face.landmarks68, face.dense
+                doubted = doubted[doubted != n]
+    return doubted
+
+
+def _mend(points: F64, landmarks: F64, doubted: I64, times: F64, run: I64, settings: TrackSettings) -> None:
+    """Take doubted points of [N,P,2] from the frames before and after, then smooth them, in place."""
     there = ~np.isnan(points).any(axis=(1, 2))
     if not there.any():
         return
-    covered = np.searchsorted(np.flatnonzero(there), cover.places[cover.shares >= LEAST])
-    own = taken_from_neighbours(points[there], covered, times[there], run[there])
+    places = np.searchsorted(np.flatnonzero(there), doubted)
+    own = taken_from_neighbours(points[there], places, times[there], run[there])
     reach = _REACH * size_of(landmarks[there])
     points[there] = smooth(
         own, times[there], run[there], settings.smoothing, settings.smoothing_window, reach
     )
-
-
-def _behind_others(cover: Cover, reason: U8) -> I64:
-    """The frames in which a cover hides too much of the face to edit it, where it can be another person."""
-    other = np.isin(reason[cover.places], (Reason.OTHER_PERSON, Reason.COVERED))
-    found: I64 = cover.places[cover.shares > np.where(other, _HIDDEN_BY_OTHER, _HIDDEN)]
-    return found
 
 
 def size_of(landmarks: F64) -> F64:

@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.covers import LEAST, WINDOW, cover_in, find_covers, no_cover, taken_from_neighbours
+from pipeline.faces.covers import (
+    LEAST,
+    WINDOW,
+    cover_in,
+    find_covers,
+    frames_after,
+    no_cover,
+    taken_from_neighbours,
+)
 
 COUNT = 30
 TIMES = np.arange(COUNT) / 25
@@ -94,9 +102,11 @@ def test_landmarks_under_a_cover_are_taken_from_before_and_after_in_time():
     points = np.repeat((10 * times)[:, None, None], 68, axis=1) * np.ones(2)
     wrong = points.copy()
     wrong[2:5] += 3.0
-    found = taken_from_neighbours(wrong, np.array([2]), times, np.zeros(8, int))
-    np.testing.assert_allclose(found, points, atol=1e-9, err_msg="the two frames after it are doubted, too")
-    alone = taken_from_neighbours(wrong, np.array([2]), times, np.array([0, 0, 1, 1, 1, 2, 2, 2]))
+    found = taken_from_neighbours(wrong, np.array([2, 3, 4]), times, np.zeros(8, int))
+    np.testing.assert_allclose(found, points, atol=1e-9)
+    assert frames_after(np.array([2]), np.zeros(8, int)).tolist() == [3, 4], "they are doubted, too"
+    assert frames_after(np.array([2]), np.array([0, 0, 1, 1, 2, 2, 2, 2])).tolist() == [3]
+    alone = taken_from_neighbours(wrong, np.array([2, 3, 4]), times, np.array([0, 0, 1, 1, 1, 2, 2, 2]))
     np.testing.assert_array_equal(alone, wrong)
 
 
