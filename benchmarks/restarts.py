@@ -1,12 +1,13 @@
 """Restarts and kills of `invid serve` at random moments: is a run lost, or done twice?
 
-    python -m benchmarks.restarts --rounds 50 --json [--seed 0] [--workers 1] [--out FILE]
+    python -m benchmarks.restarts --rounds 50 --json [--minutes 60] [--seed 0] [--workers 1] [--out FILE]
 
 Every round makes a real job (two frames, a few steps; each has a seed of its own, so that nothing but the
 decoded clip comes from the cache), by turns as a run and by a clip in a watched folder. It waits until a run
 is scheduled, pending or running, and for a random time. Then it stops the service with SIGTERM, kills it, or
 kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run whose
 process has been killed twice is spared: it may die no third time. At the end all runs must have completed.
+No round begins after `--minutes`; `rounds` is the number of those that were made.
 
 - `lost`: runs that have not completed with results, and clips that their folder's records do not call done.
 - `done_twice`: runs that completed more than once, and clips for which there is more than one run.
@@ -20,6 +21,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -203,10 +205,14 @@ def wait_for(service: Service, kind: str) -> None:
         time.sleep(0.5)
 
 
-def rounds(service: Service, count: int, chance: random.Random, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make the rounds, and count what became of their runs and clips."""
+def rounds(
+    service: Service, most: int, seconds: float, chance: random.Random, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Make the rounds that begin within so many seconds, and count what became of their runs and clips."""
     events: list[tuple[float, str]] = []
-    for number in range(count):
+    until = time.monotonic() + seconds
+    while len(events) < most and time.monotonic() < until:
+        number = len(events)
         (put if number % 2 else submit)(service, number)
         kind = chance.choice(("SCHEDULED", "PENDING", "RUNNING"))
         wait_for(service, kind)
@@ -219,8 +225,8 @@ def rounds(service: Service, count: int, chance: random.Random, say: Callable[[s
         say(f"round {number}: {event} while a run is {kind.lower()}")
         events.append((time.time(), event))
         service.strike(event, spared)
-    settle(service, count // 2, say)
-    return counted(service, count, events)
+    settle(service, len(events) // 2, say)
+    return counted(service, len(events), events)
 
 
 def locked(service: Service) -> int:
@@ -255,6 +261,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print nothing but the figures")
@@ -270,7 +277,7 @@ def main() -> None:
         service = Service(Path(name), args.workers)
         service.start()
         try:
-            found = rounds(service, args.rounds, random.Random(args.seed), say)
+            found = rounds(service, args.rounds, 60 * args.minutes, random.Random(args.seed), say)
         finally:
             service.close()
     report({**found, "seed": args.seed, "workers": args.workers, "machine": machine()}, args.out)
