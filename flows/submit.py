@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
 )
 from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
@@ -142,7 +143,10 @@ def progress_of(run: str) -> str:
         key=ArtifactFilterKey(any_=["progress"]),
     )
     with _asking(), get_client(sync_client=True) as client:
-        return next((str(one.description) for one in client.read_artifacts(artifact_filter=chosen)), "")
+        # What is not given is sent as null, which the server refuses.
+        newest = ArtifactSort.UPDATED_DESC
+        found = client.read_artifacts(artifact_filter=chosen, sort=newest, limit=1, offset=0)
+    return str(found[0].description) if found else ""
 
 
 def name_of(clip: str, options: Sequence[str], settings: Mapping[str, Any] | None = None) -> str:
