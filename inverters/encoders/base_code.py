@@ -7,9 +7,7 @@ ours (`inverters/training/base_code.py`) is a .safetensors whose header has the 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,8 @@ SCALE = 8
 """Pictures are so many times as wide as the base code."""
 SHIPPED = Path(__file__).with_name("bundled-base-code.safetensors")
 """The encoder for the bundled generator."""
-NONE = "none"
-"""In place of a file: no encoder."""
+BY_NAME = "shipped"
+"""In place of a file: that one."""
 WIDTHS = (128, 256, 512)
 """Channels of the three groups, each of three convolutions and a pooling."""
 _KIND = "base-code encoder"
@@ -123,32 +121,19 @@ def read_base_code_encoder(path: Path) -> tuple[BaseCodeEncoder, BaseCodeCard]:
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.
     """
-    card = _card_in(path)
-    with _readable(path), safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-    return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
-
-
-def _card_in(path: Path) -> BaseCodeCard:
-    """The card in the header of a file."""
-    with _readable(path):
+    try:
         open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             about = parse_json((file.metadata() or {}).get("invid", "{}"))
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
         if about.get("kind") != _KIND:
             raise ValueError("it is no base-code encoder")
-        return _card_of(about)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raise CheckpointError for what goes wrong in the block, where a file is read."""
-    try:
-        yield
+        card = _card_of(about)
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"'{path}' cannot be read as an encoder: {shown(str(error))}") from error
+    return filled(lambda: BaseCodeEncoder(card.widths), tensors, f"'{path}'"), card
 
 
 def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
@@ -167,18 +152,9 @@ def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
     return encoder.to(generator.backbone.mapping.w_avg.device)
 
 
-def file_for(generator: Any, block: int, asked: str | None) -> Path | None:
-    """Return the file of the encoder that tells a fit's first base codes; None: the first codes make them.
-
-    `asked` names it, or is NONE; where it is None that is the shipped one, if it is for this generator and
-    layer.
-    """
-    if asked is not None:
-        return None if asked == NONE else Path(asked)
-    if not SHIPPED.is_file():
-        return None
-    card = _card_in(SHIPPED)
-    return SHIPPED if (card.fingerprint, card.block) == (generator.card.fingerprint, block) else None
+def file_of(asked: str) -> Path:
+    """Return the path of an encoder that is asked for by its file or as BY_NAME."""
+    return SHIPPED if asked == BY_NAME else Path(asked)
 
 
 def as_input(images: Tensor, block: int) -> Tensor:

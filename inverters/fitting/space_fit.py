@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverters.encoders.base_code import as_input, encoder_for, file_for
+from inverters.encoders.base_code import as_input, encoder_for, file_of
 from inverters.errors import InverterError
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.codes import CodeFit, falling, one_layer
@@ -107,9 +107,8 @@ class SpaceFit(CodeFit):
     @torch.no_grad()
     def _first_base(self) -> Tensor:
         """Base codes [1 or K,F,r,r] at first: those of an encoder, or those of the first codes."""
-        block = self.kind.block_of(self.generator)
-        file = file_for(self.generator, block, self.settings.base_encoder)
-        encoder = None if file is None else encoder_for(self.generator, file, block)
+        block, asked = self.kind.block_of(self.generator), self.settings.base_encoder
+        encoder = None if asked is None else encoder_for(self.generator, file_of(asked), block)
         found = []
         for rows in torch.arange(len(self.targets)).split(1):
             if encoder is not None:

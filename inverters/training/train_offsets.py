@@ -85,13 +85,14 @@ class OffsetTrainer(EncoderTrainer):
         if first.card.network == self.name:
             super()._fresh(start)
             return
-        if (first.card.network, first.card.config) != (FIRST, self.config.codes):
+        if first.card.network != FIRST:
             raise CheckpointError(
-                f"'{start}' is an encoder {first.card.network}; expected {FIRST} of the usual sizes, or "
-                f"{self.name}"
+                f"'{start}' is an encoder {first.card.network}; expected {FIRST} or {self.name}"
             )
         card = self.generator.card
         first.card.check_generator(card.name, card.fingerprint)
+        if first.card.config != self.config.codes:
+            raise CheckpointError(f"'{start}' has other sizes than the first branch of this {self.name}")
         self.network.psp_encoder.load_state_dict(first.network.state_dict())
         mean = self.generator.backbone.mapping.w_avg
         self.network.latent_avg.copy_(mean.expand_as(self.network.latent_avg))

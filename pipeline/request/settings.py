@@ -107,9 +107,9 @@ class InvertSettings:
     """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
     base_encoder: Annotated[
         str | None,
-        Option(metavar="none|FILE", path=UserPath(words=("none",)), default="the shipped one"),
+        Option(metavar="shipped|FILE", path=UserPath(words=("shipped",))),
     ] = None
-    """Encoder that tells the base codes at first; none: the first codes make them."""
+    """Encoder that tells the base codes at first, instead of the first codes."""
     start: Annotated[str, Option(choices=("auto", "none", *ENCODERS), kind="encoder to start from")] = "auto"
     """Encoder whose inversion the method begins at; auto: the one that is shipped for the bundled generator,
     in draft and fast."""

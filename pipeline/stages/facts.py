@@ -40,7 +40,7 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
-        from inverters.encoders.base_code import encoder_for, file_for
+        from inverters.encoders.base_code import encoder_for, file_of
         from inverters.fitting.p_files import known_statistics, stored
         from inverters.generators.load import load_generator
         from inverters.memory import keep_freed_memory
@@ -52,10 +52,9 @@ class Models:
         # What a space lacks is named before any stage: the layer of a base code, and statistics of P_N.
         space = self.space
         if space.base:
-            block = space.block_of(generator)
-            encoder = file_for(generator, block, self._settings.invert.base_encoder)
+            block, encoder = space.block_of(generator), self._settings.invert.base_encoder
             if encoder is not None:
-                encoder_for(generator, encoder, block)
+                encoder_for(generator, file_of(encoder), block)
         if space.normalised and stored(generator):
             known_statistics(generator)
         chosen = self._settings.invert
@@ -170,13 +169,10 @@ class Facts:
     def method_settings(self) -> dict[str, Any]:
         """The numbers of the method's preset."""
         found = asdict(self.settings.invert.of_method())
-        if self.models.space.base:
-            from inverters.encoders.base_code import file_for
+        if self.settings.invert.base_encoder is not None:
+            from inverters.encoders.base_code import file_of
 
-            generator = self.models.generator
-            block = self.models.space.block_of(generator)
-            file = file_for(generator, block, self.settings.invert.base_encoder)
-            found["codes"]["base_encoder"] = None if file is None else file_hash(file)
+            found["codes"]["base_encoder"] = file_hash(file_of(self.settings.invert.base_encoder))
         return found
 
     @cached_property

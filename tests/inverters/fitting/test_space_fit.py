@@ -178,23 +178,16 @@ def test_a_base_code_begins_at_what_an_encoder_tells(tmp_path: Path) -> None:
         fit_of("f/z+", 4, generator=generator, base_encoder=str(file))
 
 
-def test_the_shipped_encoder_is_taken_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is for one generator and one layer; `none` leaves it out."""
+def test_the_shipped_encoder_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, file = tiny_generator(), tmp_path / "shipped.safetensors"
     monkeypatch.setattr(base_code, "SHIPPED", file)
-
-    def first(asked: str | None = None) -> torch.Tensor:
-        return fit_of("f/z+", 4, generator=generator, base_encoder=asked).latent()["features"]
-
-    plain = first()
-    torch.manual_seed(0)
     encoder = BaseCodeEncoder((4, 6, 8)).eval()
     save_base_code_encoder(file, encoder, BaseCodeCard("tiny", "tiny", 8, (4, 6, 8), 0))
-    assert torch.equal(first(), first(str(file))) and not torch.equal(first(), plain)
-    assert torch.equal(first("none"), plain)
-    assert base_code.file_for(generator, 4, None) is None
-    save_base_code_encoder(file, encoder, BaseCodeCard("f" * 64, "other", 8, (4, 6, 8), 0))
-    assert torch.equal(first(), plain)
+
+    def first(asked: str | None) -> torch.Tensor:
+        return fit_of("f/z+", 4, generator=generator, base_encoder=asked).latent()["features"]
+
+    assert torch.equal(first("shipped"), first(str(file))) and not torch.equal(first("shipped"), first(None))
 
 
 def test_a_base_code_of_the_clip_alone() -> None:

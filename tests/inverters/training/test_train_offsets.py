@@ -114,5 +114,5 @@ def test_what_it_cannot_begin_at(generator: Generator, first: Path, tmp_path: Pa
     psp = kind_of("psp")
     config, path = psp.small(generator.config), tmp_path / "psp.safetensors"
     save_encoder(path, psp.build(config), EncoderCard("psp", config, generator.card.name, "tiny"))
-    with pytest.raises(CheckpointError, match="is an encoder psp; expected e4e-mask of the usual sizes"):
+    with pytest.raises(CheckpointError, match="is an encoder psp; expected e4e-mask or triplanenet"):
         trainer(generator, tmp_path, path)

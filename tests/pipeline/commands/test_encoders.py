@@ -94,7 +94,7 @@ def test_an_encoder_is_trained_and_is_for_its_generator_alone(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_base_code_encoder_is_trained_goes_on_and_is_taken_by_a_job(
+def test_other_encoders_are_trained_go_on_and_are_for_one_generator(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(folder)
@@ -108,6 +108,15 @@ def test_a_base_code_encoder_is_trained_goes_on_and_is_taken_by_a_job(
     began = refused(capfd, *train, "--generator", "tiny.safetensors", "--start", str(encoder))
     assert "begins at no other encoder" in began
     assert "another base-code encoder" in refused(capfd, *train, "--generator", "other.safetensors")
+    asked = (
+        "train-encoder",
+        "triplanenet",
+        "--generator",
+        "tiny.safetensors",
+        "--folder",
+        str(tmp_path / "t"),
+    )
+    assert "was trained for generator 'bundled'" in refused(capfd, *asked), "the shipped first branch"
     asked = ("--inverter", "w+", "--space", "f/w+", "--base-encoder", str(encoder), "--quiet")
     asked += ("--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"))
     other = refused(capfd, "process", "clip.mp4", *asked, "--generator", "other.safetensors")
