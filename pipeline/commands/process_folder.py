@@ -50,11 +50,9 @@ def run(
     if folder.resolve() == out.resolve():
         raise UserError(f"--out {out}: results would be taken for clips; name another folder")
     submitted = submit_folder(request_of(Path("clip"), given), folder, out, again, deployment)
-    say(f"submitted as {submitted}")
-    if not wait:
-        return 0
     try:
-        return _ending(submitted)
+        say(f"submitted as {submitted}")
+        return _ending(submitted) if wait else 0
     except KeyboardInterrupt:
         more = "the same command waits for its clips again"
         return fail(f"interrupted; {submitted} goes on without this command; {more}", INTERRUPTED)
