@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, U8
-from pipeline.faces.face_window import face_window, is_upright
-from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of
+from pipeline.faces.face_window import face_window, is_upright, upright_margin
+from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, iou
 
 Floats = npt.NDArray[np.floating[Any]]
+
+_BETTER = 0.25
+"""By how much more upright a face found upside down must look than as it was found at first: a model finds
+landmarks on a masked face either way up."""
 
 
 @dataclass
@@ -39,7 +43,8 @@ class UprightModel:
     def detect(self, frame: U8, hint: Floats | None = None, turns: bool = False) -> list[FaceDetection]:
         """As the model's `detect`; with `turns` copies turned by quarters are tried where that finds nothing.
 
-        Faces are first looked for in the frame as the last one stood.
+        Faces are first looked for in the frame as the last one stood; with `turns` also upside down, and the
+        way up is that in which the largest looks more upright.
         """
         self.odd = False
         if hint is not None and hint.ndim == 2:
@@ -47,19 +52,35 @@ class UprightModel:
             return self.model.detect(frame, hint)
         order = [self.turn, *(k for k in (0, 2, 1, 3) if k != self.turn)]
         for turn in order if turns else order[: 1 + (self.turn != 0)]:
-            copy = np.ascontiguousarray(np.rot90(frame, turn))
-            own_hint = None if hint is None else _turned_box(hint, turn, frame)
-            found = [turned_back(face, turn, frame) for face in self.model.detect(copy, own_hint)]
-            if faces := self._checked(frame, found):
-                self.turn = turn
-                self.odd = False
-                return faces
+            if not (faces := self._in_copy(frame, turn, hint)):
+                continue
+            if turns and _is_better(other := self._in_copy(frame, (turn + 2) % 4, hint), faces, frame):
+                turn, faces = (turn + 2) % 4, other
+            self.turn, self.odd = turn, False
+            return faces
         return []
+
+    def _in_copy(self, frame: U8, turn: int, hint: Floats | None) -> list[FaceDetection]:
+        """The faces of a copy turned by `turn` quarters, in pixels of the frame, that fit the picture."""
+        copy = np.ascontiguousarray(np.rot90(frame, turn))
+        own_hint = None if hint is None else _turned_box(hint, turn, frame)
+        return self._checked(
+            frame, [turned_back(face, turn, frame) for face in self.model.detect(copy, own_hint)]
+        )
 
     def _checked(self, frame: U8, faces: list[FaceDetection]) -> list[FaceDetection]:
         kept = [face for face in faces if is_upright(face_window(frame, face.landmarks68))]
         self.odd = self.odd or len(kept) < len(faces)
         return kept
+
+
+def _is_better(others: list[FaceDetection], faces: list[FaceDetection], frame: U8) -> bool:
+    """Whether the largest of `faces` looks clearly more upright as one of `others`, found upside down."""
+    same = [other for other in others if iou(other.box, faces[0].box) > 0.3]
+    if not same:
+        return False
+    found, turned = (upright_margin(face_window(frame, f.landmarks68)) for f in (faces[0], same[0]))
+    return turned > found + _BETTER
 
 
 def turned_back(face: FaceDetection, turn: int, frame: U8) -> FaceDetection:
