@@ -12,7 +12,7 @@ from pipeline.request.edits import check_times, edit_notes
 from pipeline.request.face_settings import all_edits
 from pipeline.request.occluder_masks import FACES, mask_notes, match_masks
 from pipeline.request.settings import Settings
-from pipeline.video.codecs import check_depth
+from pipeline.video.codecs import WITH_ALPHA, check_depth
 from pipeline.video.pictures import SIDES as PICTURE_SIDES
 from pipeline.video.sequences import number_of
 
@@ -90,6 +90,13 @@ def face_mask_files(clip: Clip, folder: str, frames: I64) -> list[Path]:
 
 
 def clip_notes(clip: Clip, settings: Settings) -> list[str]:
-    """What a user should know of edits and masks that change nothing, or everything. Reads all masks."""
-    masks = settings.invert.occluder_masks
-    return [*edit_notes(all_edits(settings)), *(mask_notes(Path(masks)) if masks is not None else [])]
+    """What a user should know before the fit; reads all masks.
+
+    That is of edits and masks that change nothing, or everything, and of alpha that the codec does not hold.
+    """
+    masks, codec = settings.invert.occluder_masks, settings.encode.codec
+    found = [*edit_notes(all_edits(settings)), *(mask_notes(Path(masks)) if masks is not None else [])]
+    if clip.deep is not None and clip.deep.layout.alpha and codec not in WITH_ALPHA:
+        kept = ", ".join(WITH_ALPHA)
+        found.append(f"{codec} holds no alpha, so the results are on black; --codec {kept} keep it")
+    return found

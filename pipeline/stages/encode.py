@@ -96,9 +96,8 @@ def _write(
     on_frame = partial(run.count, total=total)
     if is_picture_format(chosen):
         names = picture_names(clip, stem, suffix, indices)
-        notes: Sequence[str] = write_pictures(
-            frames, clip, names, run.writer.file, chosen, comment, quality, indices, on_frame
-        )
+        notes: Sequence[str] = ()
+        write_pictures(frames, clip, names, run.writer.file, chosen, comment, quality, indices, on_frame)
     else:
         names = [f"{stem}{suffix}"]
         settings = EncodeSettings(codec=chosen, quality=quality, keep_location=asked.keep_location)

@@ -245,5 +245,7 @@ def _is_rgb(source: dict[str, Any]) -> bool:
 
 def _suffixes(codec: str) -> tuple[str, ...]:
     if codec not in _SUFFIXES:
-        raise UnknownNameError(f"unknown codec '{codec}'; known: {', '.join(_SUFFIXES)}")
+        raise UnknownNameError(
+            f"unknown codec '{codec}'; known: {', '.join(_SUFFIXES)}; {', '.join(WITH_ALPHA)} hold alpha"
+        )
     return _SUFFIXES[codec]

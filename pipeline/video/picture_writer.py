@@ -45,22 +45,19 @@ def write_pictures(
     quality: int | None = None,
     indices: Sequence[int] | None = None,
     on_frame: OnFrame | None = None,
-) -> list[str]:
-    """Write frames (uint8 [H,W,3] RGB or Planes) to `place(name)` in the format `form`; returns notes.
+) -> None:
+    """Write frames (uint8 [H,W,3] RGB or Planes) to `place(name)` in the format `form`.
 
     Results of pictures keep their colour profile and EXIF. indices: the source frames that these are (None:
     all). Raises ValueError (another number of frames), OutputError (not writable, disk full), UserError
     (size).
     """
-    lost = False
     chosen = range(len(clip)) if indices is None else indices
     for done, (name, index, frame) in enumerate(zip(names, chosen, frames, strict=True), 1):
         path, picture = place(name), result_of(clip, index, frame, form)
         _write(path, partial(write_picture, path, picture, comment, quality))
-        lost = lost or (isinstance(frame, Planes) and frame.alpha is not None and form not in WITH_ALPHA)
         if on_frame is not None:
             on_frame(done)
-    return [f"{form} holds no alpha, so the result is on black; --codec png or tiff keeps it"] if lost else []
 
 
 def result_of(clip: Clip, index: int, frame: U8 | Planes, form: str) -> Picture:

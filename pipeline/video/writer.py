@@ -233,11 +233,6 @@ class VideoWriter:
             notes.append(
                 f"{layout.bits} bits a channel are written as {self._layout.bits}; --codec ffv1 keeps them"
             )
-        if layout.alpha and not self._layout.alpha:
-            notes.append(
-                f"{settings.codec} holds no alpha, so the result is on black; --codec prores, ffv1 or png "
-                "keeps it"
-            )
         if clip.color.keys() & {"mastering", "light"} and not holds_mastering(encoder):
             notes.append(
                 f"{settings.codec} is written without the metadata of the mastering display; --codec hevc "

@@ -12,11 +12,11 @@ from pipeline.clip import Clip, Crops
 from pipeline.errors import InputVideoError, UserError
 from pipeline.request.checks import with_codec
 from pipeline.request.settings import CompositeSettings, DecodeSettings, EncodeSettings, Settings
-from pipeline.stages.clip_checks import check_clip
+from pipeline.stages.clip_checks import check_clip, clip_notes
 from pipeline.stages.composite import Overlays, composited
 from pipeline.stages.decode import decode
 from pipeline.stages.encode import encode
-from pipeline.video.codecs import suffix_for
+from pipeline.video.codecs import WITH_ALPHA, suffix_for
 from pipeline.video.planes import rgb_of, to_layout
 from pipeline.video.reader import view_of
 from tests.pipeline.video.media import ffmpeg
@@ -198,7 +198,9 @@ def test_alpha_stays_or_the_result_is_on_black(tmp_path):
     for before, after in zip(clip.deep.planes(), copy.deep.planes(), strict=True):
         np.testing.assert_array_equal(before.alpha, after.alpha)
     opaque = written(clip, tmp_path / "out.mp4", "h264", quality=0)
-    assert any("on black" in note and "prores" in note for note in opaque.notes)
+    (note,) = clip_notes(clip, Settings(encode=EncodeSettings(codec="h264")))
+    assert "h264 holds no alpha, so the results are on black" in note and ", ".join(WITH_ALPHA) in note
+    assert not clip_notes(clip, Settings(encode=EncodeSettings(codec="prores")))
     for before, after in zip(clip.frames(), read(opaque.path).frames(), strict=True):
         assert np.abs(before.astype(int) - after).max() <= 3
 
