@@ -5,7 +5,11 @@
 The sample is repeated and enlarged to 1080p. A generator with a small tri-plane and picture replaces the
 bundled one, with its card: memory outside the inversion is that of frames and crops, and rendering every
 frame would take hours. `peak` is the peak resident memory of the process in each stage, in GB, and `most`
-the highest of them. --quick fits by W+ without fine-tuning and renders one edit: a third of the time.
+the highest of them. --quick fits by W+ without fine-tuning and renders one edit: a third of the time. With
+--bits 10 the clip has 10 bits. With --pictures it has so many different pictures a second, and its other
+frames repeat them to the bit: they are read, composited and encoded, and not found or fitted again.
+
+    python -m benchmarks.memory samples/hand.mp4 --seconds 60 --bits 10 --pictures 0.5 --quick
 """
 
 from __future__ import annotations
@@ -37,12 +41,22 @@ FINISHED = re.compile(r" *\d+/\d+ (\w+) +(\d+(\.\d)? s|\d+(:\d\d)+)( |$)")
 """A line that says that a stage is done, and how long it took."""
 
 
-def long_clip(sample: Path, path: Path, seconds: float, fps: float) -> None:
-    """The sample over and over, with its sound, enlarged to 1920 x 1080."""
+def long_clip(
+    sample: Path, path: Path, seconds: float, fps: float, bits: int = 8, pictures: float | None = None
+) -> None:
+    """The sample over and over, with its sound, enlarged to 1920 x 1080.
+
+    pictures: different ones a second; None: as the sample has them.
+    """
     fill = "scale=1920:1080:force_original_aspect_ratio=increase,crop=1920:1080"
+    held = [] if pictures is None else [f"fps={pictures}"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-stream_loop", "-1", "-i", str(sample)]
-    command += ["-t", str(seconds), "-vf", f"{fill},fps={fps}", "-preset", "ultrafast", str(path)]
-    subprocess.run(command, check=True)
+    command += ["-t", str(seconds), "-vf", ",".join([fill, *held, f"fps={fps}"]), "-preset", "ultrafast"]
+    if bits > 8 or held:
+        # lossless, so that what repeats is equal to the bit
+        command += ["-c:v", "libx265", "-x265-params", "lossless=1:log-level=error", "-tag:v", "hvc1"]
+        command += ["-pix_fmt", "yuv420p10le" if bits > 8 else "yuv420p"]
+    subprocess.run([*command, str(path)], check=True)
 
 
 def small_generator(path: Path) -> None:
@@ -70,11 +84,13 @@ def high_water(process: int) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024**2
 
 
-def measure(sample: Path, seconds: float, fps: float, words: list[str]) -> dict[str, Any]:
+def measure(
+    sample: Path, seconds: float, fps: float, words: list[str], bits: int, pictures: float | None
+) -> dict[str, Any]:
     """One job with these options in a fresh cache; {frames, peak: {stage: GB}, seconds: {stage: s}}."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        long_clip(sample, folder / "long.mp4", seconds, fps)
+        long_clip(sample, folder / "long.mp4", seconds, fps, bits, pictures)
         small_generator(folder / "small.safetensors")
         command = [*COMMAND, str(folder / "long.mp4"), *words, "--json"]
         command += ["--generator", str(folder / "small.safetensors")]
@@ -94,7 +110,7 @@ def measure(sample: Path, seconds: float, fps: float, words: list[str]) -> dict[
             answer.seek(0)
             manifest = json.load(answer)
     return {
-        "clip": {"seconds": seconds, "fps": fps},
+        "clip": {"seconds": seconds, "fps": fps, "bits": bits, "pictures": pictures},
         "options": words,
         "frames": manifest["frames"]["total"],
         "peak": peak,
@@ -111,12 +127,14 @@ def main() -> None:
     parser.add_argument("sample", type=Path)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--bits", type=int, choices=(8, 10), default=8)
+    parser.add_argument("--pictures", type=float, default=None, help="different ones a second")
     parser.add_argument("--quick", action="store_true", help="W+ without fine-tuning, one edit")
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     words = QUICK if args.quick else [*EDITS, *FEW_STEPS]
     result = {"machine": machine(), "sample": str(args.sample)}
-    result |= measure(args.sample, args.seconds, args.fps, words)
+    result |= measure(args.sample, args.seconds, args.fps, words, args.bits, args.pictures)
     report(result, args.out)
 
 
