@@ -10,8 +10,8 @@ number, the same vector in w and in z): the face network's cosine to the true pi
 null), and the Frechet distance between edited and true pictures, of that network's embeddings (with fewer
 people than numbers it compares rows, and nothing else). For strengths up to 4, PSNR to the true picture of
 the person with a parameter (`--parameter`) raised by as many standard deviations. `--crops DIR`: the same
-table for real crops of EG3D's layout (label.json). `--base-encoder FILE` or `shipped` begins base codes at
-what that encoder tells. `--spaces` takes some of them; with `--out` the rows of others that were measured in
+table for real crops of EG3D's layout (label.json). `--base-encoder FILE` begins base codes at what that
+encoder tells. `--spaces` takes some of them; with `--out` the rows of others that were measured in
 the same way are kept. `--sheet` draws one person.
 """
 
@@ -303,7 +303,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1200, help="of every space (the paper's 1200)")
     parser.add_argument("--rays", type=int, default=1500, help="of a step; 0: whole frames")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), metavar="NAME")
-    parser.add_argument("--base-encoder", metavar="shipped|FILE")
+    parser.add_argument("--base-encoder", metavar="FILE")
     parser.add_argument("--parameter", default="smile", metavar="NAME")
     parser.add_argument("--crops", type=Path, metavar="DIR")
     parser.add_argument("--real", type=int, default=12, help="at most so many real crops")

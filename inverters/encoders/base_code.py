@@ -24,10 +24,6 @@ from inverters.generators.strict_loading import filled, table_with, tensors_of
 
 SCALE = 8
 """Pictures are so many times as wide as the base code."""
-SHIPPED = Path(__file__).with_name("bundled-base-code.safetensors")
-"""The encoder for the bundled generator."""
-BY_NAME = "shipped"
-"""In place of a file: that one."""
 WIDTHS = (128, 256, 512)
 """Channels of the three groups, each of three convolutions and a pooling."""
 _KIND = "base-code encoder"
@@ -150,11 +146,6 @@ def encoder_for(generator: Any, path: Path, block: int) -> BaseCodeEncoder:
             f"'{path}' tells base codes of block {card.block}, not {block}; give --space f{card.block}/..."
         )
     return encoder.to(generator.backbone.mapping.w_avg.device)
-
-
-def file_of(asked: str) -> Path:
-    """Return the path of an encoder that is asked for by its file or as BY_NAME."""
-    return SHIPPED if asked == BY_NAME else Path(asked)
 
 
 def as_input(images: Tensor, block: int) -> Tensor:

@@ -34,8 +34,8 @@ class CodeSettings:
     skip: Skip = "kept"
     """What becomes of the tri-plane that the layers up to the base code made."""
     base_encoder: str | None = None
-    """File of an encoder of ours that tells the base codes at first (`encoders.base_code`), or the word
-    `shipped`; None: the first codes make them.
+    """File of an encoder of ours that tells the base codes at first (`encoders.base_code`); None: the first
+    codes make them.
     """
     lambda_base: float = 10.0
     """Weight of the base code's mean squared distance from its start (Z+, equation 4)."""

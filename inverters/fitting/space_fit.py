@@ -6,12 +6,13 @@ for a clip: what the frames share, and what each has beside it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverters.encoders.base_code import as_input, encoder_for, file_of
+from inverters.encoders.base_code import as_input, encoder_for
 from inverters.errors import InverterError
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.codes import CodeFit, falling, one_layer
@@ -107,8 +108,8 @@ class SpaceFit(CodeFit):
     @torch.no_grad()
     def _first_base(self) -> Tensor:
         """Base codes [1 or K,F,r,r] at first: those of an encoder, or those of the first codes."""
-        block, asked = self.kind.block_of(self.generator), self.settings.base_encoder
-        encoder = None if asked is None else encoder_for(self.generator, file_of(asked), block)
+        block, file = self.kind.block_of(self.generator), self.settings.base_encoder
+        encoder = None if file is None else encoder_for(self.generator, Path(file), block)
         found = []
         for rows in torch.arange(len(self.targets)).split(1):
             if encoder is not None:

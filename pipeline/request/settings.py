@@ -105,10 +105,7 @@ class InvertSettings:
         str | None, Option(choices=("kept", "dropped"), kind="skip", default="the preset's")
     ] = None
     """The planes that the layers below a base code made: kept (GOAE) or dropped (the code of Z+)."""
-    base_encoder: Annotated[
-        str | None,
-        Option(metavar="shipped|FILE", path=UserPath(words=("shipped",))),
-    ] = None
+    base_encoder: Annotated[str | None, Option(metavar="FILE", path=UserPath())] = None
     """Encoder that tells the base codes at first, instead of the first codes."""
     start: Annotated[str, Option(choices=("auto", "none", *ENCODERS), kind="encoder to start from")] = "auto"
     """Encoder whose inversion the method begins at; auto: the one that is shipped for the bundled generator,

@@ -40,7 +40,7 @@ class Models:
     @cached_property
     def generator(self) -> Any:
         """The generator (`inverters.generators.eg3d.Generator`), on the device."""
-        from inverters.encoders.base_code import encoder_for, file_of
+        from inverters.encoders.base_code import encoder_for
         from inverters.fitting.p_files import known_statistics, stored
         from inverters.generators.load import load_generator
         from inverters.memory import keep_freed_memory
@@ -54,7 +54,7 @@ class Models:
         if space.base:
             block, encoder = space.block_of(generator), self._settings.invert.base_encoder
             if encoder is not None:
-                encoder_for(generator, file_of(encoder), block)
+                encoder_for(generator, Path(encoder), block)
         if space.normalised and stored(generator):
             known_statistics(generator)
         chosen = self._settings.invert
@@ -170,9 +170,7 @@ class Facts:
         """The numbers of the method's preset."""
         found = asdict(self.settings.invert.of_method())
         if self.settings.invert.base_encoder is not None:
-            from inverters.encoders.base_code import file_of
-
-            found["codes"]["base_encoder"] = file_hash(file_of(self.settings.invert.base_encoder))
+            found["codes"]["base_encoder"] = file_hash(Path(self.settings.invert.base_encoder))
         return found
 
     @cached_property

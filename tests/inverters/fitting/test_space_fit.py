@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from inverters.base import Inversion, InversionProblem
-from inverters.encoders import base_code
 from inverters.encoders.base_code import BaseCodeCard, BaseCodeEncoder, as_input, save_base_code_encoder
 from inverters.errors import CheckpointError, FingerprintError, InverterError, UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
@@ -176,18 +175,6 @@ def test_a_base_code_begins_at_what_an_encoder_tells(tmp_path: Path) -> None:
     save_base_code_encoder(file, encoder, BaseCodeCard("f" * 64, "other", 8, (4, 6, 8), 0))
     with pytest.raises(FingerprintError, match="for generator 'other'"):
         fit_of("f/z+", 4, generator=generator, base_encoder=str(file))
-
-
-def test_the_shipped_encoder_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, file = tiny_generator(), tmp_path / "shipped.safetensors"
-    monkeypatch.setattr(base_code, "SHIPPED", file)
-    encoder = BaseCodeEncoder((4, 6, 8)).eval()
-    save_base_code_encoder(file, encoder, BaseCodeCard("tiny", "tiny", 8, (4, 6, 8), 0))
-
-    def first(asked: str | None) -> torch.Tensor:
-        return fit_of("f/z+", 4, generator=generator, base_encoder=asked).latent()["features"]
-
-    assert torch.equal(first("shipped"), first(str(file))) and not torch.equal(first("shipped"), first(None))
 
 
 def test_a_base_code_of_the_clip_alone() -> None:
