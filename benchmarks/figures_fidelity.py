@@ -100,6 +100,30 @@ def _behind_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
+def _occluders(clips: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The tables by occluder."""
+    beside = [head for name in BESIDE for head in (COLUMNS[name][0], "best other")]
+    return [
+        "",
+        *prose(
+            f"By occluder: `{OURS}`, then the best method without a second field (for this occluder and this "
+            "score), and the IoU of the second field's share of the pixels with the true mask."
+        ),
+        "",
+        *table(["occluder", *beside, "IoU"], _occluder_rows(clips)),
+        "",
+        *prose(
+            "What the beginning at an encoder does: occluder off, in dB, and the IoU of what is taken for "
+            "the occluder with the true mask."
+        ),
+        "",
+        *table(
+            ["occluder", *(f"`{name}`, {unit}" for unit in ("dB", "IoU") for name in BEGINNINGS)],
+            _behind_rows(clips),
+        ),
+    ]
+
+
 def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
@@ -132,7 +156,6 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     versus = [[f"`{OURS}` minus `{other}`", *_against(clips, OURS, other)] for other in others]
     ablated = [[f"`{a}` minus `{OURS}`", *_against(clips, a, OURS)] for a in ABLATIONS if a in present]
     heads = [COLUMNS[name][0] for name in CLAIMS]
-    beside = [head for name in BESIDE for head in (COLUMNS[name][0], "best other")]
     return [
         *measured_on(results, "fidelity"),
         "",
@@ -150,21 +173,5 @@ def fidelity(results: dict[str, Any]) -> list[str]:
         ),
         "",
         *table(["", *heads], versus + ablated),
-        "",
-        *prose(
-            f"By occluder: `{OURS}`, then the best method without a second field (for this occluder and this "
-            "score), and the IoU of the second field's share of the pixels with the true mask."
-        ),
-        "",
-        *table(["occluder", *beside, "IoU"], _occluder_rows(clips)),
-        "",
-        *prose(
-            "What the beginning at an encoder does: occluder off, in dB, and the IoU of what is taken for "
-            "the occluder with the true mask."
-        ),
-        "",
-        *table(
-            ["occluder", *(f"`{name}`, {unit}" for unit in ("dB", "IoU") for name in BEGINNINGS)],
-            _behind_rows(clips),
-        ),
+        *_occluders(clips),
     ]

@@ -57,7 +57,7 @@ def run(
         people: So many people behind each occluder.
         quick: 2 clips of 8 frames and few steps: a look, not a result.
         clips: Clips of yours, with truth; may be given several times.
-        only_clips: Only those of --clips; none is synthesised.
+        only_clips: Only those of --clips.
         out: Folder for rows, clips and sheets.
         generator: As in process-video.
         device: As in process-video.
@@ -76,8 +76,7 @@ def run(
 
     jobs = jobs or _usual_jobs(quick)
     chosen = select_methods([name.strip() for name in methods.split(",") if name.strip()])
-    if quick:
-        chosen = [method.quick for method in chosen]
+    chosen = [method.quick for method in chosen] if quick else chosen
     made, given = benchmark_clips(None if only_clips else seed, quick, people, clips)
     words = ("--preset", preset, "--generator", generator, "--device", device)
     conditions = Conditions(words, identity, lpips, threads.share(jobs))
