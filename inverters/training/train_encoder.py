@@ -245,12 +245,13 @@ class EncoderTrainer:
     def _code_losses(self, seen: Seen, ws: Tensor) -> dict[str, Tensor]:
         p, found = self.settings.losses, {}
         difference = seen.offsets[:, 0] + self.generator.backbone.mapping.w_avg - ws[:, 0]
-        assert self.metric is not None, "see prepare"
-        terms = self.metric.terms(difference)
-        if p.code:
-            found["code"] = p.code * terms["picture"]
-        if p.parameters and "parameters" in terms:
-            found["parameters"] = p.parameters * terms["parameters"]
+        if p.code or p.parameters:
+            assert self.metric is not None, "see prepare"
+            terms = self.metric.terms(difference)
+            if p.code:
+                found["code"] = p.code * terms["picture"]
+            if p.parameters and "parameters" in terms:
+                found["parameters"] = p.parameters * terms["parameters"]
         if p.w:
             spread = self.generator.card.w_std.to(self.device).clamp_min(1e-6)
             found["w"] = p.w * (difference / spread).square().mean()

@@ -149,6 +149,7 @@ class Fakes:
         on_step: Any,
         start: Inversion | None = None,
         single: bool = False,
+        refined: bool = True,
     ) -> Inversion:
         self.begun_at = start
         if folder is None:

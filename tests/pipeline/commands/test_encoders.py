@@ -18,13 +18,14 @@ from tests.pipeline.fakes import write_clip
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--start magic", "unknown encoder to start from 'magic'; known: none, e4e, e4e-mask"),
+        ("--start magic", "unknown encoder to start from 'magic'; known: auto, none, e4e, e4e-mask"),
         ("--start psp --inverter e4e", "--start psp: the inverter e4e is itself an encoder"),
-        ("--start psp --inverter pose-opt", "--start psp: pose-opt cannot begin from another inversion"),
+        ("--start psp --inverter vive3d", "--start psp: vive3d cannot begin from another inversion"),
         ("--start psp --inverter w+ --space z+", "--start psp: .* no fit in z. begins"),
         ("--inverter psp --steps 3", "--steps 3: the encoder psp takes no steps"),
         ("--inverter psp --space w", "--space w: the encoder psp tells w"),
-        ("--encoder FILE", "--encoder .*: nothing asks for an encoder"),
+        ("--encoder FILE --start none", "--encoder .*: nothing asks for an encoder"),
+        ("--encoder FILE --preset paper", "--encoder .*: nothing asks for an encoder"),
         ("--encoder none.pt --inverter psp", "--encoder none.pt: there is no such file"),
     ],
 )
