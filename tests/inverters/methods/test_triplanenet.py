@@ -118,7 +118,8 @@ def test_what_is_stored_is_rendered_alike(scene: Scene) -> None:
     inversion = found(scene, "v2")
     again = from_arrays(*to_arrays(inversion))
     assert again.parts == inversion.parts
-    assert torch.equal(rendered(scene, again), rendered(scene, inversion))
+    # The layout in memory may choose another kernel.
+    torch.testing.assert_close(rendered(scene, again), rendered(scene, inversion), atol=1e-5, rtol=1e-5)
 
 
 def test_a_refinement_looks_at_the_last_render(scene: Scene) -> None:

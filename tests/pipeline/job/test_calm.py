@@ -49,8 +49,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     installed = install(monkeypatch)
     plain: Any = invert.invert
 
-    def shaken(*given: Any) -> Any:
-        found = plain(*given)
+    def shaken(*given: Any, **more: Any) -> Any:
+        found = plain(*given, **more)
         sign = torch.tensor([1.0, -1.0] * len(found.ws))[: len(found.ws), None, None]
         phi = torch.zeros(len(found.ws), 32)
         return replace(found, ws=found.ws + SHAKE * sign, ood={"phi": phi})
