@@ -80,7 +80,7 @@ def measure(args: argparse.Namespace, generator: Generator, say: Say) -> dict[st
         found["directions"] = _directions(generator, min(args.people, MOST_DIRECTIONS), args.seed, say)
     if "speed" in args.only:
         found |= speed(min(args.people, 30), args.seed)
-    if args.clips:
+    if "real" in args.only and args.clips:
         found["real"] = clips(args.generator, args.clips, embedder, say)
     return found
 
@@ -135,7 +135,7 @@ def joined(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 FIGURES = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
-PARTS = ("fidelity", "gain", "directions", "speed")
+PARTS = ("fidelity", "gain", "directions", "speed", "real")
 FIELDS = (
     *("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found", "gain", "gain_judge", "directions", "identity"),
     *("picture_s", "person_s", "by_yaw"),

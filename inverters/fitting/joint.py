@@ -195,14 +195,20 @@ class JointFit(TableStage):
 
     @torch.no_grad()
     def _price(self, rows: Tensor) -> Tensor:
-        """Price [n,h,h] of the second field in each pixel: zero where the codes alone do not explain it."""
+        """Price [n,h,h] of the second field in each pixel.
+
+        Zero where the codes alone do not explain a pixel, negative where something covers the face.
+        """
         for row in rows.tolist():
             if row not in self._prices:
                 self._prices[row] = self._price_of(torch.tensor([row]))
         return torch.cat([self._prices[row] for row in rows.tolist()])
 
     def _price_of(self, rows: Tensor) -> Tensor:
-        scale, price = self.settings.residual_prior or (1.0, 0.0)
+        (scale, price), gain = self.settings.residual_prior or (1.0, 0.0), self.settings.cover_gain
+        if self.targets.problem.occluder_masks is not None:
+            cover = 1 - self.targets.keep(rows)
+            return price * (1 - cover) - gain * cover
         size = self.targets.resolution
         pixels = random_pixels(1, 0, size, self.rng).to(self.targets.device)
         rays = self.targets.rays(rows, pixels)
@@ -212,13 +218,10 @@ class JointFit(TableStage):
         # Averaged over 5 x 5 pixels: an occluder is a region, not the thin edge of a slightly shifted face.
         error = F.avg_pool2d(error, 5, 1, 2, count_include_pad=False).sqrt()[:, 0]
         unexplained = 1 - torch.exp(-((error / (scale + error.median())) ** 2))
-        if self.targets.problem.occluder_masks is not None:
-            cover = 1 - self.targets.keep(rows)
-            return price * (1 - cover) - self.settings.cover_gain * cover
         if self.cover is None:
             return price * (1 - unexplained)
         cover = resized(self.cover[rows][:, None].to(unexplained), size)[:, 0]
-        return price * (1 - cover) * (1 - _DOUBT * unexplained) - self.settings.cover_gain * cover
+        return price * (1 - cover) * (1 - _DOUBT * unexplained) - gain * cover
 
     # One step
 
