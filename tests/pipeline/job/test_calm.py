@@ -25,7 +25,7 @@ from pipeline.request.settings import (
 )
 from pipeline.stages import edit as edit_stage
 from pipeline.stages import invert
-from tests.pipeline.fakes import FRAMES, Fakes, install, write_clip
+from tests.pipeline.fakes import FRAMES, Fakes, install
 from tests.pipeline.job.test_walker import cached
 from tests.pipeline.stages.test_stitch import frames_of
 
@@ -36,11 +36,6 @@ LATE = Edit("smile", 1.0, 0.45)
 ROWS = [0, 1, 2, 4, 5, 6, 7]
 SHAKE = 0.06
 """By how much the code of every other row is off, in [-1,1]."""
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
 
 
 @pytest.fixture

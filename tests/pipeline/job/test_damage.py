@@ -15,15 +15,10 @@ from pipeline.job.walker import run_job
 from pipeline.request.settings import Settings
 from storage import StageCache
 from storage.housekeeping import entries, verify
-from tests.pipeline.fakes import Fakes, install, write_clip
+from tests.pipeline.fakes import Fakes, write_clip
 from tests.pipeline.job.test_walker import SMILE, Notes
 
 EVERYTHING = pytest.param(None, marks=pytest.mark.slow)
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    return install(monkeypatch)
 
 
 def flip(path: Path, rng: random.Random) -> None:

@@ -16,15 +16,10 @@ from pipeline.job.oom_retry import OomRetry
 from pipeline.job.walker import run_job
 from pipeline.request.settings import Settings
 from pipeline.stages import invert
-from tests.pipeline.fakes import Fakes, install, write_clip
+from tests.pipeline.fakes import Fakes, write_clip
 from tests.pipeline.job.test_walker import Notes
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    return install(monkeypatch)
 
 
 @pytest.fixture

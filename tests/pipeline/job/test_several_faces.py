@@ -17,7 +17,7 @@ from pipeline.request.edits import Edit, View
 from pipeline.request.faces import Face
 from pipeline.request.settings import DecodeSettings, EditSettings, EncodeSettings, Settings, TrackSettings
 from pipeline.stages.decode import decode
-from tests.pipeline.fakes import Fakes, install, write_clip
+from tests.pipeline.fakes import Fakes
 from tests.pipeline.job.test_walker import cached, read
 from tests.pipeline.video.media import make_video
 
@@ -27,16 +27,6 @@ LOSSLESS = EncodeSettings(codec="ffv1")
 
 def asked(*faces: Face) -> Settings:
     return Settings(track=TrackSettings(face=faces), encode=LOSSLESS)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    return install(monkeypatch)
 
 
 def changed(tmp_path: Path, name: str, source: Path) -> np.ndarray:

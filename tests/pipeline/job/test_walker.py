@@ -28,7 +28,7 @@ from pipeline.request.settings import (
 )
 from pipeline.stages.decode import decode
 from pipeline.stages.plan import plan_of
-from tests.pipeline.fakes import FRAMES, HEIGHT, SIZE, WIDTH, Fakes, install, write_clip
+from tests.pipeline.fakes import FRAMES, HEIGHT, SIZE, WIDTH, Fakes
 
 SMILE = Settings(edit=EditSettings(edits=(Edit("smile", 1.5),)))
 HEAVY = ("track", "camera", "invert", "finetune")
@@ -40,16 +40,6 @@ class Notes(Progress):
 
     def note(self, text: str) -> None:
         self.texts.append(text)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    return install(monkeypatch)
 
 
 def read(path: Path) -> list[np.ndarray]:
