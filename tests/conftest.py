@@ -1,4 +1,7 @@
-"""Set up for all tests: OpenMP's wait policy before torch loads; SIGINT even if the shell ignores it."""
+"""Set up for all tests: OpenMP's wait policy before torch loads; SIGINT even if the shell ignores it.
+
+No example of Hypothesis has a deadline: a timing is never a test.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import inverters  # noqa: F401 - sets how OpenMP's threads wait, before any import of torch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile("invid", deadline=None)
+settings.load_profile("invid")
 
 
 @pytest.fixture(autouse=True)

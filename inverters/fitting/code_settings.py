@@ -114,8 +114,8 @@ class CodeSettings:
     """Weight of the squared per-frame coordinates."""
     pose_rate: float = 0.0
     """Learning rate of the cameras' correction (`fitting.pose`); 0 keeps the cameras."""
-    pose_frames: bool = False
-    """One correction for each frame, not one for the clip."""
+    pose_every: int = 0
+    """Frames from one knot of the correction to the next; 0: one for the clip, 1: one for each frame."""
     pose_turns: int = 0
     """Cameras alone and codes alone take turns of so many steps; 0: cameras join the codes when frames may
     differ.

@@ -14,7 +14,7 @@ from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.losses import charbonnier, norms
-from inverters.fitting.pose import LEVEL_NUMBERS, NUMBERS
+from inverters.fitting.pose import LEVEL_NUMBERS, NUMBERS, Corrections
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, geometric, noise_ramp
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes, find_space
@@ -71,8 +71,8 @@ class CodeFit(TableStage):
         self.residual = RowAdam(residual.to(device))
         landmarks = generator.card.landmarks3d.get("68")
         self.expression = None if landmarks is None else torch.as_tensor(landmarks)[EXPRESSION].float()
-        poses = count if settings.pose_frames else 1, LEVEL_NUMBERS if settings.pose_level else NUMBERS
-        self.pose = RowAdam(torch.zeros(poses, device=device), betas=(0.9, 0.99))
+        numbers = LEVEL_NUMBERS if settings.pose_level else NUMBERS
+        self.pose = Corrections(count, settings.pose_every, numbers, device)
 
     @property
     def perceptual_name(self) -> str:
@@ -124,7 +124,7 @@ class CodeFit(TableStage):
         """Return cam2world [K,4,4] and intrinsics [K,3,3] of all rows; {} if the cameras are kept."""
         if not self.settings.pose_rate:
             return {}
-        return self.targets.refined(self.pose.values)
+        return self.targets.refined(self.pose.all_poses())
 
     def latent(self) -> dict[str, Tensor]:
         """Return what all rows have beside ws, as in `Inversion.latent`: nothing in W and W+."""
@@ -199,12 +199,14 @@ class CodeFit(TableStage):
         frame = self.frame.leaf(rows)
         residual = None if p.coordinates else self.residual.leaf(rows)
         pixels = self._pixels(rows)
-        seen_by, pose = self._pose_of(rows)
+        knots = self.pose.knots(rows)
+        pose = self.pose.leaf(knots) if p.pose_rate else None
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             own = None if residual is None else residual[part]
             ws = self._compose(shared, frame[part], offset, own, rows[part])
-            terms = self._seen_terms(i, rows[part], ws, pixels[part], pose, part)
+            turned = None if pose is None else self.pose.poses(rows[part], knots, pose)
+            terms = self._seen_terms(i, rows[part], ws, pixels[part], turned)
             if own is not None and p.lambda_residual:
                 terms["residual"] = falling(i, *p.lambda_residual) * norms(own).mean()
             frames = self.frame.values
@@ -216,7 +218,7 @@ class CodeFit(TableStage):
         turn = (i // p.pose_turns) % 2 if p.pose_turns else None
         together = share >= FRAMES_FROM or not p.coordinates
         if pose is not None and (together if turn is None else turn == 0):
-            self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
+            self.pose.step(knots, pose.grad, p.pose_rate * factor)
         if turn == 0:
             return found
         if p.coordinates:
@@ -232,11 +234,6 @@ class CodeFit(TableStage):
                 self.residual.step(rows, residual.grad, p.rate * factor)
         return found
 
-    def _pose_of(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Rows of the cameras' correction that frames [n] are seen by, and these rows as a leaf, or None."""
-        seen_by = rows if self.settings.pose_frames else torch.zeros(1, dtype=torch.int64)
-        return seen_by, self.pose.leaf(seen_by) if self.settings.pose_rate else None
-
     def _seen_terms(
         self,
         i: int,
@@ -244,18 +241,13 @@ class CodeFit(TableStage):
         ws: Tensor,
         pixels: Tensor,
         pose: Tensor | None,
-        part: slice,
         layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> dict[str, Tensor]:
-        """Losses of what is seen of some of a step's frames: colours, and the prior of the correction.
-
-        `pose` is that of the whole step, of which `part` are these frames; the rest as in `colours`.
-        """
+        """Losses of what is seen of frames [n]: colours, and the prior of the correction `pose` [n,7]."""
         p = self.settings
-        turned = pose[part] if pose is not None and p.pose_frames else pose
-        terms = self.losses.colours(i, rows, self._noisy(i, ws), pixels, turned, layer_codes)
-        if turned is not None and p.pose_prior:
-            terms["pose"] = p.pose_prior * turned.square().sum(1).mean()
+        terms = self.losses.colours(i, rows, self._noisy(i, ws), pixels, pose, layer_codes)
+        if pose is not None and p.pose_prior:
+            terms["pose"] = p.pose_prior * pose.square().sum(1).mean()
         return terms
 
     def _sweep_at(self, i: int) -> None:

@@ -114,7 +114,7 @@ class SequenceFit(CodeFit):
             settings.codes,
             space="z+" if self.bounded else "w+",
             candidates=0,
-            pose_frames=True,
+            pose_every=1,
             pose_level=True,
         )
         super().__init__(generator, targets, codes, first + later * (len(targets) - 1), seed)

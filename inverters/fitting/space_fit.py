@@ -194,13 +194,15 @@ class SpaceFit(CodeFit):
         base = self.base.whole()
         own = self.base_frame.leaf(rows) if len(self.base_frame.values) else None
         pixels = self._pixels(rows)
-        seen_by, pose = self._pose_of(rows)
+        knots = self.pose.knots(rows)
+        pose = self.pose.leaf(knots) if p.pose_rate else None
 
         def losses_of(part: slice) -> dict[str, Tensor]:
             code = self._code(offset, residual[part])
             ws = self._ws_of(code, rows[part])
             layer_codes = self._layer_codes(code, base, None if own is None else own[part])
-            terms = self._seen_terms(i, rows[part], ws, pixels[part], pose, part, layer_codes)
+            turned = None if pose is None else self.pose.poses(rows[part], knots, pose)
+            terms = self._seen_terms(i, rows[part], ws, pixels[part], turned, layer_codes)
             return terms | self._regularisers(i, rows[part], residual[part], ws, layer_codes)
 
         found = backward(len(rows), self.targets.device, losses_of)
@@ -213,7 +215,7 @@ class SpaceFit(CodeFit):
         if own is not None:
             self.base_frame.step(rows, own.grad, p.base_rate * factor)
         if pose is not None:
-            self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
+            self.pose.step(knots, pose.grad, p.pose_rate * factor)
         if self.kind.bounded:
             self._retract(rows)
         return found

@@ -16,7 +16,7 @@ from inverters.base import seeded
 from inverters.fitting import losses
 from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
-from inverters.fitting.pose import NUMBERS
+from inverters.fitting.pose import NUMBERS, Corrections
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
@@ -63,8 +63,8 @@ class WeightSettings:
     """Learning rate of the codes; 0 keeps the pivots."""
     pose_rate: float = 0.0
     """Learning rate of the cameras' correction (`fitting.pose`); 0 keeps the cameras."""
-    pose_frames: bool = False
-    """One correction for each frame, not one for the clip."""
+    pose_every: int = 0
+    """Frames from one knot of the correction to the next; 0: one for the clip, 1: one for each frame."""
     schedule: str = "constant"
     """Of all learning rates, see `schedules.SCHEDULES`."""
     net: str = "alex"
@@ -131,8 +131,7 @@ class GeneratorFit(TableStage):
         # Adam works on the copy's own memory.
         self.weights = {name: DenseAdam(tensor) for name, tensor in self.parameters.items()}
         self.codes = RowAdam(ws.clone())
-        poses = len(targets) if settings.pose_frames else 1
-        self.pose = RowAdam(torch.zeros(poses, NUMBERS, device=targets.device), betas=(0.9, 0.99))
+        self.pose = Corrections(len(targets), settings.pose_every, NUMBERS, targets.device)
         self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
         self.space: Any = latent_space(generator) if settings.locality else None
         self.distances = torch.full((len(targets),), torch.inf)
@@ -163,7 +162,7 @@ class GeneratorFit(TableStage):
 
     def cameras(self) -> dict[str, Tensor]:
         """Return cam2world [K,4,4] and intrinsics [K,3,3] of all rows; {} if the cameras are kept."""
-        return self.targets.refined(self.pose.values) if self.settings.pose_rate else {}
+        return self.targets.refined(self.pose.all_poses()) if self.settings.pose_rate else {}
 
     # One step
 
@@ -171,12 +170,12 @@ class GeneratorFit(TableStage):
         """Update weights, and the codes and cameras of step `i`, by Adam; return the losses."""
         p = self.settings
         rows = frames_of_step(i, p.frames_per_step, len(self.targets), self.seed + 3)
-        seen_by = rows if p.pose_frames else torch.zeros(1, dtype=torch.int64)
+        knots = self.pose.knots(rows)
         ws = self.codes.leaf(rows) if p.rate_w else self.codes.values[rows]
-        pose = self.pose.leaf(seen_by) if p.pose_rate else None
+        pose = self.pose.leaf(knots) if p.pose_rate else None
 
         def losses_of(part: slice) -> dict[str, Tensor]:
-            turned = pose[part] if pose is not None and p.pose_frames else pose
+            turned = None if pose is None else self.pose.poses(rows[part], knots, pose)
             return self._terms(rows[part], ws[part], turned)
 
         found = backward(len(rows), self.targets.device, losses_of) | self.beside()
@@ -187,7 +186,7 @@ class GeneratorFit(TableStage):
         if p.rate_w:
             self.codes.step(rows, ws.grad, p.rate_w * factor)
         if pose is not None:
-            self.pose.step(seen_by, pose.grad, p.pose_rate * factor)
+            self.pose.step(knots, pose.grad, p.pose_rate * factor)
         return found
 
     def beside(self) -> dict[str, Tensor]:

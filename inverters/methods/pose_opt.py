@@ -35,7 +35,7 @@ PRESETS = {
             epochs=400,  # first_inv_steps = 400
             w_noise=0.0,  # "w_opt = w_opt# + w_noise"
             pose_rate=0.14,  # cam_latent_lr = 7e-3 radians, in units of 0.05; Adam, there without a schedule
-            pose_frames=True,  # one camera an image
+            pose_every=1,  # one camera an image
             pose_turns=10,  # "(step//10)%2==1" moves the code, else the camera
         ),
         tuning=WeightSettings(

@@ -78,7 +78,7 @@ _PAPER = PersonSettings(
         net="alex",  # LPIPS-alex
         lambda_face=2.0,  # --weight_face 2.0
         pose_rate=0.2,  # 0.01 radians
-        pose_frames=True,
+        pose_every=1,
         pose_level=True,  # yaw and pitch
     ),
     tuning=WeightSettings(
@@ -120,7 +120,7 @@ def _short(
     `tuning`, `first` and `later` are the steps of the weights, of the first frame and of each later one.
     """
     person = replace(
-        codes, space="w", robust=None, smoothness=0.0, pose_frames=True, pose_level=True, pose_rate=0.1
+        codes, space="w", robust=None, smoothness=0.0, pose_every=1, pose_level=True, pose_rate=0.1
     )
     frame = replace(
         person,

@@ -36,7 +36,7 @@ TROUBLES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TROUBLES, st.integers(0, 9))
 def test_every_clip_comes_to_one_end(troubles: Troubles, seed: int) -> None:
     one = farm(troubles, seed)
@@ -54,7 +54,7 @@ def test_every_clip_comes_to_one_end(troubles: Troubles, seed: int) -> None:
     assert farm(troubles, seed).run() == found, "the same seed tells the same story"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.0, 500.0), min_size=1, max_size=8), st.data())
 def test_a_death_costs_a_checkpoint_or_a_stage(positions: list[float], data: st.DataObject) -> None:
     seconds = data.draw(st.lists(st.floats(0.1, 100.0), min_size=10, max_size=10))

@@ -47,7 +47,7 @@ def test_every_setting_is_in_the_form_with_its_choices_and_bounds() -> None:
     assert not any("default" in found for found in properties.values())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given_by(st.data())
 def test_what_the_house_writes_of_any_settings_fits_the_form(data: st.DataObject) -> None:
     asked = {}

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import results
@@ -105,7 +105,6 @@ def test_parts_of_a_film_can_be_asked_for(url: str) -> None:
     assert head.headers["content-length"] == str(len(FILM)) and not head.content
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 400), st.one_of(st.none(), st.integers(0, 400)))
 def test_a_range_is_that_of_python(data: bytes, first: int, last: int | None) -> None:
     header = f"bytes={first}-{'' if last is None else last}"

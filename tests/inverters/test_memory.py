@@ -52,7 +52,7 @@ def test_parts_cover_every_frame_once(count: int, level: int) -> None:
     assert memory.batch(count) == count
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 11), st.integers(1, memory.LEVELS - 1), st.integers(0, 99))
 def test_gradients_of_parts_are_those_of_the_whole(count: int, level: int, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)

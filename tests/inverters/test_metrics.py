@@ -60,7 +60,7 @@ def test_ssim_refuses_what_its_window_does_not_fit() -> None:
         metrics.ssim(picture(0, size=10), picture(0, size=10))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_ssim_and_psnr_are_symmetric_and_best_for_equals(one: int, two: int) -> None:
     a, b = picture(one, 1), picture(two + 2000, 1)
@@ -124,7 +124,7 @@ def test_ms_ssim_takes_five_scales_from_176_pixels_on() -> None:
         metrics.ms_ssim(picture(0, size=10), picture(0, size=10))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(11, 60), st.floats(0.05, 0.5))
 def test_measures_know_equals_swap_freely_and_fall_with_noise(seed: int, size: int, amount: float) -> None:
     a, noise = picture(seed, 1, size), picture(seed + 5000, 1, size)
@@ -149,7 +149,7 @@ def test_flicker_is_what_changes_otherwise_than_the_truth() -> None:
     assert metrics.temporal_psnr(truth[:1], truth[:1]).shape == (0,)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.02, 0.4))
 def test_flicker_is_symmetric_and_grows_with_jitter(seed: int, amount: float) -> None:
     truth, jitter = 0.5 * picture(seed, 4), picture(seed + 3000, 4)
@@ -164,7 +164,7 @@ def embeddings(seed: int, n: int = 7) -> torch.Tensor:
     return torch.ones(16) + 0.8 * noise
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.1, 50.0))
 def test_identity_is_a_cosine(seed: int, scale: float) -> None:
     a, b = embeddings(seed), embeddings(seed + 1)
@@ -175,7 +175,7 @@ def test_identity_is_a_cosine(seed: int, scale: float) -> None:
     torch.testing.assert_close(metrics.identity_similarity(a, -a), -torch.ones(7))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.sets(st.integers(0, 9), min_size=2))
 def test_temporal_identity_over_pairs_written_out(seed: int, chosen: set[int]) -> None:
     frames = sorted(chosen)
@@ -222,7 +222,7 @@ def test_mask_iou() -> None:
     assert metrics.mask_iou(a, b, pooled=True).item() == pytest.approx(4 / 13)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(-3.0, 3.0))
 def test_rotation_error_is_the_angle_between_two_yaws(angle: float) -> None:
     pivot = (0.0, 0.0, 0.0)

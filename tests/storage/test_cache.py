@@ -45,7 +45,7 @@ arrays = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays, st.integers(1, 7))
 def test_what_is_written_is_read_back(array: np.ndarray, rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def test_what_is_written_is_read_back(array: np.ndarray, rows: int) -> None:
         found.verify()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(-7, 6), max_size=9), st.integers(1, 4))
 def test_rows_are_picked_like_numpy_picks_them(rows: list[int], chunk_rows: int) -> None:
     array = np.arange(7 * 3).reshape(7, 3)

@@ -89,7 +89,7 @@ def test_a_result_found_before_it_was_taken_away_is_a_miss_and_not_an_error(tmp_
     assert cache.get(entry.key) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**20))
 def test_the_long_look_finds_a_flipped_bit_anywhere(
     tmp_path_factory: pytest.TempPathFactory, seed: int

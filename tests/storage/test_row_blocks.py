@@ -47,7 +47,7 @@ def life(folder: Path, count: int, size: int, dies_at: int) -> tuple[list[Rows],
     return got, made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 30),
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 29)), max_size=4),

@@ -80,7 +80,7 @@ def test_directions_of_another_generator_are_refused(tmp_path: Path) -> None:
         load_directions(tmp_path / "plain.safetensors", GENERATOR, allow_unmarked=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.sampled_from([(WIDTH,), (1, WIDTH), (1, 1, WIDTH), (ROWS, WIDTH), (1, ROWS, WIDTH)]),
     kind=st.sampled_from(["f2", "f4", "f8", ">f4"]),
@@ -241,7 +241,7 @@ def test_a_message_quotes_a_little_of_a_file(tmp_path: Path) -> None:
         assert len(str(caught.value)) < 400, path.name
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), ending=st.sampled_from([".npy", ".npz", ".pt", ".pth", ".safetensors"]))
 def test_a_damaged_file_is_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, ending: str

@@ -83,7 +83,7 @@ def test_unknown_names_and_wrong_shapes_are_told() -> None:
         edit_codes(WS, TIMES[:3], [Edit("smile")], DIRECTIONS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.none() | st.floats(0, 2),
     st.none() | st.floats(0, 2),
@@ -148,7 +148,7 @@ def test_edits_without_a_coordinate_of_z_move_w() -> None:
         edit_inversion(generator, found, TIMES[:3], [Edit("smile")], named)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(strength=st.floats(-2, 2), other=st.floats(-2, 2), seed=st.integers(0, 99))
 def test_named_parameters_move_codes_of_w_as_the_mapping_does(
     strength: float, other: float, seed: int

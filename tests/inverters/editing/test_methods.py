@@ -29,7 +29,7 @@ def test_two_points_have_the_plane_of_the_textbook() -> None:
         assert abs(normal[1].item()) < 1e-8 and abs(bias.item()) < 1e-6
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-50, 50))
 def test_the_plane_is_the_minimum(seed: int, scale: float, shift: float) -> None:
     codes = torch.randn(60, 5, generator=rng(seed), dtype=torch.float64) * scale + shift * scale
@@ -68,7 +68,7 @@ def test_unknown_scores_are_left_out_and_too_few_are_told() -> None:
         fit_boundary(codes, torch.ones(500))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(0, 6))
 def test_a_conditional_direction_leaves_the_others_alone(seed: int, count: int) -> None:
     one, others = torch.randn(8, generator=rng(seed)), torch.randn(count, 8, generator=rng(seed + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inverters.base import Inversion
@@ -45,7 +45,6 @@ def test_gaussian_is_a_gaussian_with_the_weights_of_a_run() -> None:
         torch.testing.assert_close(out[t], wanted)
 
 
-@settings(deadline=None)
 @given(KINDS, FRAMES, st.integers(0, 9))
 def test_rows_mix_within_a_run_of_frames_alone(kind: str, frames: list[int], seed: int) -> None:
     w, numbers = codes(len(frames), seed), np.array(frames)
@@ -58,7 +57,6 @@ def test_rows_mix_within_a_run_of_frames_alone(kind: str, frames: list[int], see
         assert out[first:stop].max() <= w[first:stop].max() + 1e-5
 
 
-@settings(deadline=None)
 @given(KINDS, FRAMES)
 def test_what_does_not_change_stays_to_the_bit(kind: str, frames: list[int]) -> None:
     w = codes(1).expand(len(frames), -1, -1)

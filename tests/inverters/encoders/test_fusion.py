@@ -31,7 +31,7 @@ def test_moving_directions_are_those_of_expression_and_light() -> None:
     assert len(moving_directions(card(False))) == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.booleans(), st.integers(0, 2**16), st.floats(0, 3))
 def test_a_clip_has_one_person(count: int, named: bool, seed: int, sigma: float) -> None:
     rng = torch.Generator().manual_seed(seed)

@@ -52,7 +52,7 @@ def scene(at: Camera, card: bool = True) -> tuple[Tensor, Tensor, Tensor]:
 angle = st.floats(-0.4, 0.4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(angle, angle, angle, angle)
 def test_a_plane_is_seen_as_from_the_other_camera(a: float, b: float, c: float, d: float) -> None:
     one, other = camera(a, b), camera(c, d)
@@ -111,7 +111,7 @@ def test_gradients_reach_the_picture() -> None:
     assert torch.autograd.gradcheck(lambda x: warp(x, depth, one, other_depth, other, 0.01)[0], image)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 9999), st.sampled_from([32, 64, 128]), st.floats(0.5, 0.99))
 def test_trust_lies_within_what_is_visible(seed: int, size: int, share: float) -> None:
     rng = torch.Generator().manual_seed(seed)

@@ -116,7 +116,7 @@ def test_noise_of_the_right_size_ends_before_the_codes_come_to_rest() -> None:
 
 
 def test_cameras_and_codes_take_turns() -> None:
-    fit = fit_of("paper", 12, frames=1, space="w", pose_rate=0.1, pose_frames=True, pose_turns=3)
+    fit = fit_of("paper", 12, frames=1, space="w", pose_rate=0.1, pose_every=1, pose_turns=3)
     for i in range(12):
         before = fit.pose.values.clone(), fit.residual.values.clone()
         fit.step(i)

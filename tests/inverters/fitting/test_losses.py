@@ -42,7 +42,7 @@ def test_entropy_is_equation_6() -> None:
     assert losses.blend_entropy(peak, skew=2.0).item() == pytest.approx(math.log(2), rel=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.0, 1.0), st.sampled_from([1.0, 2.0]))
 def test_entropy_is_finite_and_least_at_the_ends(b: float, skew: float) -> None:
     blend = torch.tensor([[b]], requires_grad=True)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverters.fitting.pose import NUMBERS, refine_cameras
+from inverters.fitting.pose import NUMBERS, Corrections, refine_cameras
 from inverters.rendering.cameras import angles, default_intrinsics, look_at
 from inverters.rendering.rays import make_rays
 
@@ -71,7 +71,7 @@ def test_each_frame_takes_its_own_pose() -> None:
             torch.testing.assert_close(together[[k]], one)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-0.6, 0.6), st.floats(-0.3, 0.3), st.floats(-2, 2), st.floats(-2, 2))
 def test_two_numbers_turn_the_camera_without_roll(at: float, above: float, turn: float, rise: float) -> None:
     cameras, intrinsics = look_at([at], [above]), default_intrinsics(1)
@@ -83,3 +83,27 @@ def test_two_numbers_turn_the_camera_without_roll(at: float, above: float, turn:
         camera[:, :3, 3] -= PIVOT
     (yaw, pitch), after = (angles(camera) for camera in seen)
     torch.testing.assert_close(after, (yaw + 0.05 * turn, pitch + 0.05 * rise), atol=1e-4, rtol=0)
+
+
+@settings(max_examples=30)
+@given(frames=st.integers(1, 40), every=st.integers(0, 12))
+def test_knots_carry_a_straight_path_exactly(frames: int, every: int) -> None:
+    table = Corrections(frames, every, 1, torch.device("cpu"))
+    count = len(table.values)
+    spacing = (frames - 1) / max(count - 1, 1)
+    assert count == 1 if every == 0 else spacing <= every
+    table.values[:, 0] = torch.arange(count) * spacing
+    straight = torch.arange(frames) if count > 1 else torch.zeros(1)
+    torch.testing.assert_close(table.all_poses()[:, 0], straight.float())
+
+
+def test_a_frame_moves_the_knots_beside_it_alone() -> None:
+    table = Corrections(9, 4, NUMBERS, torch.device("cpu"))
+    rows = torch.tensor([1, 4])
+    knots = table.knots(rows)
+    assert knots.tolist() == [0, 1]
+    leaf = table.leaf(knots)
+    table.poses(rows, knots, leaf)[0].sum().backward()
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad[:, 0], torch.tensor([0.75, 0.25]))
+    assert Corrections(9, 1, NUMBERS, torch.device("cpu")).knots(rows).tolist() == rows.tolist()

@@ -29,7 +29,7 @@ def test_dense_adam_is_adam() -> None:
     assert torch.allclose(ours.values[0], theirs, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sets(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=8))
 def test_each_row_moves_as_if_it_were_alone(visits: list[set[int]]) -> None:
     """Every row equals an Adam of its own that was stepped at that row's visits only."""

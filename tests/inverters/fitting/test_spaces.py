@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inverters.errors import FingerprintError, UnknownNameError
@@ -69,7 +69,6 @@ def test_the_arc_is_that_of_a_thousand_small_retracted_steps(strength: float) ->
     assert norms_off(found.float()) < 1e-4
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(-1e6, 1e6), st.sampled_from([2, 16, 512]))
 def test_an_arc_of_any_length_stays_on_the_sphere_between_code_and_direction(
     seed: int, strength: float, size: int

@@ -15,7 +15,7 @@ from inverters.rendering.rays import make_rays, project
 from tests.inverters.tiny import own_clip, tiny_generator
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 23), st.integers(1, 30), st.integers(0, 99))
 def test_an_epoch_visits_every_frame_and_no_step_one_twice(per_step: int, count: int, seed: int) -> None:
     steps = -(-count // min(per_step, count))

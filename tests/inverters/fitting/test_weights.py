@@ -68,7 +68,7 @@ def test_where_face_and_weights_are_right_the_cameras_come_back(own: bool) -> No
     problem = turned_away(true, poses)
     z = torch.randn(1, 16, generator=torch.Generator().manual_seed(5))  # of own_clip's face
     still = replace(tiny("pose-opt").tuning, rate=0.0, rate_w=0.0)
-    preset = replace(still, pose_rate=0.15, pose_frames=own, frames_per_step=2)
+    preset = replace(still, pose_rate=0.15, pose_every=int(own), frames_per_step=2)
     targets = Targets(problem, 16, torch.device("cpu"))
     fit = GeneratorFit(generator, targets, generator.mapping(z).expand(2, -1, -1), preset, 40, 0)
     for i in range(40):

@@ -219,7 +219,7 @@ def test_generators_of_another_kind_are_refused(generator: Generator, tmp_path: 
     refused(path, "1 unknown, .* first 'extra'")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damage_is_an_error_of_ours_or_is_harmless(written: bytes, data: st.DataObject) -> None:
     """Any one byte changed: read as a snapshot, or refused with CheckpointError, never another error."""

@@ -47,8 +47,8 @@ def test_each_frame_may_have_a_correction_of_its_own(frames: int) -> None:
     settings = tiny("pose-opt")
     settings = replace(
         settings,
-        codes=replace(settings.codes, pose_frames=True),
-        tuning=replace(settings.tuning, pose_frames=True),
+        codes=replace(settings.codes, pose_every=1),
+        tuning=replace(settings.tuning, pose_every=1),
     )
     generator = tiny_generator()
     problem = own_clip(generator, frames)

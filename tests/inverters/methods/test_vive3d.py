@@ -148,7 +148,7 @@ def test_a_frame_that_is_near_hands_over(tmp_path: Path, monkeypatch: pytest.Mon
     assert not steps and torch.equal(found.ws, again.ws)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-0.8, 0.8), min_size=1, max_size=12), st.integers(1, 5))
 def test_a_person_is_learnt_from_both_ends_of_the_turn(yaws: list[float], count: int) -> None:
     cameras = look_at(torch.tensor(yaws), torch.zeros(len(yaws)))
@@ -159,7 +159,7 @@ def test_a_person_is_learnt_from_both_ends_of_the_turn(yaws: list[float], count:
         assert seen.min() == all_of.min() and seen.max() == all_of.max()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 300), st.integers(1, 5000), st.sampled_from(["draft", "fast", "paper"]))
 def test_steps_are_shared_out(frames: int, steps: int, preset: str) -> None:
     recipe = find_method("vive3d").presets[preset]

@@ -18,7 +18,7 @@ from inverters.rendering.cameras import FOCAL, angles
 MOVING = ("smile", "mouth_open", "blink", "gaze_x", "gaze_y", "brows")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31 - 1),
     occluder=st.sampled_from([None, *OCCLUDERS]),
@@ -44,7 +44,7 @@ def test_every_seed_gives_a_proper_clip(seed: int, occluder: str | None, fps: fl
 
 
 @given(seed=st.integers(0, 1000), u=st.floats(0, 1), v=st.floats(0, 1), size=st.integers(32, 512))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_crop_is_an_eg3d_camera(seed: int, u: float, v: float, size: int) -> None:
     """A frame's pixel and where the crop's affine puts it lie on the same ray of their two cameras."""
     clip = talking_clip(seed, 3, 15, size=(90, 120))
@@ -104,7 +104,7 @@ def test_bad_requests() -> None:
 
 
 @given(seed=st.integers(0, 1000), yaw=st.floats(0, 1.2))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_turns_no_further_than_asked(seed: int, yaw: float) -> None:
     clip = talking_clip(seed, 60, 15, yaw=yaw)
     turned, _ = angles(clip.cam2world)

@@ -35,7 +35,7 @@ def test_index_finds_each_and_names_the_known():
         index("moustache_wax")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, NUM_PARAMETERS - 1), st.floats(-4, 4), st.floats(0.01, 2))
 def test_a_value_rises_with_its_own_score_alone(i, score, step):
     scores = torch.zeros(2, NUM_PARAMETERS, dtype=torch.float64)

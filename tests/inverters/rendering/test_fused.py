@@ -62,7 +62,7 @@ def test_the_same_code_in_double_precision_equals_the_reference(case: Case) -> N
     assert not failures(compared(case, "cpu", torch.float64), "fp64")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.builds(
         Case,

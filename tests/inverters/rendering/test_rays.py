@@ -10,7 +10,7 @@ from inverters.rendering.cameras import default_intrinsics, look_at
 from inverters.rendering.rays import project, rays_at
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-1, 1), st.floats(-0.6, 0.6), st.floats(0.6, 2.0), st.integers(0, 999))
 def test_a_point_on_a_ray_is_seen_at_its_position(yaw: float, pitch: float, zoom: float, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ from inverters.rendering.sampling import Sampling
 
 CHANNELS, HIDDEN, COLORS = 4, 6, 3
 seeds = st.integers(0, 2**31 - 1)
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 class Scene:

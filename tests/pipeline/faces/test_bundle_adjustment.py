@@ -61,7 +61,7 @@ def test_level_cameras_are_those_of_the_renderer():
 
 
 @given(angles, angles, turns, turns, st.floats(-0.4, 0.4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_positions_stay_on_the_sphere_and_rotations_are_rotations(yaw, pitch, a, b, roll):
     rotation, position = cameras(np.array([[yaw, pitch, a, b, roll, 0.0]]), SPHERE)
     assert np.linalg.norm(position) == pytest.approx(SPHERE.radius)
@@ -70,7 +70,7 @@ def test_positions_stay_on_the_sphere_and_rotations_are_rotations(yaw, pitch, a,
 
 
 @given(angles, angles, st.floats(-0.4, 0.4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_camera_that_looks_at_the_pivot_is_known_from_its_rotation(yaw, pitch, roll):
     pose = np.array([[yaw, pitch, 0.0, 0.0, roll, 0.0]])
     np.testing.assert_allclose(to_poses(cameras(pose, SPHERE)[0], SPHERE), pose, atol=1e-9)

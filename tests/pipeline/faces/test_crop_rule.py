@@ -72,7 +72,7 @@ def test_the_middle_of_the_crop_is_the_official_centre_crop(golden):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([64, 256, 512]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_inverse_is_exact(seed, size):
     affine = crop_affine(fit_crop(five_points(rough_faces(3, seed)), RULE), RULE, size)
     points = np.random.default_rng(seed).uniform(-500, 1500, (3, 20, 2))
@@ -81,7 +81,7 @@ def test_the_inverse_is_exact(seed, size):
 
 
 @given(st.integers(0, 10_000), st.floats(0.2, 5.0), st.floats(-300, 300), st.floats(-300, 300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_crop_shows_the_same_whatever_the_frames_size_and_place(seed, zoom, dx, dy):
     landmarks = rough_faces(1, seed)
     moved = landmarks * zoom + [dx, dy]

@@ -29,7 +29,7 @@ def test_a_jump_is_found_and_a_start_of_motion_is_none():
 
 
 @given(st.floats(2, 60), st.floats(0.5, 4), st.floats(0, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_shake_is_never_a_jump(reach, hertz, phase):
     t = np.arange(20) / 25
     centers = np.stack([reach * np.sin(2 * np.pi * hertz * t + phase), np.zeros(20)], axis=1)

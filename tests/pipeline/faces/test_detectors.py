@@ -61,7 +61,7 @@ def head():
 
 
 @given(boxes, boxes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_overlap_is_symmetric_and_one_only_for_itself(a, b):
     assert iou(a, b) == pytest.approx(iou(b, a))
     assert 0 <= iou(a, b) <= 1 + 1e-9
@@ -69,7 +69,7 @@ def test_overlap_is_symmetric_and_one_only_for_itself(a, b):
 
 
 @given(st.floats(-50, 150), st.floats(-50, 150), st.floats(2, 120))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_show_the_frames_own_pixels(x, y, side):
     frame = np.random.default_rng(0).integers(1, 255, (80, 100, 3), dtype=np.uint8)
     window, corner = square_window(frame, (x, y), side)

@@ -36,7 +36,7 @@ def network(seed: int = 0) -> MobileFaceNet:
     return MobileFaceNet().eval()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-3.0, 3.0), st.floats(0.1, 8.0), st.floats(-500, 500), st.floats(-500, 500))
 def test_a_similarity_is_found_again(angle: float, scale: float, x: float, y: float) -> None:
     a, b = scale * math.cos(angle), scale * math.sin(angle)
@@ -197,7 +197,7 @@ def test_ir_networks_have_as_many_weights_as_they_are_known_for() -> None:
         assert sum(math.prod(shape) for _, shape in arcface(depth)) / 1e6 == pytest.approx(millions, abs=0.15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_a_damaged_onnx_file_is_a_value_error_or_nothing_known(noise: bytes, at: int) -> None:
     whole = onnx_model(mobilefacenet())

@@ -18,7 +18,7 @@ labels = st.lists(st.integers(0, 2), min_size=30, max_size=30).map(lambda n: np.
 
 
 @given(kinds, windows, st.floats(0, 2))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_weights_are_even_in_time_and_greatest_at_the_frame_itself(kind, window, apart):
     weight, mirrored, own = weights_at(np.array([apart, -apart, 0.0]), kind, window)
     assert weight == mirrored and 0 <= weight <= own == 1
@@ -32,7 +32,7 @@ def test_a_box_holds_the_frames_within_its_width():
 
 
 @given(stamps, labels, kinds, windows, st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_crosses_from_one_run_to_the_next(times, run, kind, window, seed):
     run = run[: len(times)]
     values = np.random.default_rng(seed).normal(size=(len(times), 2))
@@ -44,7 +44,7 @@ def test_nothing_crosses_from_one_run_to_the_next(times, run, kind, window, seed
 
 
 @given(stamps, kinds, windows, st.floats(-50, 50), st.floats(-50, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_steady_motion_is_kept_at_any_frame_times(times, kind, window, slope, offset):
     values = (offset + slope * times)[:, None]
     out = smooth(values, times, np.zeros(len(times), int), kind, window)
@@ -52,7 +52,7 @@ def test_steady_motion_is_kept_at_any_frame_times(times, kind, window, slope, of
 
 
 @given(stamps, kinds, windows, st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_time_that_runs_backwards_gives_the_same(times, kind, window, seed):
     """A filter without lag."""
     values, run = np.random.default_rng(seed).normal(size=len(times)), np.zeros(len(times), int)
@@ -62,7 +62,7 @@ def test_time_that_runs_backwards_gives_the_same(times, kind, window, seed):
 
 
 @given(stamps, windows, st.floats(0.1, 10), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_correction_is_longer_than_its_reach(times, window, reach, seed):
     values = np.random.default_rng(seed).normal(0, 20, (len(times), 3, 2))
     out = smooth(values, times, np.zeros(len(times), int), "gaussian", window, reach)
@@ -70,7 +70,7 @@ def test_no_correction_is_longer_than_its_reach(times, window, reach, seed):
 
 
 @given(stamps, labels, kinds, windows, st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_mean_stays_within_its_values_and_a_constant_is_kept_to_the_bit(times, run, kind, window, seed):
     run = run[: len(times)]
     values = np.random.default_rng(seed).normal(size=len(times))
@@ -81,7 +81,7 @@ def test_a_mean_stays_within_its_values_and_a_constant_is_kept_to_the_bit(times,
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), masks)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_interpolation_gives_back_straight_motion(slope, offset, present):
     times = np.arange(len(present)) / 25
     truth = offset + slope * times

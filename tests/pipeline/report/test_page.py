@@ -204,7 +204,7 @@ tree = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     settings_=st.dictionaries(text, tree, max_size=4),
     versions=st.dictionaries(text, text, max_size=3),
@@ -238,7 +238,7 @@ def test_any_manifest_gives_a_whole_page(
     assert "nan" not in "".join(attrs.get("points") or "" for _, attrs in found.tags)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(manifest=st.dictionaries(st.sampled_from([*MANIFEST, "generator"]), tree, max_size=6))
 def test_values_of_any_type_give_a_whole_page(
     manifest: dict, tmp_path_factory: pytest.TempPathFactory

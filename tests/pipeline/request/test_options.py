@@ -36,7 +36,7 @@ def one_line(error: pytest.ExceptionInfo[UserError], *parts: str) -> None:
 
 
 @given(requests())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_mapping_is_read_back(request: Request) -> None:
     mapping = to_mapping(request)
     assert from_mapping(mapping, "x", Request(CLIP)) == request
@@ -44,7 +44,7 @@ def test_a_mapping_is_read_back(request: Request) -> None:
 
 
 @given(requests())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_what_print_settings_prints_is_read_back(tmp_path_factory: Any, request: Request) -> None:
     file = tmp_path_factory.mktemp("s") / "job.yaml"
     file.write_text(settings_text(to_mapping(request)), encoding="utf-8")
@@ -53,7 +53,7 @@ def test_what_print_settings_prints_is_read_back(tmp_path_factory: Any, request:
 
 
 @given(requests())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_mapping_as_words_is_the_same_request(request: Request) -> None:
     assert parse(["clip.mp4", *to_words(to_mapping(request))]) == request
 
@@ -224,7 +224,6 @@ ANYTHING = st.text(max_size=40) | st.integers() | st.none()
 
 
 @given(st.dictionaries(ANYTHING, ANYTHING))
-@settings(deadline=None)
 def test_any_mapping_is_a_request_or_one_line(mapping: Any) -> None:
     try:
         assert from_mapping(mapping, "x", Request(CLIP)).video == CLIP

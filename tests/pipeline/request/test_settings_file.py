@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
@@ -72,7 +72,6 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="replace")))
-@settings(deadline=None)
 def test_any_file_is_a_mapping_or_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     for suffix in (".yaml", ".json"):
         path = tmp_path_factory.getbasetemp() / f"any{suffix}"
@@ -96,7 +95,6 @@ CLEAN = VALUES.filter(lambda value: not isinstance(value, str) or all(map(str.is
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,9}", fullmatch=True), CLEAN | st.lists(CLEAN, max_size=4)))
-@settings(deadline=None)
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
 ) -> None:

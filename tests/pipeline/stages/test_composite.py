@@ -65,7 +65,7 @@ def bump(size):
     return np.rint(255 * np.clip((0.35 - distance) / 0.1, 0, 1)).astype(np.uint8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(0.3, 3.0),
     st.floats(-3.1, 3.1),

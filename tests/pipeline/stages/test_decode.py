@@ -59,7 +59,7 @@ def reordered(tmp_path_factory):
     return clip, list(clip.frames())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(start=st.integers(0, 59), length=st.integers(0, 7))
 def test_any_range_equals_the_same_part_of_the_whole(reordered, start, length):
     clip, whole = reordered

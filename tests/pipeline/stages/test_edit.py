@@ -54,7 +54,7 @@ def seen_from(pose: np.ndarray) -> tuple[float, float, float]:
     return math.atan2(x, z), math.asin(y / distance), distance
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(small, small, small, small)
 def test_a_turned_camera_goes_round_the_face(
     yaw: float, pitch: float, more_yaw: float, more_pitch: float

@@ -137,7 +137,7 @@ def ring(x: float, y: float, radius: float) -> np.ndarray:
     return np.stack([x + radius * np.cos(RING), y + radius * np.sin(RING)], -1)[None]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shift=st.tuples(st.floats(-12, 12), st.floats(-12, 12)),
     turn=st.tuples(st.floats(-6, 6), st.floats(-6, 6)),

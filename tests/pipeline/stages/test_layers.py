@@ -32,7 +32,7 @@ def laid_over(source: np.ndarray, layer) -> np.ndarray:
     return source + alpha * (colour - source)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     frame=npst.arrays(np.uint8, (12, 10, 3)),
     picture=npst.arrays(np.uint8, (8, 8, 3)),

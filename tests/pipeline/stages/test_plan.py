@@ -151,7 +151,7 @@ def test_every_setting_is_tried() -> None:
     assert set(leaves(Settings())) - UNKEYED == set(OTHER)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(base=REQUESTS, name=st.sampled_from(sorted(OTHER)))
 def test_a_setting_changes_the_keys_of_the_stages_that_read_it(base: Settings, name: str) -> None:
     other = changed(base, name, OTHER[name])

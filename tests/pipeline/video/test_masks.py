@@ -37,7 +37,7 @@ def at(mask, point):
     return int(mask[int(point[1]), int(point[0])])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(25, 70), st.floats(30, 70), st.floats(5, 60), st.floats(-0.6, 0.6))
 def test_always_zero_on_the_border_and_smooth(x, y, radius, tilt):
     mask = one(face((x, y), radius, tilt)).astype(int)

@@ -37,7 +37,7 @@ def test_pq_has_an_inverse(signal):
 
 @BOTH
 @PEAKS
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=st.lists(st.floats(0.02, 1.0), min_size=3, max_size=3))
 def test_sdr_goes_there_and_back(transfer, peak, values):
     tone = ToneMap(transfer, wide=True, peak=peak)

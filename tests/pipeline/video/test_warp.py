@@ -72,7 +72,7 @@ def test_quarter_turns_are_exact_to_the_bit():
     assert np.array_equal(warp_crop(frame, affine, 32), np.rot90(frame, -1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.5, 2.5), st.floats(-0.6, 0.6), st.floats(-3, 3), st.floats(-3, 3))
 def test_there_and_back_is_the_picture(scale, angle, dx, dy):
     y, x = np.mgrid[0:120, 0:120]

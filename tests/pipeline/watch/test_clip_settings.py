@@ -192,7 +192,7 @@ VALUES = TARGETS | st.lists(TARGETS, max_size=3) | st.booleans() | st.integers()
 
 
 @given(st.dictionaries(SPELLED, VALUES, max_size=4))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_whatever_is_written_no_path_leads_out(
     tmp_path_factory: pytest.TempPathFactory, mapping: dict[str, Any]
 ) -> None:
