@@ -2,6 +2,8 @@
 
     python -m benchmarks.databases [--clips 10] [--workers 2] [--json] [--out FILE]
 
+Batches of other sizes in FILE stay there, under `batches`.
+
 The clips are submitted at once, as by a page of Prefect's; each is a real job of two frames and a few steps.
 Postgres is that of this machine (Debian's package postgresql). It runs in a temporary folder, on a port of
 the loopback, as the user postgres where this runs as root, and is ended afterwards.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -133,7 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the services are ended, too
-    found: dict[str, Any] = {"clips": args.clips, "workers": args.workers}
+    found: dict[str, Any] = {"clips": args.clips, "workers": args.workers, "machine": machine()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found["sqlite"] = measured(folder / "sqlite", None, args.clips, args.workers)
@@ -142,9 +145,18 @@ def main() -> None:
         with postgres(folder / "database") as (url, version):
             found["postgres"] = measured(folder / "postgres", url, args.clips, args.workers)
             found["postgres"]["version"] = version
-    report({**found, "machine": machine()}, args.out)
+    report({"batches": [*others(args.out, found), found]}, args.out)
     bad = ("lost", "done_twice")
     sys.exit(1 if any(found[database][key] for database in ("sqlite", "postgres") for key in bad) else 0)
+
+
+def others(out: Path | None, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The batches of another size than `found` in an earlier result."""
+    if out is None or not out.exists():
+        return []
+    earlier: list[dict[str, Any]] = json.loads(out.read_text())["batches"]
+    size = found["clips"], found["workers"]
+    return [batch for batch in earlier if (batch["clips"], batch["workers"]) != size]
 
 
 if __name__ == "__main__":
