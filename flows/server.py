@@ -98,11 +98,14 @@ def main() -> int:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from flows.database import take_turns
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4200)
     args = parser.parse_args()
     check_host(args.host)
+    take_turns()
     app = OwnOrigin(create_app(final=True), args.host, args.port)
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
     return 0

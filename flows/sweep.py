@@ -130,12 +130,17 @@ class Sweep:
             self._set(run, "SCHEDULED", AGAIN, "Taken up again after a crash.")
 
     def _set(self, run: Run, kind: str, name: str, message: str) -> None:
-        """Change a run's state, unless it has changed since it was looked at."""
+        """Change a run's state, unless it has changed since it was looked at.
+
+        A run that is scheduled again keeps its place in the queue: it goes before those that came later.
+        """
         path = f"flow_runs/{run['id']}"
         now = self.api.ask("GET", path)
         if now["state_id"] != run["state_id"]:
             return
-        state = {"type": kind, "name": name, "message": message}
+        state: dict[str, Any] = {"type": kind, "name": name, "message": message}
+        if kind == "SCHEDULED" and (place := run.get("expected_start_time")):
+            state["state_details"] = {"scheduled_time": place}
         self.api.ask("POST", f"{path}/set_state", {"state": state, "force": True})
         self.say(f"{run['name']}: was {run['state_name']}, is {name}. {message}")
 

@@ -87,6 +87,17 @@ def test_planned_restarts_do_not_use_up_a_runs_lives(service: Served) -> None:
     assert service.finished(run)["type"] == "COMPLETED"
 
 
+def test_a_run_that_was_interrupted_goes_on_before_those_that_came_later(service: Served) -> None:
+    first = in_inversion(service, "first", 26)
+    later = [submit(service, f"later{number}", *SHORT, f"--seed={27 + number}") for number in range(2)]
+    service.restart()
+    for run in (first, *later):
+        assert service.finished(run)["type"] == "COMPLETED"
+    histories = [service.get("flow_run_states/", flow_run_id=run) for run in (first, *later)]
+    begun = [max(s["timestamp"] for s in states if s["type"] == "RUNNING") for states in histories]
+    assert begun == sorted(begun)
+
+
 def test_a_killed_service_leaves_nothing_that_the_next_one_does_not_end(service: Served) -> None:
     run = in_inversion(service, "killed", 23)
     service.end(signal.SIGKILL)

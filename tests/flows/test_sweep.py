@@ -64,6 +64,7 @@ class Server:
                 self.put(run, "COMPLETED", "Completed")
             return self.runs[run]
         self.put(run, body["state"]["type"], body["state"]["name"])
+        self.runs[run]["asked"] = body["state"].get("state_details")
         return {}
 
 
@@ -85,6 +86,15 @@ def test_a_run_of_ours_without_a_process_crashes_and_is_taken_up_after_a_rest(se
     server.put(run, "CRASHED", "Crashed", 25)
     found.look()
     assert server.runs[run]["state_name"] == "AwaitingRetry"
+
+
+@pytest.mark.parametrize("kind", ["PENDING", "CRASHED"])
+def test_what_is_scheduled_again_keeps_its_place_in_the_queue(server: Server, kind: str) -> None:
+    run = server.add(kind, 100)
+    server.runs[run]["expected_start_time"] = "2026-01-01T00:00:00Z"
+    swept(server).look()
+    assert server.kind(run) == "SCHEDULED"
+    assert server.runs[run]["asked"] == {"scheduled_time": "2026-01-01T00:00:00Z"}
 
 
 def test_what_runs_is_left_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
