@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import measured_on, number, prose, table
+from benchmarks.markdown import measured_on, number, prose, share, table
 
 
 def service(results: dict[str, Any]) -> list[str]:
@@ -42,12 +42,13 @@ def databases(batches: list[dict[str, Any]]) -> list[str]:
             str(batch[key]["locked"]),
             str(batch[key]["lost"]),
             str(batch[key]["done_twice"]),
+            share(batch[key]["others_busy"]),
         ]
         for batch in batches
         for key, name in (("sqlite", "SQLite"), ("postgres", f"Postgres {batch['postgres']['version']}"))
     ]
     head = ["clips, workers", "database", "all done after", "first begun after"]
-    head += ['"database is locked"', "lost", "done twice"]
+    head += ['"database is locked"', "lost", "done twice", "cores in use by others"]
     return [
         *prose(
             "Clips of two frames, submitted at once (`python -m benchmarks.databases --clips N --workers M`):"
