@@ -74,8 +74,10 @@ def _check_input(path: Path) -> None:
 
 def _check_quality(settings: Settings) -> None:
     codec, quality = settings.encode.codec, settings.encode.quality
-    if quality is not None and quality > 51 and codec in ("auto", "h264", "hevc"):
-        raise UserError(f"--quality must be 51 or less for a film, not {quality}")
+    most = {"auto": 51, "h264": 51, "hevc": 51, "vp9": 63}.get(codec, 100)
+    if quality is not None and quality > most:
+        shown = "a film" if most == 51 else codec
+        raise UserError(f"--quality must be {most} or less for {shown}, not {quality}")
 
 
 def _check_names(settings: Settings) -> None:

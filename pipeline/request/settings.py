@@ -18,7 +18,7 @@ from pipeline.video.rates import parse_rate
 
 DEPLOYMENT = "process-video/default"
 """Prefect deployment of a bare `--submit`."""
-CODECS = ("auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif")
+CODECS = ("auto", "h264", "hevc", "prores", "ffv1", "vp9", "png", "tiff", "jpeg", "webp", "avif")
 LAYERS = ("png", "prores", "ffv1")
 """Codecs of layers."""
 HEADINGS = _WHAT, _HOW, _FILES, _CALL = "what to do", "how", "reading and writing", "this call"
@@ -220,8 +220,8 @@ class EncodeSettings:
 
     codec: Annotated[str, Option(choices=CODECS, kind="codec")] = "auto"
     """Codec of the results; auto is h264, and for pictures their own format."""
-    quality: Annotated[int | None, Option(metavar="N", least=0, most=100, default="16, 18 and 95")] = None
-    """CRF of h264 and hevc, 0 is lossless; quality of jpeg, webp and avif, 100 is best."""
+    quality: Annotated[int | None, Option(metavar="N", least=0, most=100, default="16, 18, 14 and 95")] = None
+    """CRF of h264, hevc and vp9, 0 is lossless; quality of jpeg, webp and avif, 100 is best."""
     crops: bool = False
     """Also write the face crops alone."""
     layers: Annotated[

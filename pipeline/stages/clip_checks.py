@@ -12,7 +12,7 @@ from pipeline.request.edits import check_times, edit_notes
 from pipeline.request.face_settings import all_edits
 from pipeline.request.occluder_masks import FACES, mask_notes, match_masks
 from pipeline.request.settings import Settings
-from pipeline.video.codecs import WITH_ALPHA, check_depth
+from pipeline.video.codecs import WITH_ALPHA, check_depth, holds_alpha
 from pipeline.video.pictures import SIDES as PICTURE_SIDES
 from pipeline.video.sequences import number_of
 
@@ -22,10 +22,11 @@ SIDES = {
     "hevc": (16, 65535),
     "prores": (1, 65535),
     "ffv1": (2, 65535),
+    "vp9": (1, 65535),
     **PICTURE_SIDES,
 }
 """Least and most pixels of a side that an encoder takes, tried with FFmpeg 8.1: H.264 and HEVC at 256 rows,
-ProRes and FFV1 at 16. HEVC also refuses frames of 4218 x 16."""
+ProRes, FFV1 and VP9 at 16. HEVC also refuses frames of 4218 x 16."""
 _MATRICES = {
     3: "reserved",
     8: "YCgCo",
@@ -96,7 +97,12 @@ def clip_notes(clip: Clip, settings: Settings) -> list[str]:
     """
     masks, codec = settings.invert.occluder_masks, settings.encode.codec
     found = [*edit_notes(all_edits(settings)), *(mask_notes(Path(masks)) if masks is not None else [])]
-    if clip.deep is not None and clip.deep.layout.alpha and codec not in WITH_ALPHA:
-        kept = ", ".join(WITH_ALPHA)
-        found.append(f"{codec} holds no alpha, so the results are on black; --codec {kept} keep it")
+    if clip.deep is not None and clip.deep.layout.alpha:
+        bits = clip.deep.layout.bits
+        if not holds_alpha(codec, bits):
+            kept = ", ".join(name for name in WITH_ALPHA if holds_alpha(name, bits))
+            beyond = " beyond 8 bits" if codec in WITH_ALPHA else ""
+            found.append(
+                f"{codec} holds no alpha{beyond}, so the results are on black; --codec {kept} keep it"
+            )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -18,11 +19,11 @@ class Encoding(Protocol):
 
     @property
     def codec(self) -> str:
-        """`h264`, `hevc`, `prores` or `ffv1`; or a format of pictures."""
+        """`h264`, `hevc`, `prores`, `ffv1` or `vp9`; or a format of pictures."""
 
     @property
     def quality(self) -> int | None:
-        """CRF of h264 and hevc; None takes the default here."""
+        """CRF of h264, hevc and vp9; None takes the default here."""
 
     @property
     def keep_location(self) -> bool:
@@ -57,15 +58,17 @@ _SUFFIXES = {
     "hevc": (".mp4", ".mov", ".mkv"),
     "prores": (".mov", ".mkv"),
     "ffv1": (".mkv",),
+    "vp9": (".webm", ".mkv"),
     **{form: (suffix,) for form, suffix in PICTURE_SUFFIXES.items()},
 }
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 DEPTHS = {
     "auto": 12,
     "h264": 10,
     "hevc": 12,
     "prores": 10,
     "ffv1": 16,
+    "vp9": 12,
     "png": 16,
     "tiff": 16,
     "jpeg": 8,
@@ -73,10 +76,12 @@ DEPTHS = {
     "avif": 8,
 }
 """Most bits a channel that each codec is written with."""
-_DEEP_CRF = {"libx264": "6", "libx265": "10"}
+_DEEP_CRF = {"libx264": "6", "libx265": "10", "libvpx-vp9": "6"}
 """Default CRF beyond 8 bits: what is not edited differs by about one code of 10 bits on average."""
-WITH_ALPHA = ("prores", "ffv1", "png", "tiff", "webp", "avif")
+WITH_ALPHA = ("prores", "ffv1", "vp9", "png", "tiff", "webp", "avif")
 """Codecs that are written with alpha."""
+_EIGHT_BIT_ALPHA = ("vp9",)
+"""Codecs of more bits that have alpha at 8 only: FFmpeg writes VP9's beyond as an experiment, for few players."""
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without B-frames: MP4 stores durations in decoding order, so with them the duration of the last picture is
 # lost, and the start needs an edit list, which some readers ignore.
@@ -113,8 +118,26 @@ def encoder_for(settings: Encoding, width: int, height: int, suffix: str) -> Enc
         if odd_width:
             return Encoder("prores_ks", "yuv444p10le", {"profile": "4444"})
         return Encoder("prores_ks", "yuv422p10le", {"profile": "hq"})
+    if settings.codec == "vp9":
+        return Encoder("libvpx-vp9", "yuv420p", _vp9_options(settings.quality))
     _suffixes(settings.codec)
     return Encoder("ffv1", "bgr0", {"level": "3", "slicecrc": "1"})
+
+
+def _vp9_options(quality: int | None) -> dict[str, str]:
+    """Options of libvpx. The default CRF has the PSNR of CRF 16 of x264 on a sample with grain."""
+    crf = 14 if quality is None else quality
+    # Bit rate 0: CRF alone decides. Without hidden reference frames, of which colour and alpha would each
+    # choose their own.
+    options = {"crf": str(crf), "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}
+    return options | ({"lossless": "1"} if crf == 0 else {})
+
+
+def holds_alpha(codec: str, bits: int) -> bool:
+    """Whether a codec takes a clip of so many bits a channel and keeps its alpha."""
+    if codec not in WITH_ALPHA:
+        return False
+    return bits <= 8 or (DEPTHS[codec] > 8 and codec not in _EIGHT_BIT_ALPHA)
 
 
 def check_depth(codec: str, bits: int) -> None:
@@ -139,6 +162,10 @@ def deep_layout(codec: str, layout: Layout, width: int, height: int, primaries: 
     if codec == "prores":
         alpha = layout.alpha
         return replace(layout, bits=10, columns=1 if alpha or width % 2 else columns, rows=1, full=False)
+    if codec == "vp9":  # which has half samples of chroma at the edge of odd sizes, and alpha at 4:2:0
+        if layout.alpha and layout.bits == 8:
+            return replace(layout, columns=2, rows=2)
+        return replace(layout, alpha=False)
     odd = width % layout.columns or height % layout.rows
     return replace(layout, alpha=False, columns=1 if odd else columns, rows=1 if odd else layout.rows)
 
@@ -162,6 +189,20 @@ def deep_encoder(settings: Encoding, layout: Layout, suffix: str, color: dict[st
         options = {"profile": "4444"}
     name = "bgra" if layout.is_rgb and layout.bits == 8 else layout.format
     return replace(found, pixel_format=name, options=options)
+
+
+def needs_program(encoder: Encoder, aspect: Fraction) -> bool:
+    """Whether FFmpeg's own program must encode, since PyAV cannot.
+
+    That is where PyAV's library lacks the pixel format, and for pixels of VP9 that are not square: their
+    shape is the container's alone, and PyAV does not set it.
+    """
+    if encoder.name != "libvpx-vp9":
+        return False
+    if aspect != 1:
+        return True
+    known = av.Codec(encoder.name, "w").video_formats or []
+    return encoder.pixel_format not in [form.name for form in known]
 
 
 def holds_mastering(encoder: Encoder) -> bool:

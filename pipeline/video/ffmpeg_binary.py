@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import imageio_ffmpeg
 
 from pipeline.errors import OutputError
 
 _MOST_ERROR_BYTES = 1 << 16
-_GLOBAL = ("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
+GLOBAL_WORDS = ("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
 _TRIES = 3
 _STALL = 8.0
 """Seconds without any work after which FFmpeg has stopped."""
@@ -52,7 +53,7 @@ def run_ffmpeg(arguments: Sequence[str]) -> Ran:
     for each other. Such a run is ended and begun anew.
     """
     try:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), *_GLOBAL, *arguments]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *GLOBAL_WORDS, *arguments]
         runs = (run_watched(command) for _ in range(_TRIES))
         return next((ran for ran in runs if ran is not None), Ran(1, f"it stopped {_TRIES} times"))
     except (OSError, RuntimeError) as error:
@@ -77,8 +78,13 @@ def run_watched(command: Sequence[str], stall: float = _STALL) -> Ran | None:
                     return None
             finally:
                 process.kill()  # does nothing where it has ended
-        errors.seek(0)
-        return Ran(process.returncode, errors.read(_MOST_ERROR_BYTES).decode("utf-8", "replace"))
+        return Ran(process.returncode, errors_in(errors))
+
+
+def errors_in(file: IO[bytes]) -> str:
+    """The first 64 KiB of what a run wrote to a file of its errors."""
+    file.seek(0)
+    return file.read(_MOST_ERROR_BYTES).decode("utf-8", "replace")
 
 
 def _ends(process: subprocess.Popen[bytes], stall: float) -> bool:

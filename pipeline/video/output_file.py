@@ -34,6 +34,11 @@ class OutputFile:
             raise _output_error(path, error) from None
 
     @property
+    def partial(self) -> Path:
+        """The temporary file."""
+        return self._partial
+
+    @property
     def closed(self) -> bool:
         """True when the file was closed."""
         return self._file.closed

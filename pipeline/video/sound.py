@@ -21,6 +21,8 @@ _LAYOUTS = (
     "|hexagonal|6.1|7.0|7.1|7.1(wide)|octagonal"
 )
 """Layouts of speakers that both FFmpeg's AAC and FLAC give back as they were; others become the nearest."""
+_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+"""Layouts of speakers that Opus has."""
 _MOST_PRIMING = 4096
 """Samples; Opus has up to 3840, Apple's AAC 2112."""
 _MOST_FLAC_BITS, _MOST_FLAC_CHANNELS = 24, 8
@@ -114,9 +116,10 @@ def sound_coders(
 ) -> tuple[Coder, ...]:
     """Ways to write a sound track, best first.
 
-    PCM in .mp4 (ISO/IEC 23003-5) is not written although FFmpeg can: browsers and most players stay silent.
-    Matroska does not say which channel of PCM is for which speaker, so that several channels become FLAC.
-    The layout of a track is never read: PyAV corrupts the heap where it is a custom one.
+    WebM has Opus and Vorbis alone; other sound becomes Opus. PCM in .mp4 (ISO/IEC 23003-5) is not written
+    although FFmpeg can: browsers and most players stay silent. Matroska does not say which channel of PCM is
+    for which speaker, so that several channels become FLAC. The layout of a track is never read: PyAV
+    corrupts the heap where it is a custom one.
     """
     codec = stream.codec_context.name if stream.codec_context else "unknown"
     channels = _pcm_channels(stream)
@@ -134,10 +137,12 @@ def sound_coders(
         else:
             copied = [replace(copied[0], note="; ".join(filter(None, (mended, unknown))))]
     # Matroska has no edit lists, and FFmpeg would write a delay of the decoder, which many players ignore.
-    if stamps.hidden_inside or (stamps.hidden_start and to_matroska):
+    if stamps.hidden_inside or (stamps.hidden_start and format_name in ("matroska", "webm")):
         copied, why = [], "an edit list hides parts of it"
     if format_name == "mp4" and codec.startswith("pcm_"):
         copied, encoders = [], ["aac"]
+    if format_name == "webm":
+        encoders = ["libopus"]
     return (*copied, *(_encoded(name, mending, why, channels) for name in encoders))
 
 
@@ -195,13 +200,17 @@ def _encoded(encoder: str, mending: _Mending, why: str, channels: int) -> Coder:
     filters = list(mending.samples)
     options = []
     if not encoder.startswith("pcm_"):
-        filters.append(f"aformat=channel_layouts={_LAYOUTS}")
+        filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS if encoder == 'libopus' else _LAYOUTS}")
     if filters:
         options.append(("filter", ",".join(filters)))
     if encoder == "aac":
         options.append(("b", f"{96 * channels if channels else 320}k"))
+    if encoder == "libopus":
+        options.append(("b", f"{64 * channels if channels else 256}k"))
     told = "; ".join(filter(None, (why, mending.drift)))
-    return Coder(encoder, tuple(options), f"sound re-encoded to {encoder.upper()}: {told}")
+    return Coder(
+        encoder, tuple(options), f"sound re-encoded to {encoder.removeprefix('lib').upper()}: {told}"
+    )
 
 
 def _packet_options(codec: str, mending: _Mending) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,7 @@ from pipeline.video.tags import in_one_line, listed, time_code_in, track_languag
 
 _MOST_TRACKS = 100
 _TEXT = {"ass", "ssa", "subrip", "srt", "webvtt", "text", "microdvd", "subviewer", "ttml", "jacosub", "sami"}
-_COVERS = {"mp4": ("png", "mjpeg", "bmp"), "mov": (), "matroska": ("png", "mjpeg")}
+_COVERS = {"mp4": ("png", "mjpeg", "bmp"), "mov": (), "matroska": ("png", "mjpeg"), "webm": ()}
 _UNKNOWN = "its codec has no name in this container"
 _DAMAGED = ("Error applying bitstream filters", "Error submitting packet to decoder")
 
@@ -151,6 +151,8 @@ def _track(
 def _subtitle_coders(codec: str, format_name: str) -> tuple[str, ...]:
     if format_name == "matroska":
         return ("copy", "srt")
+    if format_name == "webm":
+        return ("copy", "webvtt")
     return ("mov_text",) if codec in _TEXT else ("copy", "mov_text")
 
 
@@ -199,7 +201,8 @@ def _trial(side: SideTracks, tracks: Sequence[Track], format_name: str) -> Ran:
     if not tracks:
         return Ran(0, "")
     picture = ["-f", "lavfi", "-i", "color=size=16x16:duration=0.1"]
-    coders = ["-map", "0:v", "-c:0", "mpeg4", *track_words(tracks)]
+    film = "libvpx-vp9" if format_name == "webm" else "mpeg4"
+    coders = ["-map", "0:v", "-c:0", film, *track_words(tracks)]
     command = ["-copyts", *picture, *side.input_words, *coders, "-f", format_name]
     ran = run_ffmpeg([*command, os.devnull])
     return ran if ran.code or _is_read_back([*command, "-t", "0.1"]) else Ran(1, _UNKNOWN)

@@ -28,14 +28,18 @@ from pipeline.video.codecs import (
     encoder_for,
     full_range_layout,
     holds_mastering,
+    needs_program,
     output_color,
     sampling_of,
 )
 from pipeline.video.output_file import OutputFile, ffmpeg_errors
+from pipeline.video.piped_encoder import CODEC, FORMAT, PipedEncoder
 from pipeline.video.planes import Layout, Planes, frame_of, planes_of_rgb, to_layout
 from pipeline.video.reader import SWS_FLAGS
 from pipeline.video.tracks import side_tracks
 
+_MILLISECONDS = {".mkv": "Matroska", ".webm": "WebM"}
+"""Containers that count time in milliseconds."""
 _SAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 
 
@@ -70,22 +74,32 @@ class VideoWriter:
         self._size = size
         self._time_base = clip.time_base
         self._pts = clip.pts if indices is None else clip.pts[np.asarray(indices, np.int64)]
+        self._aspect = clip.sample_aspect if size == (clip.width, clip.height) else Fraction(1)
         self._durations = np.diff(self._pts, append=max(clip.end, int(clip.pts[-1]) + 1))
-        format_name = FORMATS[path.suffix.lower()]
-        muxer = _muxer_options(format_name, clip.time_base)
+        self._format_name = FORMATS[path.suffix.lower()]
+        muxer = _muxer_options(self._format_name, clip.time_base)
         self._beside = self._carried(clip, settings.keep_location, comment, muxer) if clip.film else None
+        encoder = self._encoder(clip, settings, layout)
+        self._piped: PipedEncoder | None = None
         self._sink = OutputFile(path)
         try:
             with ffmpeg_errors(path, self._sink):
-                self._container = av.open(
-                    cast(BinaryIO, self._sink),
-                    "w",
-                    format=format_name,
-                    container_options=muxer,
-                    io_open=self._sink.reopen,
-                )
-                self._container.metadata["comment"] = comment
-                self._stream = self._add_video(clip, settings, layout)
+                if needs_program(encoder, self._aspect):
+                    self._piped = self._program(encoder, comment)
+                    encoder = Encoder(CODEC, encoder.pixel_format, {})
+                    self._container = av.open(
+                        cast(BinaryIO, self._piped), "w", format=FORMAT, container_options=muxer
+                    )
+                else:
+                    self._container = av.open(
+                        cast(BinaryIO, self._sink),
+                        "w",
+                        format=self._format_name,
+                        container_options=muxer,
+                        io_open=self._sink.reopen,
+                    )
+                    self._container.metadata["comment"] = comment
+                self._stream = self._add_video(clip, encoder)
         except BaseException:
             self.abort()
             raise
@@ -133,6 +147,8 @@ class VideoWriter:
             with ffmpeg_errors(self.path, self._sink):
                 self._mux(self._stream.encode(None))
                 self._container.close()
+                if self._piped is not None:
+                    self._piped.finish()
                 self._carry()
                 self._sink.publish()
         finally:
@@ -140,6 +156,8 @@ class VideoWriter:
 
     def abort(self) -> None:
         """Discard what was written; does nothing after `close`."""
+        if self._piped is not None:
+            self._piped.discard()
         self._sink.discard()
 
     def __enter__(self) -> VideoWriter:
@@ -163,7 +181,7 @@ class VideoWriter:
             self.notes.append(f"sound and tags were left out: {error}")
             return None
         self.notes += [*side.notes, *withheld(side, keep_location)]
-        job = Carried(side, FORMATS[self.path.suffix.lower()], comment, keep_location, muxer)
+        job = Carried(side, self._format_name, comment, keep_location, muxer)
         return job if job.is_needed else None
 
     def _carry(self) -> None:
@@ -176,7 +194,8 @@ class VideoWriter:
         except CarryError as error:
             self.notes.append(f"sound and tags were left out: {error}")
 
-    def _add_video(self, clip: Clip, settings: Encoding, layout: Layout | None) -> VideoStream:
+    def _encoder(self, clip: Clip, settings: Encoding, layout: Layout | None) -> Encoder:
+        """The encoder; sets what frames are converted to, and the colour tags."""
         width, height = self._size
         suffix = self.path.suffix.lower()
         self._layout: Layout | None = None
@@ -191,18 +210,28 @@ class VideoWriter:
             encoder = deep_encoder(settings, self._layout, suffix, clip.color)
             self._color = deep_color(clip.color, self._layout, layout.is_rgb)
         self.notes += self._picture_notes(clip, settings, encoder, layout)
+        return encoder
+
+    def _program(self, encoder: Encoder, comment: str) -> PipedEncoder:
+        color = self._color
+        tags = f"setparams=colorspace={color.matrix}:range={color.range}"
+        tags += f":color_primaries={color.primaries}:color_trc={color.transfer}"
+        tags += f",setsar={self._aspect.numerator}/{self._aspect.denominator}"
+        return PipedEncoder(self._sink, encoder.name, encoder.options, tags, comment, self._format_name)
+
+    def _add_video(self, clip: Clip, encoder: Encoder) -> VideoStream:
         rate = clip.rate.limit_denominator(1 << 20)
         stream = cast(
             VideoStream, self._container.add_stream(encoder.name, rate=rate, options=encoder.options)
         )
         context = stream.codec_context
-        context.width, context.height = width, height
+        context.width, context.height = self._size
         context.pix_fmt = encoder.pixel_format
         context.time_base = clip.time_base
         context.colorspace, context.color_range = self._color.matrix, self._color.range
         context.color_primaries, context.color_trc = self._color.primaries, self._color.transfer
-        if self._size == (clip.width, clip.height) and clip.sample_aspect != 1:
-            context.sample_aspect_ratio = clip.sample_aspect
+        if self._aspect != 1:
+            context.sample_aspect_ratio = self._aspect
         if encoder.tag is not None:
             context.codec_tag = encoder.tag
         return stream
@@ -215,10 +244,11 @@ class VideoWriter:
         notes = []
         written = sampling_of(encoder.pixel_format)
         odd = width % 2 or height % 2
-        if odd and written == (1, 1) and settings.codec not in ("prores", "ffv1"):
+        if odd and written == (1, 1) and settings.codec not in ("prores", "ffv1", "vp9"):
             notes.append(f"{width}x{height} is an odd size, so colour is stored at full resolution (4:4:4)")
-        if self.path.suffix.lower() == ".mkv" and (1000 * clip.time_base).denominator != 1:
-            notes.append("Matroska rounds the frame times to 1 ms")
+        name = _MILLISECONDS.get(self.path.suffix.lower())
+        if name is not None and (1000 * clip.time_base).denominator != 1:
+            notes.append(f"{name} rounds the frame times to 1 ms")
         if self._size != (clip.width, clip.height) or "format" not in clip.color:
             return notes
         own = sampling_of(clip.color["format"])
@@ -259,7 +289,7 @@ def size_of(frame: U8 | Planes) -> tuple[int, int]:
 
 
 def _muxer_options(format_name: str, time_base: Fraction) -> dict[str, str]:
-    if format_name == "matroska":
+    if format_name in ("matroska", "webm"):
         # Otherwise all time stamps are shifted, since the priming samples of the sound lie before zero.
         return {"avoid_negative_ts": "disabled"}
     # faststart: the index comes first, so that a page can play the file while it loads. The movie's clock,

@@ -121,7 +121,7 @@ def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "--steady",
         "--strict",
     }
-    known = {"auto", "h264", "hevc", "prores", "ffv1", "png", "tiff", "jpeg", "webp", "avif"}
+    known = {"auto", "h264", "hevc", "prores", "ffv1", "vp9", "png", "tiff", "jpeg", "webp", "avif"}
     assert set(offers("process-video", "clip.mp4", "--codec", "")) == known
     assert offers("process-video", "cl") == ["clip.mp4"]
     assert "clip.mp4" in offers("process-video", "clip.mp4", "--cameras", "c")

@@ -51,12 +51,19 @@ def test_choices_are_those_that_readers_know() -> None:
     [
         ({("decode", "reader"): "opencv"}, "unknown reader 'opencv'; known: av, decord"),
         ({("track", "smoothing"): "kalman"}, "unknown smoothing 'kalman'; known: box, gaussian, none"),
-        ({("encode", "codec"): "divx"}, "unknown codec 'divx'; known: auto, h264, hevc, prores, ffv1, png"),
+        (
+            {("encode", "codec"): "divx"},
+            "unknown codec 'divx'; known: auto, h264, hevc, prores, ffv1, vp9, png",
+        ),
         ({("invert", "method"): "magic"}, "unknown inversion method 'magic'"),
         ({("renderer",): "raster"}, "unknown renderer 'raster'; known: auto, cuda, cpu, reference"),
         ({("device",): "tpu"}, "unknown device 'tpu'"),
         ({("decode", "max_frames"): 0}, "--max-frames must be 1 or more, not 0"),
         ({("encode", "quality"): 52}, "--quality must be 51 or less for a film, not 52"),
+        (
+            {("encode", "codec"): "vp9", ("encode", "quality"): 64},
+            "--quality must be 63 or less for vp9, not 64",
+        ),
         ({("track", "face"): (Face(1), Face(1))}, "--face 1 is given twice"),
         ({("finetune", "steps"): -1}, "--finetune-steps must be 0 or more, not -1"),
         ({("track", "smoothing_window"): -0.5}, "--smoothing-window must be 0 or more, not -0.5"),

@@ -16,7 +16,7 @@ from pipeline.stages.clip_checks import check_clip, clip_notes
 from pipeline.stages.composite import Overlays, composited
 from pipeline.stages.decode import decode
 from pipeline.stages.encode import encode
-from pipeline.video.codecs import WITH_ALPHA, suffix_for
+from pipeline.video.codecs import suffix_for
 from pipeline.video.planes import rgb_of, to_layout
 from pipeline.video.reader import view_of
 from tests.pipeline.video.media import ffmpeg
@@ -105,7 +105,7 @@ def overlays(clip: Clip, level: int = 200) -> Overlays:
     )
 
 
-LOSSLESS = {"hevc": {"quality": 0}, "h264": {"quality": 0}, "ffv1": {}}
+LOSSLESS = {"hevc": {"quality": 0}, "h264": {"quality": 0}, "vp9": {"quality": 0}, "ffv1": {}}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,7 @@ LOSSLESS = {"hevc": {"quality": 0}, "h264": {"quality": 0}, "ffv1": {}}
         ("pq", "hevc"), ("hlg", "hevc"), ("hlg", "h264"), ("pq", "ffv1"), ("full", "h264"), ("full", "hevc"),
         ("ten", "hevc"), ("ten", "h264"), ("ten", "ffv1"), ("twelve", "hevc"), ("twelve", "ffv1"),
         ("rgb16", "ffv1"), ("alpha", "ffv1"), ("vp9", "ffv1"),
+        ("vp9", "vp9"), ("full", "vp9"), ("pq", "vp9"), ("hlg8", "vp9"), ("ten", "vp9"), ("twelve", "vp9"),
     ],
 )  # fmt: skip
 def test_pixels_that_are_not_edited_keep_every_bit(tmp_path, name, codec):
@@ -128,7 +129,7 @@ def test_pixels_that_are_not_edited_keep_every_bit(tmp_path, name, codec):
         clip.deep.layout.columns,
         clip.deep.layout.rows,
     )
-    kept = ("matrix", "primaries", "transfer", *(("mastering", "light") if codec != "ffv1" else ()))
+    kept = ("matrix", "primaries", "transfer", *(("mastering", "light") if codec in ("h264", "hevc") else ()))
     assert all(copy.color.get(tag) == clip.color.get(tag) for tag in kept)
     assert copy.color["range"] == clip.color["range"] or codec == "h264"
     for before, after in zip(clip.deep.planes(), copy.deep.planes(), strict=True):
@@ -199,7 +200,9 @@ def test_alpha_stays_or_the_result_is_on_black(tmp_path):
         np.testing.assert_array_equal(before.alpha, after.alpha)
     opaque = written(clip, tmp_path / "out.mp4", "h264", quality=0)
     (note,) = clip_notes(clip, Settings(encode=EncodeSettings(codec="h264")))
-    assert "h264 holds no alpha, so the results are on black" in note and ", ".join(WITH_ALPHA) in note
+    assert "h264 holds no alpha, so the results are on black; --codec prores, ffv1, png, tiff keep" in note
+    (note,) = clip_notes(clip, Settings(encode=EncodeSettings(codec="vp9")))
+    assert "vp9 holds no alpha beyond 8 bits" in note
     assert not clip_notes(clip, Settings(encode=EncodeSettings(codec="prores")))
     for before, after in zip(clip.frames(), read(opaque.path).frames(), strict=True):
         assert np.abs(before.astype(int) - after).max() <= 3
@@ -215,7 +218,14 @@ def test_an_edit_over_something_half_transparent_is_what_is_seen(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("ten", "hevc"), ("twelve", "hevc"), ("rgb16", "ffv1"), ("alpha", "prores"), ("full", "h264")],
+    [
+        ("ten", "hevc"),
+        ("twelve", "hevc"),
+        ("rgb16", "ffv1"),
+        ("alpha", "prores"),
+        ("vp9", "prores"),
+        ("full", "h264"),
+    ],
 )
 def test_the_codec_holds_what_the_clip_has(tmp_path, name, codec):
     assert with_codec(Settings(), clip_with(tmp_path, name)).encode.codec == codec
