@@ -81,7 +81,7 @@ _DEEP_CRF = {"libx264": "6", "libx265": "10", "libvpx-vp9": "6"}
 WITH_ALPHA = ("prores", "ffv1", "vp9", "png", "tiff", "webp", "avif")
 """Codecs that are written with alpha."""
 _EIGHT_BIT_ALPHA = ("vp9",)
-"""Codecs of more bits that have alpha at 8 only: FFmpeg writes VP9's beyond as an experiment, for few players."""
+"""Codecs of more bits that have alpha at 8 only: beyond, FFmpeg writes that of VP9 as an experiment."""
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without B-frames: MP4 stores durations in decoding order, so with them the duration of the last picture is
 # lost, and the start needs an edit list, which some readers ignore.
