@@ -92,7 +92,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
-    result: dict[str, Any] = {"machine": machine(), "sample": str(args.sample), "jobs": {}}
+    result: dict[str, Any] = {"machine": machine(), "sample": str(args.sample)}
+    result |= {"clip": {"seconds": args.seconds}, "jobs": {}}
     with tempfile.TemporaryDirectory() as name:
         generator = Path(name) / "small.safetensors"
         small_generator(generator)

@@ -242,6 +242,44 @@ def busy(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def depth(found: dict[str, Any]) -> list[str]:
+    """Jobs of more than 8 bits, beside the same job of 8 bits."""
+    rows = [
+        [
+            kind,
+            number(job["cpu"], 0, " s"),
+            number(found["ratio"][kind], 2),
+            number(job["most"], 2, " GB"),
+        ]
+        for kind, job in found["jobs"].items()
+    ]
+    frames = found["jobs"]["8 bits"]["frames"]
+    return [
+        *prose(
+            f"The same clip of {frames} frames of 1080p at 8 bits, at 10 bits, and as HLG, through every "
+            "stage to HEVC, with a small stand-in generator (`python -m benchmarks.depth "
+            f"{found['sample']} --seconds {found['clip']['seconds']:g}`). Processor time is that of the "
+            "whole job, its children included; a ratio is to the job of 8 bits. Measured on "
+            f"{found['machine']['date']}, beside other work:"
+        ),
+        "",
+        *table(["clip", "processor time", "ratio", "peak memory"], rows),
+    ]
+
+
+def memory_deep(found: dict[str, Any]) -> list[str]:
+    """Peak memory of a long clip of 10 bits."""
+    clip = found["clip"]
+    stage = max(found["peak"], key=found["peak"].__getitem__)
+    return prose(
+        f"Memory at {clip['bits']} bits: {found['frames']} frames of 1080p ({clip['seconds']:.0f} s) through "
+        f"every stage take at most {number(found['most'], 2)} GB, in `{stage}` (`python -m benchmarks.memory "
+        f"{found['sample']} --seconds {clip['seconds']:g} --bits {clip['bits']} --pictures "
+        f"{clip['pictures']:g} --quick`; measured on {found['machine']['date']}). One picture stands for "
+        f"{1 / clip['pictures']:g} s, so that few are fitted; every frame is read, composited and encoded."
+    )
+
+
 def performance(results: dict[str, Any]) -> list[str]:
     """What docs/performance.md shows."""
     return [
@@ -258,6 +296,9 @@ def performance(results: dict[str, Any]) -> list[str]:
         *cache(results["cache"]),
         "",
         *busy(results["busy"]),
+        "",
+        *depth(results["depth"]),
+        *(["", *memory_deep(results["memory_deep"])] if "memory_deep" in results else []),
     ]
 
 
