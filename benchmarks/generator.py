@@ -125,13 +125,18 @@ def write_card(source: str, result: dict[str, Any]) -> None:
     path.write_text(json.dumps(card, indent=2) + "\n")
 
 
-def joined(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """An earlier result with what this one has measured; exits for another generator, people or seed."""
+def earlier_result(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """An earlier result; exits where it is of another generator, people or seed than `now`."""
     earlier: dict[str, Any] = json.loads(path.read_text())
-    for name in ("fingerprint", "people", "seed"):
-        if earlier[name] != result[name]:
-            sys.exit(f"--into {path}: its {name} is {earlier[name]}, not {result[name]}")
-    return earlier | {name: value for name, value in result.items() if value is not None}
+    for name, value in now.items():
+        if earlier[name] != value:
+            sys.exit(f"--into {path}: its {name} is {earlier[name]}, not {value}")
+    return earlier
+
+
+def joined(earlier: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """An earlier result with what this one has measured."""
+    return result | earlier | {name: value for name, value in result.items() if value is not None}
 
 
 FIGURES = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
@@ -151,13 +156,12 @@ def main(words: list[str] | None = None) -> None:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)
 
+    now = {"fingerprint": generator.card.fingerprint, "people": args.people, "seed": args.seed}
+    earlier = {} if args.into is None else earlier_result(args.into, now)
     torch.manual_seed(0)
     result = measure(args, generator, say)
-    result["machine"] = machine()
-    result["fingerprint"] = generator.card.fingerprint
-    result |= {"people": args.people, "seed": args.seed, "seconds": round(time.monotonic() - began)}
-    if args.into is not None:
-        result = joined(args.into, result)
+    result |= {"machine": machine(), **now, "seconds": round(time.monotonic() - began)}
+    result = joined(earlier, result)
     if args.log is not None:
         log(args.log, generator, result)
     if args.card:

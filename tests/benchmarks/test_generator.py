@@ -16,6 +16,7 @@ from benchmarks.drawn_people import REST, pixels, true_picture, unseen, with_val
 from benchmarks.figures_generator import generator as readme
 from benchmarks.figures_generator import page
 from benchmarks.people_expressions import regression, true_shapes
+from inverters.generators.load import load_generator
 from inverters.people.labels import EYE, LIPS
 from inverters.people.params import PARAMETERS, index, to_values
 from pipeline.scoring.blendshapes import NAMES, component
@@ -174,8 +175,17 @@ def test_pixels_of_an_image() -> None:
 def test_parts_measured_later_join_an_earlier_result(tmp_path: Path, result: dict[str, object]) -> None:
     path = tmp_path / "generator.json"
     path.write_text(json.dumps(result))
-    later = dict.fromkeys(result) | {name: result[name] for name in ("people", "seed", "fingerprint")}
-    later["directions"] = {"beard": None}
-    assert benchmark.joined(path, later) == result | {"directions": {"beard": None}}
+    now = {name: result[name] for name in ("people", "seed", "fingerprint")}
+    later = dict.fromkeys(result) | now | {"directions": {"beard": None}}
+    earlier = benchmark.earlier_result(path, now)
+    assert benchmark.joined(earlier, later) == result | {"directions": {"beard": None}}
+
+
+def test_another_seed_is_refused_before_anything_is_measured(
+    tmp_path: Path, result: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "generator.json"
+    path.write_text(json.dumps(result | {"fingerprint": load_generator("bundled").card.fingerprint}))
+    monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("it measured"))
     with pytest.raises(SystemExit, match="its seed is 1, not 2"):
-        benchmark.joined(path, later | {"seed": 2})
+        benchmark.main(["--people", str(result["people"]), "--seed", "2", "--into", str(path)])
