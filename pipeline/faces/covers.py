@@ -53,6 +53,8 @@ _GROWN = 9
 """Side in pixels of the square by which a cover is grown: its edge is blurred, and may look like the face."""
 _AFTER = 2
 """Frames after a covered one that are doubted, too: their search for the face began from a cover."""
+_SPREAD, _RIM, _BETWEEN = 0.16, 0.012, 0.05
+"""In crop widths: how far beyond its mask a cover is outlined, its margin, and the gaps that are closed."""
 _JAW, _BROWS = np.arange(0, 17), np.arange(17, 27)
 _EYES = (np.arange(36, 42), np.arange(42, 48))
 _LIPS = np.arange(48, 60)
@@ -262,3 +264,44 @@ def cover_in(cover: Cover, row: int, to_crop: F64, size: int) -> F32:
     map_ = np.linalg.inv(half) @ there[0] @ there[1] @ half
     mask = cover.masks[row].astype(np.float32)
     return np.asarray(cv2.warpAffine(mask, map_[:2], (size, size), flags=cv2.INTER_LINEAR), np.float32)
+
+
+def outlined(cover: F32, own: U8, beside: Sequence[U8], points: Floats) -> F32:
+    """A cover [S,S] of a crop, with what hangs together with it and looks like the face.
+
+    Fingers before a cheek have its colour; their edges are where the crop differs from those of the nearest
+    frames without the cover, in the same place. own, beside: crops uint8 [S,S,3]; points: landmarks [68,2] in
+    pixels of the crop. Eyes and mouth move by themselves and do not count.
+    """
+    size, sure = len(own), cover > 0.5
+    if not beside or not sure.any():
+        return cover
+    near = _grown(sure, _SPREAD * size)
+    unlike = np.minimum.reduce([_apart(own, other, ~near) for other in beside])
+    moving = np.zeros((size, size), np.uint8)
+    for part in (*_EYES, _LIPS):
+        hull = cv2.convexHull(np.asarray(np.rint(points[part] - 0.5), np.int32))
+        cv2.fillConvexPoly(moving, hull, (1.0,))
+    edges = (unlike > _DOUBTFUL) & near & ~_grown(moving > 0, 2 * _RIM * size)
+    labels = cv2.connectedComponents((edges | sure).astype(np.uint8))[1]
+    parts = np.isin(labels, np.unique(labels[sure])).astype(np.uint8)
+    whole = np.asarray(cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _disc(_BETWEEN * size / 2))) > 0
+    soft = cv2.GaussianBlur(_grown(whole, 2 * _RIM * size).astype(np.float32), (0, 0), _RIM * size / 2)
+    return np.asarray(np.maximum(cover, soft), np.float32)
+
+
+def _apart(own: U8, other: U8, free: Bools) -> F32:
+    """Mean levels [S,S] by which two crops differ, in the brightness that makes the free part alike."""
+    light = [np.median(one[free].astype(np.float32)) + 24 if free.any() else 24.0 for one in (own, other)]
+    same = other.astype(np.float32) * np.float32(np.clip(light[0] / light[1], 0.5, 2.0))
+    side = 2 * round(len(own) * _RIM / 2) + 1
+    return np.asarray(cv2.blur(np.abs(own - same).mean(axis=-1), (side, side)), np.float32)
+
+
+def _disc(radius: float) -> U8:
+    side = 2 * max(round(radius), 1) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+
+
+def _grown(mask: Bools, by: float) -> Bools:
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(by))) > 0

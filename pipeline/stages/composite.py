@@ -327,7 +327,7 @@ def _stage(
     stitched = (f"stitch/{name}",) if is_stitched(settings, name) else ()
     return Stage(
         f"composite/{name}",
-        version=4,
+        version=5,
         load=lambda run: run.result.arrays["masks"],
         compute=compute,
         reads=(*MASK_SETTINGS, *reads),

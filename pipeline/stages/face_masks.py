@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clip import F32, F64, U8, Crops, FaceTrack
-from pipeline.faces.covers import cover_in
+from pipeline.faces.covers import cover_in, outlined
 from pipeline.request.settings import CompositeSettings, Settings
 from pipeline.stages import align, track
 from pipeline.stages.edit import images_in, plain_stage, variant_of
@@ -18,6 +18,7 @@ from pipeline.stages.problem import source_crops
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
 from pipeline.video.masks import face_masks, visible_change
+from pipeline.video.warp import warp_points
 
 BORDER = 0.1
 """Width in crop widths of the border that is to meet the source (STIT: 50 of 512 pixels)."""
@@ -40,6 +41,8 @@ class FaceMasks:
     blend: by row, shown where an occluder is taken off. edited, plain: by row, shown where they visibly
     differ, so that an edit of the hair or of glasses reaches beyond the face's outline. source: the crops by
     row; where they are nothing like `plain`, as a hand that the fit has not followed, the source is kept.
+    covers: by row, what is before the face for a moment, where the source is kept; lifted: the same, taken
+    off as the blend is.
     """
 
     landmarks: F32  # [K,68,2]
@@ -51,6 +54,7 @@ class FaceMasks:
     plain: Rows | None = None
     source: Rows | None = None
     covers: Rows | None = None
+    lifted: Rows | None = None
 
     def __getitem__(self, row: int) -> U8:
         extra = self._extra(row)
@@ -79,13 +83,14 @@ class FaceMasks:
         )
 
     def _blend(self, row: int) -> F32:
-        """The blend of one row at the size of the crop; zero without an occluder's field."""
-        if self.blend is None:
-            return np.zeros((self.size, self.size), np.float32)
-        small = np.asarray(self.blend[row], np.float32)
-        return np.asarray(
-            cv2.resize(small, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32
-        )
+        """How much of one row is an occluder, at the size of the crop; zero where nothing tells of one."""
+        found = np.zeros((self.size, self.size), np.float32)
+        if self.blend is not None:
+            small = np.asarray(self.blend[row], np.float32)
+            found = np.asarray(cv2.resize(small, found.shape, interpolation=cv2.INTER_LINEAR), np.float32)
+        if self.lifted is not None and (cover := self.lifted[row]) is not None:
+            found = np.maximum(found, cover)
+        return found
 
     def _near_face(self, row: int) -> npt.NDArray[np.bool_]:
         """Pixels of one row within OCCLUDER_REACH of the face's outline."""
@@ -95,7 +100,7 @@ class FaceMasks:
 
     def _extra(self, row: int) -> F32 | None:
         shown: list[F32] = []
-        if self.blend is not None:
+        if self.blend is not None or self.lifted is not None:
             shown.append(self._blend(row) * self._near_face(row))
         if self.edited is not None and self.plain is not None:
             shown.append(visible_change(self.edited[row], self.plain[row]))
@@ -104,19 +109,43 @@ class FaceMasks:
 
 @dataclass(frozen=True)
 class Covers:
-    """By picture, what passes before the face for a moment: float32 [S,S] in [0,1], None for nothing."""
+    """By picture, what passes before the face for a moment: float32 [S,S] in [0,1], None for nothing.
+
+    source: the crops by picture; with them the outline also holds what of the cover looks like the face.
+    """
 
     track: FaceTrack
     crops: Crops
+    source: Rows | None = None
 
     def __getitem__(self, picture: int) -> F32 | None:
+        frame, place = int(self.track.usable[picture]), self._place(picture)
+        if place is None or self.track.cover is None:
+            return None
+        affine, size = self.crops.affine[frame], self.crops.size
+        found = cover_in(self.track.cover, place, affine, size)
+        if self.source is None:
+            return found
+        beside = [self.source[n] for n in self.beside(picture)]
+        return outlined(found, self.source[picture], beside, warp_points(self.track.landmarks[frame], affine))
+
+    def beside(self, picture: int) -> list[int]:
+        """The nearest pictures of the same run without a cover, before and after, where there are any."""
+        runs = self.track.runs[self.track.usable]
+        own = np.flatnonzero(runs == runs[picture]).tolist()
+        before = [n for n in own if n < picture and self._place(n) is None]
+        after = [n for n in own if n > picture and self._place(n) is None]
+        return [*before[-1:], *after[:1]]
+
+    def _place(self, picture: int) -> int | None:
+        """Which of the track's covers a picture shows."""
         cover, frame = self.track.cover, int(self.track.usable[picture])
         if cover is None or not len(cover.places):
             return None
         place = int(np.searchsorted(cover.places, self.track.first[frame]))
         if place == len(cover.places) or cover.places[place] != self.track.first[frame]:
             return None
-        return cover_in(cover, place, self.crops.affine[frame], self.crops.size)
+        return place
 
 
 def understood(source: U8, reconstruction: U8) -> F32:
@@ -154,6 +183,7 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
     elif variant.edits:
         plain = images_in(run, "edit/removal")
     kept = variant.edits and not variant.remove_occluder
+    covers = Covers(run.of(track.STAGE), crops, source_crops(run))
     return FaceMasks(
         landmarks=run.of(track.STAGE).landmarks[usable],
         affines=crops.affine[usable],
@@ -163,7 +193,8 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
         edited=edited,
         plain=plain,
         source=source_crops(run) if kept else None,
-        covers=Covers(run.of(track.STAGE), crops) if kept else None,
+        covers=covers if kept else None,
+        lifted=covers if variant.remove_occluder else None,
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.stages import align, decode, inset, track
 from pipeline.stages.clip_checks import face_mask_files
 from pipeline.stages.composite import Overlays, Texture, full_frame_variants, is_stitched
 from pipeline.stages.edit import Variant, as_before, images_in, images_stage, settings_of, variant_of
+from pipeline.stages.face_masks import Covers
 from pipeline.stages.facts import Facts
 from pipeline.stages.panels import describe
 from pipeline.stages.pixels import Covered, Rows
@@ -24,6 +25,7 @@ from pipeline.stages.problem import OfPictures, row_times, source_crops
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
 from pipeline.stages.stage import global_name
+from pipeline.stages.uncover import Uncovered, WithCover
 from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
 from storage import StoredArray
 
@@ -62,15 +64,18 @@ def overlays_of(run: StageRun, name: str) -> Overlays:
     held: npt.NDArray[np.bool_] | None = None
     if not turned and run.settings.composite.steady:
         held = as_before(variant.edits, row_times(run), run.settings.edit.ease if variant.edits else 0.0)
-    clip = run.of(decode.STAGE)
+    clip, rendered = run.of(decode.STAGE), images_of(run, name)
+    plain: Rows | None = None if whole else _plain(run, variant)
+    if variant.remove_occluder and not turned:
+        rendered, plain = _behind_covers(run, rendered, plain)
     return Overlays(
         crops=inset.moved_crops(run) if turned else run.of(align.STAGE),
-        rendered=images_of(run, name),
+        rendered=rendered,
         rows=row_of_frame(run),
         masks=run.result_of(f"composite/{name}").arrays["masks"],
         settings=CompositeSettings(),
         size=(clip.width, clip.height),
-        plain=None if whole else _plain(run, variant),
+        plain=plain,
         held=held,
         by_hand=None if turned else _by_hand(run),
         texture=None if turned or variant == Variant() else _texture(run),
@@ -83,6 +88,16 @@ def _plain(run: StageRun, variant: Variant) -> Rows:
     if variant.remove_occluder and cover is not None and run.settings.invert.method in ENCODERS:
         return Covered(found, source_crops(run), cover)
     return found
+
+
+def _behind_covers(run: StageRun, rendered: Rows, plain: Rows | None) -> tuple[Rows, Rows | None]:
+    """A removal's renders with what is behind a momentary cover, and what they are compared with."""
+    found, source = run.of(track.STAGE), source_crops(run)
+    covers = Covers(found, run.of(align.STAGE), source)
+    times = run.of(decode.STAGE).times[found.first[found.usable]]
+    removed = run.result_of("edit/removal").arrays["images"]
+    behind = Uncovered(rendered, removed, source, covers, times)
+    return behind, None if plain is None else WithCover(plain, source, covers)
 
 
 def _texture(run: StageRun) -> Texture:
@@ -124,6 +139,8 @@ def overlay_needs(settings: Settings, name: str, others: Sequence[Settings] = ()
     for place, one in enumerate((settings, *others)):
         own = variant_in(one, name)
         of_face = ("track", "align", shown_name(one), f"composite/{own}", shown_images(one, own))
+        if variant_of(own, one.edit).remove_occluder:
+            of_face = (*of_face, "edit/removal")
         found += [global_name(need, place) for need in of_face]
     return tuple(dict.fromkeys(found))
 
