@@ -92,9 +92,34 @@ def lasting(
                 kept[first : last + 1] = False
                 break
             last += 1
+    for last in np.flatnonzero(kept):
+        if _returned(int(last), thumbs, centers, sizes, times):
+            kept[last] = False
     return kept
+
+
+def _returned(last: int, thumbs: list[F32], centers: Floats, sizes: Floats, times: Floats) -> bool:
+    """Whether the face jumps back to where it was a moment before, in a picture that hardly changes.
+
+    Under a hand that comes in, landmarks may slide away by steps that are no cut, and jump when it goes.
+    """
+    if picture_change(thumbs[last - 1], thumbs[last]) > _CHANGED:
+        return False
+    jump = _step(last - 1, last, centers, sizes)
+    for first in range(last - 2, -1, -1):
+        if times[last] - times[first] > _MOMENT:
+            return False
+        back = _step(first, last, centers, sizes) <= jump / 2
+        if back and picture_change(thumbs[first], thumbs[last]) <= _CHANGED:
+            return True
+    return False
 
 
 def shots(cuts: npt.NDArray[np.bool_]) -> I64:
     """The number of the shot of each frame, [N], from where shots begin, [N]."""
     return np.cumsum(cuts).astype(np.int64)
+
+
+def _step(first: int, last: int, centers: Floats, sizes: Floats) -> float:
+    """How far the face is in one frame from where it was in another, in pixels, a change of size included."""
+    return float(np.linalg.norm(centers[last] - centers[first]) + abs(sizes[last] - sizes[first]) / 2)

@@ -64,7 +64,8 @@ def overlays_of(run: StageRun, name: str) -> Overlays:
     held: npt.NDArray[np.bool_] | None = None
     if not turned and run.settings.composite.steady:
         held = as_before(variant.edits, row_times(run), run.settings.edit.ease if variant.edits else 0.0)
-    clip, rendered = run.of(decode.STAGE), images_of(run, name)
+    clip = run.of(decode.STAGE)
+    rendered: Rows = images_of(run, name)
     plain: Rows | None = None if whole else _plain(run, variant)
     if variant.remove_occluder and not turned:
         rendered, plain = _behind_covers(run, rendered, plain)
@@ -139,9 +140,8 @@ def overlay_needs(settings: Settings, name: str, others: Sequence[Settings] = ()
     for place, one in enumerate((settings, *others)):
         own = variant_in(one, name)
         of_face = ("track", "align", shown_name(one), f"composite/{own}", shown_images(one, own))
-        if variant_of(own, one.edit).remove_occluder:
-            of_face = (*of_face, "edit/removal")
-        found += [global_name(need, place) for need in of_face]
+        removed = ("edit/removal",) if variant_of(own, one.edit).remove_occluder else ()
+        found += [global_name(need, place) for need in (*of_face, *removed)]
     return tuple(dict.fromkeys(found))
 
 

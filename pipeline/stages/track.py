@@ -385,7 +385,7 @@ def load(run: StageRun) -> FaceTrack:
 
 STAGE = Stage(
     "track",
-    version=4,
+    version=5,
     load=load,
     compute=compute,
     reads=("track",),

@@ -34,7 +34,8 @@ class Uncovered:
         detail = np.zeros(shown.shape, np.float32)
         for near, weight in self._weights(picture):
             detail += weight * self._detail(near)
-        return np.clip(np.rint(shown + cover[..., None] * detail), 0, 255).astype(np.uint8)
+        filled: U8 = np.clip(np.rint(shown + cover[..., None] * detail), 0, 255).astype(np.uint8)
+        return filled
 
     def _detail(self, picture: int) -> F32:
         """What the source [S,S,3] has beyond the removal."""

@@ -57,5 +57,19 @@ def test_a_moment_that_is_taken_back_begins_no_shot():
     np.testing.assert_array_equal(lasting(cuts, thumbs, centers, STILL, times * 10), cuts)
 
 
+def test_a_face_that_slides_under_a_hand_and_jumps_back_begins_no_shot():
+    cuts, thumbs = np.zeros(20, bool), [np.full((24, 24, 3), 30.0, np.float32)] * 20
+    cuts[15] = True
+    times, centers = np.arange(20) / 25, np.zeros((20, 2))
+    centers[:, 0] = 0.2 * np.arange(20)
+    centers[11:15] += [[4, 0], [7, 0], [10, 0], [12, 0]]
+    assert not lasting(cuts, thumbs, centers, STILL, times).any()
+    np.testing.assert_array_equal(lasting(cuts, thumbs, centers, STILL, times * 10), cuts)
+    elsewhere = centers + np.where(np.arange(20) >= 15, 24.0, 0.0)[:, None]
+    np.testing.assert_array_equal(lasting(cuts, thumbs, elsewhere, STILL, times), cuts)
+    other = [*thumbs[:15], *[np.full((24, 24, 3), 60.0, np.float32)] * 5]
+    np.testing.assert_array_equal(lasting(cuts, other, centers, STILL, times), cuts)
+
+
 def test_shots_are_numbered_from_nought():
     np.testing.assert_array_equal(shots(np.array([False, False, True, False, True])), [0, 0, 1, 1, 2])
