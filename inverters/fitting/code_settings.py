@@ -116,8 +116,8 @@ class CodeSettings:
     """Learning rate of the cameras' correction (`fitting.pose`); 0 keeps the cameras."""
     pose_every: int = 0
     """Frames from one knot of the correction to the next; 0: one for the clip, 1: one for each frame."""
-    begun_pose_every: int = 0
-    """The same of a fit that begins at what an encoder told; 0: as `pose_every`."""
+    passing_pose_every: int = 0
+    """The same where `pose_every` is 0 and what covers the face comes and goes (`targets.cover_passes`)."""
     pose_turns: int = 0
     """Cameras alone and codes alone take turns of so many steps; 0: cameras join the codes when frames may
     differ.
@@ -136,11 +136,7 @@ class CodeSettings:
 
 def begun(settings: CodeSettings) -> CodeSettings:
     """Return the settings for a fit that begins at what an encoder told."""
-    return replace(
-        settings,
-        steps=settings.begun_steps or settings.steps,
-        pose_every=settings.begun_pose_every or settings.pose_every,
-    )
+    return replace(settings, steps=settings.begun_steps or settings.steps)
 
 
 def in_space(settings: CodeSettings, name: str) -> CodeSettings:

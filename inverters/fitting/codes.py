@@ -72,7 +72,10 @@ class CodeFit(TableStage):
         landmarks = generator.card.landmarks3d.get("68")
         self.expression = None if landmarks is None else torch.as_tensor(landmarks)[EXPRESSION].float()
         numbers = LEVEL_NUMBERS if settings.pose_level else NUMBERS
-        self.pose = Corrections(count, settings.pose_every, numbers, device)
+        every = settings.pose_every
+        if not every and settings.passing_pose_every and targets.cover_passes():
+            every = settings.passing_pose_every
+        self.pose = Corrections(count, every, numbers, device)
 
     @property
     def perceptual_name(self) -> str:

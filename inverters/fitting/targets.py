@@ -12,6 +12,9 @@ from inverters.fitting.pose import refine_cameras
 from inverters.rendering.cameras import PIVOT
 from inverters.rendering.rays import pixel_centres, project, rays_at
 
+PASSING = 0.05
+"""Share of the picture by which the cover of a face changes along a clip where it comes and goes."""
+_LOOKS = 64
 NEAR = 0.03
 """Standard deviation, in image widths, of pixels drawn about a landmark: an eye is about a tenth wide."""
 
@@ -56,6 +59,19 @@ class Targets:
         if self.problem.occluder_masks is None:
             return torch.ones(len(rows), 1, size, size, device=self.device)
         return (self._masks(self.problem.occluder_masks, rows, size) / 255).to(self.device)
+
+    def cover_passes(self) -> bool:
+        """Whether what covers the face comes and goes: the covered share changes by more than PASSING.
+
+        A mask or sunglasses cover about the same in all frames, a hand or a glass does not. At most 64 frames
+        are looked at. False without masks.
+        """
+        masks, count = self.problem.occluder_masks, len(self)
+        if masks is None:
+            return False
+        rows = torch.linspace(0, count - 1, min(count, _LOOKS)).round().long()
+        kept = torch.cat([_read(masks, row).float().mean()[None] for row in rows.split(1)]) / 255
+        return float(kept.max() - kept.min()) > PASSING
 
     def refined(self, pose: Tensor) -> dict[str, Tensor]:
         """Return cam2world [K,4,4] and intrinsics [K,3,3] of all rows, corrected by pose [1 or K,7]."""

@@ -85,7 +85,7 @@ DRAFT_CODES = CodeSettings(
     frame_prior=4e-4,
     smoothness=4e-4,
     pose_rate=0.3,
-    begun_pose_every=6,  # measured where fits begin at an encoder; from the mean face one for the clip
+    passing_pose_every=6,  # a hand bends the landmarks of some frames alone
     pose_prior=1e-4,
 )
 FAST_CODES = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_raw_targets_are_area_means_and_masks_follow() -> None:
     assert torch.allclose(targets.image(rows), pixels)
     keep = targets.keep(rows)
     assert keep[:, 9, 8].eq(0).all() and keep[:, 2, 2].eq(1).all()
+
+
+@pytest.mark.parametrize(("shares", "passes"), [((0, 0, 10), True), ((8, 8, 8), False), ((8, 9, 8), False)])
+def test_a_cover_passes_where_its_share_changes(shares: tuple[int, int, int], passes: bool) -> None:
+    problem = own_clip(tiny_generator(), 3, occluder=True)
+    masks = np.full((3, 32, 32), 255, np.uint8)
+    for mask, rows in zip(masks, shares, strict=True):
+        mask[:rows] = 0
+    assert Targets(replace(problem, occluder_masks=masks), 16, torch.device("cpu")).cover_passes() is passes
+    assert not Targets(replace(problem, occluder_masks=None), 16, torch.device("cpu")).cover_passes()
 
 
 def test_rays_of_all_pixels_are_those_of_the_image() -> None:

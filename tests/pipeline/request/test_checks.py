@@ -80,8 +80,7 @@ def test_where_a_fit_begins(words: str, start: str) -> None:
     assert with_start(with_start(asked)) == with_start(asked)
 
 
-def test_a_fit_that_begins_at_an_encoder_takes_fewer_steps_and_corrects_cameras_by_the_moment() -> None:
+def test_a_fit_that_begins_at_an_encoder_takes_fewer_steps() -> None:
     asked = parse(["clip.mp4"]).settings
     numbers, begun = asked.invert.of_method().codes, with_start(asked).invert.of_method().codes
     assert 0 < begun.steps == numbers.begun_steps < numbers.steps
-    assert 0 < begun.pose_every == numbers.begun_pose_every and numbers.pose_every == 0
