@@ -18,6 +18,7 @@ from benchmarks.figures_generator import generator
 from benchmarks.figures_generator import page as generator_page
 from benchmarks.figures_scaling import scaling
 from benchmarks.figures_service import service
+from benchmarks.figures_video import video
 from benchmarks.markdown import measured_on, number, prose, share, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -325,6 +326,7 @@ def main() -> None:
     write(ROOT / "docs/performance.md", performance(results))
     write(ROOT / "docs/scaling.md", scaling(results))
     write(ROOT / "docs/running.md", service(results))
+    write(ROOT / "docs/video.md", video(results))
     write(ROOT / "docs/editing.md", editing(results))
     write(ROOT / "docs/fidelity.md", fidelity(results))
     if measured or "people" in results:
