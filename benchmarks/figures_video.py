@@ -33,8 +33,8 @@ def covering_hand(found: dict[str, Any]) -> list[str]:
             f"`{' '.join(found['words'])}` and with the removal (`python -m benchmarks.covering_hand --out "
             "benchmarks/results/covering_hand.json`). Jaw: mean and largest error in % of the face's height. "
             "Hand in the edit: 99th percentile and largest change of its pixels, in levels of 255, and the "
-            "share of them that changes by more than 2. Removal: PSNR inside the hidden face, the source's in "
-            "brackets. Flicker: change inside the face as the hand comes and goes, over that of the clip "
+            "share of them that changes by more than 2. Removal: PSNR inside the hidden face, the source's "
+            "in brackets. Flicker: change inside the face as the hand comes and goes, over that of the clip "
             "without a hand."
         ),
         "",
