@@ -1,12 +1,11 @@
 """A sheet of two people who cross, each with an edit of its own: the clip, and what a job makes of it.
 
     python -m benchmarks.crossing_sheet clip crossing.mp4
-    process-video crossing.mp4 --face 0:smile=2 --face 1:glasses=4 --codec ffv1 --out OUT
+    process-video crossing.mp4 --face 0:smile=2 --face 1:glasses=2.5 --codec ffv1 --out OUT
     python -m benchmarks.crossing_sheet sheet OUT --out docs/video/crossing.jpg
 
 The clip is made of two samples: one person goes to the right and gets smaller, the other passes behind to the
-left and gets larger. The sheet has some of its frames, the source's on the left. The one in docs also has
---steps 150 --finetune-steps 30.
+left and gets larger. The sheet has some of its frames, the source's on the left.
 """
 
 from __future__ import annotations
