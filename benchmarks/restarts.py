@@ -10,6 +10,7 @@ process has been killed twice is spared: it may die no third time. At the end al
 No round begins after `--minutes`; `rounds` is the number of those that were made.
 
 - `lost`: runs that have not completed with results, and clips that their folder's records do not call done.
+  `lost_after`: the states of each such run.
 - `done_twice`: runs that completed more than once, and clips for which there is more than one run.
 - `longest_wait_s`: longest time from an event to the next start of a run that was pending or running then.
 - `locked`: times that the server's log says "database is locked" (SQLite).
@@ -220,7 +221,7 @@ def rounds(
         event = chance.choice(EVENTS)
         deaths = {r["id"]: sum(s["name"] == "Crashed" for s in r["states"]) for r in all_runs(service)}
         spared = {run for run, died in deaths.items() if died >= 2}
-        if event == "kill service" and spared:
+        if event in ("kill service", "kill server") and spared:  # a run dies where its server does
             event = "stop"
         say(f"round {number}: {event} while a run is {kind.lower()}")
         events.append((time.time(), event))
@@ -235,6 +236,11 @@ def locked(service: Service) -> int:
     return sum(log.read_text().count("(sqlite3.OperationalError) database is locked") for log in logs)
 
 
+def told(run: dict[str, Any]) -> list[str]:
+    """A run's states in order, each with its message."""
+    return [f"{state['name']}: {state['message'] or ''}"[:120] for state in run["states"]]
+
+
 def counted(service: Service, count: int, events: list[tuple[float, str]]) -> dict[str, Any]:
     """The figures."""
     runs = all_runs(service)
@@ -246,6 +252,7 @@ def counted(service: Service, count: int, events: list[tuple[float, str]]) -> di
         "rounds": count,
         "runs": len(runs),
         "lost": max(completed.count(0), count - made - done),
+        "lost_after": [told(run) for run, times in zip(runs, completed, strict=True) if not times],
         "done_twice": sum(n > 1 for n in completed)
         + sum(n > 1 for video, n in taken.items() if video != str(SAMPLE)),
         "longest_wait_s": round(max(waits(runs, events), default=0.0), 1),
