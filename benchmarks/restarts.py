@@ -5,8 +5,8 @@
 Every round makes a real job (two frames, a few steps; each has a seed of its own, so that nothing but the
 decoded clip comes from the cache), by turns as a run and by a clip in a watched folder. It waits until a run
 is scheduled, pending or running, and for a random time. Then it stops the service with SIGTERM, kills it, or
-kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run whose
-process has been killed twice is spared: it may die no third time. At the end all runs must have completed.
+kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run that has
+died twice is spared: it may die no third time, and a worker's death is one of its run. At the end all runs must have completed.
 No round begins after `--minutes`; `rounds` is the number of those that were made.
 
 - `lost`: runs that have not completed with results, and clips that their folder's records do not call done.
@@ -221,7 +221,7 @@ def rounds(
         event = chance.choice(EVENTS)
         deaths = {r["id"]: sum(s["name"] == "Crashed" for s in r["states"]) for r in all_runs(service)}
         spared = {run for run, died in deaths.items() if died >= 2}
-        if event in ("kill service", "kill server") and spared:  # a run dies where its server does
+        if event != "kill run" and spared:  # whose run would die with its worker, or without its server
             event = "stop"
         say(f"round {number}: {event} while a run is {kind.lower()}")
         events.append((time.time(), event))
