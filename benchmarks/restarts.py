@@ -5,9 +5,9 @@
 Every round makes a real job (two frames, a few steps; each has a seed of its own, so that nothing but the
 decoded clip comes from the cache), by turns as a run and by a clip in a watched folder. It waits until a run
 is scheduled, pending or running, and for a random time. Then it stops the service with SIGTERM, kills it, or
-kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run that has
-died twice is spared: it may die no third time, and a worker's death is one of its run. At the end all runs must have completed.
-No round begins after `--minutes`; `rounds` is the number of those that were made.
+kills its server, a worker, a run, or both of these, and starts again what does not start itself. A run that
+has died twice is spared: it may die no third time, and a worker's death is one of its run. At the end all
+runs must have completed. No round begins after `--minutes`; `rounds` is the number of those that were made.
 
 - `lost`: runs that have not completed with results, and clips that their folder's records do not call done.
   `lost_after`: the states of each such run.
