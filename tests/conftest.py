@@ -1,4 +1,4 @@
-"""Set up for all tests: OpenMP's wait policy before torch loads; SIGINT even if the shell ignores it.
+"""Set up for all tests: OpenMP's wait policy before torch loads; signals even if the shell ignores them.
 
 No example of Hypothesis has a deadline: a timing is never a test.
 """
@@ -14,6 +14,7 @@ from hypothesis import settings
 import inverters  # noqa: F401 - sets how OpenMP's threads wait, before any import of torch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored below nohup
 settings.register_profile("invid", deadline=None)
 settings.load_profile("invid")
 
