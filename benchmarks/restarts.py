@@ -219,8 +219,8 @@ def rounds(
         wait_for(service, kind)
         time.sleep(chance.uniform(0.0, LONGEST_PAUSE))
         event = chance.choice(EVENTS)
-        deaths = {r["id"]: sum(s["name"] == "Crashed" for s in r["states"]) for r in all_runs(service)}
-        spared = {run for run, died in deaths.items() if died >= 2}
+        open_runs = [run for run in all_runs(service) if run["state_type"] not in FINAL]
+        spared = {r["id"] for r in open_runs if sum(s["name"] == "Crashed" for s in r["states"]) >= 2}
         if event != "kill run" and spared:  # whose run would die with its worker, or without its server
             event = "stop"
         say(f"round {number}: {event} while a run is {kind.lower()}")
