@@ -163,11 +163,12 @@ def measure(seed: int, work: Path, words: list[str], pictures: Path | None) -> d
         raise SystemExit(f"seed {seed}: the face was lost under the hand")
     faces = [face_of(points) for points in true]
     hidden = [face & (alpha > 0.5) for face, alpha in zip(faces, truth.alpha, strict=True)]
+    covered = np.mean([hidden[t].sum() / faces[t].sum() for t in COVERED])
     if pictures is not None:
         sheet(pictures / f"seed{seed}.png", [truth.clean, source, edited, removal])
     return {
         "reconstruction, dB": round(told["reconstruction"]["psnr"], 2),
-        "face covered, %": round(100 * sum(float(hidden[t].sum() / faces[t].sum()) for t in COVERED) / 5, 1),
+        "face covered, %": round(100 * float(covered), 1),
         "jaw": jaw_error(landmarks.astype(np.float64), true),
         "hand in the edit": hand_in_edit(edited, source, truth.alpha),
         "removal": {"dB": psnr(removal, truth, hidden), "of the source, dB": psnr(source, truth, hidden)},

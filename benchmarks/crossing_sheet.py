@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,32 +28,41 @@ from pipeline.stages.decode import decode
 
 SIZE, COUNT, RATE = (960, 288), 30, 15
 """Of the clip: width and height in pixels, frames, frames a second."""
+SAMPLE_SIZE = (384, 288)
 SIZES = (1.0, 0.75)
-"""Of a person on the left and on the right, of a sample's own 384 x 288 pixels."""
+"""Of a person on the left and on the right, in the size of a sample."""
 SAMPLES = ("hand", "mask")
 """The person in front, and the one behind; both without their occluders."""
 _WIDTH, _QUALITY, _GAP = 640, 85, 4
+Rect = tuple[int, int, int, int]
 
 
-def rect_at(share: float) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a person who is this far to the right."""
-    size = SIZES[0] + (SIZES[1] - SIZES[0]) * share
-    width, height = round(384 * size), round(288 * size)
+def rect_at(share: float, sizes: tuple[float, float] = SIZES) -> Rect:
+    """Left, top, width and height of a person who is this far to the right; sizes: on the left and right."""
+    size = sizes[0] + (sizes[1] - sizes[0]) * share
+    width, height = (round(side * size) for side in SAMPLE_SIZE)
     return round((SIZE[0] - width) * share), SIZE[1] - height, width, height
+
+
+def composed(people: Sequence[tuple[U8, Rect]]) -> U8:
+    """A grey frame, uint8 [H,W,3], with pictures of people in their places, the last in front."""
+    frame = np.full((SIZE[1], SIZE[0], 3), 70, np.uint8)
+    for picture, (x, y, width, height) in people:
+        frame[y : y + height, x : x + width] = cv2.resize(
+            picture, (width, height), interpolation=cv2.INTER_AREA
+        )
+    return frame
 
 
 def frames() -> list[U8]:
     """The frames of the clip, uint8 [H,W,3]."""
     files = [Path("samples") / f"{name}.truth/clean.mp4" for name in SAMPLES]
-    people = [list(decode(file, DecodeSettings(), Path()).frames()) for file in files]
+    front, behind = (list(decode(file, DecodeSettings(), Path()).frames()) for file in files)
     made = []
     for t in range(COUNT):
-        share, frame = t / (COUNT - 1), np.full((SIZE[1], SIZE[0], 3), 70, np.uint8)
-        for person, place in ((people[1], 1 - share), (people[0], share)):
-            x, y, width, height = rect_at(place)
-            shown = cv2.resize(person[t % len(person)], (width, height), interpolation=cv2.INTER_AREA)
-            frame[y : y + height, x : x + width] = shown
-        made.append(frame)
+        share = t / (COUNT - 1)
+        pair = (behind[t % len(behind)], rect_at(1 - share)), (front[t % len(front)], rect_at(share))
+        made.append(composed(pair))
     return made
 
 

@@ -19,7 +19,7 @@ from benchmarks.figures_generator import page as generator_page
 from benchmarks.figures_scaling import scaling
 from benchmarks.figures_service import service
 from benchmarks.figures_video import video
-from benchmarks.markdown import measured_on, number, prose, share, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, share, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- figures: python -m benchmarks.figures -->", "<!-- end of figures -->"
@@ -65,20 +65,18 @@ def main_job(found: dict[str, Any]) -> list[str]:
         row("seconds of the whole command", *(number(m["seconds"], 0) for m in methods)),
     ]
     again = found["second run"]["seconds"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"On `{found['video']}`, one run of each method in the preset `draft` "
             f"(`python -m benchmarks.main_job {found['video']} --out benchmarks/results/mask.json`):"
         ),
-        "",
-        *table(["", "In-N-Out", "W+"], rows),
-        "",
-        *prose(
+        table(["", "In-N-Out", "W+"], rows),
+        prose(
             f"The same job with another `--edit` took {number(again, 0)} s, "
             f"{share(found['second_run_share'])} of the first. W+ keeps the cameras from the landmarks. "
             "(*) In-N-Out also removes the mask, so the two methods are compared with different truths."
         ),
-    ]
+    )
 
 
 def demo_smile(found: dict[str, Any]) -> list[str]:
@@ -128,14 +126,13 @@ def renderer(found: dict[str, Any]) -> list[str]:
     ]
     head = ["case", "renderer", "forward", "forward and backward", "memory"]
     head += ["ratio, forward", "ratio, forward and backward", "ratio, memory"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"The operator alone (`python -m benchmarks.renderer --json`), renderer `{found['renderer']}`; "
             "a ratio is the reference's value over this renderer's:"
         ),
-        "",
-        *table(head, rows),
-    ]
+        table(head, rows),
+    )
 
 
 def steps(found: dict[str, Any]) -> list[str]:
@@ -153,14 +150,13 @@ def steps(found: dict[str, Any]) -> list[str]:
                     f"{slow['step_ms'] / quick['step_ms']:.1f}x",
                 ]
             )
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             "Time of one step of each stage of In-N-Out, and the renderer's share of it "
             "(`python -m benchmarks.steps`):"
         ),
-        "",
-        *table(["preset", "stage", "reference", "compiled", "ratio"], rows),
-    ]
+        table(["preset", "stage", "reference", "compiled", "ratio"], rows),
+    )
 
 
 def jobs(found: dict[str, Any]) -> list[str]:
@@ -171,14 +167,13 @@ def jobs(found: dict[str, Any]) -> list[str]:
         [name, number(run["seconds"], 0, " s"), *(number(run["stages"][s], 0, " s") for s in names)]
         for name, run in runs.items()
     ]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"The whole job on `{found['video']}`, preset `draft` (`python -m benchmarks.main_job "
             f"{found['video']}`; the command of `make demo` without its view from the side):"
         ),
-        "",
-        *table(["renderer", "whole command", *names], rows),
-    ]
+        table(["renderer", "whole command", *names], rows),
+    )
 
 
 def presets(found: dict[str, Any]) -> list[str]:
@@ -198,14 +193,13 @@ def presets(found: dict[str, Any]) -> list[str]:
             ]
         )
     head = ["preset", "whole command", "reconstruction", "mask IoU", "removal", "true edit", "right sign"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"Presets on the first {found['frames']} frames of `{found['video']}` "
             f"(`python -m benchmarks.presets {found['video']} --max-frames {found['frames']} --preset ...`):"
         ),
-        "",
-        *table(head, rows),
-    ]
+        table(head, rows),
+    )
 
 
 def cache(found: dict[str, Any]) -> list[str]:
@@ -230,17 +224,16 @@ def busy(found: dict[str, Any]) -> list[str]:
         for row in found["rows"]
     ]
     pairs = found["against"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             "A short fit of `samples/mask.mp4` beside busy processes (`python -m benchmarks.busy --json`, "
             f"median of {found['rounds']} rounds, measured on {found['machine']['date']}). The script "
             "defines the fair share; a fit with a ratio of 1 loses no more than its share. Alone it takes "
             f"{number(pairs['slower'], 3)} times as long as on commit {pairs['commit']} (median of "
             f"{len(pairs['pairs'])} pairs):"
         ),
-        "",
-        *table(["busy processes", "seconds", "fair share's seconds", "ratio"], rows),
-    ]
+        table(["busy processes", "seconds", "fair share's seconds", "ratio"], rows),
+    )
 
 
 def depth(found: dict[str, Any]) -> list[str]:
@@ -255,17 +248,16 @@ def depth(found: dict[str, Any]) -> list[str]:
         for kind, job in found["jobs"].items()
     ]
     frames = found["jobs"]["8 bits"]["frames"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"The same clip of {frames} frames of 1080p at 8 bits, at 10 bits, and as HLG, through every "
             "stage to HEVC, with a small stand-in generator (`python -m benchmarks.depth "
             f"{found['sample']} --seconds {found['clip']['seconds']:g}`). Processor time is that of the "
             "whole job, its children included; a ratio is to the job of 8 bits. Measured on "
             f"{found['machine']['date']}, beside other work:"
         ),
-        "",
-        *table(["clip", "processor time", "ratio", "peak memory"], rows),
-    ]
+        table(["clip", "processor time", "ratio", "peak memory"], rows),
+    )
 
 
 def memory_deep(found: dict[str, Any]) -> list[str]:
@@ -283,24 +275,17 @@ def memory_deep(found: dict[str, Any]) -> list[str]:
 
 def performance(results: dict[str, Any]) -> list[str]:
     """What docs/performance.md shows."""
-    return [
-        *measured_on(results, "renderer", "steps", "mask", "presets", "cache"),
-        "",
-        *renderer(results["renderer"]),
-        "",
-        *steps(results["steps"]),
-        "",
-        *jobs(results["mask"]),
-        "",
-        *presets(results["presets"]),
-        "",
-        *cache(results["cache"]),
-        "",
-        *busy(results["busy"]),
-        "",
-        *depth(results["depth"]),
-        *(["", *memory_deep(results["memory_deep"])] if "memory_deep" in results else []),
-    ]
+    return paragraphs(
+        measured_on(results, "renderer", "steps", "mask", "presets", "cache"),
+        renderer(results["renderer"]),
+        steps(results["steps"]),
+        jobs(results["mask"]),
+        presets(results["presets"]),
+        cache(results["cache"]),
+        busy(results["busy"]),
+        depth(results["depth"]),
+        memory_deep(results["memory_deep"]),
+    )
 
 
 def main() -> None:
@@ -309,19 +294,14 @@ def main() -> None:
         path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("*.json")
     }
     measured = [name for name in ("generator",) if name in results]
-    readme = [
-        *measured_on(results, "mask", "demo_smile", "cameras", "memory", *measured),
-        "",
-        *main_job(results["mask"]),
-        "",
-        *demo_smile(results["demo_smile"]),
-        "",
-        *cameras(results["cameras"]),
-        "",
-        *memory(results["memory"]),
-    ]
-    for name in measured:
-        readme += ["", *generator(results[name])]
+    readme = paragraphs(
+        measured_on(results, "mask", "demo_smile", "cameras", "memory", *measured),
+        main_job(results["mask"]),
+        demo_smile(results["demo_smile"]),
+        cameras(results["cameras"]),
+        memory(results["memory"]),
+        *(generator(results[name]) for name in measured),
+    )
     write(ROOT / "README.md", readme)
     write(ROOT / "docs/performance.md", performance(results))
     write(ROOT / "docs/scaling.md", scaling(results))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import measured_on, number, prose, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, table
 
 METHODS = {
     "own": "the card's own",
@@ -27,17 +27,13 @@ def editing(results: dict[str, Any]) -> list[str]:
     rows = [
         [words.format(**found), number(found["mean_leak_ratio"][name], 3)] for name, words in METHODS.items()
     ]
-    return [
-        *measured_on(results, "directions", "calm", "spaces"),
-        "",
-        *prose(text),
-        "",
-        *table(["direction", "others / own"], rows),
-        "",
-        *calm(results["calm"]),
-        "",
-        *spaces(results["spaces"]),
-    ]
+    return paragraphs(
+        measured_on(results, "directions", "calm", "spaces"),
+        prose(text),
+        table(["direction", "others / own"], rows),
+        calm(results["calm"]),
+        spaces(results["spaces"]),
+    )
 
 
 def calm(found: dict[str, Any]) -> list[str]:
@@ -96,15 +92,12 @@ def spaces(found: dict[str, Any]) -> list[str]:
     ]
     heads = ["MSE", "SSIM", "MS-SSIM", "LPIPS", "step"]
     truths = ["true edit, 0", "true edit, 4"]
-    return [
-        *prose(text),
-        "",
-        *table(["space", *heads], rows),
-        "",
-        *prose(strong),
-        "",
-        *table(["space", *map(str, SHOWN), *truths], edits),
-    ]
+    return paragraphs(
+        prose(text),
+        table(["space", *heads], rows),
+        prose(strong),
+        table(["space", *map(str, SHOWN), *truths], edits),
+    )
 
 
 _MEASURES = {"mse": 4, "ssim": 3, "ms_ssim": 3, "lpips": 3}

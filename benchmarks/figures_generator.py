@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.figures_people import people
-from benchmarks.markdown import measured_on, number, prose, share, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, share, table
 
 WANTED: Mapping[str, tuple[str, str]] = {
     "psnr": ("PSNR of unseen people, yaw 0, +-0.3, +-0.5", ">= 26 dB"),
@@ -168,7 +168,7 @@ def page(results: Mapping[str, Any]) -> list[str]:
         parts.append(people(results["people"]))
     if "generator" in results:
         parts += _generator(results)
-    return [line for k, part in enumerate(p for p in parts if p) for line in ([""] * (k > 0) + part)]
+    return paragraphs(*parts)
 
 
 def _generator(results: Mapping[str, Any]) -> list[list[str]]:

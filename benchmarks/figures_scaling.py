@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import measured_on, number, prose, share, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, share, table
 
 
 def scaling(results: dict[str, Any]) -> list[str]:
     """The whole section."""
-    return [
-        *measured_on(results, "stages", "overhead"),
-        "",
-        *costs(results["stages"]),
-        "",
-        *overhead(results["overhead"]),
-        "",
-        *scenes(results["scaling"]),
-    ]
+    return paragraphs(
+        measured_on(results, "stages", "overhead"),
+        costs(results["stages"]),
+        overhead(results["overhead"]),
+        scenes(results["scaling"]),
+    )
 
 
 def costs(found: dict[str, Any]) -> list[str]:
@@ -32,15 +29,14 @@ def costs(found: dict[str, Any]) -> list[str]:
             [name, number(line["job"], 1, " s"), number(line["frame"], 3, " s"), number(seconds, 0, " s")]
         )
     lengths = ", ".join(str(frames) for frames in found["frames"])
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"Whole jobs on clips of {lengths} frames, preset `draft`, one edit and the occluder removed "
             "(`python -m benchmarks.scaling measure`). A line through the lengths gives the seconds for each "
             "job and for each frame; the last column follows from them, for 24 frames a second:"
         ),
-        "",
-        *table(["stage", "each job", "each frame", "a minute of video"], rows),
-    ]
+        table(["stage", "each job", "each frame", "a minute of video"], rows),
+    )
 
 
 def overhead(found: dict[str, Any]) -> list[str]:
@@ -84,11 +80,10 @@ def scenes(found: dict[str, Any]) -> list[str]:
     ]
     head += ["refused", "given up", "of those, valid"]
     workers = found["machines"] * found["workers_a_machine"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             f"{found['clips']:,} clips on {workers} workers on {found['machines']} machines, simulated "
             "(`python -m benchmarks.scaling simulate`; the median of three):"
         ),
-        "",
-        *table(head, rows),
-    ]
+        table(head, rows),
+    )

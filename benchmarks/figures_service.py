@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import measured_on, number, prose, share, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, share, table
 
 
 def service(results: dict[str, Any]) -> list[str]:
     """The whole section."""
-    return [
-        *measured_on(results, "service", "restarts"),
-        "",
-        *idle(results["service"]),
-        "",
-        *databases(results["databases"]["batches"]),
-        "",
-        *restarts(results["restarts"]),
-    ]
+    return paragraphs(
+        measured_on(results, "service", "restarts"),
+        idle(results["service"]),
+        databases(results["databases"]["batches"]),
+        restarts(results["restarts"]),
+    )
 
 
 def idle(found: dict[str, Any]) -> list[str]:
@@ -49,20 +46,20 @@ def databases(batches: list[dict[str, Any]]) -> list[str]:
     ]
     head = ["clips, workers", "database", "all done after", "first begun after"]
     head += ['"database is locked"', "lost", "done twice", "cores in use by others"]
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             "Clips of two frames, submitted at once (`python -m benchmarks.databases --clips N --workers M`):"
         ),
-        "",
-        *table(head, rows),
-    ]
+        table(head, rows),
+    )
 
 
 def restarts(found: dict[str, Any]) -> list[str]:
     """Stops and kills at random."""
     events = ", ".join(f"{name} {count}" for name, count in sorted(found["events"].items()))
+    words = f"--rounds {found['rounds']} --seed {found['seed']}"
     return prose(
-        f"Stops and kills at random (`python -m benchmarks.restarts --rounds {found['rounds']}`): "
+        f"Stops and kills at random (`python -m benchmarks.restarts {words}`): "
         f"{found['rounds']} events ({events}), {found['runs']} runs, {found['lost']} lost, "
         f"{found['done_twice']} done twice; the longest wait for a new start was "
         f"{number(found['longest_wait_s'], 0)} s."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import measured_on, number, prose, table
+from benchmarks.markdown import measured_on, number, paragraphs, prose, table
 
 
 def video(results: dict[str, Any]) -> list[str]:
@@ -27,8 +27,8 @@ def covering_hand(found: dict[str, Any]) -> list[str]:
                 f"{number(flicker['entering'], 2)}, {number(flicker['leaving'], 2)}",
             ]
         )
-    return [
-        *prose(
+    return paragraphs(
+        prose(
             "A hand for five frames on three made-up people, `process-video` with "
             f"`{' '.join(found['words'])}` and with the removal (`python -m benchmarks.covering_hand --out "
             "benchmarks/results/covering_hand.json`). Jaw: mean and largest error in % of the face's height. "
@@ -37,6 +37,5 @@ def covering_hand(found: dict[str, Any]) -> list[str]:
             "in brackets. Flicker: change inside the face as the hand comes and goes, over that of the clip "
             "without a hand."
         ),
-        "",
-        *table(["clip", "jaw", "hand in the edit", "removal", "flicker"], rows),
-    ]
+        table(["clip", "jaw", "hand in the edit", "removal", "flicker"], rows),
+    )

@@ -21,6 +21,11 @@ def prose(text: str) -> list[str]:
     return textwrap.wrap(text, 126, break_long_words=False, break_on_hyphens=False)
 
 
+def paragraphs(*parts: list[str]) -> list[str]:
+    """Parts of a page, as lines, with an empty line between them; empty parts are left out."""
+    return [line for k, part in enumerate(filter(None, parts)) for line in ([""] * (k > 0) + part)]
+
+
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table, as lines."""
     return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
@@ -28,9 +33,10 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def measured_on(results: dict[str, Any], *names: str) -> list[str]:
     """Hardware, versions and dates of these results."""
-    dates = sorted({results[name]["machine"]["date"] for name in names})
+    *early, last = sorted({results[name]["machine"]["date"] for name in names})
+    dates = f"{', '.join(early)} and {last}" if early else last
     machine = results[names[0]]["machine"]
     return prose(
-        f"Measured on {' and '.join(dates)} on {machine['cores']} cores of a virtual machine "
+        f"Measured on {dates} on {machine['cores']} cores of a virtual machine "
         f"({machine['cpu']}), GPU: {machine['gpu']}; torch {machine['torch']}."
     )

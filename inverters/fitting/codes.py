@@ -246,7 +246,7 @@ class CodeFit(TableStage):
         pose: Tensor | None,
         layer_codes: LayerCodes = NO_LAYER_CODES,
     ) -> dict[str, Tensor]:
-        """Losses of what is seen of frames [n]: colours, and the prior of the correction `pose` [n,7]."""
+        """Losses of what is seen of frames [n]: colours, and the prior of their poses [n,7 or 2]."""
         p = self.settings
         terms = self.losses.colours(i, rows, self._noisy(i, ws), pixels, pose, layer_codes)
         if pose is not None and p.pose_prior:

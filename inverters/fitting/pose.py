@@ -45,13 +45,13 @@ class Corrections(RowAdam):
         return torch.cat([low, high]).unique()
 
     def poses(self, rows: Tensor, knots: Tensor, leaf: Tensor) -> Tensor:
-        """Return the poses [n,7] of frames [n], from a leaf of these knots (sorted); differentiable."""
+        """Return the poses [n,7 or 2] of frames [n], from a leaf of these knots (sorted); differentiable."""
         low, high, share = self._between(rows)
         low, high = torch.searchsorted(knots, low), torch.searchsorted(knots, high)
         return leaf[low].lerp(leaf[high], share.to(leaf)[:, None])
 
     def all_poses(self) -> Tensor:
-        """Return the poses [K,7] of all frames, or the one of them all [1,7]."""
+        """Return the poses [K,7 or 2] of all frames, or the one of them all [1,7 or 2]."""
         count = len(self.values)
         if count == 1:
             return self.values

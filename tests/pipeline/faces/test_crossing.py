@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.crossing_sheet import SIZE, composed, rect_at
 from inverters.generators.card import CropRule
 from pipeline.clip import FaceTrack
 from pipeline.request.faces import Face
@@ -20,8 +21,8 @@ from pipeline.video.masks import with_forehead
 from pipeline.video.warp import warp_back
 from tests.pipeline.faces.faces_data import clip_of
 
-SIZE, CROP, COUNT, RATE = (960, 288), 128, 60, 15.0
-"""Of the frames and the crop in pixels, of the clip in frames and frames a second."""
+CROP, COUNT, RATE = 128, 60, 15.0
+"""Of the crop in pixels, of the clip in frames and frames a second."""
 SEEN = 0.5
 """Share of a face from which on it counts as seen."""
 
@@ -29,13 +30,6 @@ SEEN = 0.5
 def to_and_fro(t: int, count: int) -> int:
     """The frame of a clip of `count` frames that runs forwards and backwards."""
     return min(t % (2 * count), 2 * count - 1 - t % (2 * count))
-
-
-def rect_at(share: float, sizes: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a clip of 384 x 288 that is this far to the right."""
-    size = sizes[0] + (sizes[1] - sizes[0]) * share
-    width, height = round(384 * size), round(288 * size)
-    return round((SIZE[0] - width) * share), SIZE[1] - height, width, height
 
 
 class Crossing:
@@ -50,14 +44,10 @@ class Crossing:
         self.frames, self.rects, self.landmarks = [], [], []
         for t in range(COUNT):
             share = t / (COUNT - 1)
-            frame = np.full((SIZE[1], SIZE[0], 3), 70, np.uint8)
             at = [to_and_fro(t, len(pictures[who])) for who in (0, 1)]
             rects = [rect_at(share, sizes), rect_at(1 - share, sizes)]
-            for who in (1 - self.front, self.front):
-                x, y, width, height = rects[who]
-                shrunk = cv2.resize(pictures[who][at[who]], (width, height), interpolation=cv2.INTER_AREA)
-                frame[y : y + height, x : x + width] = shrunk
-            self.frames.append(frame)
+            order = (1 - self.front, self.front)
+            self.frames.append(composed([(pictures[who][at[who]], rects[who]) for who in order]))
             self.rects.append(rects)
             self.landmarks.append(
                 [alone[k][at[k]] * [rects[k][2] / 384, rects[k][3] / 288] + rects[k][:2] for k in (0, 1)]
