@@ -16,6 +16,7 @@ from inverters.errors import UnknownNameError
 from inverters.generators.card import GeneratorCard
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.layers import FullyConnected, Noise, SynthesisBlock
+from inverters.generators.precision import convolutions
 from inverters.generators.superresolution import Superresolution
 from inverters.rendering.cameras import intrinsics as focal_intrinsics
 from inverters.rendering.cameras import look_at, to_label
@@ -71,6 +72,9 @@ class Mapping(nn.Module):
 class Synthesis2D(nn.Module):
     """w to the stacked channels of the three planes: blocks b4 ... bR with a skip image."""
 
+    precision = torch.float32
+    """Of the convolutions, see `precision`."""
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         channels, resolution = 0, 4
@@ -114,11 +118,12 @@ class Synthesis2D(nn.Module):
             Features and stacked planes [N,3*C,r,r] after the last of the blocks.
         """
         offsets = [None] * len(self.names) if styles is None else styles.split(self.style_widths, 1)
-        for k in blocks:
-            block = getattr(self, self.names[k])
-            row = max(2 * k - 1, 0)
-            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], noise, offsets[k])
-        return x, image
+        with convolutions(ws, self.precision):
+            for k in blocks:
+                block = getattr(self, self.names[k])
+                row = max(2 * k - 1, 0)
+                x, image = block(x, image, ws[:, row : row + block.num_convs + 1], noise, offsets[k])
+        return x if x is None else x.to(ws), image if image is None else image.to(ws)
 
     @property
     def style_widths(self) -> tuple[int, ...]:
@@ -210,6 +215,15 @@ class Generator(nn.Module):
         self.superresolution = Superresolution(config)
         # Faster convolutions, and planes in the layout of the compiled renderer.
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Precision of the convolutions; float32 unless it is set."""
+        return self.backbone.synthesis.precision
+
+    @precision.setter
+    def precision(self, dtype: torch.dtype) -> None:
+        self.backbone.synthesis.precision = self.superresolution.precision = dtype
 
     @property
     def num_ws(self) -> int:

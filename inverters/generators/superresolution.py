@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.layers import SynthesisBlock, fir_taps
+from inverters.generators.precision import convolutions
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Superresolution(nn.Module):
     in the official models. The raw image is never changed in place.
     """
 
+    precision = torch.float32
+    """Of the convolutions, see `precision`."""
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         size = config.img_resolution
@@ -71,8 +76,10 @@ class Superresolution(nn.Module):
 
     def _refined(self, x: Tensor, ws: Tensor) -> Tensor:
         last = ws[:, -1:].expand(len(x), 3, -1)
-        x, image = self.block0(x, x[:, :3], last, "none")
-        return self.block1(x, image, last, "none")[1]
+        with convolutions(ws, self.precision):
+            x, image = self.block0(x, x[:, :3], last, "none")
+            image = self.block1(x, image, last, "none")[1]
+        return image.to(ws)
 
     def _resized(self, features: Tensor) -> Tensor:
         size, want = features.shape[-1], self.input_resolution

@@ -1,7 +1,7 @@
-"""The adversarial term: a small critic of final patches, given what the patch shows at a quarter of its size.
+"""The adversarial term: a small critic of final patches, and the distance of patches in its features.
 
-Non-saturating loss with R1 (Mescheder et al. 2018), as in EG3D. Since the critic knows the coarse content, it
-judges the detail that regression blurs.
+Non-saturating loss with R1 (Mescheder et al. 2018), as in EG3D, and feature matching (Wang et al. 2018,
+"High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs", equation 4).
 """
 
 from __future__ import annotations
@@ -12,29 +12,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inverters.training.team import Team
+
 R1_EVERY = 8
-R1_WEIGHT = 2.0
-_RAMP = 1000
+R1_WEIGHT = 0.05
+_RAMP = 300
 """Steps of the critic after which its term has its full weight."""
 _RATE = 1e-3
-_COARSE = 4
+MATCHING = 10.0
+"""Weight of feature matching relative to the critic's term."""
 
 
 class Critic(nn.Module):
-    """Patches [n,3,H,W] with their coarse content to a map of logits; each sees 38 x 38 pixels."""
+    """Patches [n,3,H,W] to a map of logits; each sees 38 x 38 pixels."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        widths = (6, width, 2 * width, 4 * width)
+        widths = (3, width, 2 * width, 4 * width)
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(widths[-1], widths[-1], 3), nn.LeakyReLU(0.2), nn.Conv2d(widths[-1], 1, 1)]
         self.layers = nn.Sequential(*layers)
+        for layer in self.layers[:-1]:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
+                nn.init.zeros_(layer.bias)
 
-    def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
-        """Logits of being true."""
-        return self.layers(torch.cat([image, coarse], 1))
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits of being true [n,1,h,w], and the features of each layer."""
+        features, x = [], image
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                features.append(x)
+        return x, features
 
 
 class Adversary:
@@ -45,22 +57,24 @@ class Adversary:
         self.optimiser = torch.optim.Adam(self.critic.parameters(), lr=_RATE, betas=(0.0, 0.99))
         self.steps = 0
 
-    def loss(self, image: Tensor, truth: Tensor) -> Tensor:
-        """Return the generator's term for final patches [n,3,H,W], of which `truth` are the true ones."""
+    def losses(self, image: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generator's terms for final patches [n,3,H,W]: the critic's, and feature matching."""
         for parameter in self.critic.parameters():
             parameter.requires_grad_(False)
         ramp = min(1.0, self.steps / _RAMP)
-        return F.softplus(-self.critic(image, coarse(truth))).mean() * ramp
+        logits, found = self.critic(image)
+        wanted = self.critic(truth)[1]
+        apart = torch.stack([(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]).mean()
+        return F.softplus(-logits).mean() * ramp, apart * (MATCHING * ramp)
 
-    def learn(self, image: Tensor, truth: Tensor) -> Tensor:
-        """Do one step of the critic on made and true patches; return its loss."""
+    def learn(self, image: Tensor, truth: Tensor, team: Team | None = None) -> Tensor:
+        """Do one step of the critic on made and true patches, with the whole team; return its loss."""
         for parameter in self.critic.parameters():
             parameter.requires_grad_(True)
-        given = coarse(truth)
         regularise = self.steps % R1_EVERY == 0
         true = truth.detach().requires_grad_(regularise)
-        real = self.critic(true, given)
-        loss = F.softplus(-real).mean() + F.softplus(self.critic(image.detach(), given)).mean()
+        real = self.critic(true)[0]
+        loss = F.softplus(-real).mean() + F.softplus(self.critic(image.detach())[0]).mean()
         total = loss
         if regularise:
             (slope,) = torch.autograd.grad(real.sum(), true, create_graph=True)
@@ -69,6 +83,8 @@ class Adversary:
             total = total + R1_WEIGHT / 2 * R1_EVERY * size
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
+        if team is not None:
+            team.average(self.critic.parameters())
         self.optimiser.step()
         self.steps += 1
         return loss.detach()
@@ -95,8 +111,3 @@ class Adversary:
         state["state"] = entries
         self.optimiser.load_state_dict(state)
         self.steps = int(tensors["critic_steps"])
-
-
-def coarse(truth: Tensor) -> Tensor:
-    """Return images [n,3,H,W] averaged over squares of 4 pixels, at the same size."""
-    return F.interpolate(F.avg_pool2d(truth, _COARSE), size=truth.shape[-2:], mode="nearest")

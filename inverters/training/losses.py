@@ -36,32 +36,21 @@ def density_scaled(generator: Generator) -> Generator:
     return baked
 
 
-def planes_of(
-    generator: Generator, scores: Tensor, dtype: torch.dtype, resolution: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return planes [B,3,C,R,R] float32 and ws [B,num_ws,w_dim] of people.
+def planes_of(generator: Generator, scores: Tensor, resolution: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return planes [B,3,C,R,R] and ws [B,num_ws,w_dim] of people.
 
     Args:
         generator: the generator in training.
         scores: [B,P], the people's parameters.
-        dtype: of the convolutions.
         resolution: stop the synthesis at the block of this resolution, as in progressive growing.
     """
     ws = generator.mapping(to_z(scores, generator.config.z_dim))
     synthesis = generator.backbone.synthesis
-    x: Tensor | None = None
-    image: Tensor | None = None
-    row = 0
-    with torch.autocast(scores.device.type, dtype, enabled=dtype != torch.float32):
-        for name in synthesis.names:
-            block = getattr(synthesis, name)
-            x, image = block(x, image, ws[:, row : row + block.num_convs + 1], "none")
-            row += block.num_convs
-            if name == f"b{resolution}":
-                break
+    last = len(synthesis.names) - 1 if resolution is None else synthesis.number(resolution)
+    image = synthesis.run(ws, range(last + 1), "none")[1]
     if image is None:
         raise ValueError("a generator needs at least one block")
-    return image.float().reshape(len(ws), 3, -1, *image.shape[2:]), ws
+    return image.reshape(len(ws), 3, -1, *image.shape[2:]), ws
 
 
 def point_features(planes: Tensor, points: Tensor, box_warp: float, axes: PlaneAxes) -> Tensor:

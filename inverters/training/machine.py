@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import torch
 
 from inverters.generators.eg3d import Generator
-from inverters.training.losses import planes_of
-from inverters.training.people_pictures import NUM_PARAMETERS
+from inverters.generators.precision import DTYPES, faster, measure
 
 _CPU_BATCH, _GREATEST_BATCH = 4, 64
 _MEMORY_SHARE = 0.7
@@ -33,31 +31,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def synthesis_seconds(generator: Generator, dtype: torch.dtype, repeats: int = 3) -> float:
-    """Return the least time of planes of four people, forward and backward, over `repeats` calls."""
-    device = next(generator.parameters()).device
-    scores = torch.zeros(4, NUM_PARAMETERS, device=device)
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        planes, _ = planes_of(generator, scores, dtype)
-        planes.square().mean().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    generator.zero_grad(set_to_none=True)
-    return min(times[1:])
-
-
 def pick_precision(generator: Generator, name: str) -> torch.dtype:
-    """Return the dtype of this name; `auto` times the synthesis in bfloat16 and in float32."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    took = {dtype: synthesis_seconds(generator, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    best = min(took, key=lambda dtype: took[dtype])
-    text = ", ".join(f"{str(d).removeprefix('torch.')} {t * 1e3:.0f} ms" for d, t in took.items())
-    print(f"planes of four people: {text}", flush=True)
-    return best
+    """Return the dtype of this name; `auto` times a batch of a CPU in bfloat16 and in float32."""
+    if name == "auto":
+        took = measure(generator, people=_CPU_BATCH)
+        text = ", ".join(f"{n} {t * 1e3:.0f} ms" for n, t in took.items())
+        print(f"convolutions of {_CPU_BATCH} people: {text}", flush=True)
+        name = faster(took)
+    return DTYPES[name]
 
 
 def pick_batch(generator: Generator, asked: int, bytes_a_person: int = 0) -> int:

@@ -22,6 +22,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "rays": (1, 10**6),
     "patches": (0, 1000),
     "patch": (1, 4096),
+    "regression": (0, 10**6),
     "perceptual": (0, 10**6),
     "adversarial": (0, 10**6),
     "people": (0, _MANY),
@@ -80,12 +81,14 @@ class TrainSettings:
     """Patches of a person in a step."""
     patch: int = 48
     """Side of a patch in pixels of the raw render."""
+    regression: float = 1.0
+    """Weight of the errors of final patches, and of their gradients."""
     perceptual: float = 0.0
     """Weight of the loss on features of the judge."""
     judge: str = ""
     """Weights of that judge; empty takes the bundled one."""
     adversarial: float = 0.0
-    """Weight of the adversarial loss."""
+    """Weight of the adversarial loss and of feature matching."""
     people: int = 0
     """Stored people to make, beside the 50 held out, while training goes on; 0: 2000 on a CPU, 20000 on a
     GPU.

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverters.errors import CheckpointError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import JUDGE_PATH
@@ -68,7 +67,6 @@ class Trainer:
         self.seconds = 0.0
         self.cooled = 0.0
         self.stored = open_set(people)
-        self.precision = torch.float32
         self.features = (
             FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
         )
@@ -126,7 +124,7 @@ class Trainer:
         s, config = self.settings, self.generator.config
         rng = step_rng(s.seed, self._draw, self.device)
         full, early = config.plane_resolution, self.step < s.grow_at
-        planes, ws = planes_of(self.generator, views["scores"], self.precision, full // 2 if early else full)
+        planes, ws = planes_of(self.generator, views["scores"], full // 2 if early else full)
         cameras = Cameras.of(views)
         chances = detail_chances(views["label"].flatten(0, 1), views["depth"].flatten(0, 1))
         points = point_batch(views, cameras, chances, s.rays, s.rays // 4, rng)
@@ -137,20 +135,20 @@ class Trainer:
         patches = patch_batch(views, chances, s.patches, self.patch, raw_size, rng)
         raw, features = raw_losses(self.generator, planes, cameras, patches, rng)
         last = ws.repeat_interleave(s.patches, 0)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            image = self.generator.superresolution.patch(features, last, raw_size)
-        return found | raw | self._image_losses(image.float(), patches.image.flatten(0, 1))
+        image = self.generator.superresolution.patch(features, last, raw_size)
+        return found | raw | self._image_losses(image, patches.image.flatten(0, 1))
 
     def _image_losses(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Losses of final patches [n,3,H,W]: against the truth, by the judge's features, by the critic."""
         s = self.settings
-        found = final_losses(image, truth)
+        found = {name: loss * s.regression for name, loss in final_losses(image, truth).items()}
         inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
         image, truth = image[inner], truth[inner]
         if self.features is not None:
             found["features"] = self.features(image, truth) * s.perceptual
         if self.adversary is not None:
-            found["critic"] = self.adversary.loss(image, truth) * s.adversarial
+            terms = self.adversary.losses(image, truth)
+            found["critic"], found["matching"] = (term * s.adversarial for term in terms)
             self._judged = image.detach(), truth
         return found
 
@@ -176,7 +174,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.named.values(), 5.0)
         self.optimiser.step()
         if self.adversary is not None and self._judged is not None:
-            losses["critic_own"] = self.adversary.learn(*self._judged)
+            losses["critic_own"] = self.adversary.learn(*self._judged, self.team)
         self.step += 1
         if self.team is None or self.team.rank == 0:
             self._follow()
@@ -201,7 +199,7 @@ class Trainer:
     def begin(self) -> Reader:
         """Choose precision and batch for this machine, pretrain the mapping of a fresh run, start reading."""
         s = self.settings
-        self.precision = pick_precision(self.generator, s.precision)
+        self.generator.precision = pick_precision(self.generator, s.precision)
         if self.step == 0 and s.pretrain and not s.start:
             pretrain_mapping(self.generator, steps=s.pretrain)
             self.average.load_state_dict(self.generator.state_dict())
@@ -215,7 +213,7 @@ class Trainer:
 
     def assist(self, team: Team, people: int, precision: torch.dtype) -> None:
         """Do the steps of another process's run, as its rank in the team."""
-        self.team, self.precision = team, precision
+        self.team, self.generator.precision = team, precision
         reader = self._reader(people)
         while True:
             go_on, rate = team.lead(True, 0.0)
@@ -229,12 +227,10 @@ class Trainer:
         size = team_size(self.settings.processes, self.device)
         if size == 1:
             return reader, []
-        if self.adversary is not None:
-            raise CheckpointError("the adversarial loss is for one process; add --processes 1")
         self.save()
         torch.set_num_threads(max(1, torch.get_num_threads() // size))
         run = (self.folder, self.stored.folder, self.settings, self.generator.config)
-        self.team, processes = start_team(size, _assist, (*run, reader.people, self.precision))
+        self.team, processes = start_team(size, _assist, (*run, reader.people, self.generator.precision))
         return self._reader(reader.people), processes
 
     def _bytes_a_person(self) -> int:

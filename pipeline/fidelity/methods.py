@@ -38,11 +38,15 @@ BENCH_METHODS = (
     BenchMethod("w+ z+", ("--inverter", "w+", "--space", "z+", *_AS_IS), "w+ in the space Z+", 75),
     BenchMethod("w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 75),
     BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 100),
+    BenchMethod("pti z+", ("--inverter", "pti", "--space", "z+", *_AS_IS), "pti in the space Z+", 100),
     BenchMethod("pose-opt", ("--inverter", "pose-opt", *_AS_IS), "cameras, codes and weights together", 100),
     BenchMethod(
         "vive3d", ("--inverter", "vive3d", *_AS_IS), "a person from a few frames, then frame by frame", 124
     ),
     BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 105),
+    BenchMethod(
+        "hfgi3d z+", ("--inverter", "hfgi3d", "--space", "z+", *_AS_IS), "hfgi3d in the space Z+", 105
+    ),
     BenchMethod("e4e-mask", ("--inverter", "e4e-mask"), "an encoder alone, no steps", 0),
     BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 225),
     BenchMethod("in-n-out", ("--inverter", "in-n-out"), "codes, a second field, super-resolution", 225),

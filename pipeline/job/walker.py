@@ -81,7 +81,7 @@ class Job:
         self.cache = open_cache(cache, self.note, path.name)
         self.journal.cache_root = self.cache.root
         self.journal.request = lambda: request_digest(path, settings, self.plan)
-        self.models = Models(settings, self.note)
+        self.models = Models(settings, self.note, self.cache.root)
         self.keys = Keys(self.plan, Facts(path, settings, self.models))
         self.current = ""
         self._values: dict[str, Any] = {}

@@ -73,6 +73,7 @@ class JobRecord:
     generator: dict[str, Any]
     device: str
     renderer: str
+    precision: str
     cache_root: Path
     stages: list[StageTime]
     results: Mapping[str, StageResult]
@@ -118,6 +119,7 @@ def build_manifest(record: JobRecord) -> dict[str, Any]:
         "generator": record.generator,
         "device": record.device,
         "renderer": record.renderer,
+        "precision": record.precision,
         "frames": {
             "total": len(clip),
             "edited": edited,

@@ -303,9 +303,9 @@ def _settings(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
 
 
 def _origins(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the numbers were made with: versions, generator, device, renderer, image loss."""
+    """What the numbers were made with: versions, generator, device, renderer, precision, image loss."""
     made = dict(mapping(manifest.get("versions")))
-    keys = ("generator", "device", "renderer", "loss_used")
+    keys = ("generator", "device", "renderer", "precision", "loss_used")
     return made | {key: manifest[key] for key in keys if manifest.get(key)}
 
 

@@ -249,6 +249,11 @@ class Settings:
     ] = "auto"
     """Renderer: auto takes the compiled one where it was built; reference is plain torch. Results are the
     same up to rounding, so no cached stage depends on it."""
+    precision: Annotated[
+        str, Option(choices=("auto", "float32", "bfloat16"), kind="precision", group=_HOW)
+    ] = "auto"
+    """Precision of the generator's convolutions: auto measures once which is faster on this machine, and
+    keeps that in the cache."""
     strict: Annotated[bool, Option(group=_FILES)] = False
     """Refuse a file that shows signs of damage, instead of telling of them."""
     decode: Annotated[DecodeSettings, Option(group=_FILES)] = field(default_factory=DecodeSettings)

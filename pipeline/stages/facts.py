@@ -13,6 +13,7 @@ from pipeline.request.checks import device_of
 from pipeline.request.edit_names import check_spaces, known_directions
 from pipeline.request.edits import check_names
 from pipeline.request.face_settings import all_edits, settings_of_face
+from pipeline.stages.precision import precision_of
 from pipeline.video.sequences import input_hash
 from storage import file_hash, folder_hash
 
@@ -27,10 +28,13 @@ class Models:
     """What a job loads once and its stages share: the generator and the directions of edits.
 
     note: told of files of directions that do not say which generator they are for.
+    kept: folder of the cache, where the measured precision is kept; None measures anew.
     """
 
-    def __init__(self, settings: Settings, note: Callable[[str], None] | None = None) -> None:
-        self._settings, self._note = settings, note
+    def __init__(
+        self, settings: Settings, note: Callable[[str], None] | None = None, kept: Path | None = None
+    ) -> None:
+        self._settings, self._note, self._kept = settings, note, kept
 
     @cached_property
     def device(self) -> str:
@@ -65,6 +69,21 @@ class Models:
                 check_card(name, chosen.encoder or "", generator)
         return generator
 
+    @cached_property
+    def precision(self) -> str:
+        """Name of the precision of the generator's convolutions; it has it from then on."""
+        from inverters.generators.precision import DTYPES
+
+        name = precision_of(self.generator, self._settings.precision, self._kept)
+        self.generator.precision = DTYPES[name]
+        return name
+
+    @property
+    def working_generator(self) -> Any:
+        """The generator in the precision of the job, for fits and renders."""
+        _ = self.precision
+        return self.generator
+
     @property
     def space(self) -> Space:
         """The latent space that codes are fitted in."""
@@ -85,7 +104,9 @@ class Models:
         """An `InversionRenderer` of this inversion."""
         from inverters.fields.synthesis import InversionRenderer
 
-        return InversionRenderer(self.generator, inversion, self._settings.edit.base_code == "follows")
+        return InversionRenderer(
+            self.working_generator, inversion, self._settings.edit.base_code == "follows"
+        )
 
     @property
     def renderer_name(self) -> str:

@@ -127,7 +127,13 @@ def compute(run: StageRun) -> None:
     problem = problem_of(run, with_masks=True).seen_by(inversion.cameras)
     settings = run.settings
     tuned = finetune(
-        run.models.generator, problem, inversion, settings.finetune, settings.invert, folder, run.steps
+        run.models.working_generator,
+        problem,
+        inversion,
+        settings.finetune,
+        settings.invert,
+        folder,
+        run.steps,
     )
     invert_stage.store(run.writer, tuned)
     renderer = run.models.renderer(tuned)

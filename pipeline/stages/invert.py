@@ -126,7 +126,10 @@ def compute(run: StageRun) -> None:
     """Write the inversion of the clip."""
     folder, problem = run.checkpoint_dir, problem_of(run, with_masks=True)
     start = run.of(START) if START.name in run.needs else None
-    store(run.writer, invert(run.models.generator, problem, run.settings.invert, folder, run.steps, start))
+    store(
+        run.writer,
+        invert(run.models.working_generator, problem, run.settings.invert, folder, run.steps, start),
+    )
 
 
 def compute_start(run: StageRun) -> None:
@@ -134,7 +137,9 @@ def compute_start(run: StageRun) -> None:
     asked = run.settings.invert
     settings = InvertSettings(method=asked.start, preset=_START_PRESET, encoder=asked.encoder)
     single = "w" in (asked.method, asked.space)
-    found = invert(run.models.generator, problem_of(run), settings, None, None, None, single, refined=False)
+    found = invert(
+        run.models.working_generator, problem_of(run), settings, None, None, None, single, refined=False
+    )
     store(run.writer, found)
 
 
@@ -180,7 +185,7 @@ STAGE = Stage(
     version=4,
     load=load,
     compute=compute,
-    reads=("invert", "generator"),
+    reads=("invert", "generator", "precision"),
     needs=NEEDS,
     facts=facts,
     on_device=True,

@@ -71,6 +71,7 @@ def _record(run: StageRun) -> JobRecord:
         generator={"name": card.name, "fingerprint": card.fingerprint},
         device=run.models.device,
         renderer=run.models.renderer_name,
+        precision=run.models.precision,
         cache_root=journal.cache_root,
         stages=list(journal.times.values()),
         results=journal.results,

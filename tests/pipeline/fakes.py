@@ -221,5 +221,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     monkeypatch.setattr(invert, "invert", fakes.invert)
     monkeypatch.setattr(finetune, "finetune", fakes.finetune)
     monkeypatch.setattr(Models, "generator", FakeGenerator())
+    monkeypatch.setattr(Models, "precision", "float32")
     monkeypatch.setattr(Models, "renderer", lambda self, inversion: FakeRenderer(fakes, inversion))
     return fakes

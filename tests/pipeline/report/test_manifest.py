@@ -37,6 +37,7 @@ SHAPE: dict[str, Any] = {
     "generator": {"name": str, "fingerprint": str},
     "device": str,
     "renderer": str,
+    "precision": str,
     "frames": dict.fromkeys(("total", "edited", "fitted", "interpolated", "passed_through"), int),
     "faces": list,
     "stages": list,

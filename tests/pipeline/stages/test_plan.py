@@ -57,6 +57,7 @@ OTHER: dict[str, Any] = {
     "edit.directions": ("mine.npz",),
     "edit.base_code": "follows",
     "edit.smooth": "causal",
+    "precision": "float32",
     "composite.feather": 0.1,
     "composite.grow": 0.1,
     "composite.stitch": "codes",

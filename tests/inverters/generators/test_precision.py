@@ -1,0 +1,76 @@
+"""Precision of the convolutions: what it changes, what it leaves, and how it is chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from inverters.generators.eg3d import Generator
+from inverters.generators.load import load_generator
+from inverters.generators.precision import DTYPES, faster, measure
+from inverters.generators.tuned import trainable_copy
+from inverters.metrics import psnr
+from inverters.rendering.cameras import default_intrinsics, look_at
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return load_generator("bundled").requires_grad_(False)
+
+
+@pytest.fixture
+def ws(generator: Generator) -> torch.Tensor:
+    z = torch.randn(2, generator.config.z_dim, generator=torch.Generator().manual_seed(1))
+    return generator.mapping(z)
+
+
+def test_bfloat16_changes_a_picture_by_less_than_a_grey_level(generator: Generator, ws: torch.Tensor) -> None:
+    cameras = look_at(torch.tensor([0.0, 0.4]), torch.zeros(2)), default_intrinsics(2)
+    found = {}
+    for name, dtype in DTYPES.items():
+        generator.precision = dtype
+        found[name] = generator.synthesis(ws, *cameras, sampling=generator.sampling(16, 16))
+    generator.precision = torch.float32
+    assert found["bfloat16"].image.dtype == found["bfloat16"].features.dtype == torch.float32
+    assert not torch.equal(found["bfloat16"].image, found["float32"].image)
+    assert psnr(found["bfloat16"].image, found["float32"].image).min() > 45
+
+
+def test_gradients_reach_the_codes_in_float32(generator: Generator, ws: torch.Tensor) -> None:
+    grads = []
+    for dtype in DTYPES.values():
+        generator.precision = dtype
+        codes = ws.clone().requires_grad_()
+        image = generator.superresolve(generator.planes(codes)[:, 0], codes)
+        (grad,) = torch.autograd.grad(image.square().mean(), codes)
+        grads.append(grad.flatten())
+    generator.precision = torch.float32
+    assert grads[1].dtype == torch.float32
+    assert torch.cosine_similarity(grads[0], grads[1], 0) > 0.99
+
+
+def test_a_base_code_is_float32(generator: Generator, ws: torch.Tensor) -> None:
+    generator.precision = torch.bfloat16
+    features, skip = generator.features_at(ws, 32)
+    generator.precision = torch.float32
+    assert features.dtype == skip.dtype == torch.float32
+
+
+def test_a_copy_keeps_the_precision_and_does_not_share_it(generator: Generator) -> None:
+    generator.precision = torch.bfloat16
+    copied = trainable_copy(generator)[0]
+    generator.precision = torch.float32
+    assert copied.precision == torch.bfloat16
+
+
+def test_a_measurement_leaves_the_precision(generator: Generator) -> None:
+    took = measure(generator, repeats=1)
+    assert set(took) == set(DTYPES) and min(took.values()) > 0
+    assert generator.precision == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("took", "wanted"), [((1.0, 0.5), "bfloat16"), ((1.0, 0.95), "float32"), ((1.0, 7.0), "float32")]
+)
+def test_bfloat16_is_taken_where_it_is_clearly_faster(took: tuple[float, float], wanted: str) -> None:
+    assert faster(dict(zip(DTYPES, took, strict=True))) == wanted
