@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inverters.training.team import Team
 
 R1_EVERY = 8
-R1_WEIGHT = 0.05
+R1_WEIGHT = 0.01
 _RAMP = 300
 """Steps of the critic after which its term has its full weight."""
 _RATE = 1e-3

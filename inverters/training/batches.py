@@ -5,6 +5,7 @@ Half of all rays and patches lie on what people look at: eyes, mouth, brows, gla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ DEPTH_STEP = 0.02
 """Difference of depth, in world units, that makes an outline, and by which free space is known to be free."""
 
 RAY_START = 2.25
+
+EDGE = 7
+"""Pixels at a final patch's border whose convolutions see zeros in place of neighbours."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,15 @@ class Patches:
     """Square parts of pictures, n a person.
 
     view [B,n]; uv [B,n,p*p,2], the pixels of the raw render; image [B,n,3,q,q] in [-1,1], of the final
-    picture; depth [B,n,p,p].
+    picture; depth [B,n,p,p]. inner: of each patch, rows and columns of `image` whose convolutions see what
+    they see in a whole picture: up to the picture's border, EDGE pixels less elsewhere.
     """
 
     view: Tensor
     uv: Tensor
     image: Tensor
     depth: Tensor
+    inner: Sequence[tuple[slice, slice]]
 
 
 def detail_chances(label: Tensor, depth: Tensor) -> Tensor:
@@ -227,4 +233,10 @@ def patch_batch(
         uv=uv.reshape(b, count, -1, 2),
         image=(torch.stack(cut).float() / 127.5 - 1).unflatten(0, (b, count)),
         depth=depth[:, 0].unflatten(0, (b, count)),
+        inner=[(_inner(y, side, whole), _inner(x, side, whole)) for x, y in first],
     )
+
+
+def _inner(first: int, side: int, whole: int) -> slice:
+    """Pixels of a side of a patch from `first` of `whole` on, without EDGE where the picture goes on."""
+    return slice(0 if first == 0 else EDGE, side if first + side >= whole else side - EDGE)

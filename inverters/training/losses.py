@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,6 @@ DENSITY_GAIN = 200.0
 """Raw density of a point whose target is 1. While training, the decoder's first output is in units of the
 target.
 """
-
-EDGE = 6
-"""Pixels at a final patch's border whose convolutions see zeros in place of neighbours."""
 
 _DEPTH_REACH = 0.05
 """Error of depth, in world units, beyond which it does not count more."""
@@ -149,7 +147,10 @@ def raw_losses(
     return losses, features
 
 
-def final_losses(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Return L1 of super-resolved patches [n,3,H,W], and of their gradients at several scales."""
-    error = (image - truth)[..., EDGE:-EDGE, EDGE:-EDGE]
-    return {"image": error.abs().mean() * 2, "slope": slopes(error)}
+def final_losses(image: Tensor, truth: Tensor, inner: Sequence[tuple[slice, slice]]) -> dict[str, Tensor]:
+    """Return L1 of super-resolved patches [n,3,H,W] and of gradients at several scales, in inner parts."""
+    errors = [part[:, rows, columns] for part, (rows, columns) in zip(image - truth, inner, strict=True)]
+    return {
+        "image": torch.stack([error.abs().mean() for error in errors]).mean() * 2,
+        "slope": torch.stack([slopes(error[None]) for error in errors]).mean(),
+    }

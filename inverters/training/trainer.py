@@ -24,11 +24,10 @@ from inverters.generators.eg3d import Generator
 from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
 from inverters.training.adversarial import Adversary
-from inverters.training.batches import Cameras, detail_chances, patch_batch, point_batch
+from inverters.training.batches import EDGE, Cameras, Patches, detail_chances, patch_batch, point_batch
 from inverters.training.contact import compare, held_out_views
 from inverters.training.export import export_generator
 from inverters.training.losses import (
-    EDGE,
     density_scaled,
     final_losses,
     planes_of,
@@ -136,12 +135,13 @@ class Trainer:
         raw, features = raw_losses(self.generator, planes, cameras, patches, rng)
         last = ws.repeat_interleave(s.patches, 0)
         image = self.generator.superresolution.patch(features, last, raw_size)
-        return found | raw | self._image_losses(image, patches.image.flatten(0, 1))
+        return found | raw | self._image_losses(image, patches)
 
-    def _image_losses(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def _image_losses(self, image: Tensor, patches: Patches) -> dict[str, Tensor]:
         """Losses of final patches [n,3,H,W]: against the truth, by the judge's features, by the critic."""
-        s = self.settings
-        found = {name: loss * s.regression for name, loss in final_losses(image, truth).items()}
+        s, truth = self.settings, patches.image.flatten(0, 1)
+        errors = final_losses(image, truth, patches.inner)
+        found = {name: loss * s.regression for name, loss in errors.items()}
         inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
         image, truth = image[inner], truth[inner]
         if self.features is not None:

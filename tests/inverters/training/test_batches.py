@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from inverters.generators.eg3d import Generator
 from inverters.people.labels import EYE, GLASSES, SKIN
 from inverters.rendering.planes import PlaneAxes, mean_features
 from inverters.rendering.rays import rays_at
@@ -20,7 +22,7 @@ from inverters.training.batches import (
 from inverters.training.losses import point_features
 from inverters.training.people_pictures import open_set
 from inverters.training.stored_set import Views
-from tests.inverters.training.conftest import EYE_CENTRE, RADIUS
+from tests.inverters.training.conftest import EYE_CENTRE, RADIUS, TINY
 
 
 def drawn(folder: Path) -> tuple[Views, Cameras, torch.Tensor, torch.Generator]:
@@ -96,6 +98,28 @@ def test_patches_of_a_render_that_does_not_divide_the_picture(ball_set: Path) ->
     first = patches.uv[:, :, 0] * 24 - 0.5
     torch.testing.assert_close(first % 3, torch.zeros_like(first), atol=1e-4, rtol=0)
     assert patches.image.shape[-1] == 32
+
+
+def test_the_inner_part_of_a_patch_is_that_of_the_whole_picture(ball_set: Path) -> None:
+    """Super-resolved alone or with the rest it is the same, up to the picture's border too."""
+    views, _, chances, rng = drawn(ball_set)
+    raw = 32  # of pictures of 64, as the bundled generator's
+    config = replace(TINY, superresolution="small2x", neural_rendering_resolution=raw)
+    network = Generator(config).superresolution
+    features = torch.rand(1, TINY.feature_channels, raw, raw, generator=rng)
+    ws = torch.randn(1, TINY.num_ws, TINY.w_dim, generator=rng)
+    whole = network.patch(features, ws, raw)
+    size = raw * 3 // 4
+    patches = patch_batch(views, chances, 20, size, raw, rng)
+    up = whole.shape[-1] // raw
+    borders = 0
+    for uv, (rows, columns) in zip(patches.uv.flatten(0, 1), patches.inner, strict=True):
+        x, y = (uv[0] * raw - 0.5).round().long().tolist()
+        found = network.patch(features[..., y : y + size, x : x + size], ws, raw)
+        wanted = whole[..., y * up : (y + size) * up, x * up : (x + size) * up]
+        torch.testing.assert_close(found[..., rows, columns], wanted[..., rows, columns])
+        borders += (rows.start == 0) + (columns.stop == size * up)
+    assert borders
 
 
 @pytest.mark.parametrize("axes", ["fixed", "original"])
