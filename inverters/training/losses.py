@@ -119,11 +119,12 @@ def slopes(error: Tensor, scales: int = 3) -> Tensor:
 
 
 def raw_losses(
-    generator: Generator, planes: Tensor, cameras: Cameras, patches: Patches, rng: torch.Generator
+    generator: Generator, planes: Tensor, cameras: Cameras, patches: Patches
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Render patches raw; return their losses and their features [B*n,C,p,p].
 
-    L1 and gradients against the area-averaged truth, and L1 of depth. `rng` draws the samples of the rays.
+    L1 and gradients against the area-averaged truth, and L1 of depth. Samples lie on the rays as they do in
+    use: drawn ones would be noise that super-resolution learns to take for texture.
     """
     b, n, rays, _ = patches.uv.shape
     p = round(rays**0.5)
@@ -131,7 +132,7 @@ def raw_losses(
     camera = cameras.cam2world[person, patches.view], cameras.intrinsics[person, patches.view]
     origins, directions = rays_at(*(c.flatten(0, 1) for c in camera), patches.uv.flatten(0, 1))
     field = Field(planes, generator.decoder.weights().scaled_density(DENSITY_GAIN))
-    sampling = generator.sampling(coarse=32, fine=24, rng=rng)
+    sampling = generator.sampling(coarse=32, fine=24)
     seen = render_rays(field, origins.reshape(b, -1, 3), directions.reshape(b, -1, 3), sampling)
     features = seen.features.reshape(b * n, rays, -1).mT.reshape(b * n, -1, p, p)
     truth = patches.image.flatten(0, 1)

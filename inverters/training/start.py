@@ -68,15 +68,20 @@ def silence_late_blocks(generator: Generator) -> None:
         block.torgb.bias.zero_()
 
 
-def begin_from(generator: Generator, path: Path, late: bool) -> None:
-    """Load the weights of an exported generator of this configuration; `late` zeroes its late blocks."""
-    _, weights = load_checkpoint(path)
+def begin_from(generator: Generator, path: Path, late: bool) -> dict[str, float]:
+    """Load the weights of an exported generator of this configuration; `late` zeroes its late blocks.
+
+    Returns:
+        The steps and hours of its training, as its card has them.
+    """
+    card, weights = load_checkpoint(path)
     generator.load_state_dict({k: v.float() for k, v in weights.items()})
     with torch.no_grad():
         generator.decoder.net[2].weight[0] /= DENSITY_GAIN
         generator.decoder.net[2].bias[0] /= DENSITY_GAIN
     if late:
         silence_late_blocks(generator)
+    return dict(card.reports.get("training", {}))
 
 
 def make_optimiser(

@@ -65,6 +65,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.cooled = 0.0
+        self.before: dict[str, float] = {}
         self.stored = open_set(people)
         self.features = (
             FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
@@ -86,7 +87,8 @@ class Trainer:
         found = load_state(self._state) or load_state(self.folder / "state")
         if found is None:
             if self.settings.start:
-                begin_from(self.generator, Path(self.settings.start), self.settings.grow_at > 0)
+                start = Path(self.settings.start)
+                self.before = begin_from(self.generator, start, self.settings.grow_at > 0)
                 self.average.load_state_dict(self.generator.state_dict())
             return
         tensors, info = found
@@ -97,6 +99,7 @@ class Trainer:
         if self.adversary is not None:
             self.adversary.restore(tensors)
         self.step, self.seconds, self.cooled = info["step"], info["seconds"], info["cooled"]
+        self.before = info.get("before", {})
         print(f"resumed at step {self.step}, after {self.seconds / 3600:.2f} hours of training", flush=True)
 
     def save(self) -> None:
@@ -106,13 +109,18 @@ class Trainer:
         tensors |= optimiser_tensors(self.optimiser, list(self.named))
         if self.adversary is not None:
             tensors |= self.adversary.tensors()
-        info = {"step": self.step, "seconds": self.seconds, "cooled": self.cooled}
+        info = {"step": self.step, "seconds": self.seconds, "cooled": self.cooled, "before": self.before}
         save_state(self._state, tensors, info | {"settings": asdict(self.settings)})
 
     def export(self, path: Path) -> None:
-        """Write the moving average to `path` (.safetensors), with its card beside it; ends a cooling run."""
+        """Write the moving average to `path` (.safetensors), with its card beside it; ends a cooling run.
+
+        Steps and hours in the card are those of the generator that the run began from, too.
+        """
         generator = density_scaled(self.average)
-        export_generator(generator, path, steps=self.step, hours=round(self.seconds / 3600, 3))
+        steps = self.step + int(self.before.get("steps", 0))
+        hours = self.seconds / 3600 + self.before.get("hours", 0.0)
+        export_generator(generator, path, steps=steps, hours=round(hours, 3))
         if self.settings.cooldown:
             shutil.rmtree(self._state, ignore_errors=True)
 
@@ -132,7 +140,7 @@ class Trainer:
             return found
         raw_size = config.neural_rendering_resolution
         patches = patch_batch(views, chances, s.patches, self.patch, raw_size, rng)
-        raw, features = raw_losses(self.generator, planes, cameras, patches, rng)
+        raw, features = raw_losses(self.generator, planes, cameras, patches)
         last = ws.repeat_interleave(s.patches, 0)
         image = self.generator.superresolution.patch(features, last, raw_size)
         return found | raw | self._image_losses(image, patches)

@@ -155,3 +155,15 @@ def test_a_run_begins_from_an_exported_generator(tmp_path: Path, ball_set: Path)
     before, after = trainer.generator.state_dict(), again.average.state_dict()
     for name in before:
         torch.testing.assert_close(after[name], before[name])
+
+
+def test_the_card_counts_the_steps_before_the_run_too(tmp_path: Path, ball_set: Path) -> None:
+    first = trainer_in(tmp_path / "a", ball_set)
+    steps(first, 2)
+    first.export(tmp_path / "first.safetensors")
+    second = trainer_in(tmp_path / "b", ball_set, start=str(tmp_path / "first.safetensors"))
+    steps(second, 1)
+    second.save()
+    again = trainer_in(tmp_path / "b", ball_set)
+    again.export(tmp_path / "second.safetensors")
+    assert load_generator(tmp_path / "second.safetensors").card.reports["training"]["steps"] == 3
