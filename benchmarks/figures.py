@@ -159,6 +159,36 @@ def steps(found: dict[str, Any]) -> list[str]:
     )
 
 
+def precision(found: dict[str, Any]) -> list[str]:
+    """Convolutions in float32 and bfloat16."""
+    kinds = ("float32", "bfloat16")
+    rows = [
+        [f"step, {stage}", *(number(took[kind], 1, " ms") for kind in kinds)]
+        for stage, took in found["steps"].items()
+    ]
+    samples = {"draft": "24 + 24 samples a ray", "generator": "48 + 48"}
+    rows += [
+        [f"pictures a second, {samples[name]}", *(number(row[kind], 1) for kind in kinds)]
+        for name, row in found["rendering"].items()
+    ]
+    jobs = [found["jobs"][kind] for kind in kinds]
+    rows += [
+        ["the whole job", *(number(job["seconds"], 0, " s") for job in jobs)],
+        ["... reconstruction", *(number(job["reconstruction"]["psnr"], 2, " dB") for job in jobs)],
+        ["... removal", *(number(job["psnr_removal"], 2, " dB") for job in jobs)],
+        ["... true edit", *(number(job["psnr_true_edit"], 2, " dB") for job in jobs)],
+    ]
+    least = min(row["psnr"] for row in found["rendering"].values())
+    return paragraphs(
+        prose(
+            f"Convolutions in float32 and in bfloat16 (`--precision`), {found['threads']} threads, measured "
+            f"on {found['machine']['date']} (`python -m benchmarks.precision --video {found['video']}`). "
+            f"The pictures of one agree with those of the other to {number(least, 0, ' dB')} or more:"
+        ),
+        table(["", *kinds], rows),
+    )
+
+
 def jobs(found: dict[str, Any]) -> list[str]:
     """The whole job, with either renderer."""
     runs = {"reference": found["reference renderer"], "compiled": found["in-n-out"]}
@@ -279,6 +309,7 @@ def performance(results: dict[str, Any]) -> list[str]:
         measured_on(results, "renderer", "steps", "mask", "presets", "cache"),
         renderer(results["renderer"]),
         steps(results["steps"]),
+        precision(results["precision"]) if "precision" in results else [],
         jobs(results["mask"]),
         presets(results["presets"]),
         cache(results["cache"]),

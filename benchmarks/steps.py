@@ -46,8 +46,9 @@ LATE = 10_000
 class Stages:
     """The three stages of a preset on one small clip."""
 
-    def __init__(self, preset_name: str, device: str) -> None:
+    def __init__(self, preset_name: str, device: str, precision: torch.dtype = torch.float32) -> None:
         generator = load_generator("bundled", device).requires_grad_(False)
+        generator.precision = precision
         preset = PRESETS[preset_name]
         rng = torch.Generator().manual_seed(0)
         cameras = (
