@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from inverters.training.team import Team, start_team, team_size
@@ -38,13 +39,16 @@ def test_a_team_averages_gradients_and_follows_its_first(tmp_path: Path) -> None
     assert said == (True, 0.25)
 
 
-def test_a_run_of_two_processes_ends_and_goes_on_with_one(tmp_path: Path, ball_set: Path) -> None:
-    trainer = trainer_in(tmp_path, ball_set, processes=2, minutes=0.05)
+@pytest.mark.parametrize("critic", [{}, {"adversarial": 0.1, "grow_at": 0, "patches_from": 0, "patch": 12}])
+def test_a_run_of_two_processes_ends_and_goes_on_with_one(
+    tmp_path: Path, ball_set: Path, critic: dict[str, float]
+) -> None:
+    trainer = trainer_in(tmp_path, ball_set, processes=2, minutes=0.05, **critic)
     assert trainer.run()
     assert trainer.step > 0
     assert trainer.team is None
     assert trainer.run(), "a second team can be made"
-    alone = trainer_in(tmp_path, ball_set)
+    alone = trainer_in(tmp_path, ball_set, **critic)
     assert alone.step == trainer.step
     steps(alone, 1)
 
