@@ -1,7 +1,9 @@
 """The adversarial term: a small critic of final patches, and the distance of patches in its features.
 
-Non-saturating loss with R1 (Mescheder et al. 2018), as in EG3D, and feature matching (Wang et al. 2018,
-"High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs", equation 4).
+Non-saturating loss with R1 (Mescheder et al. 2018) and dual discrimination, as in EG3D (section 4.3): the
+critic sees the final patch and the enlarged raw one, so that super-resolution cannot add what the planes do
+not have. Feature matching after Wang et al. 2018, "High-Resolution Image Synthesis and Semantic Manipulation
+with Conditional GANs", equation 4.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from inverters.training.team import Team
 
 R1_EVERY = 8
-R1_WEIGHT = 0.01
+R1_WEIGHT = 0.1
 _RAMP = 300
 """Steps of the critic after which its term has its full weight."""
 _RATE = 1e-3
@@ -24,11 +26,11 @@ MATCHING = 10.0
 
 
 class Critic(nn.Module):
-    """Patches [n,3,H,W] to a map of logits; each sees 38 x 38 pixels."""
+    """Pairs of patches [n,6,H,W], see `pair`, to a map of logits; each sees 38 x 38 pixels."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        widths = (3, width, 2 * width, 4 * width)
+        widths = (6, width, 2 * width, 4 * width)
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
@@ -58,7 +60,7 @@ class Adversary:
         self.steps = 0
 
     def losses(self, image: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the generator's terms for final patches [n,3,H,W]: the critic's, and feature matching."""
+        """Return the generator's terms for pairs [n,6,H,W]: the critic's, and feature matching."""
         for parameter in self.critic.parameters():
             parameter.requires_grad_(False)
         ramp = min(1.0, self.steps / _RAMP)
@@ -68,7 +70,7 @@ class Adversary:
         return F.softplus(-logits).mean() * ramp, apart * (MATCHING * ramp)
 
     def learn(self, image: Tensor, truth: Tensor, team: Team | None = None) -> Tensor:
-        """Do one step of the critic on made and true patches, with the whole team; return its loss."""
+        """Do one step of the critic on made and true pairs, with the whole team; return its loss."""
         for parameter in self.critic.parameters():
             parameter.requires_grad_(True)
         regularise = self.steps % R1_EVERY == 0
@@ -111,3 +113,9 @@ class Adversary:
         state["state"] = entries
         self.optimiser.load_state_dict(state)
         self.steps = int(tensors["critic_steps"])
+
+
+def pair(image: Tensor, raw: Tensor) -> Tensor:
+    """Return final patches [n,3,H,W] and raw ones [n,3,h,w], enlarged, as [n,6,H,W]."""
+    large = F.interpolate(raw, size=image.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat([image, large], 1)

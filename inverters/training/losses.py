@@ -135,10 +135,7 @@ def raw_losses(
     sampling = generator.sampling(coarse=32, fine=24)
     seen = render_rays(field, origins.reshape(b, -1, 3), directions.reshape(b, -1, 3), sampling)
     features = seen.features.reshape(b * n, rays, -1).mT.reshape(b * n, -1, p, p)
-    truth = patches.image.flatten(0, 1)
-    low = F.interpolate(truth, size=(p, p), mode="bilinear", antialias=True, align_corners=False)
-    low = F.avg_pool2d(truth, truth.shape[-1] // p) if truth.shape[-1] % p == 0 else low
-    error = features[:, :3] - low
+    error = features[:, :3] - as_raw(patches.image.flatten(0, 1), p)
     off = (seen.depth.reshape(b * n, p, p) - patches.depth.flatten(0, 1).clamp_max(sampling.ray_end)).abs()
     losses = {
         "raw": error.abs().mean() * 2,
@@ -146,6 +143,13 @@ def raw_losses(
         "depth": off.clamp_max(_DEPTH_REACH).mean() * 4,
     }
     return losses, features
+
+
+def as_raw(truth: Tensor, side: int) -> Tensor:
+    """Return true patches [n,3,H,H] as raw ones of this side: averaged over areas."""
+    if truth.shape[-1] % side == 0:
+        return F.avg_pool2d(truth, truth.shape[-1] // side)
+    return F.interpolate(truth, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def final_losses(image: Tensor, truth: Tensor, inner: Sequence[tuple[slice, slice]]) -> dict[str, Tensor]:

@@ -23,11 +23,12 @@ from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
-from inverters.training.adversarial import Adversary
+from inverters.training.adversarial import Adversary, pair
 from inverters.training.batches import EDGE, Cameras, Patches, detail_chances, patch_batch, point_batch
 from inverters.training.contact import compare, held_out_views
 from inverters.training.export import export_generator
 from inverters.training.losses import (
+    as_raw,
     density_scaled,
     final_losses,
     planes_of,
@@ -143,21 +144,21 @@ class Trainer:
         raw, features = raw_losses(self.generator, planes, cameras, patches)
         last = ws.repeat_interleave(s.patches, 0)
         image = self.generator.superresolution.patch(features, last, raw_size)
-        return found | raw | self._image_losses(image, patches)
+        return found | raw | self._image_losses(image, features[:, :3], patches)
 
-    def _image_losses(self, image: Tensor, patches: Patches) -> dict[str, Tensor]:
+    def _image_losses(self, image: Tensor, raw: Tensor, patches: Patches) -> dict[str, Tensor]:
         """Losses of final patches [n,3,H,W]: against the truth, by the judge's features, by the critic."""
         s, truth = self.settings, patches.image.flatten(0, 1)
         errors = final_losses(image, truth, patches.inner)
         found = {name: loss * s.regression for name, loss in errors.items()}
         inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
-        image, truth = image[inner], truth[inner]
         if self.features is not None:
-            found["features"] = self.features(image, truth) * s.perceptual
+            found["features"] = self.features(image[inner], truth[inner]) * s.perceptual
         if self.adversary is not None:
-            terms = self.adversary.losses(image, truth)
+            made, true = pair(image, raw)[inner], pair(truth, as_raw(truth, raw.shape[-1]))[inner]
+            terms = self.adversary.losses(made, true)
             found["critic"], found["matching"] = (term * s.adversarial for term in terms)
-            self._judged = image.detach(), truth
+            self._judged = made.detach(), true
         return found
 
     @property

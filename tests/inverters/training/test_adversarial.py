@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.training.adversarial import Adversary
+from inverters.training.adversarial import Adversary, pair
 
 
 def sharp(count: int, seed: int) -> Tensor:
-    """Patches of noise [n,3,48,48] in [-1,1]."""
-    return torch.rand(count, 3, 48, 48, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    """Pairs of noise [n,6,48,48] in [-1,1]."""
+    return torch.rand(count, 6, 48, 48, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def blurred(patches: Tensor) -> Tensor:
@@ -55,3 +55,9 @@ def test_the_generators_terms_leave_the_critic_alone(adversary: Adversary) -> No
     torch.stack(adversary.losses(made, sharp(2, 1003))).sum().backward()
     assert made.grad is not None and made.grad.abs().sum() > 0
     assert all(not p.requires_grad for p in adversary.critic.parameters())
+
+
+def test_a_pair_has_both_patches_at_the_final_size() -> None:
+    image, raw = sharp(2, 1004)[:, :3], torch.full((2, 3, 24, 24), 0.5)
+    both = pair(image, raw)
+    assert torch.equal(both[:, :3], image) and torch.equal(both[:, 3:], torch.full((2, 3, 48, 48), 0.5))
