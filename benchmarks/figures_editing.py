@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import measured_on, number, paragraphs, prose, table
@@ -65,14 +66,7 @@ def spaces(found: dict[str, Any]) -> list[str]:
         f"{found['threads']} thread (`python -m benchmarks.spaces`). MSE on [-1,1], LPIPS by AlexNet, the "
         "median time of a step:"
     )
-    rows = [
-        [
-            f"`{row['space']}`",
-            *(number(row[name], digits) for name, digits in _MEASURES.items()),
-            number(row["step_ms"], 0, " ms"),
-        ]
-        for row in found["rows"]
-    ]
+    rows = _space_rows(found["rows"])
     strong = (
         "The face network's cosine between the true picture and one edited along a random direction (one a "
         f"person, a step is a vector of deviation 0.2 a number), by strength; and the PSNR to the true edit "
@@ -92,9 +86,13 @@ def spaces(found: dict[str, Any]) -> list[str]:
     ]
     heads = ["MSE", "SSIM", "MS-SSIM", "LPIPS", "step"]
     truths = ["true edit, 0", "true edit, 4"]
+    real = found["real"]
+    crops = prose("The same of crops of real photographs (`--crops`):") if real else []
     return paragraphs(
         prose(text),
         table(["space", *heads], rows),
+        crops,
+        table(["space", *heads], _space_rows(real)) if real else [],
         prose(strong),
         table(["space", *map(str, SHOWN), *truths], edits),
     )
@@ -102,3 +100,15 @@ def spaces(found: dict[str, Any]) -> list[str]:
 
 _MEASURES = {"mse": 4, "ssim": 3, "ms_ssim": 3, "lpips": 3}
 """Measures of table 1 of the paper of Z+, and their digits."""
+
+
+def _space_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of table 1 by space."""
+    return [
+        [
+            f"`{row['space']}`",
+            *(number(row[name], digits) for name, digits in _MEASURES.items()),
+            number(row["step_ms"], 0, " ms"),
+        ]
+        for row in rows
+    ]

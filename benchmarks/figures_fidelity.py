@@ -124,6 +124,38 @@ def _occluders(clips: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+BOUNDED = {name: name.rpartition(" ")[0] for name in (m.name for m in BENCH_METHODS) if name.endswith("z+")}
+"""Methods in a bounded latent space, each with the same method in its own."""
+
+
+def bounded(results: dict[str, Any]) -> list[str]:
+    """Methods in Z+ and F/Z+ beside the same in W+, on clips of their own run."""
+    found = results.get("fidelity_spaces")
+    if found is None:
+        return []
+    rows, clips = found["rows"], found["clips"]
+    names = sorted({row["clip"] for row in clips})
+    kept = [row for row in rows if row["method"] in {*BOUNDED, *BOUNDED.values()}]
+    body = [[f"`{row['method']}`", *(number(row[name], COLUMNS[name][1]) for name in CLAIMS)] for row in kept]
+    there = {row["method"] for row in rows}
+    pairs = [(one, other) for one, other in BOUNDED.items() if {one, other} <= there]
+    versus = [[f"`{one}` minus `{other}`", *_against(clips, one, other)] for one, other in pairs]
+    heads = [COLUMNS[name][0] for name in CLAIMS]
+    methods = ",".join(row["method"] for row in kept)
+    return [
+        "",
+        *prose(
+            f"Bounded codes on {len(names)} clips ({', '.join(names)}), measured on "
+            f"{found['machine']['date']} (`invid bench fidelity --only-clips --clips DIR --methods "
+            f'"{methods}"`). Means over clips, then paired differences:'
+        ),
+        "",
+        *table(["method", *heads], body),
+        "",
+        *table(["", *heads], versus),
+    ]
+
+
 def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
@@ -174,4 +206,5 @@ def fidelity(results: dict[str, Any]) -> list[str]:
         "",
         *table(["", *heads], versus + ablated),
         *_occluders(clips),
+        *bounded(results),
     ]
