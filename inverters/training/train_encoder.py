@@ -103,6 +103,8 @@ class EncoderTrainer:
         self.covered = CoveredPeople(folder / "covered")
         self.samples = GeneratorSamples(folder / "samples", generator.card.fingerprint)
         self.step, self.seconds = 0, 0.0
+        self.before: dict[str, float] = {}
+        """Steps and hours of the encoder that the run began at."""
         self.mean: dict[str, Tensor] = {}
         self.metric: CodeMetric | None = None
         self.features = FeatureLoss(JUDGE_PATH, self.device) if settings.losses.perceptual else None
@@ -138,7 +140,7 @@ class EncoderTrainer:
         own = {k.removeprefix("n."): v for k, v in tensors.items() if k.startswith("n.")}
         self.network.load_state_dict(own)
         restore_optimiser(self.optimiser, list(self.named), tensors)
-        self.step, self.seconds = info["step"], info["seconds"]
+        self.step, self.seconds, self.before = info["step"], info["seconds"], info.get("before", {})
         print(f"resumed at step {self.step}, after {self.seconds / 60:.1f} minutes of training", flush=True)
 
     def _fresh(self, start: Path | None) -> None:
@@ -149,6 +151,7 @@ class EncoderTrainer:
                     f"'{start}' is an encoder {before.card.network} of other sizes than this {self.name}"
                 )
             self.network.load_state_dict(before.network.state_dict())
+            self.before = dict(before.card.reports.get("training", {}))
         elif isinstance(self.network, E4eMask) and JUDGE_PATH.exists():
             begin_at_judge(self.network, load_file(JUDGE_PATH))
 
@@ -158,12 +161,14 @@ class EncoderTrainer:
         tensors |= optimiser_tensors(self.optimiser, list(self.named))
         info: dict[str, Any] = {"network": self.name, "generator": self.generator.card.fingerprint}
         info |= {"step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
+        info["before"] = self.before
         save_state(self.folder / "state", tensors, info)
 
     def export(self, path: Path, reports: dict[str, Any] | None = None) -> EncoderCard:
-        """Write the encoder in our own file form, at half precision."""
+        """Write the encoder in our own file form, at half precision; the card counts all its steps."""
         card = self.generator.card
-        training = {"steps": self.step, "hours": round(self.seconds / 3600, 3)}
+        hours = self.seconds / 3600 + self.before.get("hours", 0.0)
+        training = {"steps": self.step + int(self.before.get("steps", 0)), "hours": round(hours, 3)}
         reports = {"training": training} | (reports or {})
         made = EncoderCard(self.name, self.config, card.name, card.fingerprint, LICENCE, reports)
         return save_encoder(path, self.network, made)
