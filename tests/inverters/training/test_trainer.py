@@ -83,9 +83,9 @@ def test_a_run_with_a_critic_continues_bit_for_bit(tmp_path: Path, ball_set: Pat
 
 def test_losses_fall_and_z_beyond_the_parameters_is_ignored(tmp_path: Path, ball_set: Path) -> None:
     trainer = trainer_in(tmp_path, ball_set, grow_at=0, patches_from=0)
-    losses = steps(trainer, 120)
+    losses = steps(trainer, 300)  # the loss of density falls slowly, and is noisy over fewer
     for name in ("density", "colour", "raw", "image"):
-        early, late = (sum(row[name] for row in part) for part in (losses[:10], losses[-10:]))
+        early, late = (sum(row[name] for row in part) for part in (losses[:30], losses[-30:]))
         assert late < 0.9 * early, name
     z = to_z(torch.randn(1, NUM_PARAMETERS, generator=torch.Generator().manual_seed(0)), TINY.z_dim)
     other = z.clone()
