@@ -5,14 +5,15 @@
 
 A row an encoder. All pictures are compared at 128 x 128 with true ones. `psnr_w`: the codes told from a
 picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5; `psnr_refined` and
-`psnr_refined_side`: those of a second stage, none for encoders without one. `psnr_mean_face`: the mean code;
-`psnr_true_code`: the code that the generator was trained to show for the person. `psnr_fit_200`: 200 steps of
-`w+` from the mean face, on the first `--fits` people; `psnr_start_200`: the same steps from the encoder's
-code. `psnr_behind`: the true face behind each occluder, in the pixels that it covers; `psnr_behind_mean`: the
-mean face's. `mask_iou`: the soft mask at half against the true one. `smile_behind_mask`: correlation of the
-told and the true smile of people who wear a mask. `frames_per_second`: the network and its framing, in
-batches of 16. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the encoder
-alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it (`benchmarks.generator_clips`).
+`psnr_refined_side`: with the second stage, each picture as a clip of one frame; none for encoders without
+one. `psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was trained to show for
+the person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits` people;
+`psnr_start_200`: the same steps from the encoder's code. `psnr_behind`: the true face behind each occluder,
+in the pixels that it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at half against
+the true one. `smile_behind_mask`: correlation of the told and the true smile of people who wear a mask.
+`frames_per_second`: the network and its framing, in batches of 16. With `--clips FILE...`, `real`: the codes
+of each clip's first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+`
+as `draft` has it (`benchmarks.generator_clips`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from benchmarks.generator_clips import FIRST_FRAMES
 from benchmarks.report import report
 from inverters.base import Inversion, InversionProblem
 from inverters.encoders.encoder_file import Encoder
+from inverters.fields.synthesis import InversionRenderer
+from inverters.fitting.targets import resized
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
 from inverters.methods.encoders import encoder_for
@@ -156,8 +159,26 @@ def _smile(generator: Generator, ws: Tensor, scores: Tensor) -> float | None:
     return round(float(torch.corrcoef(torch.stack([along, scores[:, index("smile")]]))[0, 1]), 3)
 
 
+def refined(name: str, file: str, generator: Generator, images: Tensor) -> dict[float, Tensor]:
+    """By yaw, pictures [N,3,S,S] of the method `name` with its second stage; {} if the encoder has none."""
+    method, found = find_method(name), []
+    settings = replace(method.presets["fast"], file=file)
+    for image in images:
+        inversion = method(generator, problem(image), settings=settings)
+        if inversion.parts == ("codes",):
+            return {}
+        renderer, lens = InversionRenderer(generator, inversion), default_intrinsics(1)
+        views = [
+            renderer.render(np.zeros(1, np.int64), camera(yaw)[None], lens, high_resolution=False).image
+            for yaw in (0.0, *SIDES)
+        ]
+        found.append(torch.cat(views))
+    shown = [resized(view, SIZE) for view in torch.stack(found, 1)]
+    return dict(zip((0.0, *SIDES), shown, strict=True))
+
+
 def plain(
-    encoder: Encoder, generator: Generator, scores: Tensor, fits: int, sheet: Path | None
+    encoder: Encoder, generator: Generator, scores: Tensor, fits: int, sheet: Path | None, file: str = ""
 ) -> dict[str, Any]:
     """Figures of these people without an occluder."""
     images = torch.stack([true_picture(score, 0.0, SIZE).image for score in scores])
@@ -167,16 +188,17 @@ def plain(
     flat = rendered(generator, average, 0.0)[None].expand_as(images)
     best = generator.mapping(to_z(scores, generator.config.z_dim))
     true = torch.stack([rendered(generator, code[None], 0.0) for code in best])
-    sides = []
+    second, sides, refined_sides = refined(encoder.card.network, file, generator, images), [], []
     for yaw in SIDES:
         seen = torch.stack([true_picture(score, yaw, SIZE).image for score in scores])
         turned = torch.stack([rendered(generator, code[None], yaw) for code in ws])
         sides.append(psnr(turned, seen))
+        refined_sides += [psnr(second[yaw], seen)] if second else []
     found = {
         "psnr_w": _mean(psnr(shown, images)),
-        "psnr_refined": None,
+        "psnr_refined": _mean(psnr(second[0.0], images)) if second else None,
         "psnr_w_side": _mean(torch.cat(sides)),
-        "psnr_refined_side": None,
+        "psnr_refined_side": _mean(torch.cat(refined_sides)) if second else None,
         "psnr_mean_face": _mean(psnr(flat, images)),
         "psnr_true_code": _mean(psnr(true, images)),
     }
@@ -253,7 +275,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for name in names:
         encoder = encoder_for(name, given.get(name, ""), generator)
         row: dict[str, Any] = {"encoder": name, "frames_per_second": speed(encoder)}
-        row |= plain(encoder, generator, scores, args.fits, args.sheet)
+        row |= plain(encoder, generator, scores, args.fits, args.sheet, given.get(name, ""))
         row |= behind(encoder, generator, scores[: args.covered or args.people], args.seed)
         row |= {"real": real(args, name)} if args.clips else {}
         print_aside(row)

@@ -40,14 +40,18 @@ class Inversion:
     """What belongs to the codes in other spaces than W and W+, each of K rows: `z` [K,num_ws,z_dim], of which
     `ws` is the mapping; base codes `features` [K,F,r,r]; offsets of `styles` [K,num_styles]; offsets of the
     features after the block of resolution 16, `offset16` [K,F,16,16]; and what a second network makes offsets
-    of the planes of, `looks` uint8 [K,2 or 3,3,S,S].
+    of the planes of, `looks` uint8 [K,2 or 3,3,S,S], or local features: `source` uint8 [K,3,S,S], pictures,
+    and `source_camera` [K,25], their cameras' labels; or what a second network added to the features of the
+    block of resolution b, `aligned` float16 [K,F,b,b] (`encoders.feature_offsets`).
     """
     refiner: dict[str, Tensor] = field(default_factory=dict)
     """Weights of the network that makes offsets of the planes (`encoders.plane_offsets`), whose sizes are in
-    `info["offsets"]`; {} without one.
+    `info["offsets"]`, or local features (`encoders.local_details`, `info["local"]`); {} without one.
     """
     seen: dict[str, Tensor] = field(default_factory=dict)
-    """What an encoder saw beside the codes: `cover` [K,h,h] in [0,1], a soft mask of what is not the face."""
+    """What an encoder saw beside the codes: `cover` [K,h,h] in [0,1], a soft mask of what is not the face;
+    and with `aligned`, by which cameras, `cam2world` [K,4,4] and `intrinsics` [K,3,3].
+    """
     cameras: dict[str, Tensor] = field(default_factory=dict)
     """Refined cam2world [K,4,4] and intrinsics [K,3,3]; {} if the method keeps the problem's cameras."""
     ood: dict[str, Tensor] = field(default_factory=dict)
@@ -75,6 +79,8 @@ class Inversion:
     def parts(self) -> tuple[str, ...]:
         """What it holds: `codes`, and what else there is of them and of cameras, second field and weights."""
         latent = {"base codes": "features", "styles": "styles", "plane offsets": "looks"}
+        latent["local features"] = "source"
+        latent["refined features"] = "aligned"
         found: dict[str, Any] = {part: name in self.latent for part, name in latent.items()}
         found["offsets"] = any(name.startswith("offset") for name in self.latent)
         found |= {"cameras": self.cameras, "second field": self.ood, "weights": self.generator}

@@ -74,22 +74,23 @@ class LocalBranch(nn.Module):
     def reference(self, scene: Scene, image: Tensor, codes: Any, camera: Tensor) -> Reference:
         """Return what the codes lack of pictures [N,3,n,n], whose side is the branch's size."""
         view = scene.view(codes, camera)
-        residual = image - self._enlarged(view.thumb)
-        return Reference(codes, camera, view, residual, residual, self._encoded(residual, view))
+        residual = image - self.enlarged(view.thumb)
+        return Reference(codes, camera, view, residual, residual, self.encoded(residual, view.depth))
 
     def edited(self, scene: Scene, reference: Reference, codes: Any) -> Reference:
         """Return a reference with edited codes; its residual is moved to the edited picture."""
         view = scene.view(codes, reference.camera)
-        moved = self.align(reference.residual, self._enlarged(view.thumb))
-        return Reference(codes, reference.camera, view, reference.residual, moved, self._encoded(moved, view))
+        moved = self.align(reference.residual, self.enlarged(view.thumb))
+        features = self.encoded(moved, view.depth)
+        return Reference(codes, reference.camera, view, reference.residual, moved, features)
 
     def query(self, scene: Scene, reference: Reference, camera: Tensor) -> Query:
         """Render a reference with its details from another camera, or from its own."""
         view = scene.view(reference.codes, camera)
-        aligned = self.align(reference.residual, self._enlarged(view.thumb))
+        aligned = self.align(reference.residual, self.enlarged(view.thumb))
         at_reference = scene.positions(view.points, reference.camera)
         features_3d = look_up(reference.features, at_reference)
-        features_2d = look_up(self._encoded(aligned, view), scene.positions(view.points, camera))
+        features_2d = look_up(self.encoded(aligned, view.depth), scene.positions(view.points, camera))
         visible = inside(scene.positions(view.surface, reference.camera))
         seen = visible[..., None, None].expand(*features_2d.shape[:-1], 1)
         fused = self.fuse(torch.cat([features_2d, seen], dim=-1), features_3d)
@@ -97,10 +98,11 @@ class LocalBranch(nn.Module):
         image, thumb = scene.paint(view, reference.codes, hidden)
         return Query(image, thumb, view, aligned, features_3d, features_2d, visible, fused)
 
-    def _encoded(self, residual: Tensor, view: View) -> Tensor:
-        found: Tensor = self.local(residual, self._enlarged(view.depth))
+    def encoded(self, residual: Tensor, depth: Tensor) -> Tensor:
+        """Return E1's features [N,C,n/4,n/4] of a residual [N,3,n,n] and a view's depth [N,1,h,w]."""
+        found: Tensor = self.local(residual, self.enlarged(depth))
         return found
 
-    def _enlarged(self, x: Tensor) -> Tensor:
-        """A map at the branch's size, by nearest neighbours as released."""
+    def enlarged(self, x: Tensor) -> Tensor:
+        """Return a map [N,K,h,w] at the branch's size, by nearest neighbours as released."""
         return F.interpolate(x, size=(self.config.size, self.config.size), mode="nearest")

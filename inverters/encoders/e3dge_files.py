@@ -1,4 +1,7 @@
-"""Loader of E3DGE's released files: its own networks, StyleSDF's generator and StyleSDF's pose network."""
+"""Loaders of E3DGE's released files: its own networks, StyleSDF's generator and StyleSDF's pose network.
+
+A container of the same four networks that was trained for an EG3D generator, with pSp as E0, is read too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from torch import Tensor
 
 from inverters.encoders import e3dge_encoder, e3dge_local
 from inverters.encoders.e3dge import E3DGE, E3DGEConfig
+from inverters.encoders.e3dge_branch import BranchConfig
+from inverters.encoders.e3dge_triplane import E3DGETriplane, E3DGETriplaneConfig
+from inverters.encoders.psp import released_config
 from inverters.errors import CheckpointError
+from inverters.generators.config import GeneratorConfig
+from inverters.generators.eg3d import Generator
 from inverters.generators.plain_pickle import shown
 from inverters.generators.strict_loading import entry_or_all, fill, table_with, tensors_of
 from inverters.generators.stylesdf import Codes, StyleSDF, load_stylesdf
@@ -62,6 +70,43 @@ def load_e3dge(
     return network.requires_grad_(False).eval()
 
 
+def load_e3dge_triplane(file: object, generator: Generator, what: str = "the file") -> E3DGETriplane:
+    """Return the network for an EG3D generator of a file, as a safe reader gives it.
+
+    No such weights are released. The container is the release's, E0 is pSp's GradualStyleEncoder, and the
+    local branch has the public sizes, with the width of the generator's plane features.
+
+    Raises:
+        CheckpointError: an entry is missing or unknown, or has other weights, such as E3DGE's for StyleSDF.
+        FingerprintError: the generator has other codes.
+    """
+    tensors = _networks(file, what)
+    if any(name.startswith("styles_pigan.") for name in tensors["encoder"]):
+        raise CheckpointError(
+            f"{what} is E3DGE for StyleSDF, and '{generator.card.name}' is an EG3D generator; expected its "
+            "'encoder' to be pSp's, with a network for each row of w+"
+        )
+    config = triplane_config(tensors, generator.config, what)
+    config.check(generator.config)
+    with torch.device("meta"):
+        network = E3DGETriplane(config)
+    branch = network.branch
+    modules = (network.encoder, branch.local, branch.align, branch.fuse)
+    for name, module, keys in zip(NETWORKS, modules, ((), e3dge_local.UNUSED_KEYS, (), ()), strict=True):
+        fill(module, tensors[name], f"{what}: its '{name}'", keys)
+    network.latent_avg = generator.backbone.mapping.w_avg.expand(network.latent_avg.shape).clone()
+    return network.requires_grad_(False).eval()
+
+
+def triplane_config(
+    tensors: Mapping[str, Mapping[str, Tensor]], generator: GeneratorConfig, what: str
+) -> E3DGETriplaneConfig:
+    """Return the public sizes for a generator, with the rows and the variant that a file's names tell."""
+    branch = BranchConfig(local=e3dge_local.LocalConfig(modulated=generator.plane_channels))
+    branch = _with_variant(branch, tensors)
+    return E3DGETriplaneConfig(released_config(tensors["encoder"], what), branch)
+
+
 @torch.no_grad()
 def seeded_means(generator: StyleSDF, seed: int = 0) -> Codes:
     """Return the generator's mean codes over 10,000 draws from a seed; the release draws others each time."""
@@ -86,13 +131,18 @@ def _networks(runner: object, what: str) -> dict[str, dict[str, Tensor]]:
 def _detected(config: E3DGEConfig, tensors: Mapping[str, Mapping[str, Tensor]]) -> E3DGEConfig:
     """The configuration with the decoder head and the variant of the local branch that the names tell."""
     head = any(name.startswith("styles_stylegan.") for name in tensors["encoder"])
-    linear = "local_feat_to_tex_modulations_linear.weight" in tensors["netLocal"]
-    local = dataclasses.replace(config.branch.local, variant="training" if linear else "released")
     return dataclasses.replace(
         config,
         encoder=dataclasses.replace(config.encoder, decoder_head=head),
-        branch=dataclasses.replace(config.branch, local=local),
+        branch=_with_variant(config.branch, tensors),
     )
+
+
+def _with_variant(branch: BranchConfig, tensors: Mapping[str, Mapping[str, Tensor]]) -> BranchConfig:
+    """The sizes with the variant of the local branch that the names tell."""
+    linear = "local_feat_to_tex_modulations_linear.weight" in tensors["netLocal"]
+    local = dataclasses.replace(branch.local, variant="training" if linear else "released")
+    return dataclasses.replace(branch, local=local)
 
 
 def _check_twins(tensors: Mapping[str, Tensor], what: str) -> None:

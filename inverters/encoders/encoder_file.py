@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from inverters.encoders.configs import config_of
 from inverters.encoders.e4e_mask import Seen
+from inverters.encoders.swin import SwinPyramid
 from inverters.encoders.table import kind_of, see
 from inverters.errors import CheckpointError, FingerprintError, UnknownNameError
 from inverters.generators.checkpoint import fingerprint
@@ -108,8 +109,9 @@ def load_encoder(path: Path, device: torch.device | str = "cpu") -> Encoder:
         )
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     network = filled(lambda: kind_of(card.network).build(card.config), weights, f"'{path}'")
-    if hasattr(network, "swin_model"):
-        network.swin_model.make_tables()
+    for part in network.modules():
+        if isinstance(part, SwinPyramid):
+            part.make_tables()
     return Encoder(network.to(device, memory_format=torch.channels_last), card)
 
 

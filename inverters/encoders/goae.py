@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from inverters.encoders.e4e_mask import E4eMask, Seen
 from inverters.encoders.goae_afa import Afa
 from inverters.encoders.goae_encoder import GoaeEncoder, to_size
 from inverters.encoders.goae_mix import Form, Sigma, mix_planes, visible_masks
@@ -44,6 +45,10 @@ class Cameras:
     cam2world: Tensor
     intrinsics: Tensor
 
+    def at(self, rows: Tensor) -> Cameras:
+        """Return those of some views."""
+        return Cameras(self.cam2world[rows], self.intrinsics[rows])
+
 
 @dataclass(frozen=True)
 class GoaePlanes:
@@ -76,13 +81,27 @@ class GoaeInversion:
     """The input view of w+ alone."""
 
 
+@dataclass(frozen=True)
+class Before:
+    """N codes before the alignment."""
+
+    features: Tensor
+    """F of w+ [N,F,b,b]."""
+    skip: Tensor
+    """Stacked tri-plane accumulated at F [N,3*C,b,b]."""
+    base: Tensor
+    """Planes of w+ alone [N,3,C,R,R]."""
+    view: Synthesis
+    """The input view of w+ alone."""
+
+
 class Goae:
     """The networks with the generator they were trained for."""
 
     def __init__(
         self,
         generator: Generator,
-        encoder: GoaeEncoder,
+        encoder: GoaeEncoder | E4eMask,
         afa: Afa | None = None,
         settings: GoaeSettings | None = None,
     ) -> None:
@@ -114,8 +133,7 @@ class Goae:
 
     def w_plus(self, images: Tensor) -> Tensor:
         """Map pictures [N,3,S,S] in [-1,1], resampled to the encoder's size, to ws [N,num_ws,w_dim]."""
-        offsets: Tensor = self.encoder(to_size(images, self.encoder.config.swin.image_size))
-        return offsets + self.generator.backbone.mapping.w_avg
+        return told(self.encoder, images).offsets + self.generator.backbone.mapping.w_avg
 
     def align(self, images: Tensor, rendered: Tensor, features: Tensor) -> Tensor:
         """Refine features F [N,F,b,b] by pictures and their renderings [N,3,S,S] to F*."""
@@ -124,18 +142,27 @@ class Goae:
         refined: Tensor = self.afa(features, -residual if self.settings.residual == "paper" else residual)
         return refined
 
+    def before(self, ws: Tensor, cameras: Cameras) -> Before:
+        """Return features, planes and the input view of codes ws [N,num_ws,w_dim]."""
+        features, skip = self.generator.features_at(ws, self.afa.config.block)
+        base = self._planes(features, skip, ws)
+        return Before(features, skip, base, self._view(ws, cameras, base))
+
     def invert(self, images: Tensor, cameras: Cameras, ws: Tensor | None = None) -> GoaeInversion:
         """Invert pictures [N,3,S,S] in [-1,1] of known cameras.
 
         `ws` [N,num_ws,w_dim] begins from other codes than those of `w_plus`.
         """
         ws = self.w_plus(images) if ws is None else ws
-        features, skip = self.generator.features_at(ws, self.afa.config.block)
-        base = self._planes(features, skip, ws)
-        view = self._view(ws, cameras, base)
-        refined = self.align(images, view.image, features)
-        planes = self._mixed(ws, base, self._planes(refined, skip, ws), cameras)
-        return GoaeInversion(planes=planes, features=features, refined_features=refined, w_view=view)
+        found = self.before(ws, cameras)
+        aligned = self.align(images, found.view.image, found.features)
+        refined = self._planes(aligned, found.skip, ws)
+        return GoaeInversion(
+            planes=self._mixed(ws, found.base, refined, cameras),
+            features=found.features,
+            refined_features=aligned,
+            w_view=found.view,
+        )
 
     def edit(self, inversion: GoaeInversion, ws: Tensor, cameras: Cameras) -> GoaePlanes:
         """Return the planes of edited codes ws [N,num_ws,w_dim]: F* + F(edited) - F (eq. 9).
@@ -158,17 +185,25 @@ class Goae:
 
     def _mixed(self, ws: Tensor, base: Tensor, refined: Tensor, cameras: Cameras) -> GoaePlanes:
         """Mix planes of F* and w+ by the surface of F* that the input view sees."""
-        pose, settings, config = (cameras.cam2world, cameras.intrinsics), self.settings, self.generator.config
-        raw = self.generator.render(refined, *pose, settings.resolution, settings.sampling)
-        origins, directions = make_rays(*pose, (raw.depth.shape[2], raw.depth.shape[3]))
-        points = origins + directions * raw.depth.flatten(2).mT
-        masks = visible_masks(
-            points.detach(),
-            base.shape[-1],
-            config.box_warp,
-            config.plane_axes,
-            settings.sigma,
-            settings.mix,
-        )
+        raw, masks = seen_surface(self.generator, refined, cameras, self.settings)
         mixed = mix_planes(refined, base, masks)
         return GoaePlanes(ws=ws, base=base, refined=refined, raw=raw, masks=masks, mixed=mixed)
+
+
+def told(encoder: GoaeEncoder | E4eMask, images: Tensor) -> Seen:
+    """Return what a first stage tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""
+    config = encoder.config
+    found = encoder(to_size(images, config.size if isinstance(encoder, E4eMask) else config.swin.image_size))
+    return found if isinstance(found, Seen) else Seen(found)
+
+
+def seen_surface(
+    generator: Generator, refined: Tensor, cameras: Cameras, settings: GoaeSettings
+) -> tuple[Rendered, Tensor]:
+    """Return the input views of planes of F* [N,3,C,R,R], and masks [N,3,R,R] of the surface in them."""
+    pose, config = (cameras.cam2world, cameras.intrinsics), generator.config
+    raw = generator.render(refined, *pose, settings.resolution, settings.sampling)
+    origins, directions = make_rays(*pose, (raw.depth.shape[2], raw.depth.shape[3]))
+    points = (origins + directions * raw.depth.flatten(2).mT).detach()
+    size, axes = refined.shape[-1], config.plane_axes
+    return raw, visible_masks(points, size, config.box_warp, axes, settings.sigma, settings.mix)

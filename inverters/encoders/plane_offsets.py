@@ -39,7 +39,7 @@ class PlaneOffsets:
         Raises:
             CheckpointError: its weights are not those of the network that it names.
         """
-        if not inversion.refiner:
+        if LOOKS not in inversion.latent:
             return None
         config = config_of(OffsetConfig, inversion.info["offsets"])
         network = filled(

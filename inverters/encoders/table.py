@@ -9,9 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inverters.encoders.e3dge_branch import BranchConfig
+from inverters.encoders.e3dge_local import LocalConfig
+from inverters.encoders.e3dge_triplane import E3DGETriplane, E3DGETriplaneConfig
 from inverters.encoders.e4e import Encoder4Editing
 from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
+from inverters.encoders.goae_afa import AfaConfig
 from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, to_size
+from inverters.encoders.goae_network import GoaeConfig, GoaeNetwork
+from inverters.encoders.hourglass import HourglassConfig
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig
 from inverters.encoders.swin import SwinConfig
@@ -55,6 +61,17 @@ def _small_e4e_mask(generator: GeneratorConfig) -> E4eMaskConfig:
     return E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
 
 
+def _small_e3dge(generator: GeneratorConfig) -> E3DGETriplaneConfig:
+    """Beside our own E0, whose weights a run begins at."""
+    codes = E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
+    local = LocalConfig(
+        hourglass=HourglassConfig(in_channels=16, channels=64, stacks=1, groups=4),
+        frequencies=4,
+        modulated=generator.plane_channels,
+    )
+    return E3DGETriplaneConfig(codes, BranchConfig(128, local, (16, 16, 24, 32)))
+
+
 def _small_triplanenet(generator: GeneratorConfig) -> TriPlaneNetConfig:
     """Beside our own first branch, whose weights a run begins at."""
     codes = E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
@@ -69,15 +86,26 @@ def _small_triplanenet(generator: GeneratorConfig) -> TriPlaneNetConfig:
     return TriPlaneNetConfig(codes, offsets)
 
 
+def _small_whole_goae(generator: GeneratorConfig) -> GoaeConfig:
+    """Beside our own first stage, whose weights a run begins at; two stages that see 32 x 32 tokens."""
+    codes = E4eMaskConfig(num_ws=generator.num_ws, w_dim=generator.w_dim)
+    block = min(32, generator.plane_resolution // 2)
+    body = IrseConfig(widths=(48, 96), units=(2, 3))
+    afa = AfaConfig.sized_for(generator, block, image_size=4 * block, body=body)
+    return GoaeConfig(codes, afa, edit="paper")
+
+
 KINDS = {
+    "e3dge": Kind(E3DGETriplaneConfig, E3DGETriplane, _small_e3dge),
     "e4e": Kind(PspConfig, Encoder4Editing, _small_psp),
     "e4e-mask": Kind(E4eMaskConfig, E4eMask, _small_e4e_mask),
+    "goae": Kind(GoaeConfig, GoaeNetwork, _small_whole_goae),
     "goae-w+": Kind(GoaeEncoderConfig, GoaeEncoder, _small_goae),
     "psp": Kind(PspConfig, GradualStyleEncoder, _small_psp),
     "triplanenet": Kind(TriPlaneNetConfig, TriPlaneNet, _small_triplanenet),
 }
-"""Encoders to w+ by name; `triplanenet` has a second branch too. `psp` and `e4e` of 12 channels take blocks
-of 2 x 2 pixels as one.
+"""Encoders to w+ by name; `e3dge`, `goae` and `triplanenet` have a second stage too. `psp` and `e4e` of 12
+channels take blocks of 2 x 2 pixels as one.
 """
 
 
@@ -89,7 +117,7 @@ def kind_of(name: str) -> Kind:
 
 
 def input_size(network: nn.Module) -> int:
-    """Return the side of the pictures that a network of the table takes; TriPlaneNet's first branch."""
+    """Return the side of the pictures that a network of the table takes; that of its first stage."""
     config: Any = _first(network).config
     if isinstance(config, GoaeEncoderConfig):
         return config.swin.image_size
@@ -97,7 +125,9 @@ def input_size(network: nn.Module) -> int:
 
 
 def _first(network: nn.Module) -> nn.Module:
-    """The network that tells codes: itself, or TriPlaneNet's first branch."""
+    """The network that tells codes: itself, or its first stage."""
+    if isinstance(network, E3DGETriplane | GoaeNetwork):
+        return network.encoder
     return network.psp_encoder if isinstance(network, TriPlaneNet) else network
 
 
@@ -109,7 +139,7 @@ def _fold(config: Any) -> int:
 def see(network: nn.Module, images: Tensor) -> Seen:
     """Return what a network of the table sees in pictures [N,3,H,H] in [-1,1] of any size.
 
-    Of TriPlaneNet it is what the first branch sees.
+    Of a network of two stages it is what the first sees.
     """
     network = _first(network)
     images = to_size(images, input_size(network))

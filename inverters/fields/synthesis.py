@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
+from inverters.encoders.feature_offsets import FeatureOffsets
+from inverters.encoders.goae import Cameras
+from inverters.encoders.local_details import LocalDetails
 from inverters.encoders.plane_offsets import PlaneOffsets
 from inverters.fields.ood import composite_for_sr, ood_field
 from inverters.fitting.spaces import LayerCodes
@@ -38,7 +41,8 @@ class InversionRenderer:
     """Renders rows of an inversion with its own fields and its own tuned tensors of the generator.
 
     The given generator is not changed; `generator` is the one that renders. With `follow`, base codes follow
-    an edit of the codes (`LayerCodes.following`); else they stay (Katsumata et al. 2024).
+    an edit of the codes (`LayerCodes.following`); else they stay (Katsumata et al. 2024). Refined
+    features always follow.
     """
 
     def __init__(self, generator: Any, inversion: Inversion, follow: bool = False) -> None:
@@ -50,9 +54,14 @@ class InversionRenderer:
             self.ood["planes"] = texels_last(self.ood["planes"])
         samples = inversion.info.get("render", {})
         layer_codes = LayerCodes.of(inversion.latent, inversion.info, self.device)
-        self.layer_codes = replace(layer_codes, plane_offsets=PlaneOffsets.of(inversion, self.device))
-        self.follow = follow
+        self.details = LocalDetails.of(inversion, self.device)
         self.sampling = generator.sampling(samples.get("coarse"), samples.get("fine"))
+        self.layer_codes = replace(
+            layer_codes,
+            plane_offsets=PlaneOffsets.of(inversion, self.device),
+            aligned=FeatureOffsets.of(inversion, self.sampling),
+        )
+        self.follow = follow
         self.transmittance = inversion.info.get("transmittance", "product")
 
     def with_generator(self, generator: Any) -> InversionRenderer:
@@ -85,26 +94,31 @@ class InversionRenderer:
         generator, layer_codes = self.generator, self.layer_codes.at(torch.as_tensor(rows))
         if self.follow and ws is not None:
             layer_codes = layer_codes.following(generator, self._codes(rows, None), ws.to(self.device))
+        details = None if self.details is None else self.details.at(torch.as_tensor(rows))
         if remove_occluder:
-            # Offsets show all that the picture shows, also what covers the face.
-            layer_codes = replace(layer_codes, plane_offsets=None)
+            # A second stage shows all that the picture shows, also what covers the face.
+            layer_codes, details = replace(layer_codes, plane_offsets=None, aligned=None), None
         ws = self._codes(rows, ws)
         size = generator.config.neural_rendering_resolution
-        origins, directions = make_rays(
-            cam2world.to(self.device, torch.float32), intrinsics.to(self.device, torch.float32), (size, size)
-        )
+        view = Cameras(*(of.to(self.device, torch.float32) for of in (cam2world, intrinsics)))
+        origins, directions = make_rays(view.cam2world, view.intrinsics, (size, size))
         # A removal leaves the field out: with blend 0 its density would still occlude under `sum`.
         present = bool(self.ood) and not remove_occluder
+        planes = layer_codes.planes(generator, ws, view=view)
         seen = render_rays(
-            generator.field(layer_codes.planes(generator, ws)),
+            generator.field(planes),
             origins,
             directions,
             self.sampling,
             ood_field(self.ood, self.ood["phi"][torch.as_tensor(rows)]) if present else None,
             self.transmittance,
+            want_samples=details is not None,
         )
-        n = len(ws)
-        features = composite_for_sr(seen.features.mT.reshape(n, -1, size, size))
+        n, colours = len(ws), seen.features
+        if details is not None:
+            cameras, rays = (cam2world, intrinsics), (origins, directions)
+            colours = details.colours(generator, planes, ws, seen, cameras, rays)
+        features = composite_for_sr(colours.mT.reshape(n, -1, size, size))
         depth = seen.depth.reshape(n, 1, size, size)
         if seen.ood_opacity is not None:
             return features, depth, seen.ood_opacity.clamp(0, 1).reshape(n, 1, size, size)

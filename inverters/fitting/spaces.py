@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from inverters.encoders.feature_offsets import FeatureOffsets
+from inverters.encoders.goae import Cameras
 from inverters.encoders.plane_offsets import PlaneOffsets
 from inverters.errors import UnknownNameError
 from inverters.generators.layers import Noise
@@ -149,6 +151,8 @@ class LayerCodes:
     """Offsets of features [N,F,b,b] after the blocks of resolution b (SAM), in place of base codes."""
     plane_offsets: PlaneOffsets | None = None
     """Offsets of the planes (TriPlaneNet); an edit of the codes leaves them as they are."""
+    aligned: FeatureOffsets | None = None
+    """Refined features (GOAE), in place of base codes; they follow an edit of the codes."""
 
     @classmethod
     def of(cls, latent: Mapping[str, Tensor], info: Mapping[str, Any], device: Any = None) -> LayerCodes:
@@ -167,7 +171,8 @@ class LayerCodes:
         styles = None if self.styles is None else self.styles[rows]
         offsets = {block: tensor[rows] for block, tensor in self.offsets.items()}
         of_planes = None if self.plane_offsets is None else self.plane_offsets.at(rows)
-        return LayerCodes(features, styles, self.skip, offsets, of_planes)
+        aligned = None if self.aligned is None else self.aligned.at(rows)
+        return LayerCodes(features, styles, self.skip, offsets, of_planes, aligned)
 
     def following(self, generator: Any, began: Tensor, ws: Tensor, noise: Noise = "const") -> LayerCodes:
         """Return them with base codes that follow an edit from `began` to ws [N,num_ws,w_dim].
@@ -180,8 +185,15 @@ class LayerCodes:
         before, after = (generator.features_at(w, block, noise, self.styles)[0] for w in (began, ws))
         return replace(self, features=self.features + (after - before))
 
-    def planes(self, generator: Any, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim]."""
+    def planes(
+        self, generator: Any, ws: Tensor, noise: Noise = "const", view: Cameras | None = None
+    ) -> Tensor:
+        """Return the planes [N,3,C,R,R] of these codes and ws [N,num_ws,w_dim].
+
+        `view`: the cameras that will see them, for refined features; None: those of the input.
+        """
+        if self.aligned is not None:
+            return self.aligned.planes(generator, ws, view, noise)
         planes = self._before_offsets(generator, ws, noise)
         return planes if self.plane_offsets is None else planes + self.plane_offsets.make(generator)
 

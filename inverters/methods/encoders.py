@@ -2,23 +2,30 @@
 
 The networks are those of `encoders.table`. They take no steps; `Inversion.seen` has the soft mask of networks
 that tell one. TriPlaneNet's second branch then makes offsets of the planes of what each frame differs by from
-the render of its codes (`encoders.plane_offsets`).
+the render of its codes (`encoders.plane_offsets`), GOAE's a change of features (`encoders.feature_offsets`),
+E3DGE's local features at points along the rays (`encoders.local_details`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverters.base import Inversion, InversionProblem, Method, OnStep
+from inverters.encoders import feature_offsets
+from inverters.encoders.e3dge_triplane import E3DGETriplane
 from inverters.encoders.encoder_file import Encoder, EncoderCard, load_encoder, read_encoder_card
+from inverters.encoders.file_pairs import files_of
 from inverters.encoders.fusion import fused, weights_of
+from inverters.encoders.goae import Cameras
+from inverters.encoders.goae_network import GoaeNetwork
+from inverters.encoders.local_details import carried_details
 from inverters.encoders.official import OFFICIAL, load_official
 from inverters.encoders.plane_offsets import LOOKS, as_bytes, carried
 from inverters.encoders.triplanenet import TriPlaneNet
@@ -28,7 +35,7 @@ from inverters.fitting.targets import Targets
 from inverters.memory import batch
 from inverters.methods.common import MethodSettings
 from inverters.methods.table import encoder_file
-from inverters.rendering.cameras import FOCAL
+from inverters.rendering.cameras import FOCAL, to_label
 
 _BATCH, _REFINED = 16, 4
 _FRAMED = 0.01
@@ -65,10 +72,16 @@ def encoder_path(name: str, file: str) -> Path:
     """Return the path of the encoder `name`: `file`, or where it is empty the shipped one.
 
     Raises:
-        CheckpointError: there is no such file, or none is shipped.
+        CheckpointError: there is no such file, or none is shipped, or its second file is not beside it.
     """
     path = Path(file) if file else encoder_file(name)
     if path.is_file():
+        for other in files_of(name, path)[1:]:
+            if other == path or not other.is_file():
+                raise CheckpointError(
+                    f"the second stage of {name} is missing: there is no '{other.name}' beside "
+                    f"'{path}'; --encoder names the first file, 'encoder_*.pt', and 'afa_*.pt' lies beside it"
+                )
         return path
     if file:
         raise CheckpointError(f"there is no encoder at '{path}'")
@@ -167,20 +180,17 @@ def invert(
     if settings.fuse:
         weights = weights_of(targets.cam2world, cover)
         ws = fused(ws, weights, problem.frames, generator.card, settings.smoothing)
-    latent, refiner, info = {}, {}, {}
-    if isinstance(encoder.network, TriPlaneNet) and settings.refined:
-        latent[LOOKS] = _looks(encoder.network, generator, targets, ws, settings)
-        refiner, info = carried(encoder.network)
+    found = _second_stage(encoder.network, generator, targets, ws, settings)
     return Inversion(
         method=name,
         preset=settings.name,
         fingerprint=generator.card.fingerprint,
         frames=problem.frames,
         ws=ws,
-        latent=latent,
-        refiner=refiner,
-        seen={} if cover is None else {"cover": cover},
-        info=info
+        latent=found.latent,
+        refiner=found.refiner,
+        seen=found.seen | ({} if cover is None else {"cover": cover}),
+        info=found.info
         | {
             "perceptual_loss": "none",
             "masks": problem.occluder_masks is not None,
@@ -188,6 +198,37 @@ def invert(
             "render": settings.render_info,
         },
     )
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """What a second stage adds to an `Inversion`: entries of its fields."""
+
+    latent: dict[str, Tensor] = field(default_factory=dict)
+    refiner: dict[str, Tensor] = field(default_factory=dict)
+    seen: dict[str, Tensor] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def _second_stage(
+    network: nn.Module, generator: Any, targets: Targets, ws: Tensor, settings: EncoderMethodSettings
+) -> _Refined:
+    """What the network's second stage makes of codes ws [K,num_ws,w_dim]; nothing where it has none."""
+    if not settings.refined:
+        return _Refined()
+    if isinstance(network, TriPlaneNet):
+        refiner, info = carried(network)
+        return _Refined({LOOKS: _looks(network, generator, targets, ws, settings)}, refiner, info=info)
+    if isinstance(network, E3DGETriplane):
+        cameras = to_label(targets.cam2world, targets.intrinsics)
+        pictures = _pictures(network.config.branch.size, targets)
+        latent, refiner, info = carried_details(network, pictures, cameras)
+        return _Refined(latent, refiner, info=info)
+    if isinstance(network, GoaeNetwork):
+        aligned = _aligned(network, generator, targets, ws, settings)
+        seen = {"cam2world": targets.cam2world, "intrinsics": targets.intrinsics}
+        return _Refined({feature_offsets.ALIGNED: aligned}, seen=seen, info=feature_offsets.carried(network))
+    return _Refined()
 
 
 def _looks(
@@ -203,10 +244,27 @@ def _looks(
     return torch.cat(found)
 
 
+def _pictures(size: int, targets: Targets) -> Tensor:
+    """All frames as the local branch looks at them, uint8 [K,3,S,S]."""
+    rows = torch.arange(len(targets)).split(batch(_BATCH))
+    return torch.cat([as_bytes(targets.image(some, size)) for some in rows])
+
+
+def _aligned(
+    network: GoaeNetwork, generator: Any, targets: Targets, ws: Tensor, settings: EncoderMethodSettings
+) -> Tensor:
+    """What the alignment adds to the features of all frames, float16 [K,F,b,b]."""
+    goae, found = network.with_generator(generator, generator.sampling(*settings.render)), []
+    for rows in torch.arange(len(ws)).split(batch(_REFINED)):
+        cameras = Cameras(targets.cam2world[rows], targets.intrinsics[rows])
+        found.append(feature_offsets.refined_features(goae, targets.image(rows), cameras, ws[rows]))
+    return torch.cat(found)
+
+
 def _method(name: str) -> Method[EncoderMethodSettings]:
     return Method(name=name, presets=PRESETS, steps=lambda settings, frames: 0, invert=partial(invert, name))
 
 
-E4E, E4E_MASK, GOAE_W, PSP, TRIPLANENET = (
-    _method(name) for name in ("e4e", "e4e-mask", "goae-w+", "psp", "triplanenet")
+E3DGE, E4E, E4E_MASK, GOAE, GOAE_W, PSP, TRIPLANENET = (
+    _method(name) for name in ("e3dge", "e4e", "e4e-mask", "goae", "goae-w+", "psp", "triplanenet")
 )

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from inverters.base import Method
 
 METHODS = {
+    "e3dge": "inverters.methods.encoders:E3DGE",
     "e4e": "inverters.methods.encoders:E4E",
     "e4e-mask": "inverters.methods.encoders:E4E_MASK",
+    "goae": "inverters.methods.encoders:GOAE",
     "goae-w+": "inverters.methods.encoders:GOAE_W",
     "hfgi3d": "inverters.methods.hfgi3d:METHOD",
     "in-n-out": "inverters.methods.in_n_out:METHOD",
@@ -37,7 +39,7 @@ METHODS = {
 }
 """The methods of this package: name -> "module:attribute"."""
 
-ENCODERS = ("e4e", "e4e-mask", "goae-w+", "psp", "triplanenet")
+ENCODERS = ("e3dge", "e4e", "e4e-mask", "goae", "goae-w+", "psp", "triplanenet")
 """Those of them that are encoders: other methods can begin from their inversion."""
 
 BEGIN = {"draft": "e4e-mask", "fast": "e4e-mask"}

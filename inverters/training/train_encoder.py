@@ -95,7 +95,7 @@ class EncoderTrainer:
             ) from None
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+            self.groups(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )
         self.named = dict(self.network.named_parameters())
         self.named_people = len(generator.card.parameters) == NUM_PARAMETERS
@@ -109,6 +109,10 @@ class EncoderTrainer:
         self.metric: CodeMetric | None = None
         self.features = FeatureLoss(JUDGE_PATH, self.device) if settings.losses.perceptual else None
         self._begin(start)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the network's parameters in their order, as groups with their `share` of the rate."""
+        return [{"params": list(self.network.parameters()), "share": 1.0}]
 
     def _stored(self, people: Path | None) -> StoredPeople | None:
         """The stored people, where the generator's z names the parameters that they have."""
@@ -342,7 +346,7 @@ class EncoderTrainer:
         while (share := (time.monotonic() - began) / (60 * s.minutes)) < 1 or self.step == first:
             fall = min(1.0, max(0.0, (1 - share) / (1 - _COOL_FROM)))
             for group in self.optimiser.param_groups:
-                group["lr"] = s.learning_rate * min(1.0, (self.step + 1) / 100) * fall
+                group["lr"] = group["share"] * s.learning_rate * min(1.0, (self.step + 1) / 100) * fall
             losses = self.losses(dtype)
             self.optimiser.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()

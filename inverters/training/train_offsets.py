@@ -3,22 +3,23 @@
 Bhattarai et al. 2023, with the first branch fixed. The branch sees one view of a person. Compared are that
 view and a second one, where v2 takes the mirrored picture: without it, an offset is right from its own camera
 alone. Pairs of views are those of true people, which no code of the generator shows, and the generator's
-samples.
+samples. Trainers of other second stages are built upon this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverters.encoders.encoder_file import load_encoder
-from inverters.encoders.triplanenet import TriPlaneNet, side_by_side
+from inverters.encoders.triplanenet import side_by_side
 from inverters.errors import CheckpointError
 from inverters.fitting.targets import at_pixels, random_pixels, resized
 from inverters.generators.judge import JUDGE_PATH
@@ -37,6 +38,8 @@ from inverters.training.train_encoder import EncoderTrainer
 FIRST = "e4e-mask"
 """The first branch of our own networks."""
 _CPU_BATCH, _GPU_BATCH = 4, 32
+_CANDIDATES = 4
+"""People that a near pair of views is chosen from, for each that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,16 @@ class OffsetLosses:
 
     rays: int = 2048
     """Random rays of a view; 0: whole pictures."""
+    squared: bool = False
+    """Colours by their squared error; else by smooth L1."""
     perceptual: float = 0.0
-    """Weight of the judge's features, which stand for LPIPS, on whole pictures; that of smooth L1 is one."""
+    """Weight of the judge's features, which stand for LPIPS, on whole pictures; that of colours is one."""
     side: float = 1.0
     """Weight of all terms on the second view."""
+    background: float = 0.0
+    """Weight of the squared error of the background's depth from the front (GOAE)."""
+    features: float = 0.0
+    """Weight of the mean square of what is added to the backbone's features (GOAE)."""
 
 
 LOSSES = {
@@ -58,23 +67,42 @@ LOSSES = {
 }
 
 
+@dataclass(frozen=True)
+class Second:
+    """What both stages make of n views."""
+
+    base: Tensor
+    """Planes of the codes alone [n,3,C,R,R]."""
+    moved: Tensor
+    """Planes of the second stage [n,3,C,R,R]."""
+    added: Mapping[str, Tensor]
+    """Weighed losses beside those of the views."""
+
+
 class OffsetTrainer(EncoderTrainer):
     """A run of the second branch in a folder; resumes from its state."""
 
-    network: TriPlaneNet
+    network: Any
     learns_covers = False
+    presets: ClassVar[Mapping[str, OffsetLosses]] = LOSSES
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Set up the run; arguments and errors as of `EncoderTrainer`.
 
-        A fresh run needs `start`: a TriPlaneNet of these sizes for any generator, or the `e4e-mask` for this
-        one, which becomes the first branch.
+        A fresh run needs `start`: a network of this kind and these sizes for any generator, or the `e4e-mask`
+        for this one, which becomes the first branch.
         """
         super().__init__(*arguments, **options)
-        self.network.psp_encoder.requires_grad_(False)
-        self.weights = LOSSES[self.settings.preset]
+        self.first_stage.requires_grad_(False)
+        self.weights = self.presets[self.settings.preset]
         self.judge = FeatureLoss(JUDGE_PATH, self.device) if self.weights.perceptual else None
         self.sampling = self.generator.sampling(24, 24)
+
+    @property
+    def first_stage(self) -> nn.Module:
+        """The network that tells codes; it is fixed."""
+        branch: nn.Module = self.network.psp_encoder
+        return branch
 
     def _fresh(self, start: Path | None) -> None:
         if start is None:
@@ -93,12 +121,17 @@ class OffsetTrainer(EncoderTrainer):
         first.card.check_generator(card.name, card.fingerprint)
         if first.card.config != self.config.codes:
             raise CheckpointError(f"'{start}' has other sizes than the first branch of this {self.name}")
-        self.network.psp_encoder.load_state_dict(first.network.state_dict())
+        self.first_stage.load_state_dict(first.network.state_dict())
+        self.begin_second()
+
+    @torch.no_grad()
+    def begin_second(self) -> None:
+        """Set a fresh second stage so that it changes nothing: a run begins at the codes alone."""
         mean = self.generator.backbone.mapping.w_avg
         self.network.latent_avg.copy_(mean.expand_as(self.network.latent_avg))
         branch = self.network.triplanenet_encoder
         last = getattr(branch, branch.head_name)[-1]
-        nn.init.zeros_(last.weight)  # a run begins at the codes alone
+        nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
     def _prepare_losses(self) -> None:
@@ -108,16 +141,33 @@ class OffsetTrainer(EncoderTrainer):
         """Draw two views of each person of a step, on the CPU, in random order."""
         count = self.settings.batch or (_CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH)
         samples, parts = len(self.samples) and (count if self.stored is None else count // 4), []
-        if self.stored is not None:
-            people = torch.randint(len(self.stored), (count - samples,), generator=rng).tolist()
-            parts.append(people_pairs(self.stored, people, rng))
+        if (stored := self.stored) is not None:
+            people = self._drawn(0, len(stored), count - samples, lambda some: angles(stored, some), rng)
+            parts.append(people_pairs(stored, people.tolist(), rng))
         if samples:
             low = min(self.samples.held_out, len(self.samples) - 1)
-            rows = torch.randint(low, len(self.samples), (samples,), generator=rng)
+            cameras = self.samples.tensors["cam2world"]
+            rows = self._drawn(low, len(self.samples), samples, lambda some: between(cameras[some]), rng)
             view = torch.randint(2, (samples,), generator=rng)
             parts.append((self.samples.rows(rows, view), self.samples.rows(rows, 1 - view)))
         first, second = zip(*parts, strict=True)
-        return _joined(first), _joined(second)
+        seen = _joined(first)
+        return seen, _joined(second) if self.reach else seen
+
+    @property
+    def reach(self) -> float:
+        """Share of the nearest among all pairs of views that a step draws from; 0: the same view twice."""
+        return 1.0
+
+    def _drawn(
+        self, low: int, high: int, count: int, angle: Callable[[Tensor], Tensor], rng: torch.Generator
+    ) -> Tensor:
+        """Draw rows [count] from low to high, whose views are as near to each other as `reach` says."""
+        if self.reach >= 1:
+            return torch.randint(low, high, (count,), generator=rng)
+        rows = torch.randint(low, high, (_CANDIDATES * count,), generator=rng)
+        near = rows[angle(rows).argsort()][: max(count, math.ceil(self.reach * len(rows)))]
+        return near[torch.randperm(len(near), generator=rng)[:count]]
 
     def offsets(self, seen: Views, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Return the planes [n,3,C,R,R] of the codes told from views, and the offsets from them."""
@@ -130,6 +180,19 @@ class OffsetTrainer(EncoderTrainer):
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return planes, network.triplanenet_encoder(side_by_side(looks), planes).float()
 
+    def second(self, seen: Views, dtype: torch.dtype = torch.float32) -> Second:
+        """Return what both stages make of views."""
+        planes, offset = self.offsets(seen, dtype)
+        return Second(planes, planes + offset, {})
+
+    def compared(self, seen: Views) -> dict[str, tuple[Tensor | None, Tensor]]:
+        """Return planes [n,3,C,R,R] by the names of their figures.
+
+        Those for the view itself (None: no figure), and those for the other one.
+        """
+        made = self.second(seen)
+        return {"psnr_w": (made.base, made.base), "psnr_refined": (made.moved, made.moved)}
+
     def _camera(self, views: Views) -> tuple[Tensor, Tensor]:
         return views.cam2world.to(self.device), zoomed_intrinsics(views.zoom).to(self.device)
 
@@ -137,10 +200,10 @@ class OffsetTrainer(EncoderTrainer):
         """Return the weighed losses of the present step."""
         rng = step_rng(self.settings.seed, self.step)
         seen, other = self.pairs(rng)
-        planes, offset = self.offsets(seen, dtype)
-        moved, found = planes + offset, {}
+        made = self.second(seen, dtype)
+        found = dict(made.added)
         for name, views, weight in (("source", seen, 1.0), ("side", other, self.weights.side)):
-            terms = self._terms(moved, views, rng)
+            terms = self._terms(made.moved, views, rng) if weight else {}
             found |= {f"{name}_{term}": weight * loss for term, loss in terms.items()}
         return found
 
@@ -151,7 +214,8 @@ class OffsetTrainer(EncoderTrainer):
         centres = pixel_centres((SIZE, SIZE), device=self.device)
         rays, truth = rays_at(*self._camera(views), centres[pixels]), views.image.to(self.device)
         colours = render_rays(self.generator.field(planes, 3), *rays, self.sampling).features
-        found = {"smooth_l1": F.smooth_l1_loss(colours, at_pixels(truth, pixels))}
+        name, distance = ("l2", F.mse_loss) if p.squared else ("smooth_l1", F.smooth_l1_loss)
+        found = {name: distance(colours, at_pixels(truth, pixels))}
         if self.judge is not None:
             shown = colours.mT.reshape(n, 3, SIZE, SIZE)
             found["perceptual"] = p.perceptual * self.judge(shown, truth)
@@ -161,22 +225,32 @@ class OffsetTrainer(EncoderTrainer):
     def figures(self, sheet: Path) -> dict[str, float]:
         """Return PSNR in dB of people held out, and write a sheet of them.
 
-        psnr_w and psnr_refined: of codes alone and with offsets, from the camera of the picture;
+        psnr_w and psnr_refined: of codes alone and with the second stage, from the camera of the picture;
         psnr_w_side and psnr_refined_side: from the other one.
         """
         if (held_out := self._held_out()) is None:
             return {}
-        planes, offset = self.offsets(held_out[0])
-        found, rows = {}, []
-        for views, end in zip(held_out, ("", "_side"), strict=True):
+        found: dict[str, float] = {}
+        rows = []
+        for views, end, images in zip(held_out, ("", "_side"), self.shown(held_out), strict=True):
             truth = views.image.to(self.device)
-            rows.append(truth)
-            for name, shown in (("psnr_w", planes), ("psnr_refined", planes + offset)):
-                seen = self.generator.render(shown, *self._camera(views), SIZE, self.sampling)
-                image = seen.features[:, :3]
-                found[name + end] = round(float(psnr(image, truth).mean()), 3)
-                rows.append(image)
+            found |= {f"{k}{end}": round(float(psnr(v, truth).mean()), 3) for k, v in images.items()}
+            rows += [truth, *images.values()]
         save_sheet(rows, sheet)
+        return found
+
+    def shown(self, both: tuple[Views, Views]) -> list[dict[str, Tensor]]:
+        """Return pictures [n,3,128,128] of two views by the names of their figures; the first one is seen."""
+        planes, found = self.compared(both[0]), []
+        for k, views in enumerate(both):
+            camera = self._camera(views)
+            found.append(
+                {
+                    name: self.generator.render(of[k], *camera, SIZE, self.sampling).features[:, :3]
+                    for name, of in planes.items()
+                    if of[k] is not None
+                }
+            )
         return found
 
     def _held_out(self) -> tuple[Views, Views] | None:
@@ -196,6 +270,18 @@ def people_pairs(people: StoredPeople, rows: list[int], rng: torch.Generator) ->
     order = torch.stack([torch.randperm(people.views_of(row), generator=rng)[:2] for row in rows]).T.tolist()
     first, second = (stored_rows(people, rows, [[view] for view in views]) for views in order)
     return first, second
+
+
+def angles(people: StoredPeople, rows: Tensor) -> Tensor:
+    """Return the angles [n] in radians between the first two views of stored people."""
+    both = [[0, 1]] * len(rows)
+    return between(people.read(rows.tolist(), both, ("cam2world",))["cam2world"])
+
+
+def between(cam2world: Tensor) -> Tensor:
+    """Return the angles [n] in radians between the first two of cameras [n,V,4,4]."""
+    forward = cam2world[:, :2, :3, 2]
+    return (forward[:, 0] * forward[:, 1]).sum(-1).clamp(-1, 1).acos()
 
 
 def _joined(parts: Sequence[Views]) -> Views:

@@ -35,12 +35,13 @@ def run(
     example: invid train-encoder e4e-mask --generator new.safetensors --start old.safetensors --folder new
 
     Args:
-        name: e4e, e4e-mask, goae-w+, psp, triplanenet or base-code.
+        name: e3dge, e4e, e4e-mask, goae, goae-w+, psp, triplanenet or base-code.
         generator: Generator whose codes it tells; the encoder is for this one alone.
         folder: Folder of the run: its state, what it drew, figures.jsonl and pictures.
         set: Folder of the stored people; without it the samples and the covered people are all.
         start: Encoder that a fresh run begins at, of this kind and of any generator with codes of this shape.
-            For triplanenet also the e4e-mask that becomes its first branch; without it the shipped one.
+            For e3dge, goae and triplanenet also the e4e-mask that becomes the first stage; without it the
+            shipped one.
         export: The .safetensors to write; its card goes beside it.
         settings: How the training goes.
     """
@@ -65,19 +66,27 @@ def run(
 
 def _trainer(name: str) -> Any:
     """The class of an encoder's trainer."""
+    if name == "e3dge":
+        from inverters.training.train_local import LocalTrainer
+
+        return LocalTrainer
     if name == "triplanenet":
         from inverters.training.train_offsets import OffsetTrainer
 
         return OffsetTrainer
+    if name == "goae":
+        from inverters.training.train_alignment import AlignmentTrainer
+
+        return AlignmentTrainer
     from inverters.training.train_encoder import EncoderTrainer
 
     return EncoderTrainer
 
 
 def _first(name: str) -> Path | None:
-    """The encoder that a fresh run begins at where none is named: TriPlaneNet's first branch, if shipped."""
+    """The encoder that a fresh run begins at where none is named: a first stage, if it is shipped."""
     path = encoder_file("e4e-mask")
-    return path if name == "triplanenet" and path.is_file() else None
+    return path if name in ("e3dge", "goae", "triplanenet") and path.is_file() else None
 
 
 def _base_code(

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from inverters.encoders.file_pairs import files_of
 from inverters.methods.table import ENCODERS, encoder_file
 from pipeline.errors import UserError
 from pipeline.report.manifest import JobResult
@@ -40,9 +41,10 @@ def request_digest(path: Path, settings: Settings, plan: Plan | None = None) -> 
         folder = Path(str(files("inverters"))) / "generators"
         read += [file_hash(folder / f"bundled.{suffix}") for suffix in ("safetensors", "json")]
     chosen = settings.invert
-    if chosen.encoder is None:
-        shipped = (encoder_file(name) for name in ENCODERS if name in (chosen.start, chosen.method))
-        read += [file_hash(path) for path in shipped if path.is_file()]
+    for name in ENCODERS:
+        if name in (chosen.start, chosen.method):
+            first = encoder_file(name) if chosen.encoder is None else Path(chosen.encoder)
+            read += [file_hash(part) for part in files_of(name, first) if part.is_file()]
     text = canonical_json([input_hash(path), rules, read, metadata.version("invid")])
     return hashlib.sha256(text.encode()).hexdigest()
 

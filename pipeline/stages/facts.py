@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inverters.encoders.file_pairs import files_of
 from inverters.methods.table import ENCODERS, encoder_file
 from pipeline.request.checks import device_of
 from pipeline.request.edit_names import check_spaces, known_directions
@@ -184,7 +185,8 @@ class Facts:
         if name is None:
             return None
         path = Path(chosen.encoder) if chosen.encoder else encoder_file(name)
-        return file_hash(path) if path.is_file() else "none"
+        there = [file_hash(part) for part in files_of(name, path) if part.is_file()]
+        return "+".join(there) or "none"
 
     @cached_property
     def method_settings(self) -> dict[str, Any]:

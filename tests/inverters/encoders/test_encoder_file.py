@@ -13,9 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inverters.encoders.configs import config_of
+from inverters.encoders.e3dge_branch import BranchConfig
+from inverters.encoders.e3dge_local import LocalConfig
+from inverters.encoders.e3dge_triplane import E3DGETriplaneConfig
 from inverters.encoders.e4e_mask import E4eMaskConfig
 from inverters.encoders.encoder_file import EncoderCard, load_encoder, read_encoder_card, save_encoder
+from inverters.encoders.goae_afa import AfaConfig
 from inverters.encoders.goae_encoder import GoaeEncoderConfig
+from inverters.encoders.goae_network import GoaeConfig
+from inverters.encoders.hourglass import HourglassConfig
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.psp import PspConfig
 from inverters.encoders.swin import SwinConfig
@@ -29,11 +35,15 @@ _PSP = PspConfig(
 _SWIN = SwinConfig(32, 2, 8, (1, 1, 1, 1), (1, 1, 1, 1), 4, (0, 0, 0, 0))
 _MASK = E4eMaskConfig(16, (8, 8), hidden=8, rank=2, mask_width=4, num_ws=4, w_dim=8)
 _OFFSETS = OffsetConfig("v2", "nearest", False, (4, 4, 4, 4), 32, 16, 12, (4, 4, 4, 4), (1, 1, 1, 1))
+_LOCAL = LocalConfig(HourglassConfig(4, 16, 1, 1, 2), 2, 4, "paper", "plain")
+_AFA = AfaConfig(16, 4, 8, IrseConfig(widths=(8, 8), units=(1, 1)), heads=2)
 CONFIGS: dict[str, Any] = {
+    "e3dge": E3DGETriplaneConfig(_MASK, BranchConfig(16, _LOCAL, (4, 4, 4, 4), "paper"), 8),
     "psp": _PSP,
     "e4e": _PSP,
     "e4e-mask": _MASK,
     "triplanenet": TriPlaneNetConfig(_MASK, _OFFSETS),
+    "goae": GoaeConfig(_MASK, _AFA, mix="paper"),
     "goae-w+": GoaeEncoderConfig(_SWIN, w_dim=8, num_ws=9, heads=2),
 }
 
@@ -63,7 +73,7 @@ def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     got = found.see(images)
     torch.testing.assert_close(got.offsets, wanted.offsets)
     assert got.offsets.shape == (2, 9 if name == "goae-w+" else 4, 8)
-    if name in ("e4e-mask", "triplanenet"):
+    if name in ("e3dge", "e4e-mask", "goae", "triplanenet"):
         assert wanted.mask is not None and got.mask is not None
         torch.testing.assert_close(got.mask, wanted.mask)
         assert got.mask.shape == (2, 1, 8, 8)
@@ -84,6 +94,16 @@ def test_choices_within_a_configuration() -> None:
     for codes in (3, {"hidden": 8, "units": 1}):
         with pytest.raises((ValueError, TypeError), match=r"its (codes|configuration)"):
             config_of(TriPlaneNetConfig, values | {"codes": codes})
+
+
+def test_goaes_own_first_stage_is_read_with_its_tables(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = GoaeConfig(CONFIGS["goae-w+"], _AFA)
+    network, path = kind_of("goae").build(config).eval(), tmp_path / "whole.safetensors"
+    save_encoder(path, network, EncoderCard("goae", config, "faces", "a" * 64), torch.float32)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(load_encoder(path).see(images).offsets, see(network, images).offsets)
 
 
 def test_pictures_of_any_size_are_seen(tmp_path: Path) -> None:
@@ -172,7 +192,7 @@ def test_weights_that_are_not_numbers(tmp_path: Path) -> None:
 
 
 def test_names_and_sizes_that_do_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="unknown encoder 'vgg'; known: e4e, e4e-mask"):
+    with pytest.raises(UnknownNameError, match="unknown encoder 'vgg'; known: e3dge, e4e, e4e-mask"):
         kind_of("vgg")
     for wrong in ({"size": 20}, {"widths": ()}, {"widths": (8, 9)}, {"rank": 0}):
         with pytest.raises(ValueError, match=r"."):

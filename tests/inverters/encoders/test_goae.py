@@ -15,6 +15,7 @@ from inverters.encoders.goae import Cameras, Goae, GoaeSettings
 from inverters.encoders.goae_afa import Afa, AfaConfig, load_afa
 from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, load_goae_encoder
 from inverters.encoders.goae_mix import blur, mix_planes, splat, visible_masks
+from inverters.encoders.goae_network import GoaeNetwork, begin_at_codes
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.swin import SwinConfig, relative_index, shift_mask, whole, windows
 from inverters.errors import CheckpointError, FingerprintError
@@ -116,6 +117,35 @@ def test_every_weight_learns(
     encoder, afa = networks
     inversion = goae(generator, networks).invert(pictures, VIEWS)
     reaches(nn.ModuleList([encoder, afa]), inversion.planes.refined, inversion.w_view.image)
+
+
+def features_and_residual(seed: int) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 16, 8, 8, generator=rng) * 3, torch.rand(2, 3, 64, 64, generator=rng) * 4 - 2
+
+
+def test_a_run_begins_where_the_alignment_changes_nothing(networks: tuple[GoaeEncoder, Afa]) -> None:
+    afa = networks[1]
+    begin_at_codes(afa)
+    for seed in range(5):
+        features, residual = features_and_residual(seed)
+        gamma, beta = afa.modulation(features, residual)
+        torch.testing.assert_close(gamma, torch.ones_like(gamma))
+        torch.testing.assert_close(beta, torch.zeros_like(beta), atol=1e-5, rtol=0)
+        torch.testing.assert_close(afa(features, residual), features)
+    features, residual = features_and_residual(9)
+    (afa(features, residual) - features).sub(1).square().sum().backward()
+    learns = [
+        bool(layer.weight.grad.any()) for layer in (afa.cross_att_beta.linear2, afa.cross_att_gamma.linear2)
+    ]
+    assert all(learns)
+
+
+def test_both_stages_have_the_names_of_their_files() -> None:
+    with torch.device("meta"):
+        network, parts = GoaeNetwork(), {"encoder": GoaeEncoder(), "afa": Afa()}
+    names = {f"{stage}.{name}" for stage, part in parts.items() for name in part.state_dict()}
+    assert set(network.state_dict()) == names
 
 
 # The whole

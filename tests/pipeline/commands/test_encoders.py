@@ -18,7 +18,7 @@ from tests.pipeline.fakes import write_clip
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--start magic", "unknown encoder to start from 'magic'; known: auto, none, e4e, e4e-mask"),
+        ("--start magic", "unknown encoder to start from 'magic'; known: auto, none, e3dge, e4e, e4e-mask"),
         ("--start psp --inverter e4e", "--start psp: the inverter e4e is itself an encoder"),
         ("--start psp --inverter vive3d", "--start psp: vive3d cannot begin from another inversion"),
         ("--start psp --inverter w+ --space z+", "--start psp: .* no fit in z. begins"),
@@ -92,6 +92,9 @@ def test_an_encoder_is_trained_and_is_for_its_generator_alone(
     assert "is an encoder e4e-mask; expected psp" in wrong
     none = refused(capfd, *job, "--start", "goae-w+", "--generator", "tiny.safetensors")
     assert "no encoder goae-w+ is shipped" in none
+    (tmp_path / "encoder_FFHQ.pt").touch()
+    one = ("--inverter", "goae", "--encoder", str(tmp_path / "encoder_FFHQ.pt"))
+    assert "there is no 'afa_FFHQ.pt' beside" in refused(capfd, *job, *one, "--generator", "tiny.safetensors")
     assert not (tmp_path / "out").exists()
 
 
@@ -109,15 +112,9 @@ def test_other_encoders_are_trained_go_on_and_are_for_one_generator(
     began = refused(capfd, *train, "--generator", "tiny.safetensors", "--start", str(encoder))
     assert "begins at no other encoder" in began
     assert "another base-code encoder" in refused(capfd, *train, "--generator", "other.safetensors")
-    asked = (
-        "train-encoder",
-        "triplanenet",
-        "--generator",
-        "tiny.safetensors",
-        "--folder",
-        str(tmp_path / "t"),
-    )
-    assert "was trained for generator 'bundled'" in refused(capfd, *asked), "the shipped first branch"
+    for name in ("goae", "triplanenet"):
+        asked = ("train-encoder", name, "--generator", "tiny.safetensors", "--folder", str(tmp_path / name))
+        assert "was trained for generator 'bundled'" in refused(capfd, *asked), "the shipped first stage"
     asked = ("--inverter", "w+", "--space", "f/w+", "--base-encoder", str(encoder), "--quiet")
     asked += ("--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"))
     other = refused(capfd, "process", "clip.mp4", *asked, "--generator", "other.safetensors")

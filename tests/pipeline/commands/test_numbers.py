@@ -76,7 +76,7 @@ def test_every_number_has_bounds() -> None:
         (["directions", "show", "--faces", str(10**9)], "--faces must be 100 or less"),
         (["train-generator", "--minutes", "-1"], "--minutes goes from 0"),
         (["train-encoder", "psp", "--minutes", "-1"], "--minutes goes from 0"),
-        (["train-encoder", "vgg"], "unknown encoder 'vgg'; known: e4e, e4e-mask, goae-w+, psp"),
+        (["train-encoder", "vgg"], "unknown encoder 'vgg'; known: e3dge, e4e, e4e-mask, goae, goae-w+, psp"),
         (["train-encoder", "psp", "--start", "no.safetensors"], "there is no such encoder"),
         (["train-encoder", "psp", "--export", "a.pt"], "ending in .safetensors"),
         (["train-judge", "--nice", "-5"], "--nice must be 0 or more"),

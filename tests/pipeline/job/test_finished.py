@@ -49,6 +49,18 @@ def test_the_same_request_is_done_and_another_is_not(tmp_path: Path, monkeypatch
     assert already_done(clip, out, SMILE, "draft") is None
 
 
+def test_the_digest_follows_both_files_of_an_encoder(tmp_path: Path) -> None:
+    clip, first, second = (tmp_path / name for name in ("clip.mp4", "encoder_FFHQ.pt", "afa_FFHQ.pt"))
+    for path in (clip, first, second):
+        path.write_bytes(b"first")
+    asked = replace(SMILE, invert=replace(SMILE.invert, method="goae", encoder=str(first)))
+    digests = [request_digest(clip, asked)]
+    for path in (first, second):
+        path.write_bytes(b"second")
+        digests.append(request_digest(clip, asked))
+    assert len(set(digests)) == 3
+
+
 def test_the_digest_follows_the_bytes_of_every_file_that_is_named(tmp_path: Path) -> None:
     clip, labels, masks = tmp_path / "clip.mp4", tmp_path / "dataset.json", tmp_path / "masks"
     masks.mkdir()
