@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from inverters.encoders.e3dge_branch import BranchConfig, LocalBranch
 from inverters.encoders.e3dge_local import inside, look_up
 from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
-from inverters.encoders.goae_encoder import to_size
+from inverters.encoders.first_stage import told
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig
 from inverters.errors import FingerprintError
 from inverters.generators.config import GeneratorConfig
@@ -81,8 +81,7 @@ class E3DGETriplane(nn.Module):
 
     def told(self, pictures: Tensor) -> Seen:
         """Return what E0 tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""
-        found = self.encoder(to_size(pictures, self.config.codes.size))
-        return found if isinstance(found, Seen) else Seen(found)
+        return told(self.encoder, pictures)
 
 
 @dataclass(frozen=True)

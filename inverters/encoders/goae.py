@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from inverters.encoders.e4e_mask import E4eMask, Seen
+from inverters.encoders.e4e_mask import E4eMask
+from inverters.encoders.first_stage import told
 from inverters.encoders.goae_afa import Afa
 from inverters.encoders.goae_encoder import GoaeEncoder, to_size
 from inverters.encoders.goae_mix import Form, Sigma, mix_planes, visible_masks
@@ -188,13 +189,6 @@ class Goae:
         raw, masks = seen_surface(self.generator, refined, cameras, self.settings)
         mixed = mix_planes(refined, base, masks)
         return GoaePlanes(ws=ws, base=base, refined=refined, raw=raw, masks=masks, mixed=mixed)
-
-
-def told(encoder: GoaeEncoder | E4eMask, images: Tensor) -> Seen:
-    """Return what a first stage tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""
-    config = encoder.config
-    found = encoder(to_size(images, config.size if isinstance(encoder, E4eMask) else config.swin.image_size))
-    return found if isinstance(found, Seen) else Seen(found)
 
 
 def seen_surface(

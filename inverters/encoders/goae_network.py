@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
-from inverters.encoders.goae import Goae, GoaeSettings, told
+from inverters.encoders.first_stage import told
+from inverters.encoders.goae import Goae, GoaeSettings
 from inverters.encoders.goae_afa import Afa, AfaConfig, load_afa
 from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, load_goae_encoder
 from inverters.encoders.goae_mix import Form

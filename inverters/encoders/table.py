@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from inverters.encoders.e3dge_branch import BranchConfig
 from inverters.encoders.e3dge_local import LocalConfig
 from inverters.encoders.e3dge_triplane import E3DGETriplane, E3DGETriplaneConfig
 from inverters.encoders.e4e import Encoder4Editing
 from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
+from inverters.encoders.first_stage import told
 from inverters.encoders.goae_afa import AfaConfig
-from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig, to_size
+from inverters.encoders.goae_encoder import GoaeEncoder, GoaeEncoderConfig
 from inverters.encoders.goae_network import GoaeConfig, GoaeNetwork
 from inverters.encoders.hourglass import HourglassConfig
 from inverters.encoders.irse import IrseConfig
@@ -116,24 +116,11 @@ def kind_of(name: str) -> Kind:
     return KINDS[name]
 
 
-def input_size(network: nn.Module) -> int:
-    """Return the side of the pictures that a network of the table takes; that of its first stage."""
-    config: Any = _first(network).config
-    if isinstance(config, GoaeEncoderConfig):
-        return config.swin.image_size
-    return int(config.size) * _fold(config)
-
-
-def _first(network: nn.Module) -> nn.Module:
-    """The network that tells codes: itself, or its first stage."""
+def first_stage(network: nn.Module) -> nn.Module:
+    """Return the network that tells codes: that of the table itself, or its first stage."""
     if isinstance(network, E3DGETriplane | GoaeNetwork):
         return network.encoder
     return network.psp_encoder if isinstance(network, TriPlaneNet) else network
-
-
-def _fold(config: Any) -> int:
-    """Side of the blocks of pixels whose colours are the channels of the input."""
-    return round((config.backbone.channels / 3) ** 0.5) if isinstance(config, PspConfig) else 1
 
 
 def see(network: nn.Module, images: Tensor) -> Seen:
@@ -141,8 +128,4 @@ def see(network: nn.Module, images: Tensor) -> Seen:
 
     Of a network of two stages it is what the first sees.
     """
-    network = _first(network)
-    images = to_size(images, input_size(network))
-    fold = _fold(network.config)
-    found = network(F.pixel_unshuffle(images, fold) if fold > 1 else images)
-    return found if isinstance(found, Seen) else Seen(found)
+    return told(first_stage(network), images)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverters.encoders.e4e_mask import E4eMask, E4eMaskConfig, Seen
-from inverters.encoders.goae_encoder import to_size
+from inverters.encoders.first_stage import told
 from inverters.encoders.irse import Backbone, IrseConfig
 from inverters.encoders.loading import mean_code, split
 from inverters.encoders.psp import GradualStyleEncoder, PspConfig, released_config
@@ -251,8 +251,7 @@ class TriPlaneNet(nn.Module):
 
     def told(self, pictures: Tensor) -> Seen:
         """Return what the first branch tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""
-        found = self.psp_encoder(to_size(pictures, self.config.codes.size))
-        return found if isinstance(found, Seen) else Seen(found)
+        return told(self.psp_encoder, pictures)
 
     @torch.no_grad()
     def looks(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -23,11 +24,22 @@ from inverters.training.code_metric import random_codes
 from inverters.training.encoder_batches import Views, framed
 from inverters.training.train_offsets import OffsetLosses, OffsetTrainer, Second
 
+
+@dataclass(frozen=True)
+class AlignmentLosses(OffsetLosses):
+    """Weights of the losses of GOAE's second stage."""
+
+    background: float = 0.0
+    """Weight of the squared error of the background's depth from the front."""
+    features: float = 0.0
+    """Weight of the mean square of what is added to the backbone's features."""
+
+
 LOSSES = {
-    "own": OffsetLosses(),
+    "own": AlignmentLosses(),
     # 4.5: lambda 1.0 for L2, 0.8 for LPIPS, 5.0 for the background, 1e-4 for F* - F. The identity term (0.25)
     # needs a face network.
-    "paper": OffsetLosses(rays=0, squared=True, perceptual=0.8, side=0.0, background=5.0, features=1e-4),
+    "paper": AlignmentLosses(rays=0, squared=True, perceptual=0.8, side=0.0, background=5.0, features=1e-4),
 }
 _FRONTAL, _FRONTAL_SIDE = 64, 32
 """Samples that the depth of the background is measured on (the paper: 100,000), and their side in pixels."""
@@ -37,7 +49,8 @@ class AlignmentTrainer(OffsetTrainer):
     """A run of the alignment in a folder; resumes from its state."""
 
     network: GoaeNetwork
-    presets: ClassVar[Mapping[str, OffsetLosses]] = LOSSES
+    weights: AlignmentLosses
+    presets: ClassVar[Mapping[str, AlignmentLosses]] = LOSSES
 
     @property
     def first_stage(self) -> nn.Module:

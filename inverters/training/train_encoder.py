@@ -46,7 +46,13 @@ from inverters.training.machine import be_interruptible, pick_device
 from inverters.training.perceptual import FeatureLoss
 from inverters.training.reading import step_rng
 from inverters.training.stored_set import StoredPeople, zoomed_intrinsics
-from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
+from inverters.training.training_state import (
+    load_state,
+    optimiser_tensors,
+    restore_optimiser,
+    save_state,
+    trained,
+)
 
 _CPU_BATCH, _GPU_BATCH = 48, 256
 _COOL_FROM = 2 / 3
@@ -171,9 +177,7 @@ class EncoderTrainer:
     def export(self, path: Path, reports: dict[str, Any] | None = None) -> EncoderCard:
         """Write the encoder in our own file form, at half precision; the card counts all its steps."""
         card = self.generator.card
-        hours = self.seconds / 3600 + self.before.get("hours", 0.0)
-        training = {"steps": self.step + int(self.before.get("steps", 0)), "hours": round(hours, 3)}
-        reports = {"training": training} | (reports or {})
+        reports = {"training": trained(self.before, self.step, self.seconds)} | (reports or {})
         made = EncoderCard(self.name, self.config, card.name, card.fingerprint, LICENCE, reports)
         return save_encoder(path, self.network, made)
 

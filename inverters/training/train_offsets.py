@@ -54,10 +54,6 @@ class OffsetLosses:
     """Weight of the judge's features, which stand for LPIPS, on whole pictures; that of colours is one."""
     side: float = 1.0
     """Weight of all terms on the second view."""
-    background: float = 0.0
-    """Weight of the squared error of the background's depth from the front (GOAE)."""
-    features: float = 0.0
-    """Weight of the mean square of what is added to the backbone's features (GOAE)."""
 
 
 LOSSES = {

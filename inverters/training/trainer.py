@@ -44,7 +44,13 @@ from inverters.training.settings import TrainSettings
 from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser, prepare
 from inverters.training.stored_set import HELD_OUT, Views, part_path
 from inverters.training.team import Team, settle_in, start_team, team_size
-from inverters.training.training_state import load_state, optimiser_tensors, restore_optimiser, save_state
+from inverters.training.training_state import (
+    load_state,
+    optimiser_tensors,
+    restore_optimiser,
+    save_state,
+    trained,
+)
 
 HELD_OUT_PEOPLE = 24
 """People that a checkpoint is measured on."""
@@ -67,6 +73,7 @@ class Trainer:
         self.seconds = 0.0
         self.cooled = 0.0
         self.before: dict[str, float] = {}
+        """Steps and hours of the generator that the run began from."""
         self.stored = open_set(people)
         self.features = (
             FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
@@ -119,9 +126,7 @@ class Trainer:
         Steps and hours in the card are those of the generator that the run began from, too.
         """
         generator = density_scaled(self.average)
-        steps = self.step + int(self.before.get("steps", 0))
-        hours = self.seconds / 3600 + self.before.get("hours", 0.0)
-        export_generator(generator, path, steps=steps, hours=round(hours, 3))
+        export_generator(generator, path, **trained(self.before, self.step, self.seconds))
         if self.settings.cooldown:
             shutil.rmtree(self._state, ignore_errors=True)
 

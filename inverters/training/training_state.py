@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, names: list[str], tensor
     for parameter, entry in optimiser.state.items():
         for key in keys[1:]:
             entry[key] = torch.empty_like(parameter).copy_(entry[key])
+
+
+def trained(before: Mapping[str, float], steps: int, seconds: float) -> dict[str, float]:
+    """Return `steps` and `hours` of a run for a card, with those of what it began at (its card's, or {})."""
+    hours = before.get("hours", 0.0) + seconds / 3600
+    return {"steps": int(before.get("steps", 0)) + steps, "hours": round(hours, 3)}

@@ -18,6 +18,7 @@ from inverters.encoders.e3dge_local import LocalConfig
 from inverters.encoders.e3dge_triplane import E3DGETriplaneConfig
 from inverters.encoders.e4e_mask import E4eMaskConfig
 from inverters.encoders.encoder_file import EncoderCard, load_encoder, read_encoder_card, save_encoder
+from inverters.encoders.first_stage import input_size
 from inverters.encoders.goae_afa import AfaConfig
 from inverters.encoders.goae_encoder import GoaeEncoderConfig
 from inverters.encoders.goae_network import GoaeConfig
@@ -25,7 +26,7 @@ from inverters.encoders.hourglass import HourglassConfig
 from inverters.encoders.irse import IrseConfig
 from inverters.encoders.psp import PspConfig
 from inverters.encoders.swin import SwinConfig
-from inverters.encoders.table import KINDS, input_size, kind_of, see
+from inverters.encoders.table import KINDS, first_stage, kind_of, see
 from inverters.encoders.triplanenet import OffsetConfig, TriPlaneNetConfig
 from inverters.errors import CheckpointError, FingerprintError, UnknownNameError
 
@@ -67,7 +68,8 @@ def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     network = kind_of(name).build(CONFIGS[name]).eval()
     found = load_encoder(path)
     assert found.card.config == CONFIGS[name] and found.card == read_encoder_card(path)
-    images = torch.rand(2, 3, input_size(network), input_size(network)) * 2 - 1
+    side = input_size(first_stage(network))
+    images = torch.rand(2, 3, side, side) * 2 - 1
     with torch.no_grad():
         wanted = see(network, images)
     got = found.see(images)

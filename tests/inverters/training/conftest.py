@@ -1,19 +1,28 @@
-"""A tiny stored set and a tiny generator, on which training takes seconds."""
+"""A tiny stored set, tiny generators and a first stage, on which training takes seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 
+from inverters.encoders.encoder_file import EncoderCard, save_encoder
+from inverters.encoders.table import kind_of
 from inverters.generators.config import GeneratorConfig
+from inverters.generators.eg3d import Generator
 from inverters.people.labels import BACKDROP, EYE, SKIN
 from inverters.rendering.cameras import look_at
 from inverters.rendering.rays import make_rays
+from inverters.training.encoder_settings import EncoderSettings
 from inverters.training.people_pictures import NUM_PARAMETERS, random_views
 from inverters.training.stored_set import write_part, zoomed_intrinsics
+from inverters.training.train_offsets import OffsetTrainer
+from tests.inverters.tiny import tiny_generator
 
 TINY = GeneratorConfig(
     z_dim=192,
@@ -78,3 +87,39 @@ def ball_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, count in enumerate((2, 3, 3)):
         write_part(folder, number, lambda n=number, c=count: balls(c, n))
     return folder
+
+
+# Trainers of second stages
+
+QUICK = EncoderSettings(minutes=1e-6, batch=2, samples=4, nice=0, learning_rate=3e-3, precision="float32")
+T = TypeVar("T", bound=OffsetTrainer)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return tiny_generator()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, generator: Generator) -> Path:
+    """An e4e-mask for the tiny generator, with random weights."""
+    torch.manual_seed(0)
+    kind = kind_of("e4e-mask")
+    config, path = kind.small(generator.config), tmp_path_factory.mktemp("first") / "first.safetensors"
+    save_encoder(path, kind.build(config), EncoderCard("e4e-mask", config, generator.card.name, "tiny"))
+    return path
+
+
+def quick_trainer(
+    kind: Callable[..., T],
+    name: str,
+    generator: Generator,
+    folder: Path,
+    start: Path | None,
+    **changes: object,
+) -> T:
+    """A trainer of the encoder `name` for one step, with few samples a ray."""
+    settings = replace(QUICK, **changes)  # type: ignore[arg-type]
+    made = kind(name, generator, folder, settings, start=start)
+    made.sampling = generator.sampling(6, 6)
+    return made

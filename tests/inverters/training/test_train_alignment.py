@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from inverters.encoders.encoder_file import EncoderCard, load_encoder, save_encoder
+from inverters.encoders.encoder_file import load_encoder
 from inverters.encoders.goae_network import GoaeNetwork
-from inverters.encoders.table import kind_of
 from inverters.errors import CheckpointError
 from inverters.generators.eg3d import Generator
 from inverters.methods.encoders import PRESETS
-from inverters.training.encoder_settings import EncoderSettings
 from inverters.training.reading import step_rng
 from inverters.training.train_alignment import AlignmentTrainer, otsu
-from tests.inverters.tiny import invert, own_clip, tiny_generator
+from tests.inverters.tiny import invert, own_clip
+from tests.inverters.training.conftest import quick_trainer
 
-QUICK = EncoderSettings(minutes=1e-6, batch=2, samples=4, nice=0, learning_rate=3e-3, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return tiny_generator()
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, generator: Generator) -> Path:
-    """An e4e-mask for the tiny generator, with random weights."""
-    torch.manual_seed(0)
-    kind = kind_of("e4e-mask")
-    config, path = kind.small(generator.config), tmp_path_factory.mktemp("first") / "first.safetensors"
-    save_encoder(path, kind.build(config), EncoderCard("e4e-mask", config, generator.card.name, "tiny"))
-    return path
-
-
-def trainer(generator: Generator, folder: Path, start: Path | None, **changes: object) -> AlignmentTrainer:
-    settings = replace(QUICK, **changes)  # type: ignore[arg-type]
-    made = AlignmentTrainer("goae", generator, folder, settings, start=start)
-    made.sampling = generator.sampling(6, 6)
-    return made
+trainer = partial(quick_trainer, AlignmentTrainer, "goae")
 
 
 def test_a_run_begins_at_the_codes_goes_on_and_is_written(
