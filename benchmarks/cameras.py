@@ -153,7 +153,7 @@ def main() -> None:
         faces = track(clip, tracking, model=model)
         crops = align(faces, rule, 256)
         begin = time.perf_counter()
-        found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, args.fps)
+        found = estimate_cameras(faces, crops, arrays, CameraRule(), camera, clip.times)
         seconds += time.perf_counter() - begin
         truth = script.cam2world.numpy().astype(np.float64)
         errors.append(rotation_error_deg(*map(torch.from_numpy, (found.cam2world, truth))).numpy())
