@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inverters.base import Inversion
-from inverters.errors import InverterError
 from inverters.fitting.code_settings import CodeSettings
-from inverters.fitting.codes import CodeFit
+from inverters.fitting.codes import CodeFit, one_layer
 from inverters.fitting.loop import Run
+from inverters.fitting.nearest_z import nearest_z
 from inverters.fitting.space_fit import SpaceFit
 from inverters.fitting.spaces import LayerCodes, find_space
 from inverters.fitting.targets import Targets
@@ -71,7 +71,7 @@ def fitted_codes(
     Raises:
         InverterError: the fit cannot begin from `start`.
     """
-    begin = None if start is None else _begin(start, settings.space)
+    begin = None if start is None else _begin(generator, start, settings.space)
     plain = settings.space in ("w", "w+")
     fit = (CodeFit if plain else SpaceFit)(generator, targets, settings, steps, seed, begin)
     if run.is_past(fit.name):
@@ -87,12 +87,13 @@ def fitted_codes(
     return FittedCodes(ws, cameras, found, info, fit.perceptual_name)
 
 
-def _begin(start: Inversion, space: str) -> Tensor:
-    """The rows of z or w of an inversion."""
-    if not find_space(space).bounded:
+def _begin(generator: Any, start: Inversion, space: str) -> Tensor:
+    """The rows of z or w at which the fit begins: an inversion's, or the z whose w are nearest to its w."""
+    kind = find_space(space)
+    if not kind.bounded:
         return start.ws
-    if "z" not in start.latent:
-        raise InverterError(
-            f"codes in {space} cannot begin from codes of w; begin from an inversion in z or z+"
-        )
-    return start.latent["z"]
+    if "z" in start.latent:
+        return start.latent["z"]
+    layers = start.ws if kind.layered else one_layer(start.ws, kind.name)
+    z = nearest_z(generator, layers.to(next(generator.parameters()).device))
+    return z.expand(-1, generator.num_ws, -1)

@@ -107,11 +107,6 @@ def _check_encoder(settings: Settings) -> None:
             f"--start {chosen.start}: the inverter {chosen.method} is itself an encoder and takes no steps; "
             "leave out --start"
         )
-    if chosen.start != "none" and chosen.space not in (None, "w", "w+"):
-        raise UserError(
-            f"--start {chosen.start}: tells codes of w, from which no fit in {shortened(chosen.space)} "
-            "begins; leave out --space or --start"
-        )
     if chosen.encoder is not None and chosen.start == "none" and chosen.method not in ENCODERS:
         raise UserError(
             f"--encoder {shortened(chosen.encoder)}: nothing asks for an encoder; give --start NAME, or "

@@ -133,7 +133,7 @@ class InvertSettings:
         """Name of the encoder that the method begins at with this generator, or "none"."""
         if self.start != "auto":
             return self.start
-        suits = self.method in BEGUN and self.space in (None, "w", "w+") and generator == "bundled"
+        suits = self.method in BEGUN and generator == "bundled"
         return BEGIN.get(self.preset, "none") if suits else "none"
 
     def of_method(self) -> Any:

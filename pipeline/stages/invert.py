@@ -134,9 +134,11 @@ def compute(run: StageRun) -> None:
 
 def compute_start(run: StageRun) -> None:
     """Write the inversion of the encoder that the method begins at."""
+    from inverters.fitting.spaces import find_space
+
     asked = run.settings.invert
     settings = InvertSettings(method=asked.start, preset=_START_PRESET, encoder=asked.encoder)
-    single = "w" in (asked.method, asked.space)
+    single = not find_space(asked.space or ("w" if asked.method == "w" else "w+")).layered
     found = invert(
         run.models.working_generator, problem_of(run), settings, None, None, None, single, refined=False
     )

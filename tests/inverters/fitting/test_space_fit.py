@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -293,15 +294,28 @@ def test_a_fit_begins_at_the_codes_of_another_in_the_same_space() -> None:
     assert torch.equal(free.ws, first.ws), "w is fixed beside offsets of styles"
 
 
+@pytest.mark.parametrize("space", ["z", "z+", "f/z+"])
+def test_a_bounded_fit_begins_at_the_z_nearest_to_an_encoders_w(space: str) -> None:
+    """Here the encoder told codes that z can reach: two frames of one face each."""
+    generator = tiny_generator()
+    clip = own_clip(generator, 2)
+    told = invert("w", generator, clip, settings_in("w", "z"), steps=12)
+    told = dataclasses.replace(told, latent={}, info={}, history={})
+    chosen = settings_in("w+", space)
+    still = dataclasses.replace(chosen, codes=dataclasses.replace(chosen.codes, rate=0.0, base_rate=0.0))
+    found = invert("w+", generator, clip, still, steps=1, start=told)
+    radius = math.sqrt(generator.config.z_dim)
+    assert torch.allclose(found.latent["z"].norm(dim=-1), torch.tensor(radius), rtol=1e-4)
+    w_avg = generator.backbone.mapping.w_avg
+    assert (found.ws - told.ws).norm() < 0.1 * (told.ws - w_avg).norm()
+
+
 # Bad input
 
 
-def test_codes_of_w_are_no_codes_of_z() -> None:
+def test_what_no_fit_begins_at() -> None:
     generator = tiny_generator()
     clip = own_clip(generator, 2)
-    first = invert("w+", generator, clip, steps=2)
-    with pytest.raises(InverterError, match=r"codes in z\+ cannot begin from codes of w"):
-        invert("w+", generator, clip, settings_in("w+", "z+"), steps=2, start=first)
     layered = invert("w+", generator, clip, settings_in("w+", "z+"), steps=4)
     with pytest.raises(InverterError, match="codes in Z cannot begin from codes whose layers differ"):
         invert("w+", generator, clip, settings_in("w+", "z"), steps=2, start=layered)

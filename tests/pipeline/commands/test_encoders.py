@@ -21,7 +21,6 @@ from tests.pipeline.fakes import write_clip
         ("--start magic", "unknown encoder to start from 'magic'; known: auto, none, e3dge, e4e, e4e-mask"),
         ("--start psp --inverter e4e", "--start psp: the inverter e4e is itself an encoder"),
         ("--start psp --inverter vive3d", "--start psp: vive3d cannot begin from another inversion"),
-        ("--start psp --inverter w+ --space z+", "--start psp: .* no fit in z. begins"),
         ("--inverter psp --steps 3", "--steps 3: the encoder psp takes no steps"),
         ("--inverter psp --space w", "--space w: the encoder psp tells w"),
         ("--encoder FILE --start none", "--encoder .*: nothing asks for an encoder"),

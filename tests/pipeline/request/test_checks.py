@@ -67,7 +67,7 @@ def test_what_an_earlier_job_wrote_is_replaced(tmp_path: Path, monkeypatch: pyte
         ("--preset fast --inverter pti", "e4e-mask"),
         ("--preset paper", "none"),
         ("--start none", "none"),
-        ("--space z+", "none"),
+        ("--space z+", "e4e-mask"),
         ("--inverter vive3d", "none"),
         ("--inverter e4e-mask", "none"),
         ("--generator own.safetensors", "none"),
