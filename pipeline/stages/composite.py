@@ -273,7 +273,10 @@ def _support(weights: npt.NDArray[np.float32]) -> tuple[float, float, float, flo
 
 
 def compute(run: StageRun) -> None:
-    """Write `masks` uint8 [K,S,S] of one variant: how much of each crop is shown."""
+    """Write `masks` uint8 [K,S,S] of one variant: how much of each crop is shown.
+
+    Of a removal also `mattes` uint8 [K,S,S]: how much of each pixel is the occluder's.
+    """
     if run.part == inset.TURNED:
         own = inset.own_masks(run)
         turned = with_border(own) if run.needed(f"stitch/{inset.TURNED}") else own
@@ -281,17 +284,25 @@ def compute(run: StageRun) -> None:
         return
     masks = masks_of(run, run.part)
     if run.needed(f"stitch/{run.part}") is None:
-        _write(run, masks, masks.size, lambda row: False)
+        _write(run, masks, masks.size, lambda row: False, masks.mattes)
     else:
         # Where an edit is not in force, a stitched crop is not either: the frame is the source's.
         _write(run, with_border(masks), masks.size, masks.changes_nothing)
 
 
-def _write(run: StageRun, masks: Rows, size: int, is_empty: Callable[[int], bool]) -> None:
+def _write(
+    run: StageRun, masks: Rows, size: int, is_empty: Callable[[int], bool], mattes: Rows | None = None
+) -> None:
     count = len(run.of(track.STAGE).usable)
     stored = run.writer.array("masks", (count, size, size), np.uint8)
+    of_occluder = None
     for row in range(count):
         stored.write(np.asarray(masks[row])[None] * np.uint8(not is_empty(row)))
+        if mattes is not None:
+            matte = np.rint(255.0 * mattes[row]).astype(np.uint8)
+            if of_occluder is None:
+                of_occluder = run.writer.array("mattes", (count, *matte.shape), np.uint8)
+            of_occluder.write(matte[None])
         run.count(row + 1, count)
 
 
@@ -327,7 +338,7 @@ def _stage(
     stitched = (f"stitch/{name}",) if is_stitched(settings, name) else ()
     return Stage(
         f"composite/{name}",
-        version=5,
+        version=6,
         load=lambda run: run.result.arrays["masks"],
         compute=compute,
         reads=(*MASK_SETTINGS, *reads),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from pipeline.stages.problem import source_crops
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
 from pipeline.video.masks import face_masks, visible_change
+from pipeline.video.matting import occluder_matte
 from pipeline.video.warp import warp_points
 
 BORDER = 0.1
@@ -42,7 +43,7 @@ class FaceMasks:
     differ, so that an edit of the hair or of glasses reaches beyond the face's outline. source: the crops by
     row; where they are nothing like `plain`, as a hand that the fit has not followed, the source is kept.
     covers: by row, what is before the face for a moment, where the source is kept; lifted: the same, taken
-    off as the blend is.
+    off as the blend is. mattes: by row, what of the occluder is finer than the blend, taken off as well.
     """
 
     landmarks: F32  # [K,68,2]
@@ -55,6 +56,7 @@ class FaceMasks:
     source: Rows | None = None
     covers: Rows | None = None
     lifted: Rows | None = None
+    mattes: Rows | None = None
 
     def __getitem__(self, row: int) -> U8:
         extra = self._extra(row)
@@ -90,6 +92,8 @@ class FaceMasks:
             found = np.asarray(cv2.resize(small, found.shape, interpolation=cv2.INTER_LINEAR), np.float32)
         if self.lifted is not None and (cover := self.lifted[row]) is not None:
             found = np.maximum(found, cover)
+        if self.mattes is not None:
+            found = np.maximum(found, self.mattes[row])
         return found
 
     def _near_face(self, row: int) -> npt.NDArray[np.bool_]:
@@ -105,6 +109,25 @@ class FaceMasks:
         if self.edited is not None and self.plain is not None:
             shown.append(visible_change(self.edited[row], self.plain[row]))
         return np.maximum.reduce(shown) if shown else None
+
+
+@dataclass(frozen=True)
+class Mattes:
+    """By picture, how far each pixel is the occluder's: float32 [S,S], see `video.matting`."""
+
+    source: Rows
+    behind: Rows
+    blend: Rows
+    _last: dict[int, F32] = field(default_factory=dict)
+
+    def __getitem__(self, picture: int) -> F32:
+        if picture not in self._last:
+            behind = np.asarray(self.behind[picture])
+            size = (behind.shape[1], behind.shape[0])
+            source = cv2.resize(np.asarray(self.source[picture]), size, interpolation=cv2.INTER_AREA)
+            self._last.clear()
+            self._last[picture] = occluder_matte(np.asarray(source), behind, np.asarray(self.blend[picture]))
+        return self._last[picture]
 
 
 @dataclass(frozen=True)
@@ -168,6 +191,8 @@ def needs_of_masks(settings: Settings, name: str) -> tuple[str, ...]:
     needs = ["track", "align", shown_name(settings)]
     if variant.edits:
         needs.append(f"edit/{name}")
+    if variant.remove_occluder and "edit/removal" not in needs:
+        needs.append("edit/removal")
     plain = plain_stage(settings, name)
     return (*needs, *([] if plain is None or plain in needs else [plain]))
 
@@ -184,17 +209,20 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
         plain = images_in(run, "edit/removal")
     kept = variant.edits and not variant.remove_occluder
     covers = Covers(run.of(track.STAGE), crops, source_crops(run))
+    blend = shown_blend(run) if variant.remove_occluder else None
+    mattes = None if blend is None else Mattes(source_crops(run), images_in(run, "edit/removal"), blend)
     return FaceMasks(
         landmarks=run.of(track.STAGE).landmarks[usable],
         affines=crops.affine[usable],
         size=crops.size,
         settings=CompositeSettings(feather=shape.feather, grow=shape.grow),
-        blend=shown_blend(run) if variant.remove_occluder else None,
+        blend=blend,
         edited=edited,
         plain=plain,
         source=source_crops(run) if kept else None,
         covers=covers if kept else None,
         lifted=covers if variant.remove_occluder else None,
+        mattes=mattes,
     )
 
 

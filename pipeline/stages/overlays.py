@@ -66,7 +66,7 @@ def overlays_of(run: StageRun, name: str) -> Overlays:
         held = as_before(variant.edits, row_times(run), run.settings.edit.ease if variant.edits else 0.0)
     clip = run.of(decode.STAGE)
     rendered: Rows = images_of(run, name)
-    plain: Rows | None = None if whole else _plain(run, variant)
+    plain: Rows | None = None if whole else _plain(run, variant, name)
     if variant.remove_occluder and not turned:
         rendered, plain = _behind_covers(run, rendered, plain)
     return Overlays(
@@ -83,12 +83,15 @@ def overlays_of(run: StageRun, name: str) -> Overlays:
     )
 
 
-def _plain(run: StageRun, variant: Variant) -> Rows:
-    """The crops as they were found, by row; with the source under an encoder's mask, where that comes off."""
-    found, cover = shown_reconstruction(run), shown_blend(run)
-    if variant.remove_occluder and cover is not None and run.settings.invert.method in ENCODERS:
-        return Covered(found, source_crops(run), cover)
-    return found
+def _plain(run: StageRun, variant: Variant, name: str) -> Rows:
+    """The crops as they were found, by row; of a removal with the source where the occluder is."""
+    found: Rows = shown_reconstruction(run)
+    if not variant.remove_occluder:
+        return found
+    if run.settings.invert.method in ENCODERS and (cover := shown_blend(run)) is not None:
+        found = Covered(found, source_crops(run), cover)
+    mattes = run.result_of(f"composite/{name}").arrays.get("mattes")
+    return found if mattes is None else Covered(found, source_crops(run), mattes)
 
 
 def _behind_covers(run: StageRun, rendered: Rows, plain: Rows | None) -> tuple[Rows, Rows | None]:

@@ -24,19 +24,22 @@ class Rows(Protocol):
 class Covered:
     """Reconstructions by row, uint8 [S,S,3], with the source where a soft mask says that it is no face.
 
-    An encoder's face has no occluder to take off: this is what its removal is compared with.
+    This is what a removal is compared with: an encoder's face has no occluder to take off, and that of a fit
+    is not as sharp as the source's.
     """
 
     reconstruction: Rows
     source: Rows
     cover: Rows
-    """By row, [h,w] in 0..1."""
+    """By row, [h,w] in 0..1, or uint8."""
 
     def __getitem__(self, row: int, /) -> U8:
         shown = np.asarray(self.reconstruction[row], np.float32)
         size = (shown.shape[1], shown.shape[0])
         source = cv2.resize(np.asarray(self.source[row]), size, interpolation=cv2.INTER_AREA)
-        cover = cv2.resize(np.asarray(self.cover[row], np.float32), size, interpolation=cv2.INTER_LINEAR)
+        found = np.asarray(self.cover[row])
+        share = found.astype(np.float32) / np.float32(255.0 if found.dtype == np.uint8 else 1.0)
+        cover = cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)
         mixed = shown + np.clip(cover, 0, 1)[..., None] * (source - shown)
         return np.asarray(np.rint(mixed), np.uint8)
 
