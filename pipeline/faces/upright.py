@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,19 @@ from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, 
 
 Floats = npt.NDArray[np.floating[Any]]
 
-_BETTER = 0.25
+_BETTER = 0.15
 """By how much more upright a face found upside down must look than as it was found at first: a model finds
 landmarks on a masked face either way up."""
+
+_SURER = 3.0
+"""Difference of log odds by which a model is surer of a face one way up than the other. Its word then goes
+before the look of the face, which our network learned from made-up people alone."""
+
+_SURE = 12.0
+"""Log odds of a face from which on its look is not asked."""
+
+_MOST = 16.0
+"""Log odds beyond which single precision does not go."""
 
 
 @dataclass
@@ -44,7 +55,7 @@ class UprightModel:
         """As the model's `detect`; with `turns` copies turned by quarters are tried where that finds nothing.
 
         Faces are first looked for in the frame as the last one stood; with `turns` also upside down, and the
-        way up is that in which the largest looks more upright.
+        way up is that in which the model is surer of the largest, or else in which it looks more upright.
         """
         self.odd = False
         if hint is not None and hint.ndim == 2:
@@ -69,18 +80,27 @@ class UprightModel:
         )
 
     def _checked(self, frame: U8, faces: list[FaceDetection]) -> list[FaceDetection]:
-        kept = [face for face in faces if is_upright(face_window(frame, face.landmarks68))]
+        kept = [f for f in faces if log_odds(f) > _SURE or is_upright(face_window(frame, f.landmarks68))]
         self.odd = self.odd or len(kept) < len(faces)
         return kept
 
 
 def _is_better(others: list[FaceDetection], faces: list[FaceDetection], frame: U8) -> bool:
-    """Whether the largest of `faces` looks clearly more upright as one of `others`, found upside down."""
+    """Whether the largest of `faces` is more likely upright as one of `others`, found upside down."""
     same = [other for other in others if iou(other.box, faces[0].box) > 0.3]
     if not same:
         return False
+    surer = log_odds(same[0]) - log_odds(faces[0])
+    if abs(surer) > _SURER:
+        return surer > 0
     found, turned = (upright_margin(face_window(frame, f.landmarks68)) for f in (faces[0], same[0]))
     return turned > found + _BETTER
+
+
+def log_odds(face: FaceDetection) -> float:
+    """Log odds that there is a face, from its score in [0,1]."""
+    score = min(max(float(face.score), 1e-9), 1.0)
+    return min(math.log(score) - math.log(max(1.0 - score, 1e-9)), _MOST)
 
 
 def turned_back(face: FaceDetection, turn: int, frame: U8) -> FaceDetection:
