@@ -13,6 +13,8 @@ from inverters.fitting.latents import LatentSpace
 from inverters.fitting.schedules import geometric
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
 from inverters.fitting.targets import Targets, at_pixels, resized
+from inverters.generators.feature_loss import FeatureLoss
+from inverters.generators.judge import JUDGE_PATH
 from inverters.rendering.fused import render_rays
 
 FACE = [*range(17, 68)]
@@ -21,6 +23,9 @@ FACE_REACH = 0.045
 """Distance from these landmarks, in image widths, that counts as the face (VIVE3D dilates the eyes by 24 of
 512 pixels).
 """
+
+FACE_WINDOW = 0.75
+"""Side of the crop's middle that holds the face, in image widths."""
 
 
 class CodeLosses:
@@ -38,6 +43,9 @@ class CodeLosses:
         self.perceptual, self.perceptual_name = losses.multiscale_loss, "none"
         if settings.lambda_perceptual or settings.lambda_face:
             self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
+        self.features = None
+        if settings.lambda_features:
+            self.features = FeatureLoss(JUDGE_PATH, targets.device)
         landmarks = generator.card.landmarks3d.get("68")
         self.face = None if landmarks is None else torch.as_tensor(landmarks)[FACE].float()
 
@@ -70,7 +78,16 @@ class CodeLosses:
         features = render_rays(generator.field(planes, colours), *rays, self.sampling).features
         if whole and p.features_at:
             return {"features": p.lambda_perceptual * self._feature_distance(rows, ws, features)}
-        terms = {"colour": self._colour(i, rows, pixels, features)}
+        if self.features is not None and not whole:
+            side = face_patch(p, targets.resolution)
+            lone, square = slice(0, -side * side), slice(-side * side, None)
+            terms = {
+                "colour": self._colour(i, rows, pixels[:, lone], features[:, lone]),
+                "square": self._colour(i, rows, pixels[:, square], features[:, square]),
+                "features": p.lambda_features * self._distance(rows, pixels[:, square], features[:, square]),
+            }
+        else:
+            terms = {"colour": self._colour(i, rows, pixels, features)}
         if p.lambda_perceptual and whole:
             raw = as_images(features[..., :3], targets.resolution)
             mask = targets.keep(rows)[:, None]
@@ -138,6 +155,14 @@ class CodeLosses:
         scale = (p.robust_median * median.sqrt()).clamp_min(geometric(i, self.steps, *p.robust))
         return (keep * square / (1 + square / scale**2)).mean()
 
+    def _distance(self, rows: Tensor, pixels: Tensor, features: Tensor) -> Tensor:
+        """Distance of squares, whose pixels [n,R] have these features [n,R,C], as the judge sees them."""
+        assert self.features is not None
+        side = face_patch(self.settings, self.targets.resolution)
+        keep = at_pixels(self.targets.keep(rows), pixels)[..., None]
+        wanted = at_pixels(self.targets.raw(rows), pixels) * keep
+        return self.features(as_images(features[..., :3] * keep, side), as_images(wanted, side))
+
     def _face_error(self, rows: Tensor, image: Tensor) -> Tensor:
         """LPIPS and 0.75 of the squared error of final images [n,3,S,S] about the landmarks of the face."""
         size = image.shape[-1]
@@ -145,6 +170,11 @@ class CodeLosses:
         shown, wanted = image * mask, self.targets.image(rows, size) * mask
         square = (shown - wanted).square().sum() / mask.sum().clamp_min(1) / 3
         return self.perceptual(shown, wanted) + 0.75 * square
+
+
+def face_patch(settings: CodeSettings, resolution: int) -> int:
+    """Return the side of the square of the face in raw pixels, within FACE_WINDOW of the picture."""
+    return min(settings.patch, int(FACE_WINDOW * resolution))
 
 
 def as_images(features: Tensor, resolution: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inverters.base import seeded
 from inverters.errors import InverterError
-from inverters.fitting.code_losses import CodeLosses
+from inverters.fitting.code_losses import FACE_WINDOW, CodeLosses, face_patch
 from inverters.fitting.code_settings import CodeSettings
 from inverters.fitting.latents import latent_space
 from inverters.fitting.loop import TableStage, backward
@@ -18,7 +18,7 @@ from inverters.fitting.pose import LEVEL_NUMBERS, NUMBERS, Corrections
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, geometric, noise_ramp
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes, find_space
-from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels
+from inverters.fitting.targets import Targets, at_pixels, frames_of_step, patch_pixels, random_pixels
 from inverters.rendering.fused import render_rays
 
 FRAMES_FROM = 0.2
@@ -265,10 +265,20 @@ class CodeFit(TableStage):
         """Pixels [n,R] of the raw image that a step compares; all of them with `rays` 0."""
         p, targets = self.settings, self.targets
         pixels = random_pixels(len(rows), p.rays, targets.resolution, self.rng).to(targets.device)
-        if not p.expression_rays or self.expression is None:
-            return pixels
-        near = targets.pixels_near(rows, self.expression, p.expression_rays, self.rng)
-        return torch.cat([pixels, near], 1)
+        parts = [pixels]
+        if p.expression_rays and self.expression is not None:
+            parts.append(targets.pixels_near(rows, self.expression, p.expression_rays, self.rng))
+        if p.patch:
+            parts.append(self._square().to(targets.device).expand(len(rows), -1))
+        return torch.cat(parts, 1)
+
+    def _square(self) -> Tensor:
+        """Pixels [1,side*side] of a random square of the face."""
+        size = self.targets.resolution
+        side = face_patch(self.settings, size)
+        first = round((1 - FACE_WINDOW) / 2 * size)
+        corner = first + torch.randint(int(FACE_WINDOW * size) - side + 1, (2,), generator=self.rng)
+        return patch_pixels(corner, side, size)
 
     def _noisy(self, i: int, ws: Tensor) -> Tensor:
         """Codes with the noise of step `i`: one draw for all layers in W, one a layer in W+."""

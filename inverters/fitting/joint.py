@@ -19,7 +19,14 @@ from inverters.fitting.loop import TableStage, backward
 from inverters.fitting.row_adam import DenseAdam, RowAdam
 from inverters.fitting.schedules import SCHEDULES, step_count
 from inverters.fitting.spaces import NO_LAYER_CODES, LayerCodes
-from inverters.fitting.targets import Targets, at_pixels, frames_of_step, random_pixels, resized
+from inverters.fitting.targets import (
+    Targets,
+    at_pixels,
+    frames_of_step,
+    patch_pixels,
+    random_pixels,
+    resized,
+)
 from inverters.memory import batch
 from inverters.rendering.fused import RayResult, render_rays
 from inverters.rendering.marching import Transmittance
@@ -367,12 +374,3 @@ class JointFit(TableStage):
         if p.lambda_w and self.w_avg is not None:
             terms["w"] = p.lambda_w * losses.latent_distance(ws, self.w_avg, p.squared)
         return terms
-
-
-def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
-    """Return the pixels [1,side*side] of a square whose top left pixel is `corner` (row, column).
-
-    Pixels are counted row by row in an image of `size` x `size`.
-    """
-    span = torch.arange(side)
-    return ((corner[0] + span)[:, None] * size + corner[1] + span).reshape(1, -1)

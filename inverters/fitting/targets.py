@@ -171,6 +171,15 @@ def random_pixels(n: int, rays: int, resolution: int, rng: torch.Generator) -> T
     return torch.randint(total, (n, rays), generator=rng)
 
 
+def patch_pixels(corner: Tensor, side: int, size: int) -> Tensor:
+    """Return the pixels [1,side*side] of a square whose top left pixel is `corner` (row, column).
+
+    Pixels are counted row by row in an image of `size` x `size`.
+    """
+    span = torch.arange(side)
+    return ((corner[0] + span)[:, None] * size + corner[1] + span).reshape(1, -1)
+
+
 def at_pixels(images: Tensor, pixels: Tensor) -> Tensor:
     """Return the values [n,R,C] of images [n,C,h,w] (or [n,R] of [n,h,w]) at pixels [n,R]."""
     if images.ndim == 3:

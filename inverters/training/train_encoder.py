@@ -24,6 +24,7 @@ from inverters.encoders.encoder_file import EncoderCard, load_encoder, save_enco
 from inverters.encoders.table import kind_of, see
 from inverters.errors import CheckpointError
 from inverters.generators.eg3d import Generator
+from inverters.generators.feature_loss import FeatureLoss
 from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
 from inverters.people.params import NUM_PARAMETERS, to_z
@@ -43,7 +44,6 @@ from inverters.training.encoder_start import begin_at_judge, fit_last_layer, pic
 from inverters.training.export import LICENCE
 from inverters.training.generator_samples import GeneratorSamples, make_samples
 from inverters.training.machine import be_interruptible, pick_device
-from inverters.training.perceptual import FeatureLoss
 from inverters.training.reading import step_rng
 from inverters.training.stored_set import StoredPeople, zoomed_intrinsics
 from inverters.training.training_state import (

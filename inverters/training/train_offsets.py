@@ -22,6 +22,7 @@ from inverters.encoders.encoder_file import load_encoder
 from inverters.encoders.triplanenet import side_by_side
 from inverters.errors import CheckpointError
 from inverters.fitting.targets import at_pixels, random_pixels, resized
+from inverters.generators.feature_loss import FeatureLoss
 from inverters.generators.judge import JUDGE_PATH
 from inverters.metrics import psnr
 from inverters.rendering.fused import render_rays
@@ -30,7 +31,6 @@ from inverters.training.contact import save_sheet
 from inverters.training.encoder_batches import SIZE, Views, framed, stored_rows
 from inverters.training.encoder_figures import PEOPLE
 from inverters.training.people_pictures import open_set
-from inverters.training.perceptual import FeatureLoss
 from inverters.training.reading import step_rng
 from inverters.training.stored_set import StoredPeople, zoomed_intrinsics
 from inverters.training.train_encoder import EncoderTrainer

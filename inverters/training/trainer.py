@@ -21,6 +21,7 @@ from torch import Tensor
 
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.feature_loss import FeatureLoss
 from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
 from inverters.training.adversarial import Adversary, pair
@@ -37,7 +38,6 @@ from inverters.training.losses import (
 )
 from inverters.training.machine import be_interruptible, pick_batch, pick_device, pick_precision
 from inverters.training.people_pictures import open_set, start_workers
-from inverters.training.perceptual import FeatureLoss
 from inverters.training.pretrain import pretrain_mapping
 from inverters.training.reading import Reader, step_rng
 from inverters.training.settings import TrainSettings

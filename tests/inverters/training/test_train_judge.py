@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from inverters.errors import CheckpointError
+from inverters.generators.feature_loss import FeatureLoss
 from inverters.generators.judge import JUDGE_SIZE, Judge
 from inverters.people.params import PARAMETERS
-from inverters.training.perceptual import FeatureLoss
 from inverters.training.train_judge import jitter, make_judge
 
 
