@@ -43,7 +43,7 @@ def main() -> None:
         for number, (name, more) in enumerate(WAYS.items()):
             run(args.video, work / str(number), work / "cache", [*words, *more])
             found = score(work / str(number), args.video.with_suffix(".truth"))
-            result[name] = {key: found[key] and round(found[key], 3) for key in KEPT}
+            result[name] = {key: None if (value := found[key]) is None else round(value, 3) for key in KEPT}
     report(result, args.out)
 
 

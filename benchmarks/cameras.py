@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.spatial.transform import Rotation
 
@@ -27,7 +28,7 @@ from inverters.people.animation import talking_clip
 from inverters.people.clip_render import draw_clean, draw_occluded, pose
 from inverters.people.params import sample_scores
 from inverters.people.picture import portraits
-from pipeline.clip import Cameras, Clip
+from pipeline.clip import F64, I64, U8, Cameras, Clip
 from pipeline.faces.calibrate import calibrate, crop_rule_for
 from pipeline.faces.mediapipe_mesh import MediaPipeMesh
 from pipeline.machine import machine
@@ -36,6 +37,8 @@ from pipeline.stages.align import align
 from pipeline.stages.camera import estimate_cameras
 from pipeline.stages.track import track
 
+Floats = npt.NDArray[np.floating[Any]]
+
 FIRST_SEED = 7000
 """Clips' seeds start here: the calibration and anything that was tuned has seen others."""
 
@@ -43,7 +46,7 @@ FIRST_SEED = 7000
 class RenderedSource:
     """Frames of a script, rendered when asked for."""
 
-    def __init__(self, script: Any, rows: np.ndarray) -> None:
+    def __init__(self, script: Any, rows: I64) -> None:
         self.script, self.rows = script, rows
 
     def __len__(self) -> int:
@@ -59,12 +62,12 @@ class RenderedSource:
             yield to_uint8(draw_occluded(script, int(t), posed, clean).image * 2 - 1)
 
 
-def to_uint8(image: torch.Tensor) -> np.ndarray:
+def to_uint8(image: torch.Tensor) -> U8:
     """[3,H,W] in [-1,1] to uint8 [H,W,3]."""
     return ((image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
 
 
-def clip_of(script: Any, rows: np.ndarray) -> Clip:
+def clip_of(script: Any, rows: I64) -> Clip:
     """A Clip over some frames of a script."""
     height, width = script.size
     times = rows / script.fps
@@ -85,11 +88,11 @@ def clip_of(script: Any, rows: np.ndarray) -> Clip:
 
 def people_card(
     faces: int, size: int, model: MediaPipeMesh
-) -> tuple[dict[str, np.ndarray], CropRule, dict[str, Any]]:
+) -> tuple[dict[str, Floats], CropRule, dict[str, Any]]:
     """Landmarks, crop rule and report of the people themselves."""
     scores = sample_scores(faces, torch.Generator().manual_seed(4242))
 
-    def draw(index: int, cam2world: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    def draw(index: int, cam2world: Floats, intrinsics: Floats) -> U8:
         camera = torch.as_tensor(cam2world, dtype=torch.float32)[None]
         lens = torch.as_tensor(intrinsics, dtype=torch.float32)[None]
         return to_uint8(portraits(scores[index : index + 1], camera, lens, (size, size))[0])
@@ -98,7 +101,7 @@ def people_card(
     return found.as_card(), crop_rule_for(found.ibug, CropRule()), found.report()
 
 
-def signed(found: Cameras, truth: np.ndarray) -> np.ndarray:
+def signed(found: Cameras, truth: F64) -> F64:
     """Errors in degrees [T,3] about the camera's axes: x is pitch, y is yaw, z is roll."""
     relative = np.swapaxes(found.cam2world[:, :3, :3], 1, 2).astype(np.float64) @ truth[:, :3, :3]
     errors = np.full((len(truth), 3), np.nan)
@@ -130,7 +133,8 @@ def main() -> None:
     """Run and print."""
     args = parse()
     model = MediaPipeMesh()
-    rule, landmarks = CropRule(), {}
+    rule = CropRule()
+    landmarks: dict[str, Any] = {}
     if args.card is not None:
         arrays = dict(np.load(args.card))
         rule = crop_rule_for(arrays["68"], CropRule())
@@ -172,7 +176,7 @@ def main() -> None:
     report(result, args.out)
 
 
-def summary(flat: np.ndarray, by_axis: np.ndarray) -> dict[str, Any]:
+def summary(flat: F64, by_axis: F64) -> dict[str, Any]:
     """Statistics in degrees of rotation errors [N], and of signed errors [clips,T,3] by pitch, yaw, roll."""
     means, names = np.nanmean(by_axis, axis=1), ("pitch", "yaw", "roll")
     within = np.sqrt(np.nanmean(np.nanvar(by_axis, axis=1), axis=0))

@@ -70,8 +70,9 @@ class Truth:
         script = talking_clip(seed, FRAMES, RATE, "hand", SIZE[::-1])
         script = replace(script, state={**script.state, "way": torch.zeros(FRAMES, 1)})
         drawn = [_drawn(script, t) for t in range(FRAMES)]
-        alpha = np.stack([shown.alpha.numpy() for _, shown in drawn]).astype(np.float32)
-        return cls(*([_levels(pair[k]) for pair in drawn] for k in (0, 1)), alpha)
+        alpha = np.stack([covered.alpha.numpy() for _, covered in drawn]).astype(np.float32)
+        clean, shown = ([_levels(pair[k]) for pair in drawn] for k in (0, 1))
+        return cls(clean, shown, alpha)
 
     def write(self, path: Path) -> None:
         """The clip with the hand, as `invid sample` writes clips."""

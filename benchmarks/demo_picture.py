@@ -31,7 +31,9 @@ def row(pictures: list[Image.Image], height: int) -> Image.Image:
     for picture in pictures:
         side = min(picture.size)
         left = (picture.width - side) // 2
-        squares.append(picture.crop((left, 0, left + side, side)).resize((height, height), Image.LANCZOS))
+        squares.append(
+            picture.crop((left, 0, left + side, side)).resize((height, height), Image.Resampling.LANCZOS)
+        )
     return Image.fromarray(np.concatenate([np.asarray(square) for square in squares], axis=1))
 
 

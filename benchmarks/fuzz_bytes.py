@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 
 Rng = np.random.Generator
+One = TypeVar("One")
 EXTREMES = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 """Lengths and counts at which a reader of 8, 16 or 32 bits goes wrong; 64 bits add their own."""
 WIDE = (1 << 40, (1 << 62) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
-NUMBERS = (b"nan", b"inf", b"-inf", b"1e400", b"-1", b"0", b"9223372036854775808", b"18446744073709551616")
-NUMBERS += (b"1e-400", b"0x10", b"", "１２".encode(), b"9" * 5000)
+NUMBERS = (
+    *(b"nan", b"inf", b"-inf", b"1e400", b"-1", b"0", b"9223372036854775808", b"18446744073709551616"),
+    *(b"1e-400", b"0x10", b"", "１２".encode(), b"9" * 5000),
+)
 """Texts in place of a number."""
 HEAD = 400
 """Bytes at the start, where most headers are; half of all mutations are aimed there."""
 
 
-def pick(rng: Rng, found: object) -> object:
+def pick(rng: Rng, found: Sequence[One]) -> One:
     """One of a sequence."""
-    return found[int(rng.integers(len(found)))]  # type: ignore[index,arg-type]
+    return found[int(rng.integers(len(found)))]
 
 
 def place(rng: Rng, data: bytes) -> int:
@@ -85,13 +89,13 @@ def swapped(rng: Rng, data: bytes) -> bytes:
 
 def stretched(rng: Rng, data: bytes) -> bytes:
     """A number of 1 to 8 bytes set to an extreme."""
-    width = int(pick(rng, (1, 2, 4, 4, 8)))  # type: ignore[call-overload]
-    value = int(pick(rng, EXTREMES + WIDE if width == 8 else EXTREMES))  # type: ignore[call-overload]
+    width = pick(rng, (1, 2, 4, 4, 8))
+    value = pick(rng, EXTREMES + WIDE if width == 8 else EXTREMES)
     start = place(rng, data)
     if rng.random() < 0.5:
         start -= start % width
-    order = "big" if rng.random() < 0.5 else "little"
-    written = (value % (1 << 8 * width)).to_bytes(width, order)  # type: ignore[arg-type]
+    order: Literal["big", "little"] = "big" if rng.random() < 0.5 else "little"
+    written = (value % (1 << 8 * width)).to_bytes(width, order)
     return data[:start] + written + data[start + width :]
 
 

@@ -93,7 +93,7 @@ def player(kinds: Mapping[str, Kind], carriers: Mapping[str, Sequence[Carrier]],
         special = _damage(rng, files, carriers[kind.carriers], kind.stay, recipe)
         repaired = rng.random() < 0.5 and _repair(files)
         recipe += ["repaired"] if repaired else []
-        stem = str(pick(rng, _NAMES)) if rng.random() < 0.05 else "main"
+        stem = pick(rng, _NAMES) if rng.random() < 0.05 else "main"
         recipe += [f"named {stem[:20]!r}"] if stem != "main" else []
         main = write_case(case, files, special, stem)
         case.tell(name, "; ".join(recipe))
@@ -112,7 +112,7 @@ def _damage(
         path = targets[int(rng.integers(len(targets)))]
         suffix, chance = Path(path).suffix, rng.random()
         if chance < 0.06:
-            special[path] = how = str(pick(rng, _SPECIAL))
+            special[path] = how = pick(rng, _SPECIAL)
         elif chance < 0.10:
             other = others[int(rng.integers(len(others)))]
             body = list(other.files.values())[int(rng.integers(len(other.files)))]
@@ -187,8 +187,11 @@ def _put_again(files: dict[str, bytes]) -> bool:
     """Entries of a shared store."""
     found = False
     for path in [path for path in files if path.endswith(".tar")]:
-        entry = {"object": Path(path).name, "sha256": hashlib.sha256(files[path]).hexdigest()}
-        entry |= {"bytes": len(files[path])}  # type: ignore[dict-item]
+        entry = {
+            "object": Path(path).name,
+            "sha256": hashlib.sha256(files[path]).hexdigest(),
+            "bytes": len(files[path]),
+        }
         files[path.partition(".")[0] + ".json"], found = json.dumps(entry).encode(), True
     return found
 

@@ -26,7 +26,7 @@ from inverters.generators.load import load_generator
 from inverters.training.contact import save_sheet
 from pipeline.report.manifest import JobResult
 
-EDITS = (
+EDITS: tuple[dict[str, float], ...] = (
     *({}, {"smile": 1.0}, {"smile": -0.3}, {"mouth_open": 1.0}, {"blink": 1.0}, {"gaze_x": 1.0}),
     *({"brows": 1.0}, {"frown": 1.0}, {"age": 75.0}, {"glasses": 0.95}, {"hair_colour": 0.9}),
     {"hair_length": 0.9},

@@ -63,13 +63,14 @@ def rendering(samples: tuple[int, int] | None, device: str, repeats: int) -> dic
     if samples is not None:
         inversion.info["render"] = dict(zip(("coarse", "fine"), samples, strict=True))
     renderer = InversionRenderer(generator, inversion)
-    cameras = look_at(torch.linspace(-0.4, 0.4, FRAMES), torch.zeros(FRAMES)), default_intrinsics(FRAMES)
+    poses = look_at(torch.linspace(-0.4, 0.4, FRAMES), torch.zeros(FRAMES))
+    intrinsics = default_intrinsics(FRAMES)
     batches = np.split(np.arange(FRAMES), FRAMES // _BATCH)
     pictures: dict[str, torch.Tensor] = {}
     times: dict[str, list[float]] = {name: [] for name in DTYPES}
 
     def all_frames(name: str) -> None:
-        made = [renderer.render(rows, *(camera[rows] for camera in cameras)).image for rows in batches]
+        made = [renderer.render(rows, poses[rows], intrinsics[rows]).image for rows in batches]
         pictures[name] = torch.cat(made)
 
     for repeat in range(repeats + 1):

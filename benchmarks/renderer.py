@@ -84,23 +84,22 @@ class Problem:
         # plane by plane.
         self.planes = texels_last(planes).to(device), planes.contiguous().to(device)
         self.decoder = decoder.to(device).weights()
-        self.rays = [
-            t.to(device) for t in make_rays(look_at(0.2, 0.1), default_intrinsics(1), (size.side, size.side))
-        ]
+        origins, directions = make_rays(look_at(0.2, 0.1), default_intrinsics(1), (size.side, size.side))
+        self.rays = origins.to(device), directions.to(device)
         ood: dict[str, Tensor] = {}
         if size.fields == 2:
             ood = initial_field(OODInit(resolution=size.planes), 32, 32, 1, rng)
             ood = {name: t.to(device) for name, t in ood.items()}
         self.ood = ood, {name: t.contiguous() for name, t in ood.items()}
 
-    def run(self, backend: str, backward: bool) -> Tensor:
+    def run(self, backend: backends.Backend, backward: bool) -> Tensor:
         """One pass; the features."""
         planes = self.planes[backend == "reference"].detach().requires_grad_(backward)
         ood = {k: v.detach().requires_grad_(backward) for k, v in self.ood[backend == "reference"].items()}
         with torch.set_grad_enabled(backward):
             second = ood_field(ood, ood["phi"]) if ood else None
             field = Field(planes, self.decoder)
-            seen = render_rays(field, *self.rays, self.sampling, second, backend=backend)  # type: ignore[arg-type]
+            seen = render_rays(field, *self.rays, self.sampling, second, backend=backend)
             if backward:
                 seen.features.square().sum().backward()
         return seen.features
@@ -110,7 +109,7 @@ class Problem:
 class Side:
     """One way to render."""
 
-    backend: str
+    backend: backends.Backend
     precision: backends.Precision = "fp32"
     deterministic: bool = False
 
@@ -182,7 +181,7 @@ def memory(case: str, device: str, label: str) -> float:
         return _memory(case, device, SIDES[device][label].backend)
 
 
-def _memory(case: str, device: str, backend: str) -> float:
+def _memory(case: str, device: str, backend: backends.Backend) -> float:
     problem = Problem(CASES[case], device)
     small = Problem(Size(8, 4, 4 * (CASES[case].fine > 0), 8, CASES[case].fields), device)
     small.run(backend, True)  # what loads at first use is not counted

@@ -94,6 +94,7 @@ def decoded(path: Path) -> dict[str, Any]:
         video, times = hashlib.sha256(), []
         for frame in container.decode(video=0):
             video.update(frame.to_ndarray(format="rgb24").tobytes())
+            assert frame.pts is not None and frame.time_base is not None
             times.append(str(frame.pts * frame.time_base))
         found |= {"video": video.hexdigest(), "times": times}
     with av.open(str(path)) as container:

@@ -220,13 +220,12 @@ def by_strength(
             if own is not None and strength in truths[number]:
                 image = edited(generator, face, inversion, own, strength)
                 errors.append(float(psnr(image[None], truths[number][strength][None])))
-        a, b = (np.stack(v) if v else None for v in (seen, given))
-        known = a is not None and b is not None
+        a, b = (np.stack(seen), np.stack(given)) if seen else (None, None)
         rows.append(
             {
                 "strength": strength,
-                "identity": round(float((a * b).sum(1).mean()), 4) if known else None,
-                "frechet": round(frechet(a, b), 4) if known else None,
+                "identity": None if a is None or b is None else round(float((a * b).sum(1).mean()), 4),
+                "frechet": None if a is None or b is None else round(frechet(a, b), 4),
                 "psnr_true_edit": round(float(np.mean(errors)), 3) if errors else None,
             }
         )
@@ -267,11 +266,13 @@ def _table_row(
         inversions.append(inversion)
         times += spent
         found.append(reconstruction(shown(generator, face, inversion), face.image, judges))
-    means = {
-        name: None if found[0][name] is None else round(float(np.mean([f[name] for f in found])), 5)
-        for name in FIELDS
-    }
+    means = {name: _mean([f[name] for f in found]) for name in FIELDS}
     return {"space": space} | means | {"step_ms": round(median(times), 1)}, inversions
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 5) if known else None
 
 
 def draw_sheet(truth: Tensor, rows: dict[str, list[Tensor]], path: Path) -> None:
@@ -289,7 +290,8 @@ def draw_sheet(truth: Tensor, rows: dict[str, list[Tensor]], path: Path) -> None
             face = Image.fromarray(pixels(image)).resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(face, (left + side * column, top + side * row))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, **({"quality": 88} if path.suffix == ".jpg" else {}))
+    options: dict[str, Any] = {"quality": 88} if path.suffix == ".jpg" else {}
+    sheet.save(path, **options)
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:

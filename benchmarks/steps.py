@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,15 +52,13 @@ class Stages:
         generator.precision = precision
         preset = PRESETS[preset_name]
         rng = torch.Generator().manual_seed(0)
-        cameras = (
-            look_at(torch.linspace(-0.25, 0.25, FRAMES), torch.zeros(FRAMES)),
-            default_intrinsics(FRAMES),
-        )
+        cam2world = look_at(torch.linspace(-0.25, 0.25, FRAMES), torch.zeros(FRAMES)).to(device)
+        intrinsics = default_intrinsics(FRAMES).to(device)
         ws = generator.mapping(torch.randn(1, generator.config.z_dim, generator=rng).to(device))
         with torch.no_grad():
             images = torch.cat(
                 [
-                    generator.synthesis(ws, *(c[k : k + 1].to(device) for c in cameras)).image
+                    generator.synthesis(ws, cam2world[k : k + 1], intrinsics[k : k + 1]).image
                     for k in range(FRAMES)
                 ]
             )
@@ -67,8 +66,8 @@ class Stages:
         problem = InversionProblem(
             crops=np.ascontiguousarray(pixels),
             frames=np.arange(FRAMES),
-            cam2world=cameras[0].to(device),
-            intrinsics=cameras[1].to(device),
+            cam2world=cam2world,
+            intrinsics=intrinsics,
             occluder_masks=None,
         )
         size = generator.config.neural_rendering_resolution
@@ -145,7 +144,7 @@ def measure(preset: str, device: str, repeats: int) -> dict[str, dict[str, dict[
                     mock.patch.object(code_losses, "render_rays", recorder),
                     mock.patch.object(joint, "render_rays", recorder),
                 ):
-                    step = timed(lambda s=stage, n=number + repeat: s.step(n))  # type: ignore[misc]
+                    step = timed(partial(stage.step, number + repeat))
                     rendering = timed(recorder.replay)
                 if repeat:
                     found["step"].append(step)

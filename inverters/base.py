@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from inverters.errors import FingerprintError, InverterError
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called after each step as on_step(steps done, steps in all, {loss name: value})."""
@@ -32,7 +36,7 @@ class Inversion:
     """Name of the settings, such as `draft` or `draft/no-entropy`."""
     fingerprint: str
     """Of the generator that the codes belong to."""
-    frames: np.ndarray
+    frames: I64
     """[K] int64, indices in the source."""
     ws: Tensor
     """Codes [K,num_ws,w_dim]."""
@@ -92,7 +96,7 @@ class CropSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: I64) -> U8:
         """Crops of these rows as uint8 [n,S,S,3] RGB."""
         ...
 
@@ -102,7 +106,7 @@ class InversionProblem:
     """Input of a method: crops by row (0..K-1), their source frames, cameras and optional masks."""
 
     crops: CropSource
-    frames: np.ndarray
+    frames: I64
     """[K] int64, indices in the source."""
     cam2world: Tensor
     """[K,4,4]."""
@@ -113,9 +117,13 @@ class InversionProblem:
 
     def seen_by(self, cameras: Mapping[str, Tensor]) -> InversionProblem:
         """Return the same problem with an inversion's `cameras`; itself for {}."""
-        return replace(self, **{name: tensor.to(self.cam2world) for name, tensor in cameras.items()})
+        return replace(
+            self,
+            cam2world=cameras.get("cam2world", self.cam2world).to(self.cam2world),
+            intrinsics=cameras.get("intrinsics", self.intrinsics).to(self.cam2world),
+        )
 
-    def of_rows(self, rows: np.ndarray) -> InversionProblem:
+    def of_rows(self, rows: I64) -> InversionProblem:
         """Return the problem restricted to these rows [n], in their order."""
         masks = self.occluder_masks
         return InversionProblem(
@@ -132,12 +140,12 @@ class _Rows:
     """Some rows of a source, in a new order."""
 
     source: CropSource
-    rows: np.ndarray
+    rows: I64
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: I64) -> U8:
         return self.source[self.rows[rows]]
 
 
@@ -228,7 +236,7 @@ class Method(Generic[Settings]):
             on_step=on_step,
         )
 
-    def _check_start(self, start: Inversion, fingerprint: str, frames: np.ndarray) -> None:
+    def _check_start(self, start: Inversion, fingerprint: str, frames: I64) -> None:
         start.check_generator(fingerprint)
         if not self.starts_from:
             raise InverterError(f"{self.name} cannot begin from another inversion; run it without a start")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inverters.base import Inversion
+from inverters.base import I64, Inversion
 from inverters.errors import UnknownNameError
 from inverters.fitting.spaces import retracted
 
@@ -21,7 +21,7 @@ GAUSSIAN = {k: float(np.exp(-0.5 * (k / GAUSSIAN_SIGMA) ** 2)) for k in range(-3
 KINDS = ("none", "causal", "gaussian")
 
 
-def smooth_in_time(values: Tensor, frames: np.ndarray | Sequence[int], kind: str) -> Tensor:
+def smooth_in_time(values: Tensor, frames: I64 | Sequence[int], kind: str) -> Tensor:
     """Return rows averaged with those of neighbouring frames; the given ones are not changed.
 
     `causal` is the moving average of In-N-Out's release, which keeps the first two frames of a run.

@@ -17,7 +17,7 @@ from torch import Tensor
 from inverters.errors import UnknownNameError
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.loop import backward
-from inverters.fitting.losses import multiscale_loss, norms, perceptual_loss
+from inverters.fitting.losses import ImageLoss, multiscale_loss, norms, perceptual_loss
 from inverters.fitting.row_adam import DenseAdam
 from inverters.generators.tuned import PARTS, trainable_copy
 
@@ -121,7 +121,8 @@ class Stitcher:
 
     def __init__(self, renderer: InversionRenderer, settings: StitchSettings) -> None:
         self.renderer, self.settings = renderer, settings
-        self.perceptual, self.perceptual_name = multiscale_loss, "none"
+        self.perceptual: ImageLoss = multiscale_loss
+        self.perceptual_name = "none"
         if settings.lambda_perceptual:
             self.perceptual, self.perceptual_name = perceptual_loss(settings.net, renderer.device)
         self._before: tuple[int, Tensor] | None = None

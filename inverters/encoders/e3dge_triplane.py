@@ -74,10 +74,10 @@ class E3DGETriplane(nn.Module):
     def __init__(self, config: E3DGETriplaneConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or E3DGETriplaneConfig()
-        mine = isinstance(config.codes, E4eMaskConfig)
-        self.encoder = (E4eMask if mine else GradualStyleEncoder)(config.codes)
+        codes = config.codes
+        self.encoder = E4eMask(codes) if isinstance(codes, E4eMaskConfig) else GradualStyleEncoder(codes)
         self.branch = LocalBranch(config.branch)
-        self.register_buffer("latent_avg", torch.zeros(config.codes.num_ws, config.codes.w_dim))
+        self.register_buffer("latent_avg", torch.zeros(codes.num_ws, codes.w_dim))
 
     def told(self, pictures: Tensor) -> Seen:
         """Return what E0 tells of pictures [N,3,S,S] in [-1,1], resampled to its size."""

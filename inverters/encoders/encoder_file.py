@@ -112,7 +112,7 @@ def load_encoder(path: Path, device: torch.device | str = "cpu") -> Encoder:
     for part in network.modules():
         if isinstance(part, SwinPyramid):
             part.make_tables()
-    return Encoder(network.to(device, memory_format=torch.channels_last), card)
+    return Encoder(network.to(device).to(memory_format=torch.channels_last), card)
 
 
 def read_encoder_card(path: Path) -> EncoderCard:

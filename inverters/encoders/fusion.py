@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inverters.base import I64
 from inverters.fitting.latents import MOVING
 from inverters.generators.card import GeneratorCard
 from inverters.people.params import PARAMETERS
@@ -57,7 +58,7 @@ def own_part(difference: Tensor, card: GeneratorCard) -> Tensor:
     return ((flat @ basis) @ basis.mT * spread).to(difference)
 
 
-def smoothed(rows: Tensor, frames: np.ndarray, sigma: float) -> Tensor:
+def smoothed(rows: Tensor, frames: I64, sigma: float) -> Tensor:
     """Return rows [K,...] under a Gaussian over frame numbers [K] of `sigma` frames; unchanged for 0."""
     if sigma < _LEAST or len(rows) < 2:
         return rows
@@ -67,7 +68,7 @@ def smoothed(rows: Tensor, frames: np.ndarray, sigma: float) -> Tensor:
     return (kernel @ rows.double().cpu().flatten(1)).reshape(rows.shape).to(rows)
 
 
-def fused(ws: Tensor, weights: Tensor, frames: np.ndarray, card: GeneratorCard, sigma: float) -> Tensor:
+def fused(ws: Tensor, weights: Tensor, frames: I64, card: GeneratorCard, sigma: float) -> Tensor:
     """Return the codes of a clip from those of its frames.
 
     Args:

@@ -95,6 +95,7 @@ def load_goae(
         CheckpointError: one of them has other weights.
     """
     config = config or GoaeConfig()
+    assert isinstance(config.codes, GoaeEncoderConfig)
     with torch.device("meta"):
         network = GoaeNetwork(config)
     network.encoder = load_goae_encoder(encoder, config.codes, what)

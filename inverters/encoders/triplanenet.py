@@ -205,10 +205,10 @@ class TriPlaneNet(nn.Module):
     def __init__(self, config: TriPlaneNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TriPlaneNetConfig()
-        mine = isinstance(config.codes, E4eMaskConfig)
-        self.psp_encoder = (E4eMask if mine else GradualStyleEncoder)(config.codes)
+        codes = config.codes
+        self.psp_encoder = E4eMask(codes) if isinstance(codes, E4eMaskConfig) else GradualStyleEncoder(codes)
         self.triplanenet_encoder = OffsetEncoder(config.offsets)
-        self.register_buffer("latent_avg", torch.zeros(config.codes.num_ws, config.codes.w_dim))
+        self.register_buffer("latent_avg", torch.zeros(codes.num_ws, codes.w_dim))
 
     def forward(
         self,

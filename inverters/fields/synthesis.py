@@ -6,11 +6,10 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from inverters.base import Inversion
+from inverters.base import I64, Inversion
 from inverters.encoders.feature_offsets import FeatureOffsets
 from inverters.encoders.goae import Cameras
 from inverters.encoders.local_details import LocalDetails
@@ -73,7 +72,7 @@ class InversionRenderer:
     @torch.no_grad()
     def features(
         self,
-        rows: np.ndarray,
+        rows: I64,
         cam2world: Tensor,
         intrinsics: Tensor,
         ws: Tensor | None = None,
@@ -84,7 +83,7 @@ class InversionRenderer:
 
     def features_with_gradient(
         self,
-        rows: np.ndarray,
+        rows: I64,
         cam2world: Tensor,
         intrinsics: Tensor,
         ws: Tensor | None = None,
@@ -127,7 +126,7 @@ class InversionRenderer:
     @torch.no_grad()
     def render(
         self,
-        rows: np.ndarray,
+        rows: I64,
         cam2world: Tensor,
         intrinsics: Tensor,
         ws: Tensor | None = None,
@@ -151,5 +150,5 @@ class InversionRenderer:
             image = self.generator.superresolve(features, self._codes(rows, ws)).clamp(-1, 1)
         return RenderedFrames(image=image, image_raw=raw, depth=depth, blend=blend)
 
-    def _codes(self, rows: np.ndarray, ws: Tensor | None) -> Tensor:
+    def _codes(self, rows: I64, ws: Tensor | None) -> Tensor:
         return (self.inversion.ws[torch.as_tensor(rows)] if ws is None else ws).to(self.device)

@@ -40,7 +40,8 @@ class CodeLosses:
         self.generator, self.targets, self.settings = generator, targets, settings
         self.steps, self.space = steps, space
         self.sampling = generator.sampling(settings.coarse, settings.fine)
-        self.perceptual, self.perceptual_name = losses.multiscale_loss, "none"
+        self.perceptual: losses.ImageLoss = losses.multiscale_loss
+        self.perceptual_name = "none"
         if settings.lambda_perceptual or settings.lambda_face:
             self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
         self.features = None
@@ -165,6 +166,7 @@ class CodeLosses:
 
     def _face_error(self, rows: Tensor, image: Tensor) -> Tensor:
         """LPIPS and 0.75 of the squared error of final images [n,3,S,S] about the landmarks of the face."""
+        assert self.face is not None
         size = image.shape[-1]
         mask = self.targets.near(rows, self.face, FACE_REACH, size) * self.targets.keep_image(rows, size)
         shown, wanted = image * mask, self.targets.image(rows, size) * mask

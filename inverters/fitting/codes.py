@@ -171,11 +171,12 @@ class CodeFit(TableStage):
         rows = torch.linspace(0, len(targets) - 1, min(4, len(targets))).round().long()
         pixels = random_pixels(len(rows), 256, targets.resolution, self.rng).to(targets.device)
         wanted, keep = at_pixels(targets.raw(rows), pixels), at_pixels(targets.keep(rows), pixels)
-        rays = tuple(part.reshape(1, -1, 3) for part in targets.rays(rows, pixels))
+        origins, directions = (part.reshape(1, -1, 3) for part in targets.rays(rows, pixels))
 
         def error(shared: Tensor) -> float:
             ws = self._compose(shared[None], torch.zeros_like(shared[None]), self.offset.values[0], None)
-            seen = render_rays(generator.field(generator.planes(ws), 3), *rays, self.losses.sampling)
+            field = generator.field(generator.planes(ws), 3)
+            seen = render_rays(field, origins, directions, self.losses.sampling)
             square = (seen.features[..., :3].reshape(wanted.shape) - wanted).square().sum(-1)
             fit = keep * (square if scale is None else square / (1 + square / scale**2))
             return float(fit.mean() + self.settings.prior * shared.square().sum())

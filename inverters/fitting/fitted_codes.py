@@ -44,7 +44,7 @@ class FittedCodes:
 def found_codes(start: Inversion, device: torch.device) -> FittedCodes:
     """Return the codes of an inversion, for a method that begins behind their fit."""
     latent = {name: tensor.to(device) for name, tensor in start.latent.items()}
-    info = {name: start.info[name] for name in ("space", "skip") if name in start.info}
+    info: dict[str, Any] = {name: start.info[name] for name in ("space", "skip") if name in start.info}
     return FittedCodes(start.ws.to(device), start.cameras, latent, info, "none")
 
 

@@ -148,7 +148,8 @@ class JointFit(TableStage):
         self.sampling = generator.sampling(settings.coarse, settings.fine)
         self.depth_prior = depth_prior if len(targets) == 1 else None  # section 4.3: for a single image only
         self.w_avg = latent_space(generator).w_avg if settings.lambda_w else None
-        self.perceptual, self.perceptual_name = losses.multiscale_loss, "none"
+        self.perceptual: losses.ImageLoss = losses.multiscale_loss
+        self.perceptual_name = "none"
         if settings.lambda_perceptual:
             self.perceptual, self.perceptual_name = losses.perceptual_loss(device=targets.device)
         first = self._drawn_field() if begin is None else resumed_field(begin)

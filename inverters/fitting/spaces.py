@@ -163,7 +163,8 @@ class LayerCodes:
             for name, tensor in latent.items()
             if name.startswith("offset")
         }
-        return cls(**found, skip=info.get("skip", "kept"), offsets=offsets)
+        skip = info.get("skip", "kept")
+        return cls(found.get("features"), found.get("styles"), skip=skip, offsets=offsets)
 
     def at(self, rows: Tensor) -> LayerCodes:
         """Return that of some codes."""

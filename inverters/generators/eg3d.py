@@ -31,6 +31,7 @@ class Mapping(nn.Module):
     """Mapping network: z and camera label to w. Both are normalised, then dense layers with leaky ReLU."""
 
     w_avg: Tensor
+    fc0: FullyConnected
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -90,10 +91,7 @@ class Synthesis2D(nn.Module):
 
     def forward(self, ws: Tensor, noise: Noise = "const", styles: Tensor | None = None) -> Tensor:
         """Map ws [N,num_ws,w_dim] to planes [N,3*C,R,R]. A block's last row is the next block's first."""
-        image = self.run(ws, range(len(self.names)), noise, styles=styles)[1]
-        if image is None:
-            raise ValueError("a generator needs planes of at least 4 x 4")
-        return image
+        return self.run(ws, range(len(self.names)), noise, styles=styles)[1]
 
     def run(
         self,
@@ -116,6 +114,9 @@ class Synthesis2D(nn.Module):
 
         Returns:
             Features and stacked planes [N,3*C,r,r] after the last of the blocks.
+
+        Raises:
+            ValueError: there is no block to run.
         """
         offsets = [None] * len(self.names) if styles is None else styles.split(self.style_widths, 1)
         with convolutions(ws, self.precision):
@@ -123,7 +124,9 @@ class Synthesis2D(nn.Module):
                 block = getattr(self, self.names[k])
                 row = max(2 * k - 1, 0)
                 x, image = block(x, image, ws[:, row : row + block.num_convs + 1], noise, offsets[k])
-        return x if x is None else x.to(ws), image if image is None else image.to(ws)
+        if x is None or image is None:
+            raise ValueError("a generator needs planes of at least 4 x 4")
+        return x.to(ws), image.to(ws)
 
     @property
     def style_widths(self) -> tuple[int, ...]:
@@ -166,9 +169,16 @@ class PlaneDecoder(nn.Module):
             FullyConnected(config.decoder_hidden, 1 + config.feature_channels, lr_mul=lr_mul),
         )
 
+    @property
+    def layers(self) -> tuple[FullyConnected, FullyConnected]:
+        """Both dense layers."""
+        first, last = self.net[0], self.net[2]
+        assert isinstance(first, FullyConnected) and isinstance(last, FullyConnected)
+        return first, last
+
     def weights(self, colours: int | None = None) -> Decoder:
         """Return the decoder's tensors for the renderer, of the first `colours` channels (None: all)."""
-        first, last = self.net[0], self.net[2]
+        first, last = self.layers
         keep = slice(None if colours is None else 1 + colours)
         return Decoder(
             first.weight * first.weight_gain,

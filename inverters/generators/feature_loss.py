@@ -17,7 +17,7 @@ class FeatureLoss:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Read the judge at `path`; raises CheckpointError where it is missing or reads other parameters."""
-        self.network = read_network(path).to(device, memory_format=torch.channels_last)
+        self.network = read_network(path).to(device).to(memory_format=torch.channels_last)
 
     def __call__(self, image: Tensor, truth: Tensor) -> Tensor:
         """Return the mean distance of images [n,3,H,W] in [-1,1], over the stages.

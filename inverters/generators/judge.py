@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,7 @@ class Judge:
         return self.scores(images)[:, index(name)]
 
 
-def read_card(path: Path) -> dict[str, dict[str, float]]:
+def read_card(path: Path) -> dict[str, Any]:
     """Return the card of a judge's weights.
 
     Raises:
@@ -77,7 +78,7 @@ def read_card(path: Path) -> dict[str, dict[str, float]]:
         raise CheckpointError(
             f"the judge's weights are missing at {path}; make them with `invid train-judge`"
         )
-    card: dict[str, dict[str, float]] = read_json(card_path)
+    card: dict[str, Any] = read_json(card_path)
     if card["parameters"] != NUM_PARAMETERS:
         raise CheckpointError(
             f"the judge at {path} reads {card['parameters']} parameters, people have {NUM_PARAMETERS}"

@@ -131,7 +131,7 @@ class _Activation(torch.autograd.Function):
         ctx.bounded = clamp is not None and (
             y.is_cuda or not all(-clamp < float(end) < clamp for end in torch.aminmax(y))
         )
-        if ctx.bounded:
+        if clamp is not None and ctx.bounded:
             y.clamp_(-clamp, clamp)
         ctx.clamp = clamp
         ctx.shift_shape = shift.shape

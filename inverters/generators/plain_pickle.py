@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -103,11 +104,14 @@ class PlainUnpickler(pickle._Unpickler):
 
     stateful: tuple[type, ...] = (StandIn,)
     """Types of objects that a stream may give a state."""
+    # Of the standard unpickler, unknown to its stubs.
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: BinaryIO) -> None:
         bounded = _Bounded(file)
         self._may_make = _MOST_MADE * bounded.left
-        self.dispatch = _Counted(pickle._Unpickler.dispatch | _OWN)  # type: ignore[misc,operator]
+        self.dispatch = _Counted(pickle._Unpickler.dispatch | _OWN)  # type: ignore[misc]
         super().__init__(bounded)
 
     def set_items(self, items: list[Any]) -> None:
@@ -135,11 +139,12 @@ class PlainUnpickler(pickle._Unpickler):
 
     def give_state(self) -> None:
         """The state of an object that may have one."""
-        state = self.stack.pop()
-        if not isinstance(self.stack[-1], self.stateful):
+        state, taker = self.stack.pop(), self.stack[-1]
+        may_take = isinstance(taker, self.stateful)  # a name, so that the type stays Any
+        if not may_take:
             raise CheckpointError("the file sets the state of an object that has none")
         self._charge(state)
-        self.stack[-1].__setstate__(state)
+        taker.__setstate__(state)
 
     def call(self) -> None:
         """A call of one of our stand-ins."""

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.base import Inversion, InversionProblem, Method, OnStep
+from inverters.base import I64, U8, Inversion, InversionProblem, Method, OnStep
 from inverters.errors import InverterError
 from inverters.fields.ood import OODInit
 from inverters.fitting.checkpoints import CheckpointStore, job_of
@@ -173,12 +172,8 @@ def _no_entropy(settings: InNOutSettings) -> InNOutSettings:
 
 def _no_latent_reg(settings: InNOutSettings) -> InNOutSettings:
     """Leave out equation 1 and L_delta, and in coordinates the priors."""
-    free = {"lambda_delta": 0.0, "lambda_w": 0.0}
-    return replace(
-        settings,
-        codes=replace(settings.codes, **free, prior=0.0, frame_prior=0.0),
-        joint=replace(settings.joint, **free),
-    )
+    codes = replace(settings.codes, lambda_delta=0.0, lambda_w=0.0, prior=0.0, frame_prior=0.0)
+    return replace(settings, codes=codes, joint=replace(settings.joint, lambda_delta=0.0, lambda_w=0.0))
 
 
 ABLATIONS = {"no-entropy": _no_entropy, "no-latent-reg": _no_latent_reg}
@@ -295,7 +290,7 @@ class _Uncovered:
     def __len__(self) -> int:
         return len(self.cover)
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: I64) -> U8:
         """Masks of these rows."""
         cover = self.cover[torch.as_tensor(rows)][:, None].clamp(0, 1)
         kept = 1 - F.max_pool2d(cover, _MARGIN, 1, _MARGIN // 2)[:, 0]

@@ -220,7 +220,9 @@ def invert(
     run = Run(CheckpointStore(checkpoint_dir, job), on_step, total)
 
     person, name_codes = _person(run, generator, few, settings, first, seed)
-    cameras = {name: person.pop(name) for name in ("cam2world", "intrinsics") if name in person}
+    cameras: dict[str, Tensor] = {
+        name: person.pop(name) for name in ("cam2world", "intrinsics") if name in person
+    }
     seen = few.seen_by(cameras)
     found, name_weights = _weights(run, generator, seen, person.pop("ws"), settings, second, seed)
     tuned = with_tensors(generator, found)

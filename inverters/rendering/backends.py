@@ -93,7 +93,7 @@ def request(backend: str) -> None:
     global _requested
     if backend not in BACKENDS:
         raise RendererError(f"unknown renderer '{backend}'; known: {', '.join(BACKENDS)}")
-    _requested = backend  # type: ignore[assignment]
+    _requested = backend
 
 
 def requested() -> Backend:
@@ -103,7 +103,7 @@ def requested() -> Backend:
     named = os.environ.get("INVID_RENDERER", "auto")
     if named not in BACKENDS:
         raise RendererError(f"INVID_RENDERER is '{named}'; known: {', '.join(BACKENDS)}")
-    return named  # type: ignore[return-value]
+    return named
 
 
 def set_precision(precision: Precision) -> None:
@@ -141,7 +141,7 @@ Widths = tuple[int, int, int]
 """Channels of the planes, hidden units and colours of a field."""
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def choose(backend: str, device: str, *widths: Widths) -> bool:
     """Whether the compiled renderer is used for fields of these widths on `device`; else the reference is.
 

@@ -7,6 +7,7 @@ for the depths of the samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -205,7 +206,7 @@ def _weighted_colors(weights: Tensor, colors: list[Tensor | None], order: Tensor
 
 def _joined(parts: list[RayResult]) -> RayResult:
     """Chunks of rays as one result."""
-    values = {}
+    values: dict[str, Any] = {}
     for f in fields(RayResult):
         column = [getattr(p, f.name) for p in parts]
         values[f.name] = None if column[0] is None else torch.cat(column, dim=1)

@@ -39,6 +39,7 @@ class Critic(nn.Module):
         for layer in self.layers[:-1]:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=0.2)
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -55,7 +56,7 @@ class Adversary:
     """A critic, its optimiser and its number of steps."""
 
     def __init__(self, device: torch.device) -> None:
-        self.critic = Critic().to(device, memory_format=torch.channels_last)
+        self.critic = Critic().to(device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.Adam(self.critic.parameters(), lr=_RATE, betas=(0.0, 0.99))
         self.steps = 0
 

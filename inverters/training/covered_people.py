@@ -53,7 +53,8 @@ def draw_covered(number: int, seed: int = 0, people: int = PART, views: int = VI
         person = make_person(scores[row])
         times = torch.rand(views, generator=rng) * _SECONDS
         states = animate_occluder(names[kind], times, rng)
-        still, extra = None, None
+        still: dict[str, Tensor] = {}
+        extra = None
         for view in range(views):
             state = {name: values[view : view + 1] for name, values in states.items()}
             if extra is None or any(not torch.equal(state[name], still[name]) for name in state):

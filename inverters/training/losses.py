@@ -29,8 +29,9 @@ def density_scaled(generator: Generator) -> Generator:
     """Return a copy whose decoder gives raw density in the units of EG3D's renderer (see DENSITY_GAIN)."""
     baked = copy.deepcopy(generator)
     with torch.no_grad():
-        baked.decoder.net[2].weight[0] *= DENSITY_GAIN
-        baked.decoder.net[2].bias[0] *= DENSITY_GAIN
+        last = baked.decoder.layers[1]
+        last.weight[0] *= DENSITY_GAIN
+        last.bias[0] *= DENSITY_GAIN
     return baked
 
 
@@ -46,8 +47,6 @@ def planes_of(generator: Generator, scores: Tensor, resolution: int | None = Non
     synthesis = generator.backbone.synthesis
     last = len(synthesis.names) - 1 if resolution is None else synthesis.number(resolution)
     image = synthesis.run(ws, range(last + 1), "none")[1]
-    if image is None:
-        raise ValueError("a generator needs at least one block")
     return image.reshape(len(ws), 3, -1, *image.shape[2:]), ws
 
 
@@ -129,8 +128,9 @@ def raw_losses(
     b, n, rays, _ = patches.uv.shape
     p = round(rays**0.5)
     person = torch.arange(b, device=planes.device)[:, None]
-    camera = cameras.cam2world[person, patches.view], cameras.intrinsics[person, patches.view]
-    origins, directions = rays_at(*(c.flatten(0, 1) for c in camera), patches.uv.flatten(0, 1))
+    cam2world = cameras.cam2world[person, patches.view].flatten(0, 1)
+    intrinsics = cameras.intrinsics[person, patches.view].flatten(0, 1)
+    origins, directions = rays_at(cam2world, intrinsics, patches.uv.flatten(0, 1))
     field = Field(planes, generator.decoder.weights().scaled_density(DENSITY_GAIN))
     sampling = generator.sampling(coarse=32, fine=24)
     seen = render_rays(field, origins.reshape(b, -1, 3), directions.reshape(b, -1, 3), sampling)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -
         if part_path(folder, number).exists():
             continue
         began = time.monotonic()
-        if write_part(folder, number, lambda n=number: draw_part(n, PART_PEOPLE, seed, device)):
+        if write_part(folder, number, partial(draw_part, number, PART_PEOPLE, seed, device)):
             made += 1
             took = time.monotonic() - began
             print(f"people: part {number}, {PART_PEOPLE * VIEWS / took:.1f} pictures a second", flush=True)
@@ -159,7 +160,9 @@ def start_workers(
         return []
     context = multiprocessing.get_context("spawn")
     arguments = (folder, people, seed, device)
-    processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)]
+    processes: list[BaseProcess] = [
+        context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)
+    ]
     for process in processes:
         process.start()
     return processes

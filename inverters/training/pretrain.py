@@ -68,7 +68,9 @@ def pretrain_mapping(
         left, size = error(torch.randint(held, people, (batch,), generator=rng).to(device))
         optimiser.zero_grad()
         (left + 0.1 * size).backward()
-        mapping.fc0.weight.grad[:, NUM_PARAMETERS:] = 0
+        slope = mapping.fc0.weight.grad
+        assert slope is not None
+        slope[:, NUM_PARAMETERS:] = 0
         optimiser.step()
         if step % 1000 == 999 or step == steps - 1:
             with torch.no_grad():

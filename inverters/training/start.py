@@ -77,8 +77,9 @@ def begin_from(generator: Generator, path: Path, late: bool) -> dict[str, float]
     card, weights = load_checkpoint(path)
     generator.load_state_dict({k: v.float() for k, v in weights.items()})
     with torch.no_grad():
-        generator.decoder.net[2].weight[0] /= DENSITY_GAIN
-        generator.decoder.net[2].bias[0] /= DENSITY_GAIN
+        last = generator.decoder.layers[1]
+        last.weight[0] /= DENSITY_GAIN
+        last.bias[0] /= DENSITY_GAIN
     if late:
         silence_late_blocks(generator)
     return dict(card.reports.get("training", {}))

@@ -62,7 +62,8 @@ class Team:
 
 def _order(tensor: Tensor) -> tuple[int, ...]:
     """Dimensions from the largest stride to the smallest, in which a dense tensor lies in memory."""
-    return tuple(sorted(range(tensor.ndim), key=lambda d: -tensor.stride(d)))
+    strides = tensor.stride()
+    return tuple(sorted(range(tensor.ndim), key=lambda d: -strides[d]))
 
 
 def start_team(size: int, target: Any, arguments: tuple[Any, ...]) -> tuple[Team, list[BaseProcess]]:

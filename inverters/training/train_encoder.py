@@ -99,7 +99,7 @@ class EncoderTrainer:
             raise CheckpointError(
                 f"{name} cannot be made for generator '{generator.card.name}': {error}"
             ) from None
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
             self.groups(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )

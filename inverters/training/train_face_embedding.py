@@ -204,7 +204,7 @@ def train(
     place = pick_device(device)
     torch.manual_seed(seed)
     draws, rng = torch.Generator().manual_seed(seed), torch.Generator(place).manual_seed(seed)
-    network = FaceEmbeddingNetwork().to(place, memory_format=torch.channels_last)
+    network = FaceEmbeddingNetwork().to(place).to(memory_format=torch.channels_last)
     lasting = _columns(_LASTING)
     reader = nn.Linear(network.head.out_features, len(lasting)).to(place)
     weights = [*network.parameters(), *reader.parameters()]

@@ -100,7 +100,7 @@ def train(
     place = pick_device(device)
     torch.manual_seed(seed)
     draws, rng = torch.Generator().manual_seed(seed), torch.Generator(place).manual_seed(seed)
-    network = JudgeNetwork().to(place, memory_format=torch.channels_last)
+    network = JudgeNetwork().to(place).to(memory_format=torch.channels_last)
     if start is not None:
         network.load_state_dict({k: v.float() for k, v in load_file(start).items()})
     batch = batch or (_CPU_BATCH if place.type == "cpu" else _BATCH)

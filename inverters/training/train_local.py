@@ -129,7 +129,7 @@ class LocalTrainer(OffsetTrainer):
         rng, p = step_rng(self.settings.seed, self.step), self.weights
         seen, other = self.pairs(rng)
         planes, (source, side) = self.maps(seen, (seen, other), dtype)
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, views, maps, weight in (("source", seen, source, 1.0), ("side", other, side, p.side)):
             terms = self._details(planes, maps, views, rng)
             terms["residual"] = p.residual * self._residual_loss(maps, views)

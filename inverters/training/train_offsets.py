@@ -242,9 +242,9 @@ class OffsetTrainer(EncoderTrainer):
             camera = self._camera(views)
             found.append(
                 {
-                    name: self.generator.render(of[k], *camera, SIZE, self.sampling).features[:, :3]
+                    name: self.generator.render(own, *camera, SIZE, self.sampling).features[:, :3]
                     for name, of in planes.items()
-                    if of[k] is not None
+                    if (own := of[k]) is not None
                 }
             )
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def write_known_sample(tmp_path: Path) -> Path:
 
 
 def write_result(
-    out: Path, sample: Path, outputs: dict[str, np.ndarray | list[np.ndarray]], **given: Any
+    out: Path, sample: Path, outputs: Mapping[str, np.ndarray | list[np.ndarray]], **given: Any
 ) -> Path:
     """A job's folder with these videos, cached arrays by `stage/array`, and edits."""
     out.mkdir(exist_ok=True)

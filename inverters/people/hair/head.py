@@ -74,10 +74,13 @@ def _mass(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: tup
     few = 1 - rise(dense[alive], 0.2, 1.0)[:, None]
     spread = spread * (1 + 2 * stray + 1.5 * few)
     points = about(points, position, clump * (0.5 + 0.5 * roots.draw[:, 4]), spread, share)
+    lit, ahead, facing = _lighting(ways, scalp.normal, _LIT)
     return Tuft(
         points=_above_skin(points, field),
         base=strand_colours(*colours, roots.draw[:, 2:].flip(1), 0.25),
-        **_lighting(ways, scalp.normal, _LIT),
+        lit=lit,
+        ahead=ahead,
+        facing=facing,
         which=groups.nearest,
         share=share,
         root_shade=0.50 + 0.25 * rise_of(style.level, 0.3, 0.1),
@@ -127,10 +130,13 @@ def _fringe(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: t
     points = between(ways, groups, share, 14, 1.0)
     spread = (2 * roots.draw[:, 3:6] - 1) * points.new_tensor([0.012, 0.008, 0.005])
     points = about(points, roots.on(shape.neutral), 0.35 * roots.draw[:, 4], spread, share)
+    lit, ahead, facing = _lighting(ways, scalp.normal, 8)
     return Tuft(
         points=_above_skin(points, field),
         base=strand_colours(*colours, roots.draw[:, 2:].flip(1), 0.25),
-        **_lighting(ways, scalp.normal, 8),
+        lit=lit,
+        ahead=ahead,
+        facing=facing,
         which=groups.nearest,
         share=share,
         root_shade=0.55,
@@ -142,12 +148,12 @@ def _fringe(style: Style, mesh: Body, shape: Shape, field: HeadField, colours: t
     )
 
 
-def _lighting(ways: Tensor, normal: Tensor, count: int) -> dict[str, Tensor]:
-    """Points of guides [G,STEPS,3] at which light is computed, with what it needs; `Tuft` names them."""
+def _lighting(ways: Tensor, normal: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Points of guides [G,STEPS,3] at which light is computed: `lit`, `ahead` and `facing` of `Tuft`."""
     every = torch.arange(len(ways), device=ways.device)
     lit = resampled(ways, every, torch.ones(len(ways), device=ways.device), count)
     facing = 0.6 * unit(lit - lit.new_tensor(MIDDLE)) + 0.4 * normal[:, None]
-    return {"lit": lit, "ahead": tangents(lit), "facing": facing}
+    return lit, tangents(lit), facing
 
 
 def _above_skin(points: Tensor, field: HeadField) -> Tensor:
