@@ -16,8 +16,11 @@ from pipeline.faces.landmark_model import FaceDetection, LandmarkModel, box_of, 
 Floats = npt.NDArray[np.floating[Any]]
 
 _BETTER = 0.15
-"""By how much more upright a face found upside down must look than as it was found at first: a model finds
-landmarks on a masked face either way up."""
+"""By how much more upright a face found upside down must look than as it was found at first, where the model
+is as sure of both: it finds landmarks on a masked face either way up."""
+
+_WORTH = 0.08
+"""What one of the model's log odds is worth in that look."""
 
 _SURER = 3.0
 """Difference of log odds by which a model is surer of a face one way up than the other. Its word then goes
@@ -94,7 +97,7 @@ def _is_better(others: list[FaceDetection], faces: list[FaceDetection], frame: U
     if abs(surer) > _SURER:
         return surer > 0
     found, turned = (upright_margin(face_window(frame, f.landmarks68)) for f in (faces[0], same[0]))
-    return turned > found + _BETTER
+    return turned - found + _WORTH * surer > _BETTER
 
 
 def log_odds(face: FaceDetection) -> float:

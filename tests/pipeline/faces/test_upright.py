@@ -46,6 +46,7 @@ def face_of(score: float, x: float = 0.0) -> FaceDetection:
         (0.99, 0.985, (0.0, 1.0), True),  # as sure of both: the look
         (0.99, 0.985, (0.0, 0.1), False),
         (1.0, 1.0, (-0.2, 0.3), True),
+        (1.0, 1 - 6e-7, (0.31, 0.49), False),  # a masked face, upright: a little surer counts too
     ],
 )
 def test_a_face_is_turned_where_the_model_is_surer_or_else_by_its_look(
