@@ -145,7 +145,7 @@ def bounded(results: dict[str, Any]) -> list[str]:
     return [
         "",
         *prose(
-            f"Bounded codes on {len(names)} clips ({', '.join(names)}), measured on "
+            f"Bounded codes on {len(names)} clip{'s'[: len(names) != 1]} ({', '.join(names)}), measured on "
             f"{found['machine']['date']} (`invid bench fidelity --only-clips --clips DIR --methods "
             f'"{methods}"`). Means over clips, then paired differences:'
         ),
