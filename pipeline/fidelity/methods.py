@@ -33,19 +33,21 @@ class BenchMethod:
 
 
 BENCH_METHODS = (
-    BenchMethod("w", ("--inverter", "w", *_AS_IS), "one code for all layers, a frame", 75),
-    BenchMethod("w+", ("--inverter", "w+", *_AS_IS), "a code for each layer, a frame", 75),
-    BenchMethod("w+ z+", ("--inverter", "w+", "--space", "z+", *_AS_IS), "w+ in the space Z+", 75),
-    BenchMethod("w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 75),
-    BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 100),
-    BenchMethod("pti z+", ("--inverter", "pti", "--space", "z+", *_AS_IS), "pti in the space Z+", 100),
+    BenchMethod("w", ("--inverter", "w", *_AS_IS), "one code for all layers, a frame", 100),
+    BenchMethod("w+", ("--inverter", "w+", *_AS_IS), "a code for each layer, a frame", 100),
+    BenchMethod("w+ z+", ("--inverter", "w+", "--space", "z+", *_AS_IS), "w+ in the space Z+", 100),
+    BenchMethod(
+        "w+ tuned", ("--inverter", "w+"), "the same, then super-resolution as in In-N-Out's 4.5", 100
+    ),
+    BenchMethod("pti", ("--inverter", "pti", *_AS_IS), "codes, then the generator's weights", 125),
+    BenchMethod("pti z+", ("--inverter", "pti", "--space", "z+", *_AS_IS), "pti in the space Z+", 125),
     BenchMethod("pose-opt", ("--inverter", "pose-opt", *_AS_IS), "cameras, codes and weights together", 100),
     BenchMethod(
         "vive3d", ("--inverter", "vive3d", *_AS_IS), "a person from a few frames, then frame by frame", 124
     ),
-    BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 105),
+    BenchMethod("hfgi3d", ("--inverter", "hfgi3d", *_AS_IS), "weights that also fit pseudo views", 130),
     BenchMethod(
-        "hfgi3d z+", ("--inverter", "hfgi3d", "--space", "z+", *_AS_IS), "hfgi3d in the space Z+", 105
+        "hfgi3d z+", ("--inverter", "hfgi3d", "--space", "z+", *_AS_IS), "hfgi3d in the space Z+", 130
     ),
     BenchMethod("e4e-mask", ("--inverter", "e4e-mask"), "an encoder alone, no steps", 0),
     BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 225),
