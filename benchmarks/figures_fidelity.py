@@ -145,9 +145,9 @@ def bounded(results: dict[str, Any]) -> list[str]:
     return [
         "",
         *prose(
-            f"Bounded codes on {len(names)} clip{'s'[: len(names) != 1]} ({', '.join(names)}), measured on "
-            f"{found['machine']['date']} (`invid bench fidelity --only-clips --clips DIR --methods "
-            f'"{methods}"`). Means over clips, then paired differences:'
+            f"Bounded codes on {len(names)} {'clip' if len(names) == 1 else 'clips'} ({', '.join(names)}), "
+            f"measured on {found['machine']['date']} (`invid bench fidelity --only-clips --clips DIR "
+            f'--methods "{methods}"`). Means over clips, then paired differences:'
         ),
         "",
         *table(["method", *heads], body),

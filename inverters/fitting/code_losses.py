@@ -45,7 +45,7 @@ class CodeLosses:
         if settings.lambda_perceptual or settings.lambda_face:
             self.perceptual, self.perceptual_name = losses.perceptual_loss(settings.net, targets.device)
         self.features = None
-        if settings.lambda_features:
+        if settings.patch and settings.lambda_features:
             self.features = FeatureLoss(JUDGE_PATH, targets.device)
         landmarks = generator.card.landmarks3d.get("68")
         self.face = None if landmarks is None else torch.as_tensor(landmarks)[FACE].float()

@@ -46,7 +46,7 @@ class CodeSettings:
     expression_rays: int = 0
     """Additional rays about brows, eyes and mouth: a blink is only a few pixels of a raw frame."""
     patch: int = 0
-    """Side in raw pixels of a square of the face whose rays join those of each frame; 0: none."""
+    """Side in raw pixels of a square of the face whose rays join the random rays of each frame; 0: none."""
     lambda_features: float = 0.0
     """Weight of that square's distance in the features of the judge, our network that reads faces."""
     coarse: int | None = None

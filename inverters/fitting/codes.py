@@ -269,7 +269,7 @@ class CodeFit(TableStage):
         parts = [pixels]
         if p.expression_rays and self.expression is not None:
             parts.append(targets.pixels_near(rows, self.expression, p.expression_rays, self.rng))
-        if p.patch:
+        if p.patch and p.rays:
             parts.append(self._square().to(targets.device).expand(len(rows), -1))
         return torch.cat(parts, 1)
 

@@ -14,7 +14,9 @@ from inverters.fitting.spaces import mapped_rows, retracted
 STEPS = 300
 """Steps for the mean of all rows; each row then takes half as many from there."""
 _RATE = 0.1
+"""Learning rate of Adam at first; entries of z are about 1."""
 _AT_ONCE = 4096
+"""Most codes that are moved at a time."""
 
 
 def nearest_z(generator: Any, ws: Tensor, steps: int = STEPS) -> Tensor:

@@ -197,6 +197,14 @@ class Facts:
         return found
 
     @cached_property
+    def judge(self) -> dict[str, str]:
+        """SHA-256 of the network whose features the fit of codes compares; {} where it compares none."""
+        from inverters.generators.judge import JUDGE_PATH
+
+        codes = self.method_settings.get("codes") or {}
+        return {"judge": file_hash(JUDGE_PATH)} if codes.get("lambda_features") else {}
+
+    @cached_property
     def p_statistics(self) -> dict[str, int]:
         """Number of codes of the statistics of P_N that the generator has; {} in spaces without P_N."""
         from inverters.fitting.p_files import load_statistics, stored

@@ -155,6 +155,7 @@ def facts(facts: Facts) -> dict[str, Any]:
     return (
         facts.perceptual_weights
         | facts.p_statistics
+        | facts.judge
         | {
             "preset": facts.method_settings,
             "occluder_masks": facts.occluder_masks,

@@ -385,7 +385,7 @@ def load(run: StageRun) -> FaceTrack:
 
 STAGE = Stage(
     "track",
-    version=5,
+    version=6,
     load=load,
     compute=compute,
     reads=("track",),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.request.options import parse
 from pipeline.request.settings import Settings
 from pipeline.stages.facts import Facts
 
@@ -28,3 +29,12 @@ def test_an_encoder_of_two_files_is_known_by_both(tmp_path: Path) -> None:
     wanted = Facts(tmp_path / "clip.mp4", alone, models).encoder
     second.unlink()
     assert wanted == found(), "the second file is not one of goae-w+"
+
+
+def test_the_judge_is_known_where_a_fit_asks_it() -> None:
+    def judge(words: str) -> dict[str, str]:
+        return Facts(Path("clip.mp4"), parse(["clip.mp4", *words.split()], files=False).settings, None).judge
+
+    assert set(judge("--inverter w+")) == {"judge"}
+    assert judge("--inverter in-n-out") == judge("--inverter w+ --preset paper") == {}
+    assert judge("--inverter e4e-mask") == {}

@@ -117,6 +117,7 @@ class FakeFacts:
         self.method_settings = {"name": wanted.invert.preset, "encoder": wanted.invert.base_encoder}
         self.perceptual_weights = {"lpips-vgg": False}
         self.p_statistics = {"samples": number}
+        self.judge = {"judge": str(number)}
         self.direction_digests = {e.name: f"{e.name} {wanted.edit.directions}" for e in wanted.edit.edits}
 
     def of_face(self, place: int) -> FakeFacts:
