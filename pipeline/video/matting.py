@@ -20,6 +20,8 @@ _ASIDE = 0.35
 """Share of a pixel's difference that may point elsewhere than to the occluder's colour."""
 _PARTLY, _SURELY = 0.2, 0.5
 """Shares of the occluder's colour: of a pixel that may belong to it, and of one that does."""
+_WIDTH = 0.02
+"""Crop widths from which on a part beside the occluder is none of its straps or edges."""
 _LEAST = 0.002
 """Share of the crop that the occluder covers at least."""
 
@@ -38,9 +40,10 @@ def occluder_matte(source: U8, behind: U8, blend: npt.NDArray[Any]) -> F32:
     size = source.shape[0]
     found = cv2.resize(np.asarray(blend, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     core = cv2.morphologyEx((found > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    core = _largest(np.asarray(core))
     if core.mean() < _LEAST:
         return np.zeros((size, size), np.float32)
-    share = _share(source.astype(np.float32), behind.astype(np.float32), np.asarray(core))
+    share = _share(source.astype(np.float32), behind.astype(np.float32), core)
     away = cv2.distanceTransform(1 - core, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share[away > REACH * size] = 0.0
     # Two pixels of a gap: a strap is thinner than a pixel in places.
@@ -49,10 +52,23 @@ def occluder_matte(source: U8, behind: U8, blend: npt.NDArray[Any]) -> F32:
     own = np.isin(parts, np.unique(parts[core > 0])) & ((share > _PARTLY) | (core > 0))
     _, parts = cv2.connectedComponents(own.astype(np.uint8), connectivity=8)
     sure = np.unique(parts[own & ((share > _SURELY) | (core > 0))])
-    kept = ((own & np.isin(parts, sure)) | (core > 0)).astype(np.float32)
+    fine = (own & np.isin(parts, sure) & (core == 0)).astype(np.uint8)
+    # Wide parts are no straps: there the render's hair or shoulder hides a bright background.
+    side = max(3, round(_WIDTH * size))
+    wide = cv2.morphologyEx(fine, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    fine[cv2.dilate(wide, np.ones((side, side), np.uint8)) > 0] = 0
+    kept = np.maximum(fine, core).astype(np.float32)
     # The pixel beside it is a mixture too.
     grown = cv2.GaussianBlur(cv2.dilate(kept, np.ones((3, 3), np.uint8)), (0, 0), 0.7)
     return np.asarray(np.clip(grown, 0.0, 1.0), np.float32)
+
+
+def _largest(core: U8) -> U8:
+    """The largest connected part of a map of 0 and 1 [S,S]."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
+    if count < 2:
+        return core
+    return np.asarray(parts == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]), np.uint8)
 
 
 def _share(source: F32, behind: F32, core: U8) -> F32:

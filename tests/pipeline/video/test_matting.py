@@ -70,3 +70,14 @@ def test_crops_may_be_larger_than_renders() -> None:
     large = source.repeat(2, 0).repeat(2, 1)
     found = Mattes(large[None], behind[None], blend[None])[0]
     assert found.shape == (SIZE, SIZE) and found[50:68, 32:34].min() > 0.9
+
+
+def test_a_background_that_the_renders_hair_hides_is_no_occluder() -> None:
+    """It is as bright as a mixture of hair and cloth, wide, and beside the cloth or above the head."""
+    source, behind, blend = scene()
+    for part in (np.s_[44:110, 8:28], np.s_[2:14, 20:100]):
+        behind[part], source[part] = (60, 50, 45), (150, 125, 165)
+    blend[1:7, 10:50] = 1.0  # the field explains hair there
+    matte = occluder_matte(source, behind, blend)
+    assert matte[46:108, 10:26].max() == 0 and matte[:20].max() == 0
+    assert matte[49:68, 32:34].min() > 0.9
