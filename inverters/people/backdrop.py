@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inverters.people.params import Values
+from inverters.rendering.rays import make_rays
 
 RADIUS = 0.47
 """Radius of the half cylinder about the y axis at z < 0; beside it lies the plane z = 0."""
@@ -40,17 +41,35 @@ def colour(values: Values, row: int, points: Tensor) -> Tensor:
     x, y = points[..., 0].clamp(-0.5, 0.5), points[..., 1].clamp(-0.5, 0.5)
     level = 1.0 + 0.16 * y + 0.55 * read["side"] * x
     numbers = torch.tensor([float(values[f"background_{k + 1}"][row, 0]) for k in range(_SHAPE_NUMBERS)])
-    weights = torch.sin(_mixing() @ numbers * 2.2) * 0.42 * read["depth"]
-    tint = torch.zeros_like(points)
-    hues = points.new_tensor([colorsys.hsv_to_rgb((k * 0.618) % 1, 0.8, 1.0) for k in range(_SHAPES)])
-    for weight, place, hue in zip(weights.tolist(), _places(), hues, strict=True):
-        cx, cy, half_x, half_y, edge = place
-        inside = torch.sigmoid((half_x - (x - cx).abs()) / edge) * torch.sigmoid(
-            (half_y - (y - cy).abs()) / edge
-        )
-        level = level + weight * inside
-        tint = tint + (hue - 0.5) * (weight * 0.5 * read["tint"] * inside)[..., None]
+    weights = (torch.sin(_mixing() @ numbers * 2.2) * 0.42 * read["depth"]).to(points)
+    cx, cy, half_x, half_y, edge = _places().to(points).T.reshape(5, _SHAPES, *[1] * x.ndim)
+    inside = torch.sigmoid((half_x - (x - cx).abs()) / edge)
+    inside = inside * torch.sigmoid((half_y - (y - cy).abs()) / edge)
+    level = level + torch.einsum("s,s...->...", weights, inside)
+    tints = (_hues().to(points) - 0.5) * (weights * 0.5 * read["tint"])[:, None]
+    tint = torch.einsum("sc,s...->...c", tints, inside)
     return (base * level.clamp_min(0.1)[..., None] + tint * (0.3 + 0.7 * read["lightness"])).clamp(0, 1)
+
+
+def seen(
+    values: Values, row: int, cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return what a camera sees of a backdrop with nothing before it.
+
+    Args:
+        values: of people, by parameter name.
+        row: whose backdrop.
+        cam2world: [4,4].
+        intrinsics: [3,3], divided by the picture's size.
+        size: (H, W) in pixels.
+
+    Returns:
+        Display colour [H,W,3], and depth [H,W] along the rays in world units, infinite where there is none.
+    """
+    origins, directions = (rays[0] for rays in make_rays(cam2world[None], intrinsics[None], size))
+    depth = meet(origins, directions)
+    ends = origins + directions * depth.clamp_max(1e3)[:, None]
+    return colour(values, row, ends).reshape(*size, 3), depth.reshape(size)
 
 
 _NAMES = ("hue", "strength", "lightness", "side", "depth", "tint")
@@ -63,12 +82,18 @@ def _mixing() -> Tensor:
 
 
 @cache
-def _places() -> list[tuple[float, ...]]:
-    """Centre, half sizes and softness of each shape, in world units: bars, boards and lamps out of focus."""
+def _hues() -> Tensor:
+    """Colour of each shape, [_SHAPES,3]."""
+    return torch.tensor([colorsys.hsv_to_rgb((k * 0.618) % 1, 0.8, 1.0) for k in range(_SHAPES)])
+
+
+@cache
+def _places() -> Tensor:
+    """Bars, boards and lamps out of focus [_SHAPES,5]: centre, half sizes and softness, in world units."""
     draws = torch.rand(_SHAPES, 5, generator=torch.Generator().manual_seed(13)).tolist()
     found = []
     for k, (a, b, c, d, e) in enumerate(draws):
         upright = k % 3 == 0
         half = (0.02 + 0.06 * c, 0.6) if upright else (0.04 + 0.16 * c, 0.03 + 0.14 * d)
         found.append((a - 0.5, 0.0 if upright else 0.9 * b - 0.4, *half, 0.008 + 0.028 * e))
-    return found
+    return torch.tensor(found)

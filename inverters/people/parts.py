@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,7 @@ class Strands:
     label: int
 
 
-def joined(meshes: list[Mesh]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def joined(meshes: Sequence[Mesh]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return vertices, colours, triangles, labels and two-sided [T] of all meshes as one."""
     start, triangles = 0, []
     for mesh in meshes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,29 +64,48 @@ def draw(
         extra: drawn with the person, by depth.
     """
     extra = extra or Extra()
-    device = person.shape.fine.device
-    cam2world, intrinsics = cam2world.to(device), intrinsics.to(device)
-    origins, directions = make_rays(cam2world[None], intrinsics[None], size)
-    height, width = size
-    wall = backdrop.meet(origins[0], directions[0])
-    ends = origins[0] + directions[0] * wall.clamp_max(1e3)[:, None]
-    behind = backdrop.colour(person.values, 0, ends).reshape(height, width, 3)
-    fine = behind.repeat_interleave(SAMPLES, 0).repeat_interleave(SAMPLES, 1).contiguous()
-    canvas = new_canvas((height * SAMPLES, width * SAMPLES), fine)
-    camera = Camera(cam2world, intrinsics)
-    vertices, colours, triangles, labels, sided = joined([*person.meshes, *extra.meshes])
-    canvas = draw_triangles(canvas, camera, vertices, colours, triangles, labels, sided)
-    for s in (*person.strands, *extra.strands):
-        canvas = draw_strands(canvas, camera, s.points, s.colours, s.radius, s.opacity, s.soft, s.label)
+    camera = Camera(*(part.to(person.shape.fine.device) for part in (cam2world, intrinsics)))
+    behind, wall = backdrop.seen(person.values, 0, camera.cam2world, camera.intrinsics, size)
+    canvas = _paint(behind, camera, [*person.meshes, *extra.meshes], [*person.strands, *extra.strands])
     covered = _draw_glass(canvas, camera, person, extra)
     colour, depth = resolve(canvas, SAMPLES)
-    forward = directions[0].reshape(height, width, 3) @ cam2world[:3, 2]
+    directions = make_rays(camera.cam2world[None], camera.intrinsics[None], size)[1]
+    forward = directions[0].reshape(*size, 3) @ camera.cam2world[:3, 2]
     return Picture(
         image=colour.permute(2, 0, 1) * 2 - 1,
-        depth=torch.minimum(depth / forward, wall.reshape(height, width)),
+        depth=torch.minimum(depth / forward, wall),
         label=canvas.label[::SAMPLES, ::SAMPLES].contiguous(),
         occluder=covered,
     )
+
+
+@torch.no_grad()
+def backdrop_share(person: Person, cam2world: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the share [H,W] in [0,1] that the backdrop has in each pixel of a person's picture.
+
+    A picture is linear in the backdrop's colour: where another one stands behind the same person, the picture
+    changes by this share of the difference.
+    """
+    camera = Camera(*(part.to(person.shape.fine.device) for part in (cam2world, intrinsics)))
+    white = torch.ones(*size, 3, device=person.shape.fine.device)
+    black = [replace(m, colours=torch.zeros_like(m.colours)) for m in person.meshes]
+    strands = [replace(s, colours=torch.zeros_like(s.colours)) for s in person.strands]
+    canvas = _paint(white, camera, black, strands)
+    for m in person.glassy:
+        dark = torch.cat([torch.zeros_like(m.colours[:, :3]), m.colours[:, 3:]], 1)
+        draw_translucent(canvas, camera, m.vertices, dark, m.triangles)
+    return resolve(canvas, SAMPLES)[0][..., 0]
+
+
+def _paint(behind: Tensor, camera: Camera, meshes: Sequence[Mesh], strands: Sequence[Strands]) -> Canvas:
+    """Draw opaque meshes and hair before a backdrop [H,W,3]."""
+    fine = behind.repeat_interleave(SAMPLES, 0).repeat_interleave(SAMPLES, 1).contiguous()
+    canvas = new_canvas((fine.shape[0], fine.shape[1]), fine)
+    vertices, colours, triangles, labels, sided = joined(meshes)
+    canvas = draw_triangles(canvas, camera, vertices, colours, triangles, labels, sided)
+    for s in strands:
+        canvas = draw_strands(canvas, camera, s.points, s.colours, s.radius, s.opacity, s.soft, s.label)
+    return canvas
 
 
 def _draw_glass(canvas: Canvas, camera: Camera, person: Person, extra: Extra) -> Tensor:

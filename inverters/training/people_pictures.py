@@ -14,13 +14,22 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from inverters.people import backdrop
 from inverters.people.labels import BROW, EYE, GLASSES, LIPS, MOUTH
 from inverters.people.look import looks
-from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_z
+from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_values, to_z
 from inverters.rendering.cameras import look_at
-from inverters.training.stored_set import PART_PEOPLE, StoredPeople, part_path, write_part, zoomed_intrinsics
+from inverters.training.stored_set import (
+    PART_PEOPLE,
+    StoredPeople,
+    Views,
+    part_path,
+    write_part,
+    zoomed_intrinsics,
+)
 
 DETAIL = (EYE, MOUTH, LIPS, BROW)
 """Labels of what people look at."""
@@ -33,6 +42,7 @@ __all__ = [
     "NUM_PARAMETERS",
     "PARAMETERS",
     "WATCHED",
+    "before_new_backdrops",
     "fill",
     "index",
     "looks",
@@ -86,19 +96,21 @@ def random_views(count: int, rng: torch.Generator, views: int = VIEWS) -> tuple[
 def draw_part(number: int, count: int, seed: int, device: str) -> dict[str, Tensor]:
     """Return the tensors of part `number` of a stored set (see `stored_set`), on the CPU."""
     from inverters.people.person import make_person
-    from inverters.people.picture import draw
+    from inverters.people.picture import backdrop_share, draw
 
     rng = torch.Generator().manual_seed((_SEED + seed * 1_000_003 + number) % 2**32)
     scores = sample_scores(count, rng) * SPREAD
     cameras, zoom = random_views(count, rng)
     intrinsics = zoomed_intrinsics(zoom.reshape(-1)).reshape(count, VIEWS, 3, 3)
-    found: dict[str, list[Tensor]] = {"image": [], "depth": [], "label": []}
+    found: dict[str, list[Tensor]] = {"image": [], "backdrop": [], "depth": [], "label": []}
     for row in range(count):
         person = make_person(scores[row].to(device), device)
         for view in range(VIEWS):
             camera = cameras[row, view].to(device), intrinsics[row, view].to(device)
             picture = draw(person, *camera, (SIZE, SIZE))
             found["image"].append(((picture.image.clamp(-1, 1) + 1) * 127.5).round().byte().cpu())
+            share = backdrop_share(person, *camera, (SIZE, SIZE))
+            found["backdrop"].append((share * 255).round().byte().cpu())
             found["depth"].append(_halved(picture.depth).half().cpu())
             found["label"].append(picture.label[1::2, 1::2].byte().cpu())
     maps = {name: torch.stack(values).unflatten(0, (count, VIEWS)) for name, values in found.items()}
@@ -115,6 +127,35 @@ def _halved(depth: Tensor) -> Tensor:
     four = depth.reshape(h // 2, 2, w // 2, 2).permute(0, 2, 1, 3).reshape(h // 2, w // 2, 4).sort(-1).values
     same = ((four - four[..., 1:2]).abs() < 0.02).to(four)
     return (four * same).sum(-1) / same.sum(-1)
+
+
+@torch.no_grad()
+def before_new_backdrops(views: Views, rng: torch.Generator) -> Views:
+    """Return stored people, on the CPU, each before a random backdrop in place of its own.
+
+    Nothing of a person depends on its backdrop, so this gives what drawing the changed people would, to a
+    few grey levels at the picture's border and one elsewhere, and costs little. A generator that sees one
+    backdrop behind a person learns them together by heart.
+
+    Args:
+        views: of B people, V each; `scores` and `image` are changed.
+        rng: source of the backdrops.
+    """
+    old = views["scores"]
+    columns = [k for k, parameter in enumerate(PARAMETERS) if parameter.group == "background"]
+    new = old.clone()
+    new[:, columns] = SPREAD * torch.randn(len(old), len(columns), generator=rng)
+    before, after = to_values(old), to_values(new)
+    image = views["image"].float()
+    side = image.shape[-1]
+    for row in range(len(old)):
+        lenses = zoomed_intrinsics(views["zoom"][row])
+        for view, lens in enumerate(lenses):
+            camera = views["cam2world"][row, view], lens, (side // 2, side // 2)
+            change = backdrop.seen(after, row, *camera)[0] - backdrop.seen(before, row, *camera)[0]
+            change = F.interpolate(change.permute(2, 0, 1)[None], size=(side, side), mode="bilinear")[0]
+            image[row, view].addcmul_(change, views["backdrop"][row, view].float())
+    return views | {"scores": new, "image": image.round_().clamp_(0, 255).byte()}
 
 
 def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -> int:

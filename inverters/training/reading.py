@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from inverters.training.people_pictures import before_new_backdrops
 from inverters.training.stored_set import StoredPeople, Views
 
 SEED_STRIDE = 20_000_003
@@ -20,7 +21,10 @@ def step_rng(seed: int, step: int, device: torch.device | str = "cpu") -> torch.
 
 
 class Reader:
-    """Reads the views of a step in a thread; they depend on seed, step and the stored set alone."""
+    """Reads the views of a step in a thread, each person before a new backdrop.
+
+    They depend on seed, step and the stored set alone.
+    """
 
     def __init__(
         self,
@@ -49,5 +53,6 @@ class Reader:
     def _read(self, step: int) -> Views:
         if step // self._stride % _REFRESH_EVERY == 0:
             self.stored.refresh()
-        views = self.stored.draw(self.people, self.views, step_rng(self.seed, step))
+        rng = step_rng(self.seed, step)
+        views = before_new_backdrops(self.stored.draw(self.people, self.views, rng), rng)
         return {k: v.pin_memory() for k, v in views.items()} if self.device.type == "cuda" else views

@@ -1,8 +1,9 @@
 """The stored set: pictures, depth and labels of people, in files that several processes write at once.
 
-`people-NNNNN.safetensors` holds up to 50 people: scores [n,P] float32, image [n,V,3,S,S] uint8, depth
-[n,V,h,h] float16 along the rays in world units, label [n,V,h,h] uint8, cam2world [n,V,4,4], zoom [n,V]. View
-0 of each person is near frontal. Part 0 is held out: training never draws from it.
+`people-NNNNN.safetensors` holds up to 50 people: scores [n,P] float32, image [n,V,3,S,S] uint8,
+backdrop [n,V,S,S] uint8 (the backdrop's share of each pixel), depth [n,V,h,h] float16 along the rays in world
+units, label [n,V,h,h] uint8, cam2world [n,V,4,4], zoom [n,V]. View 0 of each person is near frontal. Part 0
+is held out: training never draws from it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ PART_PEOPLE = 50
 
 HELD_OUT = 0
 """Number of the part that is held out."""
+
+TENSORS = frozenset(("scores", "image", "backdrop", "depth", "label", "cam2world", "zoom"))
+"""What a file holds."""
 
 Views = dict[str, Tensor]
 """Rows of the set, on one device: the tensors of a file, with depth as float32."""
@@ -103,7 +107,7 @@ class StoredPeople:
         """Open parts that are new and return the number of people.
 
         Raises:
-            CheckpointError: a part is damaged, or its people have another number of parameters.
+            CheckpointError: a part is damaged or an older one, or its people have other parameters.
         """
         held = part_path(self.folder, HELD_OUT)
         for path in sorted(self.folder.glob("people-*.safetensors")):
@@ -112,11 +116,17 @@ class StoredPeople:
             try:
                 file = safe_open(path, framework="pt")
                 count, parameters = file.get_slice("scores").get_shape()
+                names = set(file.keys())
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"the stored people in {path} cannot be read ({error})") from error
             if self.parameters not in (None, parameters):
                 raise CheckpointError(
                     f"the people in {path} have {parameters} parameters, people now have {self.parameters}; "
+                    "make them anew in another folder"
+                )
+            if missing := TENSORS - names:
+                raise CheckpointError(
+                    f"the people in {path} lack {', '.join(sorted(missing))}, which this version stores; "
                     "make them anew in another folder"
                 )
             self._parts[path.name] = file

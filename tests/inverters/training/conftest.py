@@ -75,8 +75,9 @@ def balls(count: int, seed: int, size: int = 64, maps: int = 32, turned: bool = 
         image = (colour * (label != EYE)[:, None] * 255).byte().unflatten(2, (side, side))
         return image.unflatten(0, square[:2]), depth.reshape(square), label.reshape(square)
 
-    image, (_, depth, label) = seen(size)[0], seen(maps)
+    (image, _, shown), (_, depth, label) = seen(size), seen(maps)
     tensors = {"scores": scores, "image": image, "depth": depth.half(), "label": label}
+    tensors["backdrop"] = (shown == BACKDROP).byte() * 255
     return tensors | {"cam2world": cameras, "zoom": zoom}
 
 

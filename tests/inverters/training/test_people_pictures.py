@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from inverters.people import person, picture
+from inverters.people.params import index
 from inverters.rendering.cameras import angles
 from inverters.training import people_pictures
 from inverters.training.people_pictures import (
@@ -19,11 +20,14 @@ from inverters.training.people_pictures import (
     SIZE,
     VIEWS,
     ZOOM,
+    before_new_backdrops,
     make_people,
     open_set,
     random_views,
+    sample_scores,
     start_workers,
 )
+from inverters.training.stored_set import zoomed_intrinsics
 
 
 @pytest.fixture
@@ -37,6 +41,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(person, "make_person", lambda scores, device: scores)
     monkeypatch.setattr(picture, "draw", draw)
+    monkeypatch.setattr(picture, "backdrop_share", lambda one, camera, lens, size: torch.full(size, 0.2))
     monkeypatch.setattr(people_pictures, "PART_PEOPLE", 3)
 
 
@@ -68,6 +73,31 @@ def test_views_lie_in_range_and_the_first_is_near_frontal() -> None:
     assert yaw.abs().max() <= MAX_YAW + 1e-5 and pitch.abs().max() <= MAX_PITCH + 1e-5
     assert yaw[:, 0].abs().max() < 0.2 * MAX_YAW and yaw[:, 1:].abs().max() > 0.9 * MAX_YAW
     assert ZOOM[0] <= zoom.min() < zoom.max() <= ZOOM[1]
+
+
+def test_a_new_backdrop_gives_the_picture_of_the_person_before_it() -> None:
+    """Hair that lets light through, lenses and outlines too."""
+    rng = torch.Generator().manual_seed(2)
+    scores = sample_scores(1, rng)
+    scores[:, index("glasses")], scores[:, index("hair_length")] = 2.0, 1.0
+    cameras, zoom = random_views(1, rng)
+
+    def drawn(row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        made = person.make_person(row)
+        views = [(*c, (SIZE, SIZE)) for c in zip(cameras[0], zoomed_intrinsics(zoom[0]), strict=True)]
+        shares = torch.stack([picture.backdrop_share(made, *view) for view in views])
+        return torch.stack([(picture.draw(made, *view).image + 1) * 127.5 for view in views]), shares * 255
+
+    image, share = drawn(scores[0])
+    stored = {"scores": scores, "image": image[None], "backdrop": share[None]}
+    stored = {k: v if k == "scores" else v.round().byte() for k, v in stored.items()}
+    found = before_new_backdrops(stored | {"cam2world": cameras, "zoom": zoom}, rng)
+    same = [k for k, p in enumerate(people_pictures.PARAMETERS) if p.group != "background"]
+    assert torch.equal(found["scores"][:, same], scores[:, same])
+    truth = drawn(found["scores"][0])[0]
+    assert (image - truth).abs().mean() > 5
+    difference = (found["image"][0].float() - truth).abs()
+    assert difference.max() < 3 and difference.mean() < 0.5
 
 
 def test_halved_depth_lies_on_one_surface() -> None:
