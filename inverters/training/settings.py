@@ -22,6 +22,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "rays": (1, 10**6),
     "patches": (0, 1000),
     "patch": (1, 4096),
+    "geometry": (0, 10**6),
     "regression": (0, 10**6),
     "perceptual": (0, 10**6),
     "adversarial": (0, 10**6),
@@ -81,6 +82,10 @@ class TrainSettings:
     """Patches of a person in a step."""
     patch: int = 48
     """Side of a patch in pixels of the raw render."""
+    geometry: float = 1.0
+    """Weight of the errors of density and depth. Of hair that may or may not be at a point, the error of
+    density makes none; so it should weigh little once a head is there.
+    """
     regression: float = 1.0
     """Weight of the errors of final patches, and of their gradients."""
     perceptual: float = 0.0

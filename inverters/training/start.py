@@ -13,6 +13,7 @@ from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
 from inverters.training.losses import DENSITY_GAIN
 from inverters.training.people_pictures import NUM_PARAMETERS
+from inverters.training.widening import load_widened
 
 BUNDLED_CONFIG = GeneratorConfig(
     z_dim=512,
@@ -20,7 +21,7 @@ BUNDLED_CONFIG = GeneratorConfig(
     c_dim=0,
     mapping_layers=4,
     mapping_features=512,
-    channel_base=4096,
+    channel_base=8192,
     channel_max=384,
     plane_resolution=128,
     plane_channels=32,
@@ -69,13 +70,16 @@ def silence_late_blocks(generator: Generator) -> None:
 
 
 def begin_from(generator: Generator, path: Path, late: bool) -> dict[str, float]:
-    """Load the weights of an exported generator of this configuration; `late` zeroes its late blocks.
+    """Load an exported generator with as many channels or fewer; `late` zeroes its late blocks.
 
     Returns:
         The steps and hours of its training, as its card has them.
+
+    Raises:
+        CheckpointError: it differs in more than its number of channels.
     """
     card, weights = load_checkpoint(path)
-    generator.load_state_dict({k: v.float() for k, v in weights.items()})
+    load_widened(generator, weights, card.config)
     with torch.no_grad():
         last = generator.decoder.layers[1]
         last.weight[0] /= DENSITY_GAIN

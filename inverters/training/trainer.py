@@ -142,11 +142,13 @@ class Trainer:
         chances = detail_chances(views["label"].flatten(0, 1), views["depth"].flatten(0, 1))
         points = point_batch(views, cameras, chances, s.rays, s.rays // 4, rng)
         found = point_losses(self.generator, planes, points)
+        found["density"] = found["density"] * s.geometry
         if self.step < s.patches_from:
             return found
         raw_size = config.neural_rendering_resolution
         patches = patch_batch(views, chances, s.patches, self.patch, raw_size, rng)
         raw, features = raw_losses(self.generator, planes, cameras, patches)
+        raw["depth"] = raw["depth"] * s.geometry
         last = ws.repeat_interleave(s.patches, 0)
         image = self.generator.superresolution.patch(features, last, raw_size)
         return found | raw | self._image_losses(image, features[:, :3], patches)
