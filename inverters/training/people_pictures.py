@@ -21,7 +21,7 @@ from inverters.people import backdrop
 from inverters.people.labels import BROW, EYE, GLASSES, LIPS, MOUTH
 from inverters.people.look import looks
 from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_values, to_z
-from inverters.rendering.cameras import look_at
+from inverters.rendering.cameras import look_at, mirror
 from inverters.training.stored_set import (
     PART_PEOPLE,
     StoredPeople,
@@ -49,6 +49,7 @@ __all__ = [
     "make_people",
     "open_set",
     "sample_scores",
+    "some_mirrored",
     "start_workers",
     "to_z",
 ]
@@ -67,6 +68,9 @@ ZOOM = (0.8, 1.1)
 
 SPREAD = 1.15
 """Standard deviation of the scores, so that the ends of each range are learned too."""
+
+SIDEWAYS = ("gaze_x", "hair_part", "light_x", "background_side")
+"""Parameters that change their sign in a mirror."""
 
 _FRONTAL = (0.15, 0.2)
 """Shares of the ranges of yaw and pitch that a near frontal view takes."""
@@ -156,6 +160,28 @@ def before_new_backdrops(views: Views, rng: torch.Generator) -> Views:
             change = F.interpolate(change.permute(2, 0, 1)[None], size=(side, side), mode="bilinear")[0]
             image[row, view].addcmul_(change, views["backdrop"][row, view].float())
     return views | {"scores": new, "image": image.round_().clamp_(0, 255).byte()}
+
+
+def some_mirrored(views: Views, rng: torch.Generator) -> Views:
+    """Return stored people, on the CPU, about half of them mirrored: twice as many to learn from.
+
+    A mirrored person is the one whose light, gaze, parting and backdrop come from the other side, but for
+    single strands and moles, which are the same for everybody: 28 dB apart.
+
+    Args:
+        views: of people, with V views each.
+        rng: source of the choice.
+    """
+    flip = torch.rand(len(views["scores"]), generator=rng) < 0.5
+    found = {name: value.clone() for name, value in views.items()}
+    for name in ("image", "backdrop", "depth", "label"):
+        found[name][flip] = views[name][flip].flip(-1)
+    found["cam2world"][flip] = mirror(views["cam2world"][flip].flatten(0, 1)).view_as(
+        views["cam2world"][flip]
+    )
+    sides = [index(name) for name in SIDEWAYS]
+    found["scores"][:, sides] *= 1 - 2 * flip[:, None].float()
+    return found
 
 
 def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -> int:

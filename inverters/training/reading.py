@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from inverters.training.people_pictures import before_new_backdrops
+from inverters.training.people_pictures import before_new_backdrops, some_mirrored
 from inverters.training.stored_set import StoredPeople, Views
 
 SEED_STRIDE = 20_000_003
@@ -21,7 +21,7 @@ def step_rng(seed: int, step: int, device: torch.device | str = "cpu") -> torch.
 
 
 class Reader:
-    """Reads the views of a step in a thread, each person before a new backdrop.
+    """Reads the views of a step in a thread, each person before a new backdrop, half of them mirrored.
 
     They depend on seed, step and the stored set alone.
     """
@@ -54,5 +54,6 @@ class Reader:
         if step // self._stride % _REFRESH_EVERY == 0:
             self.stored.refresh()
         rng = step_rng(self.seed, step)
-        views = before_new_backdrops(self.stored.draw(self.people, self.views, rng), rng)
+        views = some_mirrored(self.stored.draw(self.people, self.views, rng), rng)
+        views = before_new_backdrops(views, rng)
         return {k: v.pin_memory() for k, v in views.items()} if self.device.type == "cuda" else views

@@ -100,6 +100,27 @@ def test_a_new_backdrop_gives_the_picture_of_the_person_before_it() -> None:
     assert difference.max() < 3 and difference.mean() < 0.5
 
 
+def test_a_mirrored_person_is_the_one_that_its_scores_describe() -> None:
+    rng = torch.Generator().manual_seed(4)
+    scores = sample_scores(1, rng).expand(8, -1)
+    cameras, zoom = (x.expand(8, *x.shape[1:]) for x in random_views(1, rng))
+    view = (zoomed_intrinsics(zoom[0])[1], (SIZE, SIZE))
+    plain = picture.draw(person.make_person(scores[0]), cameras[0, 1], *view)
+    stored = {"scores": scores, "cam2world": cameras, "zoom": zoom}
+    maps = {"image": plain.image, "depth": plain.depth, "label": plain.label, "backdrop": plain.depth}
+    stored |= {name: value.expand(8, 2, *value.shape) for name, value in maps.items()}
+    found = people_pictures.some_mirrored(stored, rng)
+    turned = [k for k in range(8) if not torch.equal(found["scores"][k], scores[k])]
+    assert 0 < len(turned) < 8
+    kept = next(k for k in range(8) if k not in turned)
+    assert torch.equal(found["image"][kept], stored["image"][kept])
+    made = person.make_person(found["scores"][turned[0]])
+    truth = picture.draw(made, found["cam2world"][turned[0], 1], *view)
+    error = (found["image"][turned[0], 1] - truth.image).square().mean()
+    assert error < 0.1 * (plain.image - truth.image).square().mean()
+    assert (found["label"][turned[0], 1] != truth.label).float().mean() < 0.03
+
+
 def test_halved_depth_lies_on_one_surface() -> None:
     depth = torch.full((4, 4), 3.0)
     depth[:, :3] = 2.5  # an outline through the second column of squares
