@@ -15,6 +15,7 @@ from inverters.rendering.planes import COORDINATES, PlaneAxes
 from inverters.rendering.rays import rays_at
 from inverters.training.batches import Cameras, Patches, Points
 from inverters.training.people_pictures import to_z
+from inverters.training.whitening import Whitening
 
 DENSITY_GAIN = 200.0
 """Raw density of a point whose target is 1. While training, the decoder's first output is in units of the
@@ -25,9 +26,15 @@ _DEPTH_REACH = 0.05
 """Error of depth, in world units, beyond which it does not count more."""
 
 
-def density_scaled(generator: Generator) -> Generator:
-    """Return a copy whose decoder gives raw density in the units of EG3D's renderer (see DENSITY_GAIN)."""
+def as_used(generator: Generator, whitening: Whitening | None = None) -> Generator:
+    """Return a copy for use of a generator in training.
+
+    Its decoder gives raw density in the units of EG3D's renderer (see DENSITY_GAIN), and its affine layers
+    read w, not whitened codes.
+    """
     baked = copy.deepcopy(generator)
+    if whitening is not None:
+        whitening.leave(baked)
     with torch.no_grad():
         last = baked.decoder.layers[1]
         last.weight[0] *= DENSITY_GAIN
@@ -35,15 +42,22 @@ def density_scaled(generator: Generator) -> Generator:
     return baked
 
 
-def planes_of(generator: Generator, scores: Tensor, resolution: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return planes [B,3,C,R,R] and ws [B,num_ws,w_dim] of people.
+def planes_of(
+    generator: Generator,
+    scores: Tensor,
+    resolution: int | None = None,
+    whitening: Whitening | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return planes [B,3,C,R,R] of people, and the ws [B,num_ws,w_dim] that the affine layers read.
 
     Args:
         generator: the generator in training.
         scores: [B,P], the people's parameters.
         resolution: stop the synthesis at the block of this resolution, as in progressive growing.
+        whitening: of the codes that the generator's affine layers read, if they do.
     """
     ws = generator.mapping(to_z(scores, generator.config.z_dim))
+    ws = ws if whitening is None else whitening(ws)
     synthesis = generator.backbone.synthesis
     last = len(synthesis.names) - 1 if resolution is None else synthesis.number(resolution)
     image = synthesis.run(ws, range(last + 1), "none")[1]

@@ -30,7 +30,7 @@ from inverters.training.contact import compare, held_out_views
 from inverters.training.export import export_generator
 from inverters.training.losses import (
     as_raw,
-    density_scaled,
+    as_used,
     final_losses,
     planes_of,
     point_losses,
@@ -51,6 +51,7 @@ from inverters.training.training_state import (
     save_state,
     trained,
 )
+from inverters.training.whitening import Whitening
 
 HELD_OUT_PEOPLE = 24
 """People that a checkpoint is measured on."""
@@ -79,6 +80,7 @@ class Trainer:
             FeatureLoss(Path(settings.judge or JUDGE_PATH), self.device) if settings.perceptual else None
         )
         self.adversary = Adversary(self.device) if settings.adversarial else None
+        self.whitening: Whitening | None = None
         self._judged: tuple[Tensor, Tensor] | None = None
         self.team: Team | None = None
         self.mean: dict[str, Tensor] = {}
@@ -103,6 +105,7 @@ class Trainer:
         for prefix, module in (("g.", self.generator), ("ema.", self.average)):
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(own)
+        self.whitening = Whitening.stored({k: v.to(self.device) for k, v in tensors.items()})
         restore_optimiser(self.optimiser, list(self.named), tensors)
         if self.adversary is not None:
             self.adversary.restore(tensors)
@@ -115,6 +118,8 @@ class Trainer:
         tensors = {f"g.{k}": v for k, v in self.generator.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= optimiser_tensors(self.optimiser, list(self.named))
+        if self.whitening is not None:
+            tensors |= self.whitening.tensors()
         if self.adversary is not None:
             tensors |= self.adversary.tensors()
         info = {"step": self.step, "seconds": self.seconds, "cooled": self.cooled, "before": self.before}
@@ -125,7 +130,7 @@ class Trainer:
 
         Steps and hours in the card are those of the generator that the run began from, too.
         """
-        generator = density_scaled(self.average)
+        generator = as_used(self.average, self.whitening)
         export_generator(generator, path, **trained(self.before, self.step, self.seconds))
         if self.settings.cooldown:
             shutil.rmtree(self._state, ignore_errors=True)
@@ -137,7 +142,7 @@ class Trainer:
         s, config = self.settings, self.generator.config
         rng = step_rng(s.seed, self._draw, self.device)
         full, early = config.plane_resolution, self.step < s.grow_at
-        planes, ws = planes_of(self.generator, views["scores"], full // 2 if early else full)
+        planes, ws = planes_of(self.generator, views["scores"], full // 2 if early else full, self.whitening)
         cameras = Cameras.of(views)
         chances = detail_chances(views["label"].flatten(0, 1), views["depth"].flatten(0, 1))
         points = point_batch(views, cameras, chances, s.rays, s.rays // 4, rng)
@@ -213,12 +218,16 @@ class Trainer:
     # A call
 
     def begin(self) -> Reader:
-        """Choose precision and batch for this machine, pretrain the mapping of a fresh run, start reading."""
+        """Choose precision and batch for this machine, whiten the codes of a fresh run, start reading."""
         s = self.settings
         self.generator.precision = pick_precision(self.generator, s.precision)
         if self.step == 0 and s.pretrain and not s.start:
             pretrain_mapping(self.generator, steps=s.pretrain)
             self.average.load_state_dict(self.generator.state_dict())
+        if self.whitening is None:
+            self.whitening = Whitening.of(self.generator)
+            self.whitening.enter(self.generator)
+            self.whitening.enter(self.average)
         people = pick_batch(self.generator, s.batch, self._bytes_a_person())
         print(f"{people} people a step, of {len(self.stored)} stored", flush=True)
         return self._reader(people)
@@ -336,7 +345,7 @@ class Trainer:
         if part_path(self.stored.folder, HELD_OUT).exists():
             sheet = self.folder / "pictures" / f"{self.step:07d}.png"
             views = held_out_views(self.stored.folder, HELD_OUT_PEOPLE)
-            row |= compare(density_scaled(self.average), views, sheet)
+            row |= compare(as_used(self.average, self.whitening), views, sheet)
         row = {k: v if k in ("step", "people", "hours") else float(f"{v:.5g}") for k, v in row.items()}
         with (self.folder / "curve.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")

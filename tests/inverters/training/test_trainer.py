@@ -13,7 +13,7 @@ import torch
 from inverters.errors import CheckpointError
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.load import load_generator
-from inverters.training.losses import DENSITY_GAIN, density_scaled
+from inverters.training.losses import DENSITY_GAIN, as_used
 from inverters.training.people_pictures import NUM_PARAMETERS, to_z
 from inverters.training.pretrain import pretrain_mapping
 from inverters.training.reading import Reader
@@ -129,7 +129,7 @@ def test_baked_density_is_the_scaled_target(tmp_path: Path, ball_set: Path) -> N
     trainer = trainer_in(tmp_path, ball_set)
     features = torch.randn(1, 7, 8, generator=torch.Generator().manual_seed(0))
     raw, rgb = trainer.generator.decoder(features)
-    baked, same = density_scaled(trainer.generator).decoder(features)
+    baked, same = as_used(trainer.generator).decoder(features)
     torch.testing.assert_close(baked, raw * DENSITY_GAIN)
     assert torch.equal(rgb, same)
 
@@ -150,7 +150,7 @@ def test_state_is_written_in_small_files_and_damage_is_named(tmp_path: Path) -> 
 def test_a_run_begins_from_an_exported_generator(tmp_path: Path, ball_set: Path) -> None:
     trainer = trainer_in(tmp_path / "a", ball_set)
     steps(trainer, 1)
-    save_generator(tmp_path / "tiny.safetensors", density_scaled(trainer.generator), dtype=torch.float32)
+    save_generator(tmp_path / "tiny.safetensors", as_used(trainer.generator), dtype=torch.float32)
     again = trainer_in(tmp_path / "b", ball_set, start=str(tmp_path / "tiny.safetensors"))
     before, after = trainer.generator.state_dict(), again.average.state_dict()
     for name in before:
