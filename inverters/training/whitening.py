@@ -55,7 +55,7 @@ class Whitening:
         """Change the affine layers of a generator, in place, so that they read whitened codes."""
         for affine in _affines(generator):
             weight = affine.weight * affine.weight_gain
-            affine.bias += weight @ self.mean
+            affine.bias.add_(weight @ self.mean)
             affine.weight.copy_(weight @ self.inverse / affine.weight_gain)
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class Whitening:
         """The inverse of `enter`."""
         for affine in _affines(generator):
             weight = affine.weight * affine.weight_gain @ self.matrix
-            affine.bias -= weight @ self.mean
+            affine.bias.sub_(weight @ self.mean)
             affine.weight.copy_(weight / affine.weight_gain)
 
     def tensors(self) -> dict[str, Tensor]:
