@@ -51,6 +51,17 @@ def by_yaw(found: Mapping[str, Any]) -> list[str]:
     return table(head, rows)
 
 
+def by_label(found: Mapping[str, Any]) -> list[str]:
+    """The error by what the pixels show."""
+    parts = sorted(found["by_label"], key=lambda part: -part["error"])
+    rows = [
+        [p["label"], *(f"{number(100 * p[name], 1)} %" for name in ("area", "error")), number(p["psnr"], 1)]
+        for p in parts
+    ]
+    text = "Where the error lies: what the true pixels show, of all these pictures together."
+    return [*prose(text), "", *table(["what", "area", "share of the squared error", "PSNR"], rows)]
+
+
 def gain(found: Mapping[str, Any]) -> list[str]:
     """The gain of expressions, and who read it."""
     if not found["gain"]:
@@ -177,6 +188,7 @@ def _generator(results: Mapping[str, Any]) -> list[list[str]]:
     return [
         generator(found),
         by_yaw(found),
+        by_label(found),
         gain(found),
         directions(found),
         real(found),

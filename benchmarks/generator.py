@@ -143,7 +143,7 @@ FIGURES = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
 PARTS = ("fidelity", "gain", "directions", "speed", "real")
 FIELDS = (
     *("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found", "gain", "gain_judge", "directions", "identity"),
-    *("picture_s", "person_s", "by_yaw"),
+    *("picture_s", "person_s", "by_yaw", "by_label"),
 )
 
 

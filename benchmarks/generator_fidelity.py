@@ -17,7 +17,7 @@ from benchmarks.drawn_people import YAWS, camera, generated, person, pixels, tru
 from inverters.generators.eg3d import Generator
 from inverters.metrics import psnr
 from inverters.people.body import body
-from inverters.people.labels import LIPS, MOUTH
+from inverters.people.labels import LIPS, MOUTH, NAMES
 from inverters.people.person import make_person
 from inverters.people.picture import draw
 from inverters.rendering.cameras import FOCAL, RADIUS, default_intrinsics
@@ -44,6 +44,8 @@ class Row:
     found: bool
     same: float
     """Cosine of the face network between the generator's picture and the true one."""
+    parts: Tensor
+    """Pixels of each label, and their squared error, [2,labels]."""
 
 
 Say = Callable[[str], None]
@@ -143,8 +145,29 @@ def fidelity(
     by_yaw = {f"{yaw:+.1f}": _summary([r for r in rows if r.yaw == yaw]) for yaw in YAWS}
     found = _summary(rows)
     names = ("psnr", "lpips", "psnr_eyes", "psnr_mouth", "found")
+    by_label = parts_of(torch.stack([row.parts for row in rows]).sum(0))
     identity = {"same": found["same"]} | _different(frontal)
-    return {n: found[n] for n in names} | {"by_yaw": by_yaw, "identity": identity if embedder else None}
+    known = {"by_yaw": by_yaw, "by_label": by_label, "identity": identity if embedder else None}
+    return {n: found[n] for n in names} | known
+
+
+def squared_errors(image: Tensor, truth: Tensor, label: Tensor) -> Tensor:
+    """Pixels of each label of a map [H,W] and the sum of their squared errors, [2,labels]; images [3,H,W]."""
+    errors = ((image.clamp(-1, 1) - truth.clamp(-1, 1)) / 2).square().mean(0).double().flatten()
+    labels = label.flatten().long()
+    counts = torch.bincount(labels, minlength=len(NAMES)).double()
+    return torch.stack([counts, torch.bincount(labels, errors, minlength=len(NAMES))])
+
+
+def parts_of(sums: Tensor) -> list[dict[str, Any]]:
+    """Area, share of the squared error and PSNR of what pixels show, from sums of `squared_errors`."""
+    area, error = sums / sums.sum(1, keepdim=True).clamp_min(1e-12)
+    level = -10 * torch.log10((sums[1] / sums[0]).clamp_min(1e-12))
+    return [
+        {"label": n, "area": round(a, 4), "error": round(e, 4), "psnr": round(p, 2)}
+        for n, a, e, p in zip(NAMES, area.tolist(), error.tolist(), level.tolist(), strict=True)
+        if a > 0
+    ]
 
 
 def _compare(
@@ -165,6 +188,7 @@ def _compare(
         psnr_mouth=psnr(image, truth, mouth_at).item(),
         found=eyes.finder.process(pixels(image[0])).multi_face_landmarks is not None,
         same=float("nan") if embedded is None else float(embedded[0] @ embedded[1]),
+        parts=squared_errors(image[0], truth[0], picture.label),
     )
     return row, embedded
 

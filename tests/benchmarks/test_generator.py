@@ -102,6 +102,9 @@ def test_fidelity_of_a_known_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 25 < found["psnr"] <= 40.1 and 30 < found["psnr_mouth"] <= 40.1
     assert found["lpips"] is None and found["identity"] is None
     assert [row["pictures"] for row in found["by_yaw"].values()] == [1, 1, 0, 0, 0]
+    assert sum(part["area"] for part in found["by_label"]) == pytest.approx(1, abs=1e-3)
+    assert sum(part["error"] for part in found["by_label"]) == pytest.approx(1, abs=1e-3)
+    assert all(25 < part["psnr"] <= 40.1 for part in found["by_label"] if part["area"] > 0.1)
 
 
 def test_sign_and_leakage() -> None:
@@ -134,6 +137,7 @@ def result() -> dict[str, object]:
     return {
         **{name: row[name] for name in benchmark.FIGURES},
         "by_yaw": {"+0.0": row},
+        "by_label": [{"label": "hair", "area": 0.131, "error": 0.281, "psnr": 17.45}],
         "gain": dict.fromkeys(generator_edits.GAINS, gain),
         "gain_judge": {"name": "MediaPipe"},
         "directions": {"beard": move, "glasses": None},
@@ -152,8 +156,16 @@ def test_figures_have_every_part_and_no_name_of_a_clip(result: dict[str, object]
     rows = json.loads(log.read_text())["rows"]
     assert len(rows) == 1 and rows[0]["psnr"] == 27.0 and rows[0]["hours"] == 2.0
     text = "\n".join(page({"generator": result, "generator_checkpoints": {"rows": rows}}))
-    for words in ("26.1 dB", "MediaPipe", "| beard | 100 % | 0.100", "20.5", "| 9000 | 2.0 | 2 | 27.00"):
+    for words in (
+        "26.1 dB",
+        "MediaPipe",
+        "| beard | 100 % | 0.100",
+        "20.5",
+        "| hair | 13.1 % | 28.1 % |",
+        "| 9000 | 2.0 | 2 | 27.00",
+    ):
         assert words in text
+    assert "| hair | 13.1 % | 28.1 % | 17.4" in text
     assert "one.mp4" not in text
     assert "| edit | gain |" not in "\n".join(readme(result))
 
