@@ -5,15 +5,16 @@
 
 A row an encoder. All pictures are compared at 128 x 128 with true ones. `psnr_w`: the codes told from a
 picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5; `psnr_refined` and
-`psnr_refined_side`: with the second stage, each picture as a clip of one frame; none for encoders without
-one. `psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was trained to show for
-the person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits` people;
-`psnr_start_200`: the same steps from the encoder's code. `psnr_behind`: the true face behind each occluder,
-in the pixels that it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at half against
-the true one. `smile_behind_mask`: correlation of the told and the true smile of people who wear a mask.
-`frames_per_second`: the network and its framing, in batches of 16. With `--clips FILE...`, `real`: the codes
-of each clip's first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+`
-as `draft` has it (`benchmarks.generator_clips`).
+`psnr_refined_side`: with the second stage, each picture by itself; none for encoders without one.
+`psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was trained to show for the
+person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits` people; `psnr_start_200`:
+the same steps from the encoder's code. `psnr_behind`: the true face behind each occluder, in the pixels that
+it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at half against the true one.
+`smile_behind_mask`: correlation of the told and the true smile of people who wear a mask.
+`frames_per_second`: the network and its framing, in batches of 16; `frames_per_second_refined`: both stages,
+and the raw picture of each frame that they show. With `--clips FILE...`, `real`: the codes of each clip's
+first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has
+it (`benchmarks.generator_clips`).
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ SIZE = 128
 SIDES = (-0.5, 0.5)
 STEPS = 200
 _COLUMNS = 12
+_AT_ONCE = 20
+"""Pictures that a method inverts together."""
 _LEAST = 0.01
 """Share of a picture that an occluder covers at least, to be counted."""
 
@@ -69,6 +72,23 @@ class Covered:
     cover: Tensor
     clean: Tensor
     score: Tensor
+
+
+@dataclass(frozen=True)
+class People:
+    """Pictures [N,3,S,S] of people with scores [N,P]: from the front, and by yaw from the sides."""
+
+    scores: Tensor
+    front: Tensor
+    sides: dict[float, Tensor]
+
+    @classmethod
+    def of(cls, scores: Tensor) -> People:
+        """Draw them."""
+        front, *sides = (
+            torch.stack([true_picture(score, yaw, SIZE).image for score in scores]) for yaw in (0.0, *SIDES)
+        )
+        return cls(scores, front, dict(zip(SIDES, sides, strict=True)))
 
 
 def rendered(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
@@ -89,7 +109,7 @@ def told(encoder: Encoder, generator: Generator, images: Tensor) -> tuple[Tensor
 
 
 def covered(scores: Tensor, name: str, seed: int) -> Iterator[Covered]:
-    """These people [N,P] behind an occluder, seen from the front."""
+    """Those of people [N,P] whom an occluder covers a little at least, seen from the front."""
     rng = torch.Generator().manual_seed(seed)
     pose = camera(0.0), default_intrinsics(1)[0], (SIZE, SIZE)
     for score in scores:
@@ -99,20 +119,23 @@ def covered(scores: Tensor, name: str, seed: int) -> Iterator[Covered]:
         with torch.no_grad():
             seen = draw(found, *pose, extra)
         clean = draw(found, *pose).image
-        yield Covered(seen.image, seen.occluder[None], clean, score)
+        if float(seen.occluder.mean()) > _LEAST:
+            yield Covered(seen.image, seen.occluder[None], clean, score)
 
 
-def problem(image: Tensor) -> InversionProblem:
-    """One picture [3,S,S] from the front as a clip of one frame."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)[None].contiguous()
-    return InversionProblem(pixels.numpy(), np.zeros(1, np.int64), camera(0.0)[None], default_intrinsics(1))
+def problem(images: Tensor) -> InversionProblem:
+    """Pictures [N,3,S,S] from the front as the frames of a clip."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous()
+    n = len(images)
+    poses = camera(0.0).expand(n, 4, 4).contiguous()
+    return InversionProblem(pixels.numpy(), np.arange(n), poses, default_intrinsics(n))
 
 
 def fitted(generator: Generator, image: Tensor, start: Inversion | None = None) -> Tensor:
     """Codes [1,L,D] after STEPS steps of w+."""
     method = find_method("w+")
     settings = method.presets["draft"]
-    return method(generator, problem(image), settings=settings, start=start, steps=STEPS).ws
+    return method(generator, problem(image[None]), settings=settings, start=start, steps=STEPS).ws
 
 
 def started(generator: Generator, name: str, ws: Tensor) -> Inversion:
@@ -120,13 +143,12 @@ def started(generator: Generator, name: str, ws: Tensor) -> Inversion:
     return Inversion(name, "draft", generator.card.fingerprint, np.zeros(1, np.int64), ws)
 
 
-def behind(encoder: Encoder, generator: Generator, scores: Tensor, seed: int) -> dict[str, Any]:
-    """Figures of these people behind every occluder."""
+def behind(encoder: Encoder, generator: Generator, people: dict[str, list[Covered]]) -> dict[str, Any]:
+    """Figures of people behind every occluder."""
     found: dict[str, Any] = {"psnr_behind": {}, "psnr_behind_mean": {}}
     average = rendered(generator, generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1), 0.0)
     ious: list[float] = []
-    for name in OCCLUDERS:
-        some = [c for c in covered(scores, name, seed) if float(c.cover.mean()) > _LEAST]
+    for name, some in people.items():
         if not some:
             continue
         images, covers = torch.stack([c.image for c in some]), torch.stack([c.cover for c in some])
@@ -159,53 +181,66 @@ def _smile(generator: Generator, ws: Tensor, scores: Tensor) -> float | None:
     return round(float(torch.corrcoef(torch.stack([along, scores[:, index("smile")]]))[0, 1]), 3)
 
 
-def refined(name: str, file: str, generator: Generator, images: Tensor) -> dict[float, Tensor]:
-    """By yaw, pictures [N,3,S,S] of the method `name` with its second stage; {} if the encoder has none."""
-    method, found = find_method(name), []
-    settings = replace(method.presets["fast"], file=file)
-    for image in images:
-        inversion = method(generator, problem(image), settings=settings)
+@dataclass(frozen=True)
+class Second:
+    """What an encoder with a second stage shows: pictures [N,3,S,S] by yaw, and frames a second."""
+
+    shown: dict[float, Tensor]
+    speed: float
+
+
+def refined(name: str, file: str, generator: Generator, images: Tensor) -> Second | None:
+    """The method `name` with its second stage, each picture by itself; None if the encoder has none."""
+    method, took = find_method(name), 0.0
+    settings = replace(method.presets["paper"], file=file)
+    found: dict[float, list[Tensor]] = {yaw: [] for yaw in (0.0, *SIDES)}
+    for some in images.split(_AT_ONCE):
+        began = time.process_time()
+        inversion = method(generator, problem(some), settings=settings)
         if inversion.parts == ("codes",):
-            return {}
-        renderer, lens = InversionRenderer(generator, inversion), default_intrinsics(1)
-        views = [
-            renderer.render(np.zeros(1, np.int64), camera(yaw)[None], lens, high_resolution=False).image
-            for yaw in (0.0, *SIDES)
-        ]
-        found.append(torch.cat(views))
-    shown = [resized(view, SIZE) for view in torch.stack(found, 1)]
-    return dict(zip((0.0, *SIDES), shown, strict=True))
+            return None
+        renderer, n = InversionRenderer(generator, inversion), len(some)
+        for yaw, views in found.items():
+            poses = camera(yaw).expand(n, 4, 4), default_intrinsics(n)
+            views.append(renderer.render(np.arange(n), *poses, high_resolution=False).image)
+            took += time.process_time() - began if yaw == 0.0 else 0.0
+    shown = {yaw: resized(torch.cat(views), SIZE) for yaw, views in found.items()}
+    return Second(shown, round(len(images) * torch.get_num_threads() / took, 2))
 
 
 def plain(
-    encoder: Encoder, generator: Generator, scores: Tensor, fits: int, sheet: Path | None, file: str = ""
+    encoder: Encoder, generator: Generator, true: People, fits: int, sheet: Path | None, file: str = ""
 ) -> dict[str, Any]:
-    """Figures of these people without an occluder."""
-    images = torch.stack([true_picture(score, 0.0, SIZE).image for score in scores])
+    """Figures of people without an occluder."""
+    images = true.front
     ws, _ = told(encoder, generator, images)
     average = generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1)
     shown = torch.stack([rendered(generator, code[None], 0.0) for code in ws])
     flat = rendered(generator, average, 0.0)[None].expand_as(images)
-    best = generator.mapping(to_z(scores, generator.config.z_dim))
-    true = torch.stack([rendered(generator, code[None], 0.0) for code in best])
+    best = generator.mapping(to_z(true.scores, generator.config.z_dim))
+    own = torch.stack([rendered(generator, code[None], 0.0) for code in best])
     second, sides, refined_sides = refined(encoder.card.network, file, generator, images), [], []
-    for yaw in SIDES:
-        seen = torch.stack([true_picture(score, yaw, SIZE).image for score in scores])
+    for yaw, seen in true.sides.items():
         turned = torch.stack([rendered(generator, code[None], yaw) for code in ws])
         sides.append(psnr(turned, seen))
-        refined_sides += [psnr(second[yaw], seen)] if second else []
+        refined_sides += [psnr(second.shown[yaw], seen)] if second else []
     found = {
         "psnr_w": _mean(psnr(shown, images)),
-        "psnr_refined": _mean(psnr(second[0.0], images)) if second else None,
+        "psnr_refined": _mean(psnr(second.shown[0.0], images)) if second else None,
         "psnr_w_side": _mean(torch.cat(sides)),
         "psnr_refined_side": _mean(torch.cat(refined_sides)) if second else None,
+        "frames_per_second_refined": second.speed if second else None,
         "psnr_mean_face": _mean(psnr(flat, images)),
-        "psnr_true_code": _mean(psnr(true, images)),
+        "psnr_true_code": _mean(psnr(own, images)),
     }
-    rows = [images, shown, true]
+    rows = [images, shown, *((second.shown[0.0],) if second else ()), own]
+    if second:
+        turned = torch.stack([rendered(generator, code[None], SIDES[1]) for code in ws[:_COLUMNS]])
+        rows += [true.sides[SIDES[1]], turned, second.shown[SIDES[1]]]
     if fits:
         found |= fit_figures(generator, encoder.card.network, images[:fits], ws, shown[:fits])
     if sheet is not None:
+        sheet = sheet.with_stem(f"{sheet.stem}_{encoder.card.network}")
         save_sheet([row[:_COLUMNS] for row in rows], sheet)
     return found
 
@@ -268,15 +303,18 @@ def _mean(values: Tensor) -> float:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the encoders of the command line."""
     generator = load_generator(args.generator)
-    scores = unseen(args.people, args.seed)
+    true = People.of(unseen(args.people, args.seed))
+    hidden = {
+        name: list(covered(true.scores[: args.covered or args.people], name, args.seed)) for name in OCCLUDERS
+    }
     given = dict(text.split("=", 1) for text in args.encoder)
     names = list(given) or [name for name in ENCODERS if encoder_file(name).is_file()]
     rows = []
     for name in names:
         encoder = encoder_for(name, given.get(name, ""), generator)
         row: dict[str, Any] = {"encoder": name, "frames_per_second": speed(encoder)}
-        row |= plain(encoder, generator, scores, args.fits, args.sheet, given.get(name, ""))
-        row |= behind(encoder, generator, scores[: args.covered or args.people], args.seed)
+        row |= plain(encoder, generator, true, args.fits, args.sheet, given.get(name, ""))
+        row |= behind(encoder, generator, hidden)
         row |= {"real": real(args, name)} if args.clips else {}
         print_aside(row)
         rows.append(row)
@@ -311,7 +349,12 @@ def main(words: list[str] | None = None) -> None:
     )
     parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="FILE", help="real clips")
     parser.add_argument("--face-network", type=Path, metavar="FILE", help="as --identity of invid score")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="PNG: pictures, codes told, true codes")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="PNG; one for each encoder, with its name added: pictures, codes told, second stage, true codes",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, which is always done")
     parser.add_argument("--out", type=Path, metavar="FILE")
     args = parser.parse_args(words)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures_editing import editing
+from benchmarks.figures_encoders import encoders
 from benchmarks.figures_fidelity import fidelity
 from benchmarks.figures_generator import generator
 from benchmarks.figures_generator import page as generator_page
@@ -340,6 +341,8 @@ def main() -> None:
     write(ROOT / "docs/video.md", video(results))
     write(ROOT / "docs/editing.md", editing(results))
     write(ROOT / "docs/fidelity.md", fidelity(results))
+    if "encoders" in results:
+        write(ROOT / "docs/encoders.md", encoders(results))
     if measured or "people" in results:
         write(ROOT / "docs/generator.md", generator_page(results))
 

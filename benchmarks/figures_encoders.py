@@ -1,0 +1,72 @@
+"""The figures of docs/encoders.md, from results/encoders.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import measured_on, number, paragraphs, prose, table
+
+_PLAIN = {
+    "psnr_w": "codes, from the front",
+    "psnr_refined": "with the second stage",
+    "psnr_w_side": "codes, at yaw +-0.5",
+    "psnr_refined_side": "with the second stage",
+    "frames_per_second": "frames a second, codes",
+    "frames_per_second_refined": "both stages and their picture",
+}
+_FITTED = {
+    "psnr_w_of_fitted": "the encoder's codes",
+    "psnr_fit_200": "200 steps of `w+` from the mean face",
+    "psnr_start_200": "200 steps of `w+` from the encoder's codes",
+}
+
+
+def encoders(results: Mapping[str, Any]) -> list[str]:
+    """The whole section."""
+    found = results["encoders"]
+    rows, first = found["rows"], found["rows"][0]
+    text = (
+        f"{found['people']} people that nothing was trained on, on {found['threads']} thread (`python -m "
+        f"benchmarks.encoders --people {found['people']} --covered {found['covered']} --fits "
+        f"{found['fits']}`). PSNR in dB of pictures of 128 x 128 against true ones; the mean face has "
+        f"{number(first['psnr_mean_face'])}, the code that the generator learned for each person "
+        f"{number(first['psnr_true_code'])}:"
+    )
+    table_of = [[row["encoder"], *(number(row[name]) for name in _PLAIN)] for row in rows]
+    return paragraphs(
+        measured_on(dict(results), "encoders"),
+        prose(text),
+        table(["", *_PLAIN.values()], table_of),
+        fits(found),
+        behind(found),
+    )
+
+
+def fits(found: Mapping[str, Any]) -> list[str]:
+    """The codes beside those of a fit."""
+    row = found["rows"][0]
+    if not found["fits"]:
+        return []
+    text = (
+        f"The first {found['fits']} of them, `{row['encoder']}` beside fits, which take "
+        f"{number(row['seconds_fit_200'])} s of a core a picture:"
+    )
+    return [*prose(text), "", *table(list(_FITTED.values()), [[number(row[name]) for name in _FITTED]])]
+
+
+def behind(found: Mapping[str, Any]) -> list[str]:
+    """Faces behind occluders, by the first encoder: all others have its codes."""
+    row = found["rows"][0]
+    names = list(row["psnr_behind"])
+    cells = [
+        [who, *(number(row[key][name]) for name in names)]
+        for who, key in ((row["encoder"], "psnr_behind"), ("mean face", "psnr_behind_mean"))
+    ]
+    text = (
+        f"The face behind an occluder, in the pixels that it covers, of {found['covered']} people behind "
+        f"each. The soft mask has an IoU of {number(row['mask_iou'], 2)} with the true one, the told smile "
+        f"of people behind a surgical mask a correlation of {number(row['smile_behind_mask'], 2)} with the "
+        "true one:"
+    )
+    return [*prose(text), "", *table(["", *names], cells)]

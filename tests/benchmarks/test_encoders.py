@@ -1,0 +1,47 @@
+"""The benchmark of encoders: people behind occluders, pictures as clips, and its page of figures."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.encoders import covered, problem, refined
+from benchmarks.figures_encoders import encoders
+from inverters.generators.load import load_generator
+from inverters.people.params import sample_scores
+
+
+def test_pictures_become_the_frames_of_a_clip() -> None:
+    images = torch.stack([torch.full((3, 128, 128), v) for v in (-1.0, 0.0, 1.0)])
+    found = problem(images)
+    assert found.crops[:, 0, 0, 0].tolist() == [0, 128, 255] and len(found.cam2world) == 3
+
+
+def test_people_whom_an_occluder_hardly_covers_do_not_count() -> None:
+    scores = sample_scores(2, torch.Generator().manual_seed(0))
+    found = list(covered(scores, "mask", 0))
+    assert len(found) == 2
+    for one in found:
+        assert one.cover.mean() > 0.01
+        outside = one.cover[0] == 0
+        assert (one.image - one.clean)[:, outside].abs().median() < 1e-3
+
+
+def test_an_encoder_without_a_second_stage_has_no_refined_pictures() -> None:
+    images = torch.zeros(2, 3, 128, 128)
+    assert refined("e4e-mask", "", load_generator("bundled"), images) is None
+
+
+def test_page_tells_every_row_and_what_is_missing() -> None:
+    row = {"encoder": "e4e-mask", "psnr_w": 21.6, "psnr_w_side": 21.3, "frames_per_second": 231.0}
+    row |= dict.fromkeys(("psnr_refined", "psnr_refined_side", "frames_per_second_refined"))
+    row |= {"psnr_mean_face": 13.4, "psnr_true_code": 23.0, "mask_iou": 0.87, "smile_behind_mask": 0.97}
+    row |= {"psnr_behind": {"mask": 19.9}, "psnr_behind_mean": {"mask": 18.1}}
+    row |= {"psnr_w_of_fitted": 21.0, "psnr_fit_200": 22.5, "psnr_start_200": 23.5, "seconds_fit_200": 12.0}
+    other = row | {"encoder": "e3dge", "psnr_refined": 25.7, "psnr_refined_side": 22.5}
+    machine = {"date": "2026-01-01", "cores": 2, "cpu": "some", "gpu": "none", "torch": "2"}
+    found = {"people": 5, "covered": 4, "fits": 3, "threads": 1, "rows": [row, other], "machine": machine}
+    text = "\n".join(encoders({"encoders": found}))
+    assert "| e4e-mask | 21.6 | - | 21.3 | - | 231.0 | - |" in text
+    assert "| e3dge | 21.6 | 25.7 | 21.3 | 22.5 |" in text
+    assert "| mean face | 18.1 |" in text and "| 21.0 | 22.5 | 23.5 |" in text
+    assert "beside fits" not in "\n".join(encoders({"encoders": found | {"fits": 0}}))
