@@ -5,7 +5,8 @@
 
 A row an encoder. All pictures are compared at 128 x 128 with true ones. `psnr_w`: the codes told from a
 picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5; `psnr_refined` and
-`psnr_refined_side`: with the second stage, each picture by itself; none for encoders without one.
+`psnr_refined_side`: with the second stage, each picture by itself, sampled as `draft` does; none for
+encoders without one. `psnr_unaligned`: E3DGE without its alignment, which shows the collapse from the sides.
 `psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was trained to show for the
 person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits` people; `psnr_start_200`:
 the same steps from the encoder's code. `psnr_behind`: the true face behind each occluder, in the pixels that
@@ -23,10 +24,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -37,6 +40,7 @@ from benchmarks.drawn_people import camera, person, true_picture, unseen
 from benchmarks.generator_clips import FIRST_FRAMES
 from benchmarks.report import report
 from inverters.base import Inversion, InversionProblem
+from inverters.encoders.e3dge_triplane import Painter
 from inverters.encoders.encoder_file import Encoder
 from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.targets import resized
@@ -58,6 +62,8 @@ SIZE = 128
 SIDES = (-0.5, 0.5)
 STEPS = 200
 _COLUMNS = 12
+_TESTED = 100
+"""People on whom E3DGE is tried without its alignment."""
 _AT_ONCE = 20
 """Pictures that a method inverts together."""
 _LEAST = 0.01
@@ -89,6 +95,11 @@ class People:
             torch.stack([true_picture(score, yaw, SIZE).image for score in scores]) for yaw in (0.0, *SIDES)
         )
         return cls(scores, front, dict(zip(SIDES, sides, strict=True)))
+
+    def first(self, count: int) -> People:
+        """The first of them."""
+        sides = {yaw: images[:count] for yaw, images in self.sides.items()}
+        return People(self.scores[:count], self.front[:count], sides)
 
 
 def rendered(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
@@ -192,7 +203,7 @@ class Second:
 def refined(name: str, file: str, generator: Generator, images: Tensor) -> Second | None:
     """The method `name` with its second stage, each picture by itself; None if the encoder has none."""
     method, took = find_method(name), 0.0
-    settings = replace(method.presets["paper"], file=file)
+    settings = replace(method.presets["draft"], file=file, fuse=False, smoothing=0.0)
     found: dict[float, list[Tensor]] = {yaw: [] for yaw in (0.0, *SIDES)}
     for some in images.split(_AT_ONCE):
         began = time.process_time()
@@ -208,6 +219,26 @@ def refined(name: str, file: str, generator: Generator, images: Tensor) -> Secon
     return Second(shown, round(len(images) * torch.get_num_threads() / took, 2))
 
 
+def of_second(name: str, second: Second | None, true: People) -> dict[str, float | None]:
+    """Figures of a second stage: `name` from the front, and with `_side` from the sides."""
+    if second is None:
+        return {name: None, f"{name}_side": None}
+    sides = [psnr(second.shown[yaw], seen) for yaw, seen in true.sides.items()]
+    return {name: _mean(psnr(second.shown[0.0], true.front)), f"{name}_side": _mean(torch.cat(sides))}
+
+
+@contextmanager
+def unaligned() -> Iterator[None]:
+    """E3DGE without its hybrid alignment, the collapse test of its table 3: see `Painter.colours`."""
+    whole = Painter.colours
+
+    def colours(painter: Painter, *arguments: Any, **options: Any) -> Tensor:
+        return whole(painter, *arguments, **(options | {"alignment": False}))
+
+    with patch.object(Painter, "colours", colours):
+        yield
+
+
 def plain(
     encoder: Encoder, generator: Generator, true: People, fits: int, sheet: Path | None, file: str = ""
 ) -> dict[str, Any]:
@@ -219,16 +250,14 @@ def plain(
     flat = rendered(generator, average, 0.0)[None].expand_as(images)
     best = generator.mapping(to_z(true.scores, generator.config.z_dim))
     own = torch.stack([rendered(generator, code[None], 0.0) for code in best])
-    second, sides, refined_sides = refined(encoder.card.network, file, generator, images), [], []
+    second, sides = refined(encoder.card.network, file, generator, images), []
     for yaw, seen in true.sides.items():
         turned = torch.stack([rendered(generator, code[None], yaw) for code in ws])
         sides.append(psnr(turned, seen))
-        refined_sides += [psnr(second.shown[yaw], seen)] if second else []
     found = {
         "psnr_w": _mean(psnr(shown, images)),
-        "psnr_refined": _mean(psnr(second.shown[0.0], images)) if second else None,
         "psnr_w_side": _mean(torch.cat(sides)),
-        "psnr_refined_side": _mean(torch.cat(refined_sides)) if second else None,
+        **of_second("psnr_refined", second, true),
         "frames_per_second_refined": second.speed if second else None,
         "psnr_mean_face": _mean(psnr(flat, images)),
         "psnr_true_code": _mean(psnr(own, images)),
@@ -237,6 +266,10 @@ def plain(
     if second:
         turned = torch.stack([rendered(generator, code[None], SIDES[1]) for code in ws[:_COLUMNS]])
         rows += [true.sides[SIDES[1]], turned, second.shown[SIDES[1]]]
+    if encoder.card.network == "e3dge":
+        some = true.first(_TESTED)
+        with unaligned():
+            found |= of_second("psnr_unaligned", refined("e3dge", file, generator, some.front), some)
     if fits:
         found |= fit_figures(generator, encoder.card.network, images[:fits], ws, shown[:fits])
     if sheet is not None:

@@ -12,6 +12,7 @@ _PLAIN = {
     "psnr_refined": "with the second stage",
     "psnr_w_side": "codes, at yaw +-0.5",
     "psnr_refined_side": "with the second stage",
+    "psnr_unaligned_side": "... without alignment",
     "frames_per_second": "frames a second, codes",
     "frames_per_second_refined": "both stages and their picture",
 }
@@ -33,7 +34,7 @@ def encoders(results: Mapping[str, Any]) -> list[str]:
         f"{number(first['psnr_mean_face'])}, the code that the generator learned for each person "
         f"{number(first['psnr_true_code'])}:"
     )
-    table_of = [[row["encoder"], *(number(row[name]) for name in _PLAIN)] for row in rows]
+    table_of = [[row["encoder"], *(number(row.get(name)) for name in _PLAIN)] for row in rows]
     return paragraphs(
         measured_on(dict(results), "encoders"),
         prose(text),

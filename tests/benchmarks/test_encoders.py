@@ -38,10 +38,11 @@ def test_page_tells_every_row_and_what_is_missing() -> None:
     row |= {"psnr_behind": {"mask": 19.9}, "psnr_behind_mean": {"mask": 18.1}}
     row |= {"psnr_w_of_fitted": 21.0, "psnr_fit_200": 22.5, "psnr_start_200": 23.5, "seconds_fit_200": 12.0}
     other = row | {"encoder": "e3dge", "psnr_refined": 25.7, "psnr_refined_side": 22.5}
+    other |= {"psnr_unaligned_side": 20.9}
     machine = {"date": "2026-01-01", "cores": 2, "cpu": "some", "gpu": "none", "torch": "2"}
     found = {"people": 5, "covered": 4, "fits": 3, "threads": 1, "rows": [row, other], "machine": machine}
     text = "\n".join(encoders({"encoders": found}))
-    assert "| e4e-mask | 21.6 | - | 21.3 | - | 231.0 | - |" in text
-    assert "| e3dge | 21.6 | 25.7 | 21.3 | 22.5 |" in text
+    assert "| e4e-mask | 21.6 | - | 21.3 | - | - | 231.0 | - |" in text
+    assert "| e3dge | 21.6 | 25.7 | 21.3 | 22.5 | 20.9 |" in text
     assert "| mean face | 18.1 |" in text and "| 21.0 | 22.5 | 23.5 |" in text
     assert "beside fits" not in "\n".join(encoders({"encoders": found | {"fits": 0}}))
