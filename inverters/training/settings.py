@@ -83,8 +83,8 @@ class TrainSettings:
     patch: int = 48
     """Side of a patch in pixels of the raw render."""
     geometry: float = 1.0
-    """Weight of the errors of density and depth. Of hair that may or may not be at a point, the error of
-    density makes none; so it should weigh little once a head is there.
+    """Weight of the errors of density and depth. Where hair may or may not be, the error of density asks for
+    nothing; so it should weigh little once there are heads.
     """
     regression: float = 1.0
     """Weight of the errors of final patches, and of their gradients."""
