@@ -53,7 +53,9 @@ def by_yaw(found: Mapping[str, Any]) -> list[str]:
 
 def by_label(found: Mapping[str, Any]) -> list[str]:
     """The error by what the pixels show."""
-    parts = sorted(found["by_label"], key=lambda part: -part["error"])
+    parts = sorted(found.get("by_label", ()), key=lambda part: -part["error"])
+    if not parts:
+        return []
     rows = [
         [p["label"], *(f"{number(100 * p[name], 1)} %" for name in ("area", "error")), number(p["psnr"], 1)]
         for p in parts
