@@ -91,9 +91,9 @@ class People:
     @classmethod
     def of(cls, scores: Tensor) -> People:
         """Draw them."""
-        front, *sides = (
-            torch.stack([true_picture(score, yaw, SIZE).image for score in scores]) for yaw in (0.0, *SIDES)
-        )
+        yaws = (0.0, *SIDES)
+        drawn = [[true_picture(score, yaw, SIZE).image for yaw in yaws] for score in scores]
+        front, *sides = (torch.stack(views) for views in zip(*drawn, strict=True))
         return cls(scores, front, dict(zip(SIDES, sides, strict=True)))
 
     def first(self, count: int) -> People:
