@@ -42,16 +42,15 @@ __all__ = [
     "NUM_PARAMETERS",
     "PARAMETERS",
     "WATCHED",
-    "before_new_backdrops",
     "fill",
     "index",
     "looks",
     "make_people",
     "open_set",
     "sample_scores",
-    "some_mirrored",
     "start_workers",
     "to_z",
+    "varied",
 ]
 
 VIEWS = 2
@@ -69,8 +68,8 @@ ZOOM = (0.8, 1.1)
 SPREAD = 1.15
 """Standard deviation of the scores, so that the ends of each range are learned too."""
 
-SIDEWAYS = ("gaze_x", "hair_part", "light_x", "background_side")
-"""Parameters that change their sign in a mirror."""
+SIDEWAYS = ("gaze_x", "hair_part", "light_x")
+"""Parameters of a person that change their sign in a mirror."""
 
 _FRONTAL = (0.15, 0.2)
 """Shares of the ranges of yaw and pitch that a near frontal view takes."""
@@ -134,54 +133,44 @@ def _halved(depth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def before_new_backdrops(views: Views, rng: torch.Generator) -> Views:
-    """Return stored people, on the CPU, each before a random backdrop in place of its own.
+def varied(views: Views, rng: torch.Generator) -> Views:
+    """Return stored people, each before a random backdrop in place of its own, about half of them mirrored.
 
-    Nothing of a person depends on its backdrop, so this gives what drawing the changed people would, to a
-    few grey levels at the picture's border and one elsewhere, and costs little. A generator that sees one
-    backdrop behind a person learns them together by heart.
-
-    Args:
-        views: of B people, V each; `scores` and `image` are changed.
-        rng: source of the backdrops.
-    """
-    old = views["scores"]
-    columns = [k for k, parameter in enumerate(PARAMETERS) if parameter.group == "background"]
-    new = old.clone()
-    new[:, columns] = SPREAD * torch.randn(len(old), len(columns), generator=rng)
-    before, after = to_values(old), to_values(new)
-    image = views["image"].float()
-    side = image.shape[-1]
-    for row in range(len(old)):
-        lenses = zoomed_intrinsics(views["zoom"][row])
-        for view, lens in enumerate(lenses):
-            camera = views["cam2world"][row, view], lens, (side // 2, side // 2)
-            change = backdrop.seen(after, row, *camera)[0] - backdrop.seen(before, row, *camera)[0]
-            change = F.interpolate(change.permute(2, 0, 1)[None], size=(side, side), mode="bilinear")[0]
-            image[row, view].addcmul_(change, views["backdrop"][row, view].float())
-    return views | {"scores": new, "image": image.round_().clamp_(0, 255).byte()}
-
-
-def some_mirrored(views: Views, rng: torch.Generator) -> Views:
-    """Return stored people, on the CPU, about half of them mirrored: twice as many to learn from.
-
-    A mirrored person is the one whose light, gaze, parting and backdrop come from the other side, but for
-    single strands and moles, which are the same for everybody: 28 dB apart.
+    Nothing of a person depends on its backdrop, so a new one gives what drawing the changed person would, to
+    a few grey levels at the picture's border and one elsewhere. A mirrored person is the one whose gaze,
+    parting and light come from the other side, but for single strands and moles, which are the same for
+    everybody. Both cost little, and a generator learns no person by heart together with the wall behind.
 
     Args:
-        views: of people, with V views each.
-        rng: source of the choice.
+        views: of people, with V views each, on the CPU.
+        rng: source of backdrops and of the choice.
     """
-    flip = torch.rand(len(views["scores"]), generator=rng) < 0.5
     found = {name: value.clone() for name, value in views.items()}
+    found["image"] = views["image"].float()
+    _add_backdrops(found, -1.0)  # before mirroring: the backdrop's shapes have no mirror images
+    flip = torch.rand(len(views["scores"]), generator=rng) < 0.5
     for name in ("image", "backdrop", "depth", "label"):
-        found[name][flip] = views[name][flip].flip(-1)
-    found["cam2world"][flip] = mirror(views["cam2world"][flip].flatten(0, 1)).view_as(
-        views["cam2world"][flip]
-    )
-    sides = [index(name) for name in SIDEWAYS]
-    found["scores"][:, sides] *= 1 - 2 * flip[:, None].float()
-    return found
+        found[name][flip] = found[name][flip].flip(-1)
+    cameras = views["cam2world"][flip]
+    found["cam2world"][flip] = mirror(cameras.flatten(0, 1)).view_as(cameras)
+    scores = found["scores"]
+    scores[:, [index(name) for name in SIDEWAYS]] *= 1 - 2 * flip[:, None].float()
+    columns = [k for k, parameter in enumerate(PARAMETERS) if parameter.group == "background"]
+    scores[:, columns] = SPREAD * torch.randn(len(scores), len(columns), generator=rng)
+    _add_backdrops(found, 1.0)
+    return found | {"image": found["image"].round_().clamp_(0, 255).byte()}
+
+
+def _add_backdrops(views: Views, sign: float) -> None:
+    """Add the people's own backdrops, times `sign`, to images [B,V,3,S,S] in [0,255], by their share."""
+    values, image = to_values(views["scores"]), views["image"]
+    side = image.shape[-1]
+    for row in range(len(image)):
+        for view, lens in enumerate(zoomed_intrinsics(views["zoom"][row])):
+            camera = views["cam2world"][row, view], lens, (side // 2, side // 2)  # it is out of focus
+            colour = backdrop.seen(values, row, *camera)[0].permute(2, 0, 1)
+            colour = F.interpolate(colour[None], size=(side, side), mode="bilinear")[0]
+            image[row, view].addcmul_(colour, views["backdrop"][row, view].float(), value=sign)
 
 
 def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -> int:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from inverters.training.people_pictures import before_new_backdrops, some_mirrored
+from inverters.training.people_pictures import varied
 from inverters.training.stored_set import StoredPeople, Views
 
 SEED_STRIDE = 20_000_003
@@ -54,6 +54,5 @@ class Reader:
         if step // self._stride % _REFRESH_EVERY == 0:
             self.stored.refresh()
         rng = step_rng(self.seed, step)
-        views = some_mirrored(self.stored.draw(self.people, self.views, rng), rng)
-        views = before_new_backdrops(views, rng)
+        views = varied(self.stored.draw(self.people, self.views, rng), rng)
         return {k: v.pin_memory() for k, v in views.items()} if self.device.type == "cuda" else views

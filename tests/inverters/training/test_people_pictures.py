@@ -20,12 +20,12 @@ from inverters.training.people_pictures import (
     SIZE,
     VIEWS,
     ZOOM,
-    before_new_backdrops,
     make_people,
     open_set,
     random_views,
     sample_scores,
     start_workers,
+    varied,
 )
 from inverters.training.stored_set import zoomed_intrinsics
 
@@ -75,50 +75,63 @@ def test_views_lie_in_range_and_the_first_is_near_frontal() -> None:
     assert ZOOM[0] <= zoom.min() < zoom.max() <= ZOOM[1]
 
 
+def eight_times(scores: torch.Tensor, rng: torch.Generator) -> dict[str, torch.Tensor]:
+    """Stored views of one person [1,P], eight times."""
+    cameras, zoom = random_views(1, rng)
+    image, share = drawn(scores[0], cameras[0], zoom[0])
+    one = {"scores": scores, "image": image[None].round().byte(), "backdrop": share[None].round().byte()}
+    one |= {"cam2world": cameras, "zoom": zoom, "depth": share[None], "label": share[None].byte()}
+    return {name: value.expand(8, *value.shape[1:]) for name, value in one.items()}
+
+
+def turned(found: dict[str, torch.Tensor], stored: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Who was mirrored [N]."""
+    return (found["cam2world"] != stored["cam2world"]).flatten(1).any(1)
+
+
+def drawn(row: torch.Tensor, cameras: torch.Tensor, zoom: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures [V,3,S,S] and shares of the backdrop [V,S,S] of a person, in [0,255]."""
+    made = person.make_person(row)
+    views = [(*c, (SIZE, SIZE)) for c in zip(cameras, zoomed_intrinsics(zoom), strict=True)]
+    shares = torch.stack([picture.backdrop_share(made, *view) for view in views])
+    return torch.stack([(picture.draw(made, *view).image + 1) * 127.5 for view in views]), shares * 255
+
+
 def test_a_new_backdrop_gives_the_picture_of_the_person_before_it() -> None:
-    """Hair that lets light through, lenses and outlines too."""
+    """Hair that lets light through, lenses and outlines too; of mirrored people the backdrop's own pixels."""
     rng = torch.Generator().manual_seed(2)
     scores = sample_scores(1, rng)
     scores[:, index("glasses")], scores[:, index("hair_length")] = 2.0, 1.0
-    cameras, zoom = random_views(1, rng)
-
-    def drawn(row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        made = person.make_person(row)
-        views = [(*c, (SIZE, SIZE)) for c in zip(cameras[0], zoomed_intrinsics(zoom[0]), strict=True)]
-        shares = torch.stack([picture.backdrop_share(made, *view) for view in views])
-        return torch.stack([(picture.draw(made, *view).image + 1) * 127.5 for view in views]), shares * 255
-
-    image, share = drawn(scores[0])
-    stored = {"scores": scores, "image": image[None], "backdrop": share[None]}
-    stored = {k: v if k == "scores" else v.round().byte() for k, v in stored.items()}
-    found = before_new_backdrops(stored | {"cam2world": cameras, "zoom": zoom}, rng)
-    same = [k for k, p in enumerate(people_pictures.PARAMETERS) if p.group != "background"]
-    assert torch.equal(found["scores"][:, same], scores[:, same])
-    truth = drawn(found["scores"][0])[0]
-    assert (image - truth).abs().mean() > 5
-    difference = (found["image"][0].float() - truth).abs()
-    assert difference.max() < 3 and difference.mean() < 0.5
+    several = eight_times(scores, rng)
+    found = varied(several, torch.Generator().manual_seed(3))
+    background = torch.tensor([p.group == "background" for p in people_pictures.PARAMETERS])
+    mirrored = turned(found, several)
+    assert 0 < mirrored.sum() < 8
+    assert not torch.equal(found["scores"][0, background], found["scores"][1, background])
+    for row in (mirrored.nonzero()[0].item(), (~mirrored).nonzero()[0].item()):
+        truth, share = drawn(found["scores"][row], found["cam2world"][row], found["zoom"][row])
+        difference = (found["image"][row].float() - truth).abs()
+        wall = ((share == 255) & (found["backdrop"][row] == 255))[:, None].expand_as(truth)
+        assert wall.float().mean() > 0.2 and difference[wall].max() < 3 and difference[wall].mean() < 0.5
+        if not mirrored[row]:
+            assert torch.equal(found["scores"][row, ~background], several["scores"][row, ~background])
+            assert (several["image"][row] - truth).abs().mean() > 5
+            assert difference.max() < 3 and difference.mean() < 0.5
 
 
 def test_a_mirrored_person_is_the_one_that_its_scores_describe() -> None:
     rng = torch.Generator().manual_seed(4)
-    scores = sample_scores(1, rng).expand(8, -1)
-    cameras, zoom = (x.expand(8, *x.shape[1:]) for x in random_views(1, rng))
-    view = (zoomed_intrinsics(zoom[0])[1], (SIZE, SIZE))
-    plain = picture.draw(person.make_person(scores[0]), cameras[0, 1], *view)
-    stored = {"scores": scores, "cam2world": cameras, "zoom": zoom}
-    maps = {"image": plain.image, "depth": plain.depth, "label": plain.label, "backdrop": plain.depth}
-    stored |= {name: value.expand(8, 2, *value.shape) for name, value in maps.items()}
-    found = people_pictures.some_mirrored(stored, rng)
-    turned = [k for k in range(8) if not torch.equal(found["scores"][k], scores[k])]
-    assert 0 < len(turned) < 8
-    kept = next(k for k in range(8) if k not in turned)
-    assert torch.equal(found["image"][kept], stored["image"][kept])
-    made = person.make_person(found["scores"][turned[0]])
-    truth = picture.draw(made, found["cam2world"][turned[0], 1], *view)
-    error = (found["image"][turned[0], 1] - truth.image).square().mean()
-    assert error < 0.1 * (plain.image - truth.image).square().mean()
-    assert (found["label"][turned[0], 1] != truth.label).float().mean() < 0.03
+    several = eight_times(sample_scores(1, rng), rng)
+    found = varied(several, rng)
+    row = int(turned(found, several).nonzero()[0])
+    for name in people_pictures.SIDEWAYS:
+        assert found["scores"][row, index(name)] == -several["scores"][row, index(name)]
+    for name in ("backdrop", "depth", "label"):
+        assert torch.equal(found[name][row], several[name][row].flip(-1))
+    truth, share = drawn(found["scores"][row], found["cam2world"][row], found["zoom"][row])
+    error = (found["image"][row].float() - truth).square().mean()
+    assert error < 0.1 * (found["image"][row].flip(-1).float() - truth).square().mean()
+    assert ((found["backdrop"][row] > 127) != (share > 127)).float().mean() < 0.03
 
 
 def test_halved_depth_lies_on_one_surface() -> None:
