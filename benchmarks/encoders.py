@@ -6,16 +6,16 @@
 A row an encoder. All pictures are compared at 128 x 128 with true ones. `psnr_w`: the codes told from a
 picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5; `psnr_refined` and
 `psnr_refined_side`: with the second stage, each picture by itself, sampled as `draft` does; none for
-encoders without one. `psnr_unaligned`: E3DGE without its alignment, which shows the collapse from the sides.
-`psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was trained to show for the
-person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits` people; `psnr_start_200`:
-the same steps from the encoder's code. `psnr_behind`: the true face behind each occluder, in the pixels that
-it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at half against the true one.
-`smile_behind_mask`: correlation of the told and the true smile of people who wear a mask.
-`frames_per_second`: the network and its framing, in batches of 16; `frames_per_second_refined`: both stages,
-and the raw picture of each frame that they show. With `--clips FILE...`, `real`: the codes of each clip's
-first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has
-it (`benchmarks.generator_clips`).
+encoders without one. `psnr_unaligned`: E3DGE without its alignment, on the first 100 people: it shows the
+collapse from the sides. `psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was
+trained to show for the person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits`
+people; `psnr_start_200`: the same steps from the encoder's code. `psnr_behind`: the true face behind each
+occluder, in the pixels that it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at
+half against the true one. `smile_behind_mask`: correlation of the told and the true smile of people who wear
+a mask. `frames_per_second`: the network and its framing, in batches of 16; `frames_per_second_refined`: both
+stages, and the raw picture of each frame that they show. With `--clips FILE...`, `real`: the codes of each
+clip's first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as
+`draft` has it (`benchmarks.generator_clips`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def encoders(results: Mapping[str, Any]) -> list[str]:
     found = results["encoders"]
     rows, first = found["rows"], found["rows"][0]
     text = (
-        f"{found['people']} people that nothing was trained on, on {found['threads']} thread (`python -m "
+        f"{found['people']} people that nothing was trained on, threads: {found['threads']} (`python -m "
         f"benchmarks.encoders --people {found['people']} --covered {found['covered']} --fits "
         f"{found['fits']}`). PSNR in dB of pictures of 128 x 128 against true ones; the mean face has "
         f"{number(first['psnr_mean_face'])}, the code that the generator learned for each person "

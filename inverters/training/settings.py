@@ -83,8 +83,8 @@ class TrainSettings:
     patch: int = 48
     """Side of a patch in pixels of the raw render."""
     geometry: float = 1.0
-    """Weight of the errors of density and depth. Where hair may or may not be, the error of density asks for
-    nothing; so it should weigh little once there are heads.
+    """Weight of the errors of density and depth. Absolute errors ask for a median: no hair where there may
+    be some.
     """
     regression: float = 1.0
     """Weight of the errors of final patches, and of their gradients."""

@@ -1,9 +1,9 @@
 """Whitened codes of w: the coordinates in which the affine layers learn.
 
-The entries of w are far from independent: over people its mean alone is as large as everything else together,
-and directions that decide what a person looks like are a hundred times smaller than others. Gradients of the
-affine layers follow the large ones. So while training these layers read whitened codes, of mean zero and
-variance one, and are folded back for use: the same function, with directions that learn alike.
+The entries of w are far from independent: over people its mean is larger than everything else together, and
+people differ along few directions far more than along the others. Gradients of the affine layers follow the
+large ones. So while training these layers read whitened codes, of mean zero and variance one, and are folded
+back for use: the same function, with directions that learn alike.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Whitening:
     @classmethod
     @torch.no_grad()
     def of(cls, generator: Generator, people: int = PEOPLE) -> Whitening:
-        """Measure the codes of random people."""
+        """Measure the codes of random people of a generator, on its device."""
         scores = SPREAD * sample_scores(people, torch.Generator().manual_seed(0))
         ws = generator.mapping(to_z(scores, generator.config.z_dim).to(generator.backbone.mapping.w_avg))[
             :, 0
@@ -78,5 +78,5 @@ class Whitening:
 
 
 def _affines(generator: Generator) -> list[FullyConnected]:
-    """The layers of planes and super-resolution that read w."""
+    """The affine layers of planes and super-resolution, which read w."""
     return [m.affine for m in generator.modules() if isinstance(m, SynthesisLayer | ToRGB)]

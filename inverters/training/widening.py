@@ -16,7 +16,12 @@ from inverters.generators.eg3d import Generator
 
 @torch.no_grad()
 def load_widened(generator: Generator, weights: dict[str, Tensor], config: GeneratorConfig) -> None:
-    """Load the weights of a generator of `config`, which may have fewer channels in its backbone's blocks.
+    """Load the weights of another generator, which may have fewer channels in its backbone's blocks.
+
+    Args:
+        generator: changed in place; its new channels keep their random weights.
+        weights: by name, as in a checkpoint.
+        config: of the weights.
 
     Raises:
         CheckpointError: it has more channels, or differs in more than them; the message names what.

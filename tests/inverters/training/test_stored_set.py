@@ -58,6 +58,12 @@ def test_damaged_and_foreign_parts_are_named(tmp_path: Path) -> None:
     write_part(tmp_path, 1, lambda: balls(1, 1) | {"scores": torch.zeros(1, 3)})
     with pytest.raises(CheckpointError, match=f"3 parameters, people now have {NUM_PARAMETERS}"):
         open_set(tmp_path)
+    part_path(tmp_path, 1).unlink()
+    older = {name: value for name, value in balls(1, 1).items() if name != "backdrop"}
+    write_part(tmp_path, 1, lambda: older)
+    with pytest.raises(CheckpointError, match=r"people-00001.* lack backdrop, which this version stores"):
+        open_set(tmp_path)
     part_path(tmp_path, 2).write_bytes(b"not tensors")
+    part_path(tmp_path, 1).unlink()
     with pytest.raises(CheckpointError, match="people-00002"):
         StoredPeople(tmp_path)

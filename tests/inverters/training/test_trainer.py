@@ -13,7 +13,7 @@ import torch
 from inverters.errors import CheckpointError
 from inverters.generators.checkpoint import save_generator
 from inverters.generators.load import load_generator
-from inverters.training.losses import DENSITY_GAIN, as_used
+from inverters.training.losses import DENSITY_GAIN, as_used, planes_of
 from inverters.training.people_pictures import NUM_PARAMETERS, to_z
 from inverters.training.pretrain import pretrain_mapping
 from inverters.training.reading import Reader
@@ -167,3 +167,16 @@ def test_the_card_counts_the_steps_before_the_run_too(tmp_path: Path, ball_set: 
     again = trainer_in(tmp_path / "b", ball_set)
     again.export(tmp_path / "second.safetensors")
     assert load_generator(tmp_path / "second.safetensors").card.reports["training"]["steps"] == 3
+
+
+def test_whitened_codes_come_back_with_the_state_and_change_nothing(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set, grow_at=0)
+    scores = torch.randn(2, NUM_PARAMETERS)
+    before = planes_of(trainer.average, scores)[0]
+    trainer.begin()
+    trainer.save()
+    again = trainer_in(tmp_path, ball_set, grow_at=0)
+    assert again.whitening is not None and trainer.whitening is not None
+    assert torch.equal(again.whitening.matrix, trainer.whitening.matrix)
+    used = as_used(again.average, again.whitening)
+    torch.testing.assert_close(planes_of(used, scores)[0], before, atol=1e-3, rtol=1e-3)

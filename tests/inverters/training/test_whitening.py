@@ -7,6 +7,7 @@ import copy
 import torch
 
 from inverters.generators.eg3d import Generator
+from inverters.generators.load import load_generator
 from inverters.training.losses import as_used, planes_of
 from inverters.training.people_pictures import SPREAD, sample_scores, to_z
 from inverters.training.whitening import Whitening
@@ -34,3 +35,15 @@ def test_a_generator_that_reads_whitened_codes_draws_the_same_and_comes_back() -
     assert Whitening.stored({}) is None
     again = Whitening.stored(whitening.tensors())
     assert again is not None and torch.equal(again.inverse, whitening.inverse)
+
+
+def test_what_the_bundled_codes_are_like_is_why() -> None:
+    generator = load_generator("bundled")
+    ws = generator.mapping(
+        to_z(SPREAD * sample_scores(4000, torch.Generator().manual_seed(2)), generator.config.z_dim)
+    )[:, 0]
+    variances = torch.linalg.eigvalsh(torch.cov(ws.T)).flip(0)
+    assert ws.mean(0).square().sum() > variances.sum()
+    assert variances[:10].mean() > 10 * variances[50:150].mean()
+    whitened = Whitening.of(generator, 4000)(ws)
+    assert torch.linalg.eigvalsh(torch.cov(whitened.T)).flip(0)[:150].min() > 0.5
