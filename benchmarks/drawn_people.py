@@ -86,6 +86,14 @@ def synthesised(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
     return seen.image[0].clamp(-1, 1)
 
 
+@torch.no_grad()
+def rendered(generator: Generator, ws: Tensor, yaw: float, size: int) -> Tensor:
+    """The raw picture [3,size,size] of codes [1,L,D], before super-resolution."""
+    return generator.render(generator.planes(ws), camera(yaw)[None], default_intrinsics(1), size).features[
+        0, :3
+    ]
+
+
 def pixels(image: Tensor) -> U8:
     """An image [3,H,W] in [-1,1] as uint8 [H,W,3]."""
     levels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte()

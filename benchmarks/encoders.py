@@ -11,11 +11,12 @@ collapse from the sides. `psnr_mean_face`: the mean code; `psnr_true_code`: the 
 trained to show for the person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits`
 people; `psnr_start_200`: the same steps from the encoder's code. `psnr_behind`: the true face behind each
 occluder, in the pixels that it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at
-half against the true one. `smile_behind_mask`: correlation of the told and the true smile of people who wear
-a mask. `frames_per_second`: the network and its framing, in batches of 16; `frames_per_second_refined`: both
-stages, and the raw picture of each frame that they show. With `--clips FILE...`, `real`: the codes of each
-clip's first eight frames by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as
-`draft` has it (`benchmarks.generator_clips`).
+half against the true one. `smile_behind_mask`: told and true smile of people who wear a mask
+(`benchmarks.encoders_behind`). `frames_per_second`: the network and its framing, in batches of 16;
+`frames_per_second_refined`: both stages, and the raw picture of each frame that they show, with the faster
+precision of the machine. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the
+encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it
+(`benchmarks.generator_clips`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,7 +36,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import generator_clips
-from benchmarks.drawn_people import camera, person, true_picture, unseen
+from benchmarks.drawn_people import camera, rendered, true_picture, unseen
+from benchmarks.encoders_behind import SIZE, behind, covered, told
 from benchmarks.generator_clips import FIRST_FRAMES
 from benchmarks.report import report
 from inverters.base import Inversion, InversionProblem
@@ -46,19 +47,18 @@ from inverters.fields.synthesis import InversionRenderer
 from inverters.fitting.targets import resized
 from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
+from inverters.generators.precision import DTYPES
 from inverters.methods.encoders import encoder_for
 from inverters.methods.table import ENCODERS, encoder_file, find_method
 from inverters.metrics import psnr
-from inverters.people.occluders import OCCLUDERS, animate_occluder, make_occluder
-from inverters.people.params import index, to_z
-from inverters.people.picture import draw
+from inverters.people.occluders import OCCLUDERS
+from inverters.people.params import to_z
 from inverters.rendering.cameras import default_intrinsics
 from inverters.training.contact import save_sheet
-from inverters.training.encoder_figures import mask_iou
 from pipeline.faces.identity import load_embedder
 from pipeline.machine import machine
+from pipeline.stages.precision import precision_of
 
-SIZE = 128
 SIDES = (-0.5, 0.5)
 STEPS = 200
 _COLUMNS = 12
@@ -66,18 +66,6 @@ _TESTED = 100
 """People on whom E3DGE is tried without its alignment."""
 _AT_ONCE = 20
 """Pictures that a method inverts together."""
-_LEAST = 0.01
-"""Share of a picture that an occluder covers at least, to be counted."""
-
-
-@dataclass(frozen=True)
-class Covered:
-    """A person behind an occluder: picture [3,S,S], cover [1,S,S], the picture without it, and the smile."""
-
-    image: Tensor
-    cover: Tensor
-    clean: Tensor
-    score: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,38 +90,6 @@ class People:
         return People(self.scores[:count], self.front[:count], sides)
 
 
-def rendered(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
-    """The raw picture [3,S,S] of codes [1,L,D]."""
-    pose = camera(yaw)[None], default_intrinsics(1)
-    with torch.no_grad():
-        return generator.render(generator.planes(ws), *pose, SIZE).features[0, :3]
-
-
-@torch.no_grad()
-def told(encoder: Encoder, generator: Generator, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Codes [N,L,D] and soft masks [N,1,S,S] (None without) of pictures [N,3,S,S]."""
-    seen = encoder.see(images)
-    mask = None
-    if seen.mask is not None:
-        mask = torch.nn.functional.interpolate(seen.mask.sigmoid(), size=(SIZE, SIZE), mode="bilinear")
-    return seen.offsets + generator.backbone.mapping.w_avg, mask
-
-
-def covered(scores: Tensor, name: str, seed: int) -> Iterator[Covered]:
-    """Those of people [N,P] whom an occluder covers a little at least, seen from the front."""
-    rng = torch.Generator().manual_seed(seed)
-    pose = camera(0.0), default_intrinsics(1)[0], (SIZE, SIZE)
-    for score in scores:
-        found = person(score)
-        times = torch.rand(1, generator=rng) * 3 + 1
-        extra = make_occluder(name, found, animate_occluder(name, times, rng))
-        with torch.no_grad():
-            seen = draw(found, *pose, extra)
-        clean = draw(found, *pose).image
-        if float(seen.occluder.mean()) > _LEAST:
-            yield Covered(seen.image, seen.occluder[None], clean, score)
-
-
 def problem(images: Tensor) -> InversionProblem:
     """Pictures [N,3,S,S] from the front as the frames of a clip."""
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous()
@@ -152,44 +108,6 @@ def fitted(generator: Generator, image: Tensor, start: Inversion | None = None) 
 def started(generator: Generator, name: str, ws: Tensor) -> Inversion:
     """The inversion of one frame with these codes [1,L,D]."""
     return Inversion(name, "draft", generator.card.fingerprint, np.zeros(1, np.int64), ws)
-
-
-def behind(encoder: Encoder, generator: Generator, people: dict[str, list[Covered]]) -> dict[str, Any]:
-    """Figures of people behind every occluder."""
-    found: dict[str, Any] = {"psnr_behind": {}, "psnr_behind_mean": {}}
-    average = rendered(generator, generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1), 0.0)
-    ious: list[float] = []
-    for name, some in people.items():
-        if not some:
-            continue
-        images, covers = torch.stack([c.image for c in some]), torch.stack([c.cover for c in some])
-        ws, mask = told(encoder, generator, images)
-        shown = torch.stack([rendered(generator, code[None], 0.0) for code in ws])
-        clean = torch.stack([c.clean for c in some])
-        value = partial(_pooled, clean=clean, hidden=covers > 0.5)
-        found["psnr_behind"][name] = value(shown)
-        found["psnr_behind_mean"][name] = value(average.expand_as(clean))
-        if mask is not None:
-            ious.append(float(mask_iou(mask, covers).nanmean()))
-        if name == "mask":
-            found["smile_behind_mask"] = _smile(generator, ws, torch.stack([c.score for c in some]))
-    found["mask_iou"] = round(sum(ious) / len(ious), 3) if ious else None
-    return found
-
-
-def _pooled(shown: Tensor, clean: Tensor, hidden: Tensor) -> float:
-    """PSNR in dB over the hidden pixels [N,1,S,S] of all pictures."""
-    square = ((shown.clamp(-1, 1) - clean) / 2).square().mean(1, keepdim=True)
-    return round(float(-10 * torch.log10((square * hidden).sum() / hidden.sum())), 2)
-
-
-def _smile(generator: Generator, ws: Tensor, scores: Tensor) -> float | None:
-    """Correlation of the smile along its direction with the true one; None for too few people."""
-    if len(ws) < 3:
-        return None
-    direction = generator.card.directions["smile"].reshape(-1, ws.shape[-1])[0]
-    along = ws[:, 0] @ direction
-    return round(float(torch.corrcoef(torch.stack([along, scores[:, index("smile")]]))[0, 1]), 3)
 
 
 @dataclass(frozen=True)
@@ -246,13 +164,13 @@ def plain(
     images = true.front
     ws, _ = told(encoder, generator, images)
     average = generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1)
-    shown = torch.stack([rendered(generator, code[None], 0.0) for code in ws])
-    flat = rendered(generator, average, 0.0)[None].expand_as(images)
+    shown = torch.stack([rendered(generator, code[None], 0.0, SIZE) for code in ws])
+    flat = rendered(generator, average, 0.0, SIZE)[None].expand_as(images)
     best = generator.mapping(to_z(true.scores, generator.config.z_dim))
-    own = torch.stack([rendered(generator, code[None], 0.0) for code in best])
+    own = torch.stack([rendered(generator, code[None], 0.0, SIZE) for code in best])
     second, sides = refined(encoder.card.network, file, generator, images), []
     for yaw, seen in true.sides.items():
-        turned = torch.stack([rendered(generator, code[None], yaw) for code in ws])
+        turned = torch.stack([rendered(generator, code[None], yaw, SIZE) for code in ws])
         sides.append(psnr(turned, seen))
     found = {
         "psnr_w": _mean(psnr(shown, images)),
@@ -264,7 +182,7 @@ def plain(
     }
     rows = [images, shown, *((second.shown[0.0],) if second else ()), own]
     if second:
-        turned = torch.stack([rendered(generator, code[None], SIDES[1]) for code in ws[:_COLUMNS]])
+        turned = torch.stack([rendered(generator, code[None], SIDES[1], SIZE) for code in ws[:_COLUMNS]])
         rows += [true.sides[SIDES[1]], turned, second.shown[SIDES[1]]]
     if encoder.card.network == "e3dge":
         some = true.first(_TESTED)
@@ -290,7 +208,7 @@ def fit_figures(
     ]
 
     def value(codes: list[Tensor]) -> float:
-        return _mean(psnr(torch.stack([rendered(generator, code, 0.0) for code in codes]), images))
+        return _mean(psnr(torch.stack([rendered(generator, code, 0.0, SIZE) for code in codes]), images))
 
     return {
         "psnr_w_of_fitted": _mean(psnr(shown, images)),
@@ -336,6 +254,8 @@ def _mean(values: Tensor) -> float:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the encoders of the command line."""
     generator = load_generator(args.generator)
+    precision = precision_of(generator, "auto")
+    generator.precision = DTYPES[precision]
     true = People.of(unseen(args.people, args.seed))
     hidden = {
         name: list(covered(true.scores[: args.covered or args.people], name, args.seed)) for name in OCCLUDERS
@@ -359,6 +279,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "fits": args.fits,
         "seed": args.seed,
         "threads": torch.get_num_threads(),
+        "precision": precision,
         "rows": rows,
     }
 

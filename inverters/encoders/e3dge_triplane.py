@@ -21,6 +21,7 @@ from inverters.encoders.psp import GradualStyleEncoder, PspConfig
 from inverters.errors import FingerprintError
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.precision import convolutions
 from inverters.rendering import marching
 from inverters.rendering.cameras import from_label
 from inverters.rendering.fields import Decoder
@@ -28,7 +29,7 @@ from inverters.rendering.planes import mean_features
 from inverters.rendering.rays import project
 from inverters.rendering.reference import RayResult
 
-LEAST = 1 / 256
+LEAST = 1 / 64
 """Weight in its ray from which a sample is modulated; the others keep the colour of the codes."""
 _SAMPLES = (24, 24)
 """Coarse and fine samples a ray of thumbnails; the paper and its release have 16 to 24."""
@@ -187,7 +188,8 @@ class Painter:
                 if alignment:
                     condition = torch.cat([local, visible[n, some, None]], dim=-1)
                     at = self._positions(points[None], source.camera[n : n + 1])
-                    local = self.branch.fuse(condition, look_up(source.features[n : n + 1], at)[0])
+                    with convolutions(planes, self.generator.precision):
+                        local = self.branch.fuse(condition, look_up(source.features[n : n + 1], at)[0])
                 difference = self._difference(planes[n : n + 1], points, local, decoder)
                 changed = changed.index_add(0, some, weights[n, some, k, None] * difference)
             found.append(seen.features[n] + 2 * changed)
@@ -197,7 +199,8 @@ class Painter:
         """By how much local features [M,C] change the colours [M,K] of points [M,3]."""
         config = self.generator.config
         hidden = mean_features(planes, points[None], config.box_warp, config.plane_axes)[0]
-        changed = self.branch.local.modulate(hidden, local, points)
+        with convolutions(planes, self.generator.precision):
+            changed = self.branch.local.modulate(hidden, local, points).float()
         return decoder(changed)[1] - decoder(hidden)[1]
 
     @torch.no_grad()
