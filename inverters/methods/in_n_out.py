@@ -232,6 +232,7 @@ def invert(
         latent=found.latent,
         cameras=found.cameras,
         ood=joint.result(),
+        seen={} if cover is None or problem.occluder_masks is not None else {"cover": cover},
         generator=weights,
         history=run.history,
         info=found.info

@@ -338,7 +338,7 @@ def _stage(
     stitched = (f"stitch/{name}",) if is_stitched(settings, name) else ()
     return Stage(
         f"composite/{name}",
-        version=7,
+        version=8,
         load=lambda run: run.result.arrays["masks"],
         compute=compute,
         reads=(*MASK_SETTINGS, *reads),

@@ -211,7 +211,7 @@ def _stage(
     reads: tuple[str, ...],
     facts: Callable[[Facts], Any] = card_name,
 ) -> Stage[Output]:
-    return Stage(f"encode/{file}", 6, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
+    return Stage(f"encode/{file}", 7, load, compute, reads=reads, needs=needs, facts=facts, notes=notes)
 
 
 def _frames_stage(

@@ -16,7 +16,7 @@ from pipeline.stages.edit import images_in, plain_stage, variant_of
 from pipeline.stages.pixels import Rows
 from pipeline.stages.problem import source_crops
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
+from pipeline.stages.smooth import shown_blend, shown_cover, shown_name, shown_reconstruction
 from pipeline.video.masks import face_masks, visible_change
 from pipeline.video.matting import occluder_matte
 from pipeline.video.warp import warp_points
@@ -118,6 +118,7 @@ class Mattes:
     source: Rows
     behind: Rows
     blend: Rows
+    cover: Rows | None = None
     _last: dict[int, F32] = field(default_factory=dict)
 
     def __getitem__(self, picture: int) -> F32:
@@ -126,7 +127,9 @@ class Mattes:
             size = (behind.shape[1], behind.shape[0])
             source = cv2.resize(np.asarray(self.source[picture]), size, interpolation=cv2.INTER_AREA)
             self._last.clear()
-            self._last[picture] = occluder_matte(np.asarray(source), behind, np.asarray(self.blend[picture]))
+            cover = None if self.cover is None else np.asarray(self.cover[picture])
+            blend = np.asarray(self.blend[picture])
+            self._last[picture] = occluder_matte(np.asarray(source), behind, blend, cover)
         return self._last[picture]
 
 
@@ -210,7 +213,9 @@ def masks_of(run: StageRun, name: str) -> FaceMasks:
     kept = variant.edits and not variant.remove_occluder
     covers = Covers(run.of(track.STAGE), crops, source_crops(run))
     blend = shown_blend(run) if variant.remove_occluder else None
-    mattes = None if blend is None else Mattes(source_crops(run), images_in(run, "edit/removal"), blend)
+    mattes = None
+    if blend is not None:
+        mattes = Mattes(source_crops(run), images_in(run, "edit/removal"), blend, shown_cover(run))
     return FaceMasks(
         landmarks=run.of(track.STAGE).landmarks[usable],
         affines=crops.affine[usable],

@@ -60,8 +60,9 @@ def reconstruct(
 ) -> Iterator[Rows]:
     """Render every row from `first` on as it was found, some at a time, and measure it against its crop.
 
-    Rows have `reconstruction` uint8 [n,S,S,3], `psnr`, `ssim` and, with its weights, `lpips` [n], and, with a
-    second field or an encoder's soft mask, `blend` [n,h,w] in 0..1.
+    Rows have `reconstruction` uint8 [n,S,S,3], `psnr`, `ssim` and, with its weights, `lpips` [n]. With a
+    second field they have its share `blend` [n,h,w] in 0..1, and an encoder's soft mask as `cover` where the
+    fit began at one; without a field the mask is `blend`.
     """
     import torch
 
@@ -83,11 +84,11 @@ def reconstruct(
                 found["lpips"] = perceptual
             made: Rows = {"reconstruction": images}
             made |= {name: value.numpy().astype(np.float32) for name, value in found.items()}
-            if seen.blend is not None:
-                made["blend"] = seen.blend[:, 0].float().cpu().numpy().astype(np.float16)
-            elif (cover := renderer.inversion.seen.get("cover")) is not None:
-                told = resized(cover[rows][:, None], seen.image_raw.shape[-1])[:, 0]
-                made["blend"] = told.float().cpu().numpy().astype(np.float16)
+            maps = [] if seen.blend is None else [seen.blend[:, 0]]
+            if (cover := renderer.inversion.seen.get("cover")) is not None:
+                maps.append(resized(cover[rows][:, None], seen.image_raw.shape[-1])[:, 0])
+            for name, found_map in zip(("blend", "cover"), maps, strict=False):
+                made[name] = found_map.float().cpu().numpy().astype(np.float16)
             yield made
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
@@ -100,7 +101,10 @@ def store_reconstruction(
     blocks: RowBlocks,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write `reconstruction` uint8 [K,S,S,3], `blend` float16 [K,h,w] and the metrics [K] of all rows."""
+    """Write `reconstruction` uint8 [K,S,S,3], `blend` and `cover` float16 [K,h,w], metrics [K]: all rows.
+
+    See `reconstruct`.
+    """
     count = len(problem.frames)
     arrays: dict[str, ArrayWriter] = {}
     figures: dict[str, list[npt.NDArray[Any]]] = {}
@@ -155,7 +159,7 @@ def notes(run: StageRun) -> tuple[str, ...]:
 
 STAGE = Stage(
     "finetune",
-    version=2,
+    version=3,
     load=load,
     compute=compute,
     reads=("finetune",),

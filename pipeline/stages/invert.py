@@ -185,7 +185,7 @@ START = Stage(
 
 STAGE = Stage(
     "invert",
-    version=4,
+    version=5,
     load=load,
     compute=compute,
     reads=("invert", "generator", "precision"),

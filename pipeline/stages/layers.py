@@ -181,7 +181,7 @@ def stages(settings: Settings, others: Sequence[Settings] = ()) -> list[Stage[Ou
     suffix = ".png" if form == "png" else suffix_for(form)
     shown = dict.fromkeys(name for one in (settings, *others) for name in full_frame_variants(one))
     names = [*shown, *([inset.TURNED] if settings.edit.inset else [])]
-    made = partial(Stage, version=1, load=load, notes=notes)
+    made = partial(Stage, version=2, load=load, notes=notes)
     found: list[Stage[Output]] = [
         made(
             f"encode/{name}_{LAYER}{suffix}",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inverters.methods.table import ENCODERS
 from pipeline.request.edits import format_edit
 from pipeline.request.occluder_masks import FrameMasks
 from pipeline.request.settings import CompositeSettings, Settings
@@ -23,7 +22,7 @@ from pipeline.stages.panels import describe
 from pipeline.stages.pixels import Covered, Rows
 from pipeline.stages.problem import OfPictures, row_times, source_crops
 from pipeline.stages.run import StageRun
-from pipeline.stages.smooth import shown_blend, shown_name, shown_reconstruction
+from pipeline.stages.smooth import shown_name, shown_reconstruction
 from pipeline.stages.stage import global_name
 from pipeline.stages.uncover import Uncovered, WithCover
 from pipeline.video.temporal_stabilization import VERSION as STEADY_VERSION
@@ -84,14 +83,17 @@ def overlays_of(run: StageRun, name: str) -> Overlays:
 
 
 def _plain(run: StageRun, variant: Variant, name: str) -> Rows:
-    """The crops as they were found, by row; of a removal with the source where the occluder is."""
-    found: Rows = shown_reconstruction(run)
-    if not variant.remove_occluder:
-        return found
-    if run.settings.invert.method in ENCODERS and (cover := shown_blend(run)) is not None:
-        found = Covered(found, source_crops(run), cover)
-    mattes = run.result_of(f"composite/{name}").arrays.get("mattes")
-    return found if mattes is None else Covered(found, source_crops(run), mattes)
+    """The crops as they were found, by row; of a removal itself with the source where the occluder is.
+
+    What a second field tells beside the occluder, such as hair that the generator does not know, is no part
+    of a removal: the source has it, and keeps it.
+    """
+    mattes = None
+    if variant.remove_occluder:
+        mattes = run.result_of(f"composite/{name}").arrays.get("mattes")
+    if mattes is None:
+        return shown_reconstruction(run)
+    return Covered(images_in(run, "edit/removal"), source_crops(run), mattes)
 
 
 def _behind_covers(run: StageRun, rendered: Rows, plain: Rows | None) -> tuple[Rows, Rows | None]:

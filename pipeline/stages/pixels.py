@@ -22,19 +22,18 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Covered:
-    """Reconstructions by row, uint8 [S,S,3], with the source where a soft mask says that it is no face.
+    """Removals by row, uint8 [S,S,3], with the source where a soft mask says that something covers the face.
 
-    This is what a removal is compared with: an encoder's face has no occluder to take off, and that of a fit
-    is not as sharp as the source's.
+    A removal is compared with this: what differs is the occluder, and nothing else.
     """
 
-    reconstruction: Rows
+    removed: Rows
     source: Rows
     cover: Rows
     """By row, [h,w] in 0..1, or uint8."""
 
     def __getitem__(self, row: int, /) -> U8:
-        shown = np.asarray(self.reconstruction[row], np.float32)
+        shown = np.asarray(self.removed[row], np.float32)
         size = (shown.shape[1], shown.shape[0])
         source = cv2.resize(np.asarray(self.source[row]), size, interpolation=cv2.INTER_AREA)
         found = np.asarray(self.cover[row])

@@ -45,7 +45,7 @@ def places(found: FaceTrack) -> I64:
 
 STAGE = Stage(
     "smooth",
-    version=2,
+    version=3,
     load=load,
     compute=compute,
     reads=("edit.smooth",),
@@ -81,8 +81,17 @@ def shown_reconstruction(run: StageRun) -> StoredArray | OfPictures:
 
 def shown_blend(run: StageRun) -> StoredArray | OfPictures | None:
     """The second field's share of each pixel by picture, [P,h,w]; None without a second field."""
-    blend = shown_result(run).arrays.get("blend")
-    return None if blend is None else by_picture(run, blend)
+    return _map(run, "blend")
+
+
+def shown_cover(run: StageRun) -> StoredArray | OfPictures | None:
+    """An encoder's soft mask of what is not the face, by picture [P,h,w]; None without one beside a field."""
+    return _map(run, "cover")
+
+
+def _map(run: StageRun, name: str) -> StoredArray | OfPictures | None:
+    found = shown_result(run).arrays.get(name)
+    return None if found is None else by_picture(run, found)
 
 
 def seen_problem(run: StageRun) -> InversionProblem:

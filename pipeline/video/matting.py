@@ -24,9 +24,17 @@ _WIDTH = 0.02
 """Crop widths from which on a part beside the occluder is none of its straps or edges."""
 _LEAST = 0.002
 """Share of the crop that the occluder covers at least."""
+_LIKELY = 0.1
+"""Mean of the soft mask over a part of the blend from which on the part is an occluder's."""
+_DIFFERS = 20.0
+"""Levels of 255 between source and removal from which on half of the soft mask's certainty is enough."""
+_ALIKE = 0.5
+"""Size of a part beside the largest from which on it is an occluder's too, where no soft mask tells."""
 
 
-def occluder_matte(source: U8, behind: U8, blend: npt.NDArray[Any]) -> F32:
+def occluder_matte(
+    source: U8, behind: U8, blend: npt.NDArray[Any], cover: npt.NDArray[Any] | None = None
+) -> F32:
     """How far the pixels of a crop are an occluder's, [S,S] in [0,1], by their colour.
 
     A pixel is a mixture of what is behind the occluder and of the occluder's colour near by. It counts if
@@ -35,12 +43,18 @@ def occluder_matte(source: U8, behind: U8, blend: npt.NDArray[Any]) -> F32:
     Args:
         source: the crop, uint8 [S,S,3].
         behind: the same without the occluder, as it was rendered.
-        blend: [h,w] in [0,1], where the occluder was found.
+        blend: [h,w] in [0,1], the share of a second field. It tells of the occluder, and of what else the
+            generator does not know, such as curls.
+        cover: [h,w] in [0,1], an encoder's soft mask of what is not the face; None: nothing tells.
     """
     size = source.shape[0]
-    found = cv2.resize(np.asarray(blend, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    found, told = _sized(blend, size), None if cover is None else _sized(cover, size)
+    if told is not None:
+        change = np.abs(source.astype(np.float32) - behind).max(axis=-1)
+        sure = cv2.GaussianBlur(change, (0, 0), 1.5) > _DIFFERS
+        found = np.maximum(found, np.where(sure, 2.0 * told, told))
     core = cv2.morphologyEx((found > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    core = _largest(np.asarray(core))
+    core = _occluders(np.asarray(core), told)
     if core.mean() < _LEAST:
         return np.zeros((size, size), np.float32)
     share = _share(source.astype(np.float32), behind.astype(np.float32), core)
@@ -63,12 +77,27 @@ def occluder_matte(source: U8, behind: U8, blend: npt.NDArray[Any]) -> F32:
     return np.asarray(np.clip(grown, 0.0, 1.0), np.float32)
 
 
-def _largest(core: U8) -> U8:
-    """The largest connected part of a map of 0 and 1 [S,S]."""
+def _sized(values: npt.NDArray[Any], size: int) -> F32:
+    """A map at the crop's size [S,S]."""
+    resized = cv2.resize(np.asarray(values, np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
+
+
+def _occluders(core: U8, told: F32 | None) -> U8:
+    """The connected parts of a map of 0 and 1 [S,S] that are an occluder's: two lenses, but no curls.
+
+    told: an encoder's soft mask [S,S].
+    """
     count, parts, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
     if count < 2:
         return core
-    return np.asarray(parts == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]), np.uint8)
+    if told is None:
+        area = stats[:, cv2.CC_STAT_AREA]
+        own = area >= _ALIKE * area[1:].max()
+    else:
+        own = np.bincount(parts.ravel(), told.ravel()) >= _LIKELY * stats[:, cv2.CC_STAT_AREA]
+    own[0] = False
+    return np.asarray(own[parts], np.uint8)
 
 
 def _share(source: F32, behind: F32, core: U8) -> F32:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.clip import U8
+from pipeline.stages.composite import overlay_of
 from pipeline.stages.face_masks import Mattes
 from pipeline.stages.pixels import Covered
-from pipeline.video.masks import visible_change
 from pipeline.video.matting import occluder_matte
 
 SIZE = 128
@@ -49,20 +49,23 @@ def test_without_an_occluder_there_is_none(share: float) -> None:
     assert occluder_matte(source, behind, np.full((64, 64), share, np.float32)).max() == 0
 
 
-def test_a_removal_leaves_nothing_of_a_line_that_the_reconstruction_does_not_have() -> None:
-    """The reconstruction's mask begins two pixels lower, and it has no strap."""
+def test_a_removal_takes_all_of_the_occluder_and_nothing_else() -> None:
+    """The fit's field has two pixels less of the mask, no strap, and curls that the removal lacks."""
     source, behind, blend = scene()
-    reconstruction = behind.copy()
-    reconstruction[72:110, 30:98] = WHITE
+    source[20:40, 100:120] = behind[20:40, 100:120] // 2  # curls
     mattes = Mattes(source[None], behind[None], blend[None])
-
-    def left(plain: U8) -> float:
-        taken = visible_change(behind, plain)[..., None]
-        shown = behind + (1.0 - taken) * (source.astype(np.float32) - plain)
-        return float(np.abs(shown - behind)[38:112].max())
-
-    assert left(reconstruction) > 60
-    assert left(Covered(reconstruction[None], source[None], mattes)[0]) < 12
+    shown = overlay_of(
+        behind,
+        np.full((SIZE, SIZE), 255, np.uint8),
+        np.eye(2, 3),
+        SIZE,
+        (SIZE, SIZE),
+        plain=Covered(behind[None], source[None], mattes)[0],
+    )
+    assert shown is not None
+    left = np.abs(shown.over(source).astype(int) - behind)
+    assert left[48:70, 30:36].max() < 12 and left[68:112, 28:100].max() < 12
+    assert np.array_equal(shown.over(source)[20:40, 100:120], source[20:40, 100:120])
 
 
 def test_crops_may_be_larger_than_renders() -> None:
@@ -81,3 +84,35 @@ def test_a_background_that_the_renders_hair_hides_is_no_occluder() -> None:
     matte = occluder_matte(source, behind, blend)
     assert matte[46:108, 10:26].max() == 0 and matte[:20].max() == 0
     assert matte[49:68, 32:34].min() > 0.9
+
+
+def lenses() -> tuple[U8, U8, U8]:
+    """A source with sunglasses, what is behind them, and the blend: both lenses and curls of the hair."""
+    behind = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
+    source, blend = behind.copy(), np.zeros((SIZE // 2, SIZE // 2), np.float32)
+    for left in (24, 70):
+        source[50:70, left : left + 30] = (25, 25, 30)
+        blend[25:35, left // 2 : left // 2 + 15] = 1.0
+    source[4:20, 30:80] = (70, 60, 50)
+    blend[2:10, 15:40] = 1.0
+    return source, behind, blend
+
+
+def test_both_lenses_are_the_occluders() -> None:
+    source, behind, blend = lenses()
+    blend[2:10] = 0.0
+    matte = occluder_matte(source, behind, blend)
+    assert matte[52:68, 26:52].min() == 1 and matte[52:68, 72:98].min() == 1
+
+
+def test_an_encoders_mask_tells_the_occluder_from_hair_and_adds_what_the_field_lacks() -> None:
+    source, behind, blend = lenses()
+    cover = blend.copy()
+    cover[2:10] = 0.0
+    blend[25:35, 35:50] = 0.2  # a lens that the field hardly has
+    cover[25:35, 35:50] = 0.4  # and of which the encoder is not sure
+    cover[40:50, 15:50] = 0.4  # nor of this, where the source is like the removal
+    matte = occluder_matte(source, behind, blend, cover)
+    assert matte[:24].max() == 0 and matte[80:100].max() == 0
+    assert matte[54:66, 26:52].min() == 1 and matte[54:66, 74:96].min() == 1
+    assert occluder_matte(source, behind, blend, np.zeros_like(cover)).max() == 0
