@@ -25,6 +25,7 @@ from pipeline.stages.overlays import (
     overlays_of_faces,
     row_of_frame,
 )
+from pipeline.stages.pixels import Rows
 from pipeline.stages.run import StageRun
 from pipeline.stages.smooth import shown_blend, shown_name
 from pipeline.stages.stage import Stage, global_name
@@ -38,6 +39,8 @@ from pipeline.video.writer import VideoWriter
 LAYER, MASK, MATTE = "layer", "mask", "occluder_matte"
 RGBA = Layout(16, alpha=True)
 """What the frames of a layer are: R', G', B' of the source's own colours, straight, and alpha."""
+_REMOVALS = ("removal", "removal_edited")
+"""Variants in whose masks the occluder's matte is."""
 _MARGIN = 16
 """Pixels around a change in which the chroma of 4:2:0 may change with it."""
 
@@ -143,9 +146,12 @@ def _layer_writer(
 
 
 def compute_matte(run: StageRun) -> None:
-    """Write how much of each pixel of each frame is the occluder, where the method has a field for it."""
+    """Write how much of each pixel of each frame is the occluder, where the method has a field for it.
+
+    It is what a removal takes off, or without a removal the field's share.
+    """
     clip, notes_of_it = run.of(decode.STAGE), []
-    faces = [(one, shown_blend(one)) for one, _ in faces_of_run(run, "edited")]
+    faces = [(one, _matte_of(one)) for one, _ in faces_of_run(run, "edited")]
     if all(blend is None for _, blend in faces):
         notes_of_it.append(
             "the occluder's matte is black everywhere: this inversion has no field for what covers a face"
@@ -163,6 +169,11 @@ def compute_matte(run: StageRun) -> None:
         write_grey(run.writer.file(name), levels)
         run.count(index + 1, len(clip))
     run.writer.meta |= {"names": names, "notes": notes_of_it}
+
+
+def _matte_of(run: StageRun) -> Rows | None:
+    removal = run.needed(*(f"composite/{name}" for name in _REMOVALS))
+    return shown_blend(run) if removal is None else run.result_of(removal).arrays.get("mattes")
 
 
 def _fractions(values: Any) -> F32:
@@ -194,6 +205,7 @@ def stages(settings: Settings, others: Sequence[Settings] = ()) -> list[Stage[Ou
     ]
     needs = ["decode"]
     for place, one in enumerate((settings, *others)):
-        needs += [global_name(need, place) for need in ("track", "align", shown_name(one))]
+        removals = [f"composite/{name}" for name in full_frame_variants(one) if name in _REMOVALS]
+        needs += [global_name(need, place) for need in ("track", "align", shown_name(one), *removals[:1])]
     matte = made(f"encode/{MATTE}.png", compute=compute_matte, reads=("encode.layers",), needs=tuple(needs))
     return [*found, matte]

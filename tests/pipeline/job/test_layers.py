@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -58,6 +59,13 @@ def test_source_and_layer_are_the_result_in_every_frame(
         whole = (to_layout(planes, Layout(16)) for planes in source.deep.planes())
         plates = [np.stack(planes.samples, -1) / 65535 for planes in whole]
     assert len(found["occluder_matte"]) == FRAMES
+    for plate, matte, done in zip(plates, found["occluder_matte"], found["removal"], strict=True):
+        whole = read_picture(out / done).pixels
+        change = np.abs(whole / np.iinfo(whole.dtype).max - plate).max(axis=-1)
+        # What is seen of a change is blurred by two pixels of the crop.
+        near = cv2.dilate(read_picture(out / matte).rgb8[..., 0], np.ones((17, 17), np.uint8))
+        assert 255 * change[near == 0].max(initial=0.0) <= 1
+        assert not near.all() and (change.max() > 0.05 or not near.any())
     empty = 0
     for name in NAMES:
         assert len(found[f"{name}_layer"]) == len(found[f"{name}_mask"]) == len(found[name]) == FRAMES
