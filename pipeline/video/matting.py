@@ -26,8 +26,9 @@ _LEAST = 0.002
 """Share of the crop that the occluder covers at least."""
 _LIKELY = 0.1
 """Mean of the soft mask over a part of the blend from which on the part is an occluder's."""
-_DIFFERS = 20.0
-"""Levels of 255 between source and removal from which on half of the soft mask's certainty is enough."""
+_DIFFERS, _UNSURE = 30.0, 4.0
+"""Levels of 255 between source and removal from which on the soft mask counts this many times: at the tips of
+fingers it is not sure."""
 _ALIKE = 0.5
 """Size of a part beside the largest from which on it is an occluder's too, where no soft mask tells."""
 
@@ -51,8 +52,8 @@ def occluder_matte(
     found, told = _sized(blend, size), None if cover is None else _sized(cover, size)
     if told is not None:
         change = np.abs(source.astype(np.float32) - behind).max(axis=-1)
-        sure = cv2.GaussianBlur(change, (0, 0), 1.5) > _DIFFERS
-        found = np.maximum(found, np.where(sure, 2.0 * told, told))
+        differs = cv2.GaussianBlur(change, (0, 0), 1.5) > _DIFFERS
+        found = np.maximum(found, np.where(differs, _UNSURE * told, told))
     core = cv2.morphologyEx((found > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     core = _occluders(np.asarray(core), told)
     if core.mean() < _LEAST:
