@@ -1,4 +1,4 @@
-"""The backdrop: a half cylinder behind the head, which the generator's cube holds."""
+"""The backdrop: a cylinder's far wall behind the head, which the generator's cube holds from every camera."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inverters.people.params import Values
 from inverters.rendering.rays import make_rays
 
 RADIUS = 0.47
-"""Radius of the half cylinder about the y axis at z < 0; beside it lies the plane z = 0."""
+"""Radius of the cylinder about the y axis. A ray beside it ends where it comes nearest to the axis."""
 _SHAPES = 14
 _SHAPE_NUMBERS = 4
 
@@ -22,10 +22,7 @@ def meet(origins: Tensor, directions: Tensor) -> Tensor:
     (ox, _, oz), (dx, _, dz) = origins.unbind(-1), directions.unbind(-1)
     a, b = (dx * dx + dz * dz).clamp_min(1e-9), ox * dx + oz * dz
     c = ox * ox + oz * oz - RADIUS**2
-    wall = (torch.sqrt((b * b - a * c).clamp_min(0.0)) - b) / a
-    plane = -oz / torch.where(dz < -1e-6, dz, torch.full_like(dz, -1e-6))
-    beside = (ox + plane * dx).abs() >= RADIUS
-    depth = torch.where(beside, plane, wall)
+    depth = (torch.sqrt((b * b - a * c).clamp_min(0.0)) - b) / a
     return torch.where(dz < -1e-6, depth, torch.full_like(depth, torch.inf))
 
 
