@@ -9,12 +9,15 @@ with Conditional GANs", equation 4.
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inverters.errors import CheckpointError
 from inverters.training.team import Team
+from inverters.training.training_state import load_state
 
 R1_EVERY = 8
 R1_WEIGHT = 0.1
@@ -114,6 +117,18 @@ class Adversary:
         state["state"] = entries
         self.optimiser.load_state_dict(state)
         self.steps = int(tensors["critic_steps"])
+
+
+def critic_of(folder: Path) -> dict[str, Tensor]:
+    """Return the state of a run's critic, see `Adversary.restore`.
+
+    Raises:
+        CheckpointError: there is no run in `folder`, or it has no critic.
+    """
+    found = load_state(folder / "state")
+    if found is None or "critic_steps" not in found[0]:
+        raise CheckpointError(f"there is no training run with a critic in {folder}")
+    return found[0]
 
 
 def pair(image: Tensor, raw: Tensor) -> Tensor:

@@ -104,6 +104,8 @@ class TrainSettings:
     """Steps of training the mapping, at the beginning of a fresh run; it is frozen afterwards."""
     start: str = ""
     """Exported generator that a fresh run begins from."""
+    critic: str = ""
+    """Folder of a run whose critic a fresh run goes on with."""
     save_every: float = 600.0
     """Seconds between two checkpoints."""
     device: str = "auto"

@@ -24,7 +24,7 @@ from inverters.generators.eg3d import Generator
 from inverters.generators.feature_loss import FeatureLoss
 from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
-from inverters.training.adversarial import Adversary, pair
+from inverters.training.adversarial import Adversary, critic_of, pair
 from inverters.training.batches import EDGE, Cameras, Patches, detail_chances, patch_batch, point_batch
 from inverters.training.contact import compare, held_out_views
 from inverters.training.export import export_generator
@@ -100,6 +100,8 @@ class Trainer:
                 start = Path(self.settings.start)
                 self.before = begin_from(self.generator, start, self.settings.grow_at > 0)
                 self.average.load_state_dict(self.generator.state_dict())
+            if self.settings.critic and self.adversary is not None:
+                self.adversary.restore(critic_of(Path(self.settings.critic)))
             return
         tensors, info = found
         for prefix, module in (("g.", self.generator), ("ema.", self.average)):

@@ -157,6 +157,25 @@ def test_a_run_begins_from_an_exported_generator(tmp_path: Path, ball_set: Path)
         torch.testing.assert_close(after[name], before[name])
 
 
+def test_a_run_goes_on_with_the_critic_of_another(tmp_path: Path, ball_set: Path) -> None:
+    first = trainer_in(tmp_path / "a", ball_set, adversarial=0.4, seed=1)
+    assert first.adversary is not None
+    first.adversary.steps = 2
+    first.save()
+    second = trainer_in(tmp_path / "b", ball_set, adversarial=0.4, critic=str(tmp_path / "a"))
+    assert second.adversary is not None
+    assert second.step == 0 and second.adversary.steps == first.adversary.steps == 2
+    expected = first.adversary.critic.state_dict()
+    assert all(
+        torch.equal(value, expected[name]) for name, value in second.adversary.critic.state_dict().items()
+    )
+    plain = trainer_in(tmp_path / "plain", ball_set)
+    plain.save()
+    for folder in ("plain", "nothing"):
+        with pytest.raises(CheckpointError, match=f"no training run with a critic in .*{folder}"):
+            trainer_in(tmp_path / "c", ball_set, adversarial=0.4, critic=str(tmp_path / folder))
+
+
 def test_the_card_counts_the_steps_before_the_run_too(tmp_path: Path, ball_set: Path) -> None:
     first = trainer_in(tmp_path / "a", ball_set)
     steps(first, 2)
