@@ -89,9 +89,8 @@ def synthesised(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
 @torch.no_grad()
 def rendered(generator: Generator, ws: Tensor, yaw: float, size: int) -> Tensor:
     """The raw picture [3,size,size] of codes [1,L,D], before super-resolution."""
-    return generator.render(generator.planes(ws), camera(yaw)[None], default_intrinsics(1), size).features[
-        0, :3
-    ]
+    pose = camera(yaw)[None], default_intrinsics(1)
+    return generator.render(generator.planes(ws), *pose, size).features[0, :3]
 
 
 def pixels(image: Tensor) -> U8:

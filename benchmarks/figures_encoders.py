@@ -59,16 +59,20 @@ def fits(found: Mapping[str, Any]) -> list[str]:
 def behind(found: Mapping[str, Any]) -> list[str]:
     """Faces behind occluders, by the first encoder: all others have its codes."""
     row = found["rows"][0]
-    names, smile = list(row["psnr_behind"]), row["smile_behind_mask"]
+    names, smile = list(row["psnr_behind"]), row.get("smile_behind_mask")
     cells = [
         [who, *(number(row[key][name]) for name in names)]
         for who, key in ((row["encoder"], "psnr_behind"), ("mean face", "psnr_behind_mean"))
     ]
     text = (
         f"The face behind an occluder, in the pixels that it covers, of {found['covered']} people behind "
-        f"each. The soft mask has an IoU of {number(row['mask_iou'], 2)} with the true one. Of people behind "
-        f"a surgical mask who clearly smile or clearly do not, {100 * smile['sign_right']:.0f} % are told "
-        f"so; over all of them told and true smile have a correlation of {number(smile['correlation'], 2)}, "
-        f"and the told one is {number(smile['gain'], 2)} of the true one:"
+        f"each. The soft mask has an IoU of {number(row['mask_iou'], 2)} with the true one."
     )
+    if smile is not None:
+        text += (
+            " Of people behind a surgical mask who clearly smile or clearly do not, "
+            f"{100 * smile['sign_right']:.0f} % are told so; over all of them told and true smile have a "
+            f"correlation of {number(smile['correlation'], 2)}, and the told one is "
+            f"{number(smile['gain'], 2)} of the true one."
+        )
     return [*prose(text), "", *table(["", *names], cells)]

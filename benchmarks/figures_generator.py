@@ -20,7 +20,7 @@ WANTED: Mapping[str, tuple[str, str]] = {
     "person_s": ("making a person, one thread", "<= 0.5 s"),
 }
 _FORMATS = {
-    **{"psnr": (1, " dB"), "lpips": (3, ""), "psnr_eyes": (1, " dB"), "psnr_mouth": (1, " dB")},
+    **{"psnr": (1, " dB"), "lpips": (3, ""), "psnr_eyes": (2, " dB"), "psnr_mouth": (2, " dB")},
     **{"same": (2, ""), "different": (2, ""), "picture_s": (2, " s"), "person_s": (2, " s")},
 }
 

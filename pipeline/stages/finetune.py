@@ -84,11 +84,11 @@ def reconstruct(
                 found["lpips"] = perceptual
             made: Rows = {"reconstruction": images}
             made |= {name: value.numpy().astype(np.float32) for name, value in found.items()}
-            maps = [] if seen.blend is None else [seen.blend[:, 0]]
+            if seen.blend is not None:
+                made["blend"] = _halves(seen.blend[:, 0])
             if (cover := renderer.inversion.seen.get("cover")) is not None:
-                maps.append(resized(cover[rows][:, None], seen.image_raw.shape[-1])[:, 0])
-            for name, found_map in zip(("blend", "cover"), maps, strict=False):
-                made[name] = found_map.float().cpu().numpy().astype(np.float16)
+                told = resized(cover[rows][:, None], seen.image_raw.shape[-1])[:, 0]
+                made["blend" if seen.blend is None else "cover"] = _halves(told)
             yield made
         if on_rows is not None:
             on_rows(int(rows[-1]) + 1, count)
@@ -118,6 +118,12 @@ def store_reconstruction(
             arrays[name].write(values)
     for name, parts in figures.items():
         writer.put(name, np.concatenate(parts))
+
+
+def _halves(maps: Any) -> npt.NDArray[np.float16]:
+    """Tensor [n,h,w] to float16 in memory."""
+    found: npt.NDArray[np.float16] = maps.float().cpu().numpy().astype(np.float16)
+    return found
 
 
 def _unit(images: Any) -> Any:

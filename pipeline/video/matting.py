@@ -28,7 +28,8 @@ _LIKELY = 0.1
 """Mean of the soft mask over a part of the blend from which on the part is an occluder's."""
 _DIFFERS, _UNSURE = 30.0, 4.0
 """Levels of 255 between source and removal from which on the soft mask counts this many times: at the tips of
-fingers it is not sure."""
+fingers it is not sure.
+"""
 _ALIKE = 0.5
 """Size of a part beside the largest from which on it is an occluder's too, where no soft mask tells."""
 
@@ -38,8 +39,9 @@ def occluder_matte(
 ) -> F32:
     """How far the pixels of a crop are an occluder's, [S,S] in [0,1], by their colour.
 
-    A pixel is a mixture of what is behind the occluder and of the occluder's colour near by. It counts if
-    its share of that colour is large, or if it is connected to such pixels, and these to the occluder.
+    It begins at the parts of the blend that the soft mask confirms, or at the largest ones. Beside these a
+    pixel is a mixture of what is behind the occluder and of the occluder's colour near by. It counts if its
+    share of that colour is large, or if it is connected to such pixels, and these to the occluder.
 
     Args:
         source: the crop, uint8 [S,S,3].

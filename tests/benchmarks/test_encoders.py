@@ -67,5 +67,7 @@ def test_page_tells_every_row_and_what_is_missing() -> None:
     assert "| e4e-mask | 21.6 | - | 21.3 | - | - | 231.0 | - |" in text
     assert "| e3dge | 21.6 | 25.7 | 21.3 | 22.5 | 20.9 |" in text
     assert "74 % are told so" in text
+    few = [row | {"smile_behind_mask": None}]
+    assert "surgical" not in "\n".join(encoders({"encoders": found | {"rows": few}}))
     assert "| mean face | 18.1 |" in text and "| 21.0 | 22.5 | 23.5 |" in text
     assert "beside fits" not in "\n".join(encoders({"encoders": found | {"fits": 0}}))
