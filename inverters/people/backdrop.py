@@ -1,4 +1,4 @@
-"""The backdrop: a cylinder's far wall behind the head, which the generator's cube holds from every camera."""
+"""The backdrop: a cylinder's far wall behind the head, which the generator's cube holds from all sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inverters.people.params import Values
 from inverters.rendering.rays import make_rays
 
 RADIUS = 0.47
-"""Radius of the cylinder about the y axis. A ray beside it ends where it comes nearest to the axis."""
+"""Radius of the cylinder about the y axis. A ray beside it, at a wide angle, ends nearest to the axis."""
 _SHAPES = 14
 _SHAPE_NUMBERS = 4
 

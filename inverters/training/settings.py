@@ -105,7 +105,7 @@ class TrainSettings:
     start: str = ""
     """Exported generator that a fresh run begins from."""
     critic: str = ""
-    """Folder of a run whose critic a fresh run goes on with."""
+    """Folder of a run whose critic a fresh run goes on with; not read without an adversarial loss."""
     save_every: float = 600.0
     """Seconds between two checkpoints."""
     device: str = "auto"
