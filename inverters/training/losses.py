@@ -23,7 +23,13 @@ target.
 """
 
 _DEPTH_REACH = 0.05
-"""Error of depth, in world units, beyond which it does not count more."""
+"""Error of depth, in world units, from which on its logarithm counts: less, but never nothing, or specks that
+hang in free space would stay.
+"""
+
+_TEXTURE_WINDOW = 8
+_TEXTURE_FLOOR = 4e-6
+"""Variance of pixels in [0,1] below which there is no texture: half a level of 256."""
 
 
 def as_used(generator: Generator, whitening: Whitening | None = None) -> Generator:
@@ -154,7 +160,7 @@ def raw_losses(
     losses = {
         "raw": error.abs().mean() * 2,
         "raw_slope": slopes(error) * 0.5,
-        "depth": off.clamp_max(_DEPTH_REACH).mean() * 4,
+        "depth": _DEPTH_REACH * torch.log1p(off / _DEPTH_REACH).mean() * 4,
     }
     return losses, features
 
@@ -164,6 +170,33 @@ def as_raw(truth: Tensor, side: int) -> Tensor:
     if truth.shape[-1] % side == 0:
         return F.avg_pool2d(truth, truth.shape[-1] // side)
     return F.interpolate(truth, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def texture(image: Tensor, truth: Tensor, scales: int = 2) -> Tensor:
+    """Return how little the texture of images [n,3,H,W] in [-1,1] is that of the truth, from 0 to 2.
+
+    One minus contrast times structure of SSIM (Wang et al. 2004, equations 9 and 10), in squares side by
+    side, mean over scales. Its constant is far below theirs: the pores of a skin, and blotches on a plain
+    wall, count as much as an outline.
+    """
+    total = image.new_zeros(())
+    a, b = image.float() / 2, truth.float() / 2
+    for scale in range(scales):
+        if scale:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        x, y = _squares(a), _squares(b)
+        apart = (x - y).square().mean((3, 5))
+        both = x.square().mean((3, 5)) + y.square().mean((3, 5))
+        total = total + (apart / (both + _TEXTURE_FLOOR)).mean()
+    return total / scales
+
+
+def _squares(image: Tensor) -> Tensor:
+    """Return [n,C,h,k,w,k]: an image [n,C,H,W] in squares of k pixels, each less its mean."""
+    k = _TEXTURE_WINDOW
+    n, c, height, width = image.shape
+    squares = image[..., : height // k * k, : width // k * k].reshape(n, c, height // k, k, width // k, k)
+    return squares - squares.mean((3, 5), keepdim=True)
 
 
 def final_losses(image: Tensor, truth: Tensor, inner: Sequence[tuple[slice, slice]]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "geometry": (0, 10**6),
     "regression": (0, 10**6),
     "perceptual": (0, 10**6),
+    "texture": (0, 10**6),
     "adversarial": (0, 10**6),
     "people": (0, _MANY),
     "workers": (0, 1024),
@@ -90,6 +91,8 @@ class TrainSettings:
     """Weight of the errors of final patches, and of their gradients."""
     perceptual: float = 0.0
     """Weight of the loss on features of the judge."""
+    texture: float = 0.0
+    """Weight of the loss on local texture, by structure and contrast of SSIM."""
     judge: str = ""
     """Weights of that judge; empty takes the bundled one."""
     adversarial: float = 0.0

@@ -35,6 +35,7 @@ from inverters.training.losses import (
     planes_of,
     point_losses,
     raw_losses,
+    texture,
 )
 from inverters.training.machine import be_interruptible, pick_batch, pick_device, pick_precision
 from inverters.training.people_pictures import open_set, start_workers
@@ -168,6 +169,8 @@ class Trainer:
         inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
         if self.features is not None:
             found["features"] = self.features(image[inner], truth[inner]) * s.perceptual
+        if s.texture:
+            found["texture"] = texture(image[inner], truth[inner]) * s.texture
         if self.adversary is not None:
             made, true = pair(image, raw)[inner], pair(truth, as_raw(truth, raw.shape[-1]))[inner]
             terms = self.adversary.losses(made, true)
