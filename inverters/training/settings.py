@@ -92,7 +92,7 @@ class TrainSettings:
     perceptual: float = 0.0
     """Weight of the loss on features of the judge."""
     texture: float = 0.0
-    """Weight of the loss on local texture, by structure and contrast of SSIM."""
+    """Weight of the loss on local texture: how rough, and in which direction."""
     judge: str = ""
     """Weights of that judge; empty takes the bundled one."""
     adversarial: float = 0.0

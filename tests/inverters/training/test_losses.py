@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,29 +13,42 @@ from inverters.training.losses import texture
 
 @pytest.fixture
 def truth() -> Tensor:
-    """A wall with a faint grain [2,3,64,64] in [-1,1]: two levels of 256."""
+    """A rough wall [2,3,64,64] in [-1,1]."""
     grain = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    return 0.4 + 0.016 * grain
+    return 0.4 + 0.06 * grain
+
+
+def stripes(across: bool) -> Tensor:
+    """Fine stripes [1,3,64,64], along the rows or across them."""
+    wave = torch.sin(torch.arange(64) * 2.0).expand(1, 3, 64, 64) * 0.2
+    return wave if across else wave.mT
 
 
 def test_the_truth_has_its_own_texture(truth: Tensor) -> None:
-    assert texture(truth, truth).item() == pytest.approx(0, abs=1e-4)
-    assert texture(truth + 0.2, truth).item() == pytest.approx(0, abs=1e-2)  # a shade is not a texture
+    assert texture(truth, truth).item() == 0
+    assert texture(truth + 0.2, truth).item() == pytest.approx(0, abs=1e-6)  # a shade is not a texture
 
 
-def test_a_faint_grain_counts(truth: Tensor) -> None:
+def test_where_the_grains_lie_does_not_count(truth: Tensor) -> None:
     plain = torch.full_like(truth, 0.4)
-    assert texture(plain, truth).item() > 0.3
-    assert texture(truth, plain).item() > 0.3
-    assert texture(-truth, truth).item() > texture(plain, truth).item()
+    moved = texture(truth.roll((3, 5), (2, 3)), truth).item()
+    assert moved < 0.03 < 1 < texture(plain, truth).item()
+    assert texture(0.4 + 0.5 * (truth - 0.4), truth).item() == pytest.approx(math.log(2) ** 2, rel=0.1)
+
+
+def test_the_direction_counts() -> None:
+    same, other = texture(stripes(True), stripes(True).roll(3, 3)), texture(stripes(True), stripes(False))
+    assert other.item() > 1 > 0.1 > same.item()
 
 
 def test_two_plain_walls_have_the_same_texture() -> None:
     dark, light = torch.full((1, 3, 32, 32), -0.9), torch.full((1, 3, 32, 32), 0.9)
-    assert texture(dark, light).item() == pytest.approx(0, abs=2e-2)
+    assert texture(dark, light).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_its_gradient_is_finite_where_nothing_differs(truth: Tensor) -> None:
-    image = truth.clone().requires_grad_()
-    texture(image, torch.zeros_like(truth)).backward()
+def test_its_gradient_asks_for_more_where_there_is_too_little(truth: Tensor) -> None:
+    image = (0.4 + 0.5 * (truth - 0.4)).requires_grad_()
+    texture(image, truth).backward()
     assert image.grad is not None and torch.isfinite(image.grad).all()
+    better = image.detach() - image.grad
+    assert texture(better, truth) < texture(image, truth)
