@@ -173,7 +173,7 @@ def as_raw(truth: Tensor, side: int) -> Tensor:
     return F.interpolate(truth, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
-def texture(image: Tensor, truth: Tensor, scales: int = 2) -> Tensor:
+def texture(image: Tensor, truth: Tensor, scales: int = 3) -> Tensor:
     """Return how far the texture of images [n,3,H,W] in [-1,1] is from the truth's, wherever its grains lie.
 
     As in texture synthesis (Heeger & Bergen 1995), texture is the energy of oriented bands: of second
@@ -183,15 +183,17 @@ def texture(image: Tensor, truth: Tensor, scales: int = 2) -> Tensor:
     Returns:
         Mean square of the logarithm of the ratio of amplitudes, over directions and scales.
     """
-    total = image.new_zeros(())
+    found: list[Tensor] = []
     a, b = image.float() / 2, truth.float() / 2
     for scale in range(scales):
         if scale:
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        if min(a.shape[-2:]) < 2 * _TEXTURE_WINDOW + 2:
+            break
         for direction in _DIRECTIONS:
             ratio = (_energy(a, direction) + _TEXTURE_FLOOR) / (_energy(b, direction) + _TEXTURE_FLOOR)
-            total = total + (0.5 * ratio.log()).square().mean()
-    return total / (scales * len(_DIRECTIONS))
+            found.append((0.5 * ratio.log()).square().mean())
+    return torch.stack(found).mean() if found else image.new_zeros(())
 
 
 def _energy(image: Tensor, direction: tuple[int, int]) -> Tensor:
