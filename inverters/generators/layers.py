@@ -215,7 +215,10 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to image channels, without demodulation."""
+    """Modulated 1x1 convolution to image channels, without demodulation; in the precision of its weights.
+
+    Images of all blocks add up to what is seen, and their rounding is not averaged away by a layer after.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, w_dim: int, *, clamp: float | None = None
@@ -228,8 +231,10 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, offset: Tensor | float = 0.0) -> Tensor:
         """Map x [N,I,n,n] and w [N,w_dim] to an image [N,C,n,n]; `offset` [N,I] is added to the styles."""
-        styles = (self.affine(w) + offset) * self.weight_gain
-        x = modulated_conv(x, self.weight, styles, bias=self.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            x, w = x.to(self.weight.dtype), w.to(self.weight.dtype)
+            styles = (self.affine(w) + offset) * self.weight_gain
+            x = modulated_conv(x, self.weight, styles, bias=self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 

@@ -1,7 +1,8 @@
 """Precision of a generator's convolutions, those of the backbone and of super-resolution, and its cost.
 
-In bfloat16 weights, styles and features have 8 bits of mantissa; planes, features of rays and pictures stay
-float32. Processors with AMX or AVX-512 BF16 and GPUs multiply it faster, others far slower: `measure` tells.
+In bfloat16 weights, styles and features have 8 bits of mantissa; the images of the blocks, which add up to
+planes and pictures, and features of rays stay float32. Processors with AMX or AVX-512 BF16 and GPUs multiply
+it faster, others far slower: `measure` tells.
 """
 
 from __future__ import annotations
