@@ -23,14 +23,14 @@ target.
 """
 
 _DEPTH_REACH = 0.05
-"""Error of depth, in world units, from which on its logarithm counts: less, but never nothing, or specks that
-hang in free space would stay.
-"""
+"""Error of depth, in world units, from which on little more than its logarithm counts."""
 
 _TEXTURE_WINDOW = 8
+"""Side in pixels of the squares in which texture is measured."""
 _TEXTURE_FLOOR = 4e-5
 """Mean square of second differences of pixels in [0,1] that a grain of 0.7 grey levels has: less is plain."""
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Steps down and to the right along which second differences are taken."""
 
 
 def as_used(generator: Generator, whitening: Whitening | None = None) -> Generator:
@@ -161,9 +161,14 @@ def raw_losses(
     losses = {
         "raw": error.abs().mean() * 2,
         "raw_slope": slopes(error) * 0.5,
-        "depth": _DEPTH_REACH * torch.log1p(off / _DEPTH_REACH).mean() * 4,
+        "depth": robust(off).mean() * 4,
     }
     return losses, features
+
+
+def robust(error: Tensor) -> Tensor:
+    """Return errors of depth [...], large ones as their logarithm, so that specks have a gradient too."""
+    return _DEPTH_REACH * torch.log1p(error / _DEPTH_REACH)
 
 
 def as_raw(truth: Tensor, side: int) -> Tensor:
@@ -181,7 +186,8 @@ def texture(image: Tensor, truth: Tensor, scales: int = 3) -> Tensor:
     as rough and of the same direction, is right; blurred hair is wrong.
 
     Returns:
-        Mean square of the logarithm of the ratio of amplitudes, over directions and scales.
+        Mean square of the logarithm of the ratio of amplitudes, over directions and scales; 0 for images that
+        do not hold two squares.
     """
     found: list[Tensor] = []
     a, b = image.float() / 2, truth.float() / 2
@@ -205,10 +211,7 @@ def _energy(image: Tensor, direction: tuple[int, int]) -> Tensor:
         left = steps * right if right >= 0 else (2 - steps) * -right
         return image[..., steps * down : steps * down + height, left : left + width]
 
-    k, bend = _TEXTURE_WINDOW, 2 * moved(1) - moved(0) - moved(2)
-    high, wide = height // k, width // k
-    squares = bend[..., : high * k, : wide * k].square()
-    return squares.reshape(*image.shape[:2], high, k, wide, k).mean((3, 5))
+    return F.avg_pool2d((2 * moved(1) - moved(0) - moved(2)).square(), _TEXTURE_WINDOW)
 
 
 def final_losses(image: Tensor, truth: Tensor, inner: Sequence[tuple[slice, slice]]) -> dict[str, Tensor]:

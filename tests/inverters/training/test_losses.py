@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inverters.training.losses import texture
+from inverters.training.losses import robust, texture
 
 
 @pytest.fixture
@@ -52,3 +52,12 @@ def test_its_gradient_asks_for_more_where_there_is_too_little(truth: Tensor) -> 
     assert image.grad is not None and torch.isfinite(image.grad).all()
     better = image.detach() - image.grad
     assert texture(better, truth) < texture(image, truth)
+
+
+def test_small_errors_of_depth_count_as_they_are_and_large_ones_still_pull() -> None:
+    error = torch.tensor([1e-4, 0.05, 0.5], requires_grad=True)
+    counted = robust(error)
+    counted.sum().backward()
+    assert error.grad is not None
+    assert counted[0].item() == pytest.approx(1e-4, rel=2e-3)
+    assert 0.05 < error.grad[2] < error.grad[1] < error.grad[0]
