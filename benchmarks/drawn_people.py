@@ -82,7 +82,7 @@ def generated(generator: Generator, scores: Tensor, yaw: float) -> Tensor:
 @torch.no_grad()
 def synthesised(generator: Generator, ws: Tensor, yaw: float) -> Tensor:
     """The generator's picture [3,S,S] in [-1,1] of codes [1,L,D]."""
-    seen = generator.synthesis(ws, camera(yaw)[None], default_intrinsics(1), noise="none")
+    seen = generator.synthesis(ws, camera(yaw)[None], default_intrinsics(1))
     return seen.image[0].clamp(-1, 1)
 
 

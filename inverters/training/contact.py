@@ -38,7 +38,7 @@ def draw(
     images, raws = [], []
     for score, camera, lens in zip(scores, cam2world, intrinsics, strict=True):
         ws = generator.mapping(to_z(score[None].to(device), generator.config.z_dim))
-        out = generator.synthesis(ws, camera[None].to(device), lens[None].to(device), noise="none")
+        out = generator.synthesis(ws, camera[None].to(device), lens[None].to(device))
         images.append(out.image)
         raws.append(out.image_raw)
     return torch.cat(images).cpu(), torch.cat(raws).cpu()

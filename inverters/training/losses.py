@@ -67,7 +67,7 @@ def planes_of(
     ws = ws if whitening is None else whitening(ws)
     synthesis = generator.backbone.synthesis
     last = len(synthesis.names) - 1 if resolution is None else synthesis.number(resolution)
-    image = synthesis.run(ws, range(last + 1), "none")[1]
+    image = synthesis.run(ws, range(last + 1))[1]
     return image.reshape(len(ws), 3, -1, *image.shape[2:]), ws
 
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -173,16 +174,20 @@ def _add_backdrops(views: Views, sign: float) -> None:
             image[row, view].addcmul_(colour, views["backdrop"][row, view].float(), value=sign)
 
 
-def make_people(folder: Path, people: int, seed: int = 0, device: str = "cpu") -> int:
+def make_people(
+    folder: Path, people: int, seed: int = 0, device: str = "cpu", wanted: Callable[[], bool] = lambda: True
+) -> int:
     """Draw people into `folder` until it holds `people`, beside the part held out, and return the parts made.
 
     Several processes may fill one folder: parts that others make are left to them. What a part holds depends
-    on its number and the seed alone.
+    on its number and the seed alone. It ends before a part that is no longer `wanted`.
     """
     made = 0
     for number in _parts(people):
         if part_path(folder, number).exists():
             continue
+        if not wanted():
+            break
         began = time.monotonic()
         if write_part(folder, number, partial(draw_part, number, PART_PEOPLE, seed, device)):
             made += 1
@@ -199,7 +204,8 @@ def _parts(people: int) -> range:
 def start_workers(
     folder: Path, people: int, workers: int, seed: int = 0, device: str = "cpu"
 ) -> list[BaseProcess]:
-    """Start processes that fill `folder` at low priority; they end with the caller.
+    """Start processes that fill `folder` at low priority; they end with the caller, a killed one's after
+    their present part.
 
     None are started if it is full. An interrupt of the whole group must reach the trainer alone, which saves.
 
@@ -236,4 +242,6 @@ def _work(folder: Path, people: int, seed: int, device: str) -> None:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     os.nice(19)
     torch.set_num_threads(1)
-    make_people(folder, people, seed, device)
+    parent = multiprocessing.parent_process()  # a killed one cannot end its workers
+    assert parent is not None
+    make_people(folder, people, seed, device, parent.is_alive)

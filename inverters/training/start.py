@@ -6,11 +6,12 @@ import itertools
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverters.generators.checkpoint import load_checkpoint
 from inverters.generators.config import GeneratorConfig
 from inverters.generators.eg3d import Generator
+from inverters.generators.layers import SynthesisLayer
 from inverters.training.losses import DENSITY_GAIN
 from inverters.training.people_pictures import NUM_PARAMETERS
 from inverters.training.widening import load_widened
@@ -37,13 +38,23 @@ which suits the smaller rate of adversarial training.
 """
 
 
-def rate_gain(parameter: Tensor) -> float:
+MAP_RATE_GAIN = 8.0
+"""Learning rate of the noise maps: what they do is small, as their strength is."""
+
+NOISE = 0.05
+"""Strength of the noise maps at the beginning of a fresh run."""
+
+
+def rate_gain(name: str, parameter: Tensor) -> float:
     """Learning rate of a parameter relative to the run's."""
+    if name.endswith("noise_const"):
+        return MAP_RATE_GAIN
     return KERNEL_RATE_GAIN if parameter.ndim == 4 else 1.0
 
 
 def prepare(generator: Generator) -> None:
-    """Zero the weights of z beyond the parameters, freeze the mapping, and zero the blocks trained later.
+    """Zero the weights of z beyond the parameters, freeze the mapping, zero the blocks trained later, and
+    let the noise maps learn.
 
     With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
     the raw image.
@@ -55,6 +66,21 @@ def prepare(generator: Generator) -> None:
         weight.mul_(silent * (weight.shape[1] / NUM_PARAMETERS) ** 0.5)
         silence_late_blocks(generator)
     generator.backbone.mapping.requires_grad_(False)  # it is trained by `pretrain_mapping` alone
+    learn_maps(generator)
+
+
+def learn_maps(generator: Generator) -> None:
+    """Make parameters of the noise maps of the planes' layers, and give them their first strength.
+
+    Besides them only a constant of 4 x 4 and the borders tell the layers where they are: texture needs more.
+    The maps are the same for everybody, as everybody's hair, brows and irises lie in about the same places.
+    """
+    for layer in generator.backbone.synthesis.modules():
+        if isinstance(layer, SynthesisLayer):
+            stored = layer.noise_const
+            del layer.noise_const
+            layer.noise_const = nn.Parameter(stored)
+            nn.init.constant_(layer.noise_strength, NOISE)
 
 
 @torch.no_grad()
@@ -94,9 +120,9 @@ def make_optimiser(
 ) -> tuple[torch.optim.Optimizer, dict[str, torch.nn.Parameter]]:
     """Return Adam over groups with a "gain" each, and the parameters by name in its order."""
     trained = [(name, p) for name, p in generator.named_parameters() if p.requires_grad]
-    named = sorted(trained, key=lambda item: rate_gain(item[1]), reverse=True)
+    named = sorted(trained, key=lambda item: rate_gain(*item), reverse=True)
     groups = [
         {"params": [p for _, p in group], "gain": gain}
-        for gain, group in itertools.groupby(named, key=lambda item: rate_gain(item[1]))
+        for gain, group in itertools.groupby(named, key=lambda item: rate_gain(*item))
     ]
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True), dict(named)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +31,7 @@ from inverters.training.people_pictures import (
     varied,
 )
 from inverters.training.stored_set import zoomed_intrinsics
+from tests.inverters.test_threads import until
 
 
 @pytest.fixture
@@ -57,6 +61,30 @@ def test_people_are_made_until_there_are_enough(tmp_path: Path, painted: None) -
     assert (found["image"].float() - grey).abs().max() <= 1
     assert make_people(tmp_path, 4, seed=1) == 0
     assert start_workers(tmp_path, 4, 2, seed=1) == []
+
+
+def test_workers_of_a_killed_process_end_after_their_part(tmp_path: Path) -> None:
+    code = f"""
+        import time
+        from pathlib import Path
+        from inverters.training import people_pictures
+
+        people_pictures.PART_PEOPLE = 2  # in the worker too, which imports this file
+        if __name__ == "__main__":
+            (worker,) = people_pictures.start_workers(Path({str(tmp_path)!r}), 1_000_000, 1)
+            print(worker.pid, flush=True)
+            time.sleep(600)
+    """
+    script = tmp_path / "parent.py"
+    script.write_text(dedent(code))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        status = Path("/proc") / parent.stdout.readline().strip() / "status"
+        until(lambda: any(tmp_path.glob("*.part")))
+        parent.kill()
+    until(lambda: not status.exists() or "(zombie)" in status.read_text())
+    parts = list(tmp_path.glob("people-*"))
+    assert parts and all(part.suffix == ".safetensors" for part in parts)
 
 
 def test_what_a_part_holds_follows_from_its_number_and_the_seed(tmp_path: Path, painted: None) -> None:

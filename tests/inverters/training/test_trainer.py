@@ -134,6 +134,25 @@ def test_baked_density_is_the_scaled_target(tmp_path: Path, ball_set: Path) -> N
     assert torch.equal(rgb, same)
 
 
+def test_noise_maps_learn_and_what_is_exported_draws_with_them(tmp_path: Path, ball_set: Path) -> None:
+    trainer = trainer_in(tmp_path, ball_set, grow_at=0, patches_from=0)
+    before = copy.deepcopy(trainer.generator.state_dict())
+    steps(trainer, 3)
+    after = trainer.generator.state_dict()
+    names = [name for name in after if name.startswith("backbone") and "noise" in name]
+    assert len(names) == 10  # of five layers a map and its strength
+    assert all(before[n].any() and not torch.equal(before[n], after[n]) for n in names)
+    trainer.export(tmp_path / "tiny.safetensors")
+    exported = load_generator(tmp_path / "tiny.safetensors")
+    assert not any("noise_const" in name for name, _ in exported.named_parameters())  # no method moves them
+    scores = torch.randn(2, NUM_PARAMETERS, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, ws = planes_of(trainer.average, scores)
+        plain = exported.planes(ws, "none")
+    torch.testing.assert_close(exported.planes(ws), wanted, atol=0.02, rtol=0.02)  # half precision
+    assert (plain - wanted).abs().mean() > 5 * (exported.planes(ws) - wanted).abs().mean()
+
+
 def test_state_is_written_in_small_files_and_damage_is_named(tmp_path: Path) -> None:
     tensors = {f"t{k}": torch.full((2_000_000,), float(k)) for k in range(4)}
     save_state(tmp_path / "s", tensors, {"step": 7})
