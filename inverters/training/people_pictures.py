@@ -204,10 +204,10 @@ def _parts(people: int) -> range:
 def start_workers(
     folder: Path, people: int, workers: int, seed: int = 0, device: str = "cpu"
 ) -> list[BaseProcess]:
-    """Start processes that fill `folder` at low priority; they end with the caller, a killed one's after
-    their present part.
+    """Start processes that fill `folder` at low priority; they end with the caller.
 
     None are started if it is full. An interrupt of the whole group must reach the trainer alone, which saves.
+    The workers of a killed process finish their present part.
 
     Args:
         folder: of the stored set.

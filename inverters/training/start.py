@@ -53,11 +53,10 @@ def rate_gain(name: str, parameter: Tensor) -> float:
 
 
 def prepare(generator: Generator) -> None:
-    """Zero the weights of z beyond the parameters, freeze the mapping, zero the blocks trained later, and
-    let the noise maps learn.
+    """Freeze the mapping, zero what nothing reads yet, and let the noise maps learn.
 
-    With its last block zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges
-    the raw image.
+    The weights of z beyond the parameters are zeroed, and the blocks trained later. With its last block
+    zeroed the synthesis only enlarges the planes; a zeroed super-resolution only enlarges the raw image.
     """
     weight = generator.backbone.mapping.fc0.weight
     silent = torch.ones_like(weight)
