@@ -17,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.encoders.base_code import BaseCodeCard, BaseCodeEncoder, as_input, save_base_code_encoder
+from inverters.encoders.base_code import (
+    BaseCodeCard,
+    BaseCodeEncoder,
+    as_input,
+    read_base_code_encoder,
+    save_base_code_encoder,
+)
 from inverters.errors import CheckpointError, InverterError
 from inverters.fitting.latents import random_z
 from inverters.fitting.losses import perceptual_loss
@@ -139,11 +145,20 @@ def settings_for(call: EncoderSettings) -> BaseCodeSettings:
 class BaseCodeTrainer:
     """A run of one encoder in `folder`; continues from its state to the same bits."""
 
-    def __init__(self, generator: Any, folder: Path, settings: BaseCodeSettings) -> None:
+    def __init__(
+        self, generator: Any, folder: Path, settings: BaseCodeSettings, start: Path | None = None
+    ) -> None:
         """Set up the run, or read its state.
 
+        Args:
+            generator: whose base codes are told; not changed.
+            folder: of the run.
+            settings: of the call.
+            start: encoder that a fresh run begins at, of any generator; None: random weights.
+
         Raises:
-            CheckpointError: the folder has the run of another generator or layer, or its state is damaged.
+            CheckpointError: the folder has the run of another generator or layer, or its state is damaged;
+                or the encoder to begin at is of another shape.
             UnknownNameError: the generator has no such layer.
         """
         self.folder, self.settings, self.device = folder, settings, pick_device(settings.device)
@@ -160,6 +175,7 @@ class BaseCodeTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.encoder = BaseCodeEncoder(widths).to(self.device)
+        self._begin_at(start)
         self.named = dict(self.encoder.named_parameters())
         self.optimiser = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
         self.perceptual, self.perceptual_name = perceptual_loss(settings.net, self.device)
@@ -203,6 +219,17 @@ class BaseCodeTrainer:
         info = {"step": self.step, "fingerprint": self.card.fingerprint, "block": self.block}
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / "state", weights | moments, info | {"widths": list(self.card.widths)})
+
+    def _begin_at(self, start: Path | None) -> None:
+        if start is None:
+            return
+        encoder, card = read_base_code_encoder(start)
+        shape, own = (card.block, card.widths), (self.block, self.card.widths)
+        if shape != own:
+            raise CheckpointError(
+                f"'{start}' is of block {shape[0]} and widths {shape[1]}, the run of {own[0]} and {own[1]}"
+            )
+        self.encoder.load_state_dict(encoder.state_dict())
 
     def _restore(self) -> None:
         found = load_state(self.folder / "state")
@@ -269,16 +296,22 @@ class BaseCodeTrainer:
 
 
 def train_base_code(
-    generator: Any, folder: Path, export: Path, settings: BaseCodeSettings, nice: int = 0
+    generator: Any,
+    folder: Path,
+    export: Path,
+    settings: BaseCodeSettings,
+    nice: int = 0,
+    start: Path | None = None,
 ) -> BaseCodeCard | None:
     """Train in `folder`, or go on there, and write the encoder as it then is to `export`.
 
-    With `minutes` 0 nothing is trained. `nice` is added to the process's niceness.
+    With `minutes` 0 nothing is trained. `nice` is added to the process's niceness. A fresh run begins at the
+    encoder `start`, if one is given.
 
     Returns:
         Its card; None if the run was stopped by SIGINT or SIGTERM: its state is saved, and nothing exported.
     """
-    trainer = BaseCodeTrainer(generator, folder, settings)
+    trainer = BaseCodeTrainer(generator, folder, settings, start)
     if settings.minutes > 0:
         keep_freed_memory()
         os.nice(nice)

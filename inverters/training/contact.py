@@ -1,4 +1,4 @@
-"""A generator's pictures beside the stored ones that are held out: contact sheets and PSNR."""
+"""A generator's pictures beside stored ones: contact sheets and PSNR."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def draw(
     return torch.cat(images).cpu(), torch.cat(raws).cpu()
 
 
-def held_out_views(folder: Path, people: int) -> Views:
-    """Return one view of each of `people` people of the part held out; every second view is frontal."""
-    stored = open_set(folder, held_out=True)
+def some_views(folder: Path, people: int, held_out: bool = True) -> Views:
+    """Return one view of each of `people` people held out, or learned from; every second view is frontal."""
+    stored = open_set(folder, held_out)
     people = min(people, len(stored))
     last = stored.read([0], names=("zoom",))["zoom"].shape[1] - 1
     views = stored.read(list(range(people)), [[0 if k % 2 == 0 else last] for k in range(people)])
@@ -56,11 +56,11 @@ def held_out_views(folder: Path, people: int) -> Views:
 def compare(
     generator: Generator, views: Views, sheet: Path | None = None, columns: int = 8
 ) -> dict[str, float]:
-    """Return the mean PSNR in dB of the generator's pictures of held-out views, and write a sheet.
+    """Return the mean PSNR in dB of the generator's pictures of stored views, and write a sheet.
 
     Args:
         generator: with densities in the units of the renderer.
-        views: from `held_out_views`.
+        views: from `some_views`.
         sheet: a PNG of the first `columns` people; its rows are true, final, enlarged raw images.
         columns: people in the sheet.
 

@@ -26,7 +26,7 @@ from inverters.generators.judge import JUDGE_PATH
 from inverters.memory import keep_freed_memory
 from inverters.training.adversarial import Adversary, critic_of, pair
 from inverters.training.batches import EDGE, Cameras, Patches, detail_chances, patch_batch, point_batch
-from inverters.training.contact import compare, held_out_views
+from inverters.training.contact import compare, some_views
 from inverters.training.export import export_generator
 from inverters.training.losses import (
     as_raw,
@@ -54,8 +54,8 @@ from inverters.training.training_state import (
 )
 from inverters.training.whitening import Whitening
 
-HELD_OUT_PEOPLE = 24
-"""People that a checkpoint is measured on."""
+SHOWN_PEOPLE = 24
+"""People that a checkpoint is measured on, of those held out and of those learned from."""
 
 
 class Trainer:
@@ -339,7 +339,10 @@ class Trainer:
             time.sleep(0.2)
 
     def checkpoint(self) -> None:
-        """Save the state, measure the moving average on held-out people, and add a row to the curve."""
+        """Save the state, measure the moving average, and add a row to the curve.
+
+        `psnr_known` is of people that it learns from: what it is ahead of `psnr`, more people would give.
+        """
         now = time.monotonic()
         self.seconds += now - self._saved
         self._saved = now
@@ -349,8 +352,10 @@ class Trainer:
         row |= {k: v.item() for k, v in self.mean.items()}
         if part_path(self.stored.folder, HELD_OUT).exists():
             sheet = self.folder / "pictures" / f"{self.step:07d}.png"
-            views = held_out_views(self.stored.folder, HELD_OUT_PEOPLE)
-            row |= compare(as_used(self.average, self.whitening), views, sheet)
+            generator = as_used(self.average, self.whitening)
+            row |= compare(generator, some_views(self.stored.folder, SHOWN_PEOPLE), sheet)
+            known = some_views(self.stored.folder, SHOWN_PEOPLE, held_out=False)
+            row["psnr_known"] = compare(generator, known)["psnr"]
         row = {k: v if k in ("step", "people", "hours") else float(f"{v:.5g}") for k, v in row.items()}
         with (self.folder / "curve.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")

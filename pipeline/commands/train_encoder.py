@@ -94,11 +94,8 @@ def _base_code(
 ) -> int:
     """Train the encoder of base codes, and write it."""
     from inverters.training.base_code import settings_for, train_base_code
-    from pipeline.errors import UserError
 
-    if start is not None:
-        raise UserError(f"--start {start}: a run of {BASE_CODE} begins at no other encoder; leave it out")
-    card = train_base_code(generator, folder, export, settings_for(settings), settings.nice)
+    card = train_base_code(generator, folder, export, settings_for(settings), settings.nice, start)
     if card is not None:
         of = f"block {card.block} of generator {card.generator} ({card.fingerprint[:12]})"
         print(f"{export}: {BASE_CODE} for {of}, {card.steps} steps", flush=True)

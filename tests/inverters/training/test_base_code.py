@@ -154,3 +154,19 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     save_file(load(data), out, {"invid": head % '"widths": [4, 6, 9]'})
     with pytest.raises(CheckpointError, match="expected"):
         read_base_code_encoder(out)
+
+
+def test_a_fresh_run_begins_at_the_encoder_of_another_generator(tmp_path: Path) -> None:
+    old = BaseCodeTrainer(tiny_generator(), tmp_path / "old", SHORT)
+    old.export(tmp_path / "old.safetensors")
+    seeded = dataclasses.replace(SHORT, seed=3)
+    other = tiny_generator()
+    other.card = dataclasses.replace(other.card, fingerprint="other")
+    new = BaseCodeTrainer(other, tmp_path / "new", seeded, tmp_path / "old.safetensors")
+    assert new.step == 0 and new.card.fingerprint != old.card.fingerprint
+    expected = old.encoder.state_dict()
+    for name, tensor in new.encoder.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=2e-3, rtol=1e-3)  # half precision
+    narrow = dataclasses.replace(SHORT, widths=(2, 4, 8))
+    with pytest.raises(CheckpointError, match=r"is of block 8 and widths \(4, 6, 8\), the run of"):
+        BaseCodeTrainer(tiny_generator(), tmp_path / "narrow", narrow, tmp_path / "old.safetensors")

@@ -99,6 +99,7 @@ def test_a_run_writes_its_curve_and_a_cooling_one_leaves_it_alone(tmp_path: Path
     step = trainer.step
     row = json.loads((tmp_path / "curve.jsonl").read_text())
     assert row["step"] == step > 3 and 0 < row["psnr"] < 60 and row["hours"] > 0
+    assert 0 < row["psnr_known"] < 60 and row["psnr_known"] != row["psnr"]
     assert (tmp_path / "pictures" / f"{step:07d}.png").exists()
     cooling = trainer_in(tmp_path, ball_set, cooldown=0.02)
     high = cooling.rate()

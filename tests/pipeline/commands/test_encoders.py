@@ -108,8 +108,9 @@ def test_other_encoders_are_trained_go_on_and_are_for_one_generator(
         assert cli.main([*train, "--generator", "tiny.safetensors"]) == 0
         assert f"{encoder}: base-code for block 8 of generator" in (told := capfd.readouterr().out)
         assert f"{steps} steps" in told
-    began = refused(capfd, *train, "--generator", "tiny.safetensors", "--start", str(encoder))
-    assert "begins at no other encoder" in began
+    fresh = [*train, "--generator", "other.safetensors", "--folder", str(tmp_path / "fresh")]
+    assert cli.main([*fresh, "--start", str(encoder), "--export", str(tmp_path / "more.safetensors")]) == 0
+    assert "1 steps" in capfd.readouterr().out
     assert "another base-code encoder" in refused(capfd, *train, "--generator", "other.safetensors")
     for name in ("goae", "triplanenet"):
         asked = ("train-encoder", name, "--generator", "tiny.safetensors", "--folder", str(tmp_path / name))
