@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inverters.people import backdrop
 from inverters.people.labels import BROW, EYE, GLASSES, LIPS, MOUTH
-from inverters.people.look import looks
+from inverters.people.look import look_weights, looks
 from inverters.people.params import NUM_PARAMETERS, PARAMETERS, index, sample_scores, to_values, to_z
 from inverters.rendering.cameras import look_at, mirror
 from inverters.training.stored_set import (
@@ -45,6 +45,7 @@ __all__ = [
     "WATCHED",
     "fill",
     "index",
+    "look_weights",
     "looks",
     "make_people",
     "open_set",

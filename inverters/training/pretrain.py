@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from inverters.generators.eg3d import Generator
-from inverters.training.people_pictures import NUM_PARAMETERS, SPREAD, looks, sample_scores, to_z
+from inverters.training.people_pictures import (
+    NUM_PARAMETERS,
+    SPREAD,
+    look_weights,
+    looks,
+    sample_scores,
+    to_z,
+)
 
 PEOPLE = 100_000
 """People whose looks are learned."""
@@ -24,7 +31,7 @@ _LEAST = 1e-3
 def pretrain_mapping(
     generator: Generator, steps: int = 12_000, batch: int = 256, people: int = PEOPLE, seed: int = 5
 ) -> float:
-    """Fit the mapping, and a linear readout of w, to the looks of random people.
+    """Fit the mapping, and a linear readout of w, to the looks of random people, by `look_weights`.
 
     Args:
         generator: its mapping is trained in place.
@@ -34,7 +41,7 @@ def pretrain_mapping(
         seed: of people and batches.
 
     Returns:
-        Share of the variance that the readout leaves unexplained on the people held out.
+        Share of the variance that the readout leaves unexplained on the people held out, a mean by weight.
     """
     mapping = generator.backbone.mapping.requires_grad_(True)
     device = mapping.w_avg.device
@@ -42,7 +49,7 @@ def pretrain_mapping(
     scores = SPREAD * sample_scores(people, rng)
     truth = looks(scores)
     truth = (truth - truth.mean(0)) / truth.std(0).clamp_min(_LEAST)
-    scores, truth = scores.to(device), truth.to(device)
+    scores, truth, weights = scores.to(device), truth.to(device), look_weights().to(device)
     held = min(_HELD_OUT, people // 20)
     readout = nn.Linear(generator.config.w_dim, truth.shape[1]).to(device)
     scale = 100.0  # of what is stored to what is used: the mapping's multiplier of 0.01
@@ -58,7 +65,7 @@ def pretrain_mapping(
 
     def error(rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         ws = generator.mapping(to_z(scores[rows], generator.config.z_dim))[:, 0]
-        left = (readout(ws) - truth[rows]).square().mean()
+        left = ((readout(ws) - truth[rows]).square() * weights).mean()
         return left, (ws.square().mean() - 1).square()
 
     unexplained = 1.0

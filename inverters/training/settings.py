@@ -30,6 +30,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "people": (0, _MANY),
     "workers": (0, 1024),
     "pretrain": (0, _MANY),
+    "remap": (0, _MANY),
     "save_every": (0, _MANY),
     "nice": (0, 19),
 }
@@ -107,6 +108,8 @@ class TrainSettings:
     """Steps of training the mapping, at the beginning of a fresh run; it is frozen afterwards."""
     start: str = ""
     """Exported generator that a fresh run begins from."""
+    remap: int = 0
+    """Steps of training the mapping of `start` again; the affine layers are then fitted to its new codes."""
     critic: str = ""
     """Folder of a run whose critic a fresh run goes on with; not read without an adversarial loss."""
     save_every: float = 600.0

@@ -41,6 +41,7 @@ from inverters.training.machine import be_interruptible, pick_batch, pick_device
 from inverters.training.people_pictures import open_set, start_workers
 from inverters.training.pretrain import pretrain_mapping
 from inverters.training.reading import Reader, step_rng
+from inverters.training.remapping import remap
 from inverters.training.settings import TrainSettings
 from inverters.training.start import BUNDLED_CONFIG, begin_from, make_optimiser, prepare
 from inverters.training.stored_set import HELD_OUT, Views, part_path
@@ -228,6 +229,9 @@ class Trainer:
         self.generator.precision = pick_precision(self.generator, s.precision)
         if self.step == 0 and s.pretrain and not s.start:
             pretrain_mapping(self.generator, steps=s.pretrain)
+            self.average.load_state_dict(self.generator.state_dict())
+        if self.step == 0 and s.start and s.remap:
+            print(f"old codes by new ones: {remap(self.generator, s.remap):.1%} unexplained", flush=True)
             self.average.load_state_dict(self.generator.state_dict())
         if self.whitening is None:
             self.whitening = Whitening.of(self.generator)

@@ -53,7 +53,7 @@ class Whitening:
     @torch.no_grad()
     def enter(self, generator: Generator) -> None:
         """Change the affine layers of a generator, in place, so that they read whitened codes."""
-        for affine in _affines(generator):
+        for affine in affine_layers(generator):
             weight = affine.weight * affine.weight_gain
             affine.bias.add_(weight @ self.mean)
             affine.weight.copy_(weight @ self.inverse / affine.weight_gain)
@@ -61,7 +61,7 @@ class Whitening:
     @torch.no_grad()
     def leave(self, generator: Generator) -> None:
         """The inverse of `enter`."""
-        for affine in _affines(generator):
+        for affine in affine_layers(generator):
             weight = affine.weight * affine.weight_gain @ self.matrix
             affine.bias.sub_(weight @ self.mean)
             affine.weight.copy_(weight / affine.weight_gain)
@@ -77,6 +77,6 @@ class Whitening:
         return cls(*(tensors[name] for name in names)) if names[0] in tensors else None
 
 
-def _affines(generator: Generator) -> list[FullyConnected]:
+def affine_layers(generator: Generator) -> list[FullyConnected]:
     """The affine layers of planes and super-resolution, which read w."""
     return [m.affine for m in generator.modules() if isinstance(m, SynthesisLayer | ToRGB)]
