@@ -122,5 +122,9 @@ class TrainSettings:
     """Added to the process's niceness: training yields to other work."""
 
     def __post_init__(self) -> None:
-        """Raise InverterError for a number out of bounds."""
+        """Raise InverterError for a number out of bounds, or a mapping to train again where there is none."""
         check_bounds(self, BOUNDS)
+        if self.remap and not self.start:
+            raise InverterError(
+                f"--remap {self.remap}: a fresh mapping is trained by --pretrain; give --start"
+            )

@@ -231,7 +231,8 @@ class Trainer:
             pretrain_mapping(self.generator, steps=s.pretrain)
             self.average.load_state_dict(self.generator.state_dict())
         if self.step == 0 and s.start and s.remap:
-            print(f"old codes by new ones: {remap(self.generator, s.remap):.1%} unexplained", flush=True)
+            left = remap(self.generator, s.remap)
+            print(f"the new codes leave {left:.1%} of the old ones unexplained", flush=True)
             self.average.load_state_dict(self.generator.state_dict())
         if self.whitening is None:
             self.whitening = Whitening.of(self.generator)
@@ -345,7 +346,7 @@ class Trainer:
     def checkpoint(self) -> None:
         """Save the state, measure the moving average, and add a row to the curve.
 
-        `psnr_known` is of people that it learns from: what it is ahead of `psnr`, more people would give.
+        `psnr_known` is of people that it learns from. More people can give what it is ahead by, at most.
         """
         now = time.monotonic()
         self.seconds += now - self._saved

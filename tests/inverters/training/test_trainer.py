@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from inverters.errors import CheckpointError
+from inverters.errors import CheckpointError, InverterError
 from inverters.generators.checkpoint import save_generator
+from inverters.generators.eg3d import Generator
 from inverters.generators.load import load_generator
+from inverters.training import trainer as trainer_module
 from inverters.training.losses import DENSITY_GAIN, as_used, planes_of
 from inverters.training.people_pictures import NUM_PARAMETERS, to_z
 from inverters.training.pretrain import pretrain_mapping
@@ -175,6 +177,27 @@ def test_a_run_begins_from_an_exported_generator(tmp_path: Path, ball_set: Path)
     before, after = trainer.generator.state_dict(), again.average.state_dict()
     for name in before:
         torch.testing.assert_close(after[name], before[name])
+
+
+def test_a_run_begins_with_another_mapping(
+    tmp_path: Path, ball_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(generator: Generator, steps: int) -> float:
+        assert steps == 7
+        with torch.no_grad():
+            generator.backbone.mapping.fc0.bias.add_(1.0)
+        return 0.25
+
+    monkeypatch.setattr(trainer_module, "remap", moved)
+    start = tmp_path / "tiny.safetensors"
+    save_generator(start, as_used(trainer_in(tmp_path / "a", ball_set).generator), dtype=torch.float32)
+    before = load_generator(start).backbone.mapping.fc0.bias
+    run = trainer_in(tmp_path / "b", ball_set, start=str(start), remap=7)
+    run.begin()
+    for generator in (run.generator, run.average):
+        torch.testing.assert_close(generator.backbone.mapping.fc0.bias, before + 1)
+    with pytest.raises(InverterError, match=r"--remap 7: .* give --start"):
+        TrainSettings(remap=7)
 
 
 def test_a_run_goes_on_with_the_critic_of_another(tmp_path: Path, ball_set: Path) -> None:
