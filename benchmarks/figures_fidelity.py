@@ -160,6 +160,7 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     """The whole section."""
     found = results["fidelity"]
     rows, clips = found["rows"], found["clips"]
+    sittings = {str(k): sitting for k, sitting in enumerate(found.get("sittings", [found]))}
     notes = {method.name: method.note for method in BENCH_METHODS}
     shown = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
     frames = sorted({row["frames"] for row in clips})
@@ -189,7 +190,7 @@ def fidelity(results: dict[str, Any]) -> list[str]:
     ablated = [[f"`{a}` minus `{OURS}`", *_against(clips, a, OURS)] for a in ABLATIONS if a in present]
     heads = [COLUMNS[name][0] for name in CLAIMS]
     return [
-        *measured_on(results, "fidelity"),
+        *measured_on(sittings, *sittings),
         "",
         *prose(words),
         "",

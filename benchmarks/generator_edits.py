@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,8 @@ _STEP = 0.75
 """Standard deviations of its parameter to which an edit goes, from as many below the middle."""
 _TURN = 0.3
 """The people are seen at yaws within this angle, in radians."""
+_BESIDE = 0.1
+"""Angle in radians of the second camera, from which true pictures are read once more."""
 
 
 def turns(people: int) -> list[float]:
@@ -58,7 +61,7 @@ def _rng(seed: int) -> torch.Generator:
 
 def gains(
     generator: Generator, people: int, seed: int, reader: BlendshapeReader, say: Say
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, Any]]:
     """Gain and correlation of each edit of GAINS, by name.
 
     Each person is rendered with the parameter low and high, all other expressions at rest: truly and by the
@@ -66,12 +69,14 @@ def gains(
 
     Returns:
         gain, slope through the origin of the generator's change over the true picture's; correlation of the
-        two over people; seen, the mean true change; pairs, the people in whose pictures a face was found.
+        two over people; seen, the mean true change; pairs, the people in whose pictures a face was found;
+        and in `truth` gain and correlation of true pictures from a camera _BESIDE, where all that is missing
+        is the reader's.
     """
     scores = with_values(unseen(people, seed), **REST)
     far = torch.rand(len(GAINS), people, generator=_rng(seed + 17))
     yaw = turns(people)
-    changes = {name: np.full((people, 2), np.nan) for name in GAINS}
+    changes = {name: np.full((people, 3), np.nan) for name in GAINS}
     for k, score in enumerate(scores):
         rest = _read(generator, score, yaw[k], reader)
         for row, (name, (parameter, least, greatest, both)) in enumerate(GAINS.items()):
@@ -87,18 +92,30 @@ def gains(
 
 
 def _read(generator: Generator, score: Tensor, yaw: float, reader: BlendshapeReader) -> Floats:
-    """Blendshapes [2,len(NAMES)] of the true and the generator's picture of a person [P]; NaN: no face."""
-    images = true_picture(score, yaw).image, generated(generator, score, yaw)
+    """Blendshapes [3,len(NAMES)] of a person [P]; NaN: no face.
+
+    Of the true picture, of the generator's, and of the true one from a camera beside.
+    """
+    true, beside = (true_picture(score, angle).image for angle in (yaw, yaw - math.copysign(_BESIDE, yaw)))
+    images = true, generated(generator, score, yaw), beside
     rows = [reader.read(pixels(image)) for image in images]
     return np.stack([np.full(len(NAMES), np.nan) if row is None else row for row in rows])
 
 
-def _gain(change: Floats) -> dict[str, float | None]:
+def _gain(change: Floats) -> dict[str, Any]:
     slope, correlation = regression(change[:, 0], change[:, 1])
-    known = np.isfinite(change).all(1)
+    own_slope, own = regression(change[:, 0], change[:, 2])
+    known = np.isfinite(change[:, :2]).all(1)
     mean = float(change[known, 0].mean()) if known.any() else None
-    named = {"gain": slope, "correlation": correlation, "seen": mean}
-    return {n: None if v is None else round(v, 3) for n, v in named.items()} | {"pairs": int(known.sum())}
+    return {
+        **_rounded({"gain": slope, "correlation": correlation, "seen": mean}),
+        "pairs": int(known.sum()),
+        "truth": _rounded({"gain": own_slope, "correlation": own}),
+    }
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 3) for name, value in values.items()}
 
 
 def _so_far(changes: Mapping[str, Floats]) -> str:

@@ -50,6 +50,7 @@ BENCH_METHODS = (
         "hfgi3d z+", ("--inverter", "hfgi3d", "--space", "z+", *_AS_IS), "hfgi3d in the space Z+", 130
     ),
     BenchMethod("e4e-mask", ("--inverter", "e4e-mask"), "an encoder alone, no steps", 0),
+    BenchMethod("e3dge", ("--inverter", "e3dge"), "e4e-mask, then local features", 0),
     BenchMethod("in-n-out untuned", ("--inverter", "in-n-out", *_AS_IS), "without 4.5", 225),
     BenchMethod("in-n-out", ("--inverter", "in-n-out"), "codes, a second field, super-resolution", 225),
     BenchMethod(

@@ -132,6 +132,7 @@ class Run:
             "frames": result.manifest["frames"]["total"],
             "method": self.method.name,
             "preset": self.settings.invert.recipe,
+            "generator": result.manifest["generator"]["fingerprint"],
         }
         scores = score(result.out, self.clip.truth.folder, conditions.identity, conditions.lpips_net)
         found |= {name: None if value is None else round(value, 5) for name, value in scores.items()}

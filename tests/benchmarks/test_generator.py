@@ -77,11 +77,16 @@ def test_gain_of_a_perfect_generator_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(found) == ["smile", "jaw", "blink", "gaze", "brows"]
     for row in found.values():
         assert row["gain"] == pytest.approx(1.0) and row["pairs"] == 2
+    monkeypatch.setattr(generator_edits, "generated", lambda *of: torch.zeros(3, 64, 64))
+    still = generator_edits.gains(PERFECT, 2, 0, reader, quiet)
+    for name, row in still.items():  # from a camera beside, true pictures change as before
+        assert row["gain"] == 0 and row["truth"] == found[name]["truth"]
+    assert len({row["truth"]["gain"] for row in still.values()}) == len(still)
 
 
 def test_edits_start_at_rest_and_keep_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.Tensor] = []
-    monkeypatch.setattr(generator_edits, "_read", lambda g, s, yaw, r: asked.append(s) or np.zeros((2, 51)))
+    monkeypatch.setattr(generator_edits, "_read", lambda g, s, yaw, r: asked.append(s) or np.zeros((3, 51)))
     generator_edits.gains(PERFECT, 1, 0, None, quiet)
     rest, smile, jaw, blink = asked[:4]
     expressive = {index(p.name) for p in PARAMETERS if p.group == "expression"}
@@ -130,7 +135,7 @@ def result() -> dict[str, object]:
     """A result of every part."""
     row = {"pictures": 2, "psnr": 26.1, "lpips": 0.13, "psnr_eyes": 23.0, "psnr_mouth": 22.5}
     row |= {"found": 1.0, "same": 0.8}
-    gain = {"gain": 0.9, "correlation": 0.95, "seen": 0.4, "pairs": 2}
+    gain = {"gain": 0.9, "correlation": 0.95, "seen": 0.4, "pairs": 2, "truth": {"correlation": 0.97}}
     move = {"sign_right": 1.0, "leakage": 0.1, "mean_rise": 1.2, "worst_leak": 0.3}
     move |= {"worst_leak_into": "age", "judge_correlation": 0.9}
     move |= {"truth": dict(move)}

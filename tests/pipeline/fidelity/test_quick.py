@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from inverters.methods.table import ENCODERS
 from pipeline.fidelity.methods import BENCH_METHODS
 
 
@@ -29,12 +30,12 @@ def test_a_quick_look(tmp_path: Path) -> None:
     for name in ("psnr_reconstruction", "psnr_true_edit", "psnr_true_view", "edit_sign_share"):
         assert all(row[name] is not None for row in rows.values()), name
     unaided = {row["clip"]: row["psnr_removal"] for row in found["clips"] if row["method"] == "w"}
-    for row in found["clips"]:  # a second field alone can be taken off
-        has_field = row["method"].startswith("in-n-out")
-        assert (row["mask_iou"] is not None) == has_field
-        assert has_field == (row["psnr_removal"] > unaided[row["clip"]])
+    for row in found["clips"]:  # what a second field or a soft mask tells can be taken off
+        removes = row["method"].startswith("in-n-out") or row["method"] in ENCODERS
+        assert (row["mask_iou"] is not None) == removes
+        assert removes == (row["psnr_removal"] > unaided[row["clip"]])
         if row["occluder"] == "mask":  # of sunglasses the codes take most: the generator knows glasses
-            assert has_field == (row["psnr_removal"] > row["psnr_removal_of_input"] + 3)
+            assert removes == (row["psnr_removal"] > row["psnr_removal_of_input"] + 3)
     sheets = sorted((tmp_path / "out" / "sheets").glob("*.png"))
     assert len(sheets) == 2
     for path in sheets:
