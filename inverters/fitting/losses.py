@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverters.errors import UnknownNameError
+from inverters.errors import CheckpointError, UnknownNameError
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -163,14 +164,22 @@ def lpips_weights(net: str) -> Path | None:
 
 
 def load_lpips(net: str, spatial: bool = False) -> Any | None:
-    """Return the frozen LPIPS network "vgg", "alex" or "squeeze"; None without the package or its weights."""
-    if lpips_weights(net) is None:
+    """Return the frozen LPIPS network "vgg", "alex" or "squeeze"; None without the package or its weights.
+
+    Raises:
+        CheckpointError: the file in torch's cache is broken, or of another network.
+    """
+    if (path := lpips_weights(net)) is None:
         return None
     try:
         import lpips
     except ImportError:
         return None
-    return lpips.LPIPS(net=net, spatial=spatial, verbose=False).eval().requires_grad_(False)
+    try:
+        found = lpips.LPIPS(net=net, spatial=spatial, verbose=False)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise CheckpointError(f"'{path}' has no weights of {net} for LPIPS; remove it") from error
+    return found.eval().requires_grad_(False)
 
 
 def perceptual_loss(net: str = "vgg", device: torch.device | str = "cpu") -> tuple[ImageLoss, str]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverters import metrics
-from inverters.errors import UnknownNameError
+from inverters.errors import CheckpointError, UnknownNameError
 from inverters.rendering.cameras import look_at
 
 
@@ -298,6 +298,22 @@ def test_lpips_gives_the_reference_values(net, expected, tmp_path, monkeypatch) 
     )
     assert flicker is not None and flicker.tolist() == pytest.approx([expected[0] - expected[1]], abs=4e-3)
     metrics._lpips_network.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["cut", "features", "text"])
+def test_a_broken_file_of_lpips_is_named(kind, tmp_path, monkeypatch) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    cached = lpips_weights_in(tmp_path, "squeeze")
+    torch.save({"features.0.weight": torch.zeros(3)}, cached)
+    if kind == "cut":
+        cached.write_bytes(cached.read_bytes()[:-200])
+    if kind == "text":
+        cached.write_text("not found")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path.parent))
+    metrics._lpips_network.cache_clear()
+    with pytest.raises(CheckpointError, match=f"{cached.name}' has no weights of squeeze"):
+        metrics.lpips(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64), net="squeeze")
 
 
 def lpips_weights_in(hub, net: str):
