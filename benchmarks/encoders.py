@@ -9,12 +9,13 @@ picture, from its own camera (yaw 0); `psnr_w_side`: the same codes at yaw +-0.5
 encoders without one. `psnr_unaligned`: E3DGE without its alignment, on the first 100 people: it shows the
 collapse from the sides. `psnr_mean_face`: the mean code; `psnr_true_code`: the code that the generator was
 trained to show for the person. `psnr_fit_200`: 200 steps of `w+` from the mean face, on the first `--fits`
-people; `psnr_start_200`: the same steps from the encoder's code. `psnr_behind`: the true face behind each
-occluder, in the pixels that it covers; `psnr_behind_mean`: the mean face's. `mask_iou`: the soft mask at
-half against the true one. `smile_behind_mask`: told and true smile of people who wear a mask
-(`benchmarks.encoders_behind`). `frames_per_second`: the network and its framing, in batches of 16;
-`frames_per_second_refined`: both stages, and the raw picture of each frame that they show, with the faster
-precision of the machine. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the
+people; `psnr_start_200`: the same steps from the encoder's code; `psnr_w_of_fitted` and
+`psnr_refined_of_fitted`: the encoder on these people. With `_side` at yaw +-0.5, as above. `psnr_behind`:
+the true face behind each occluder, in the pixels that it covers; `psnr_behind_mean`: the mean face's.
+`mask_iou`: the soft mask at half against the true one. `smile_behind_mask`: told and true smile of people
+who wear a mask (`benchmarks.encoders_behind`). `frames_per_second`: the network and its framing, in batches
+of 16; `frames_per_second_refined`: both stages, and the raw picture of each frame that they show, with the
+faster precision of the machine. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the
 encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it
 (`benchmarks.generator_clips`).
 """
@@ -158,7 +159,12 @@ def unaligned() -> Iterator[None]:
 
 
 def plain(
-    encoder: Encoder, generator: Generator, true: People, fits: int, sheet: Path | None, file: str = ""
+    encoder: Encoder,
+    generator: Generator,
+    true: People,
+    fits: Fits | None,
+    sheet: Path | None,
+    file: str = "",
 ) -> dict[str, Any]:
     """Figures of people without an occluder."""
     images = true.front
@@ -188,34 +194,58 @@ def plain(
         some = true.first(_TESTED)
         with unaligned():
             found |= of_second("psnr_unaligned", refined("e3dge", file, generator, some.front), some)
-    if fits:
-        found |= fit_figures(generator, encoder.card.network, images[:fits], ws, shown[:fits])
+    if fits is not None:
+        found |= fit_figures(generator, encoder.card.network, fits, ws, second)
     if sheet is not None:
         sheet = sheet.with_stem(f"{sheet.stem}_{encoder.card.network}")
         save_sheet([row[:_COLUMNS] for row in rows], sheet)
     return found
 
 
+@dataclass(frozen=True)
+class Fits:
+    """Fits of the first people from the mean face: codes [1,L,D] of each, and seconds of a core a picture."""
+
+    true: People
+    codes: list[Tensor]
+    seconds: float
+
+    @classmethod
+    def of(cls, generator: Generator, true: People) -> Fits:
+        """Fit them."""
+        began = time.process_time()
+        codes = [fitted(generator, image) for image in true.front]
+        return cls(true, codes, (time.process_time() - began) / len(codes))
+
+
 def fit_figures(
-    generator: Generator, name: str, images: Tensor, ws: Tensor, shown: Tensor
-) -> dict[str, float]:
-    """Figures of fits on some people: from the mean face, and from the encoder's codes."""
-    began = time.process_time()
-    plain_fits = [fitted(generator, image) for image in images]
-    took = (time.process_time() - began) / len(images)
+    generator: Generator, name: str, fits: Fits, ws: Tensor, second: Second | None
+) -> dict[str, float | None]:
+    """Figures of fits on some people, from the mean face and from the encoder's codes, beside the encoder's.
+
+    ws: [N,L,D], codes told of these people and perhaps of others after them.
+    """
+    true, count = fits.true, len(fits.codes)
+    told_codes = list(ws[:count].split(1))
     begun = [
-        fitted(generator, image, started(generator, name, ws[k : k + 1])) for k, image in enumerate(images)
+        fitted(generator, image, started(generator, name, code))
+        for image, code in zip(true.front, told_codes, strict=True)
     ]
+    found: dict[str, float | None] = {"seconds_fit_200": round(fits.seconds, 2)}
+    for yaw, seen, end in ((0.0, true.front, ""), *((yaw, true.sides[yaw], "_side") for yaw in SIDES)):
+        shown = {"w_of_fitted": told_codes, "fit_200": fits.codes, "start_200": begun}
+        for key, codes in shown.items():
+            pictures = torch.stack([rendered(generator, code, yaw, SIZE) for code in codes])
+            _add(found, f"psnr_{key}{end}", pictures, seen)
+        if second is not None:
+            _add(found, f"psnr_refined_of_fitted{end}", second.shown[yaw][:count], seen)
+    return found
 
-    def value(codes: list[Tensor]) -> float:
-        return _mean(psnr(torch.stack([rendered(generator, code, 0.0, SIZE) for code in codes]), images))
 
-    return {
-        "psnr_w_of_fitted": _mean(psnr(shown, images)),
-        "psnr_fit_200": value(plain_fits),
-        "psnr_start_200": value(begun),
-        "seconds_fit_200": round(took, 2),
-    }
+def _add(found: dict[str, float | None], key: str, shown: Tensor, seen: Tensor) -> None:
+    """Put the mean PSNR of pictures into `found`, or the mean with what is there of the other side."""
+    value, other = _mean(psnr(shown, seen)), found.get(key)
+    found[key] = value if other is None else round((value + other) / 2, 2)
 
 
 def speed(encoder: Encoder, repeats: int = 4) -> float:
@@ -260,13 +290,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     hidden = {
         name: list(covered(true.scores[: args.covered or args.people], name, args.seed)) for name in OCCLUDERS
     }
+    fits = Fits.of(generator, true.first(args.fits)) if args.fits else None
     given = dict(text.split("=", 1) for text in args.encoder)
     names = list(given) or [name for name in ENCODERS if encoder_file(name).is_file()]
     rows = []
     for name in names:
         encoder = encoder_for(name, given.get(name, ""), generator)
         row: dict[str, Any] = {"encoder": name, "frames_per_second": speed(encoder)}
-        row |= plain(encoder, generator, true, args.fits, args.sheet, given.get(name, ""))
+        row |= plain(encoder, generator, true, fits, args.sheet, given.get(name, ""))
         row |= behind(encoder, generator, hidden)
         row |= {"real": real(args, name)} if args.clips else {}
         print_aside(row)

@@ -17,9 +17,10 @@ _PLAIN = {
     "frames_per_second_refined": "both stages and their picture",
 }
 _FITTED = {
-    "psnr_w_of_fitted": "the encoder's codes",
+    "psnr_w_of_fitted": "`{}`, codes",
     "psnr_fit_200": "200 steps of `w+` from the mean face",
     "psnr_start_200": "200 steps of `w+` from the encoder's codes",
+    "psnr_refined_of_fitted": "`{}`, with the second stage",
 }
 
 
@@ -45,15 +46,21 @@ def encoders(results: Mapping[str, Any]) -> list[str]:
 
 
 def fits(found: Mapping[str, Any]) -> list[str]:
-    """The codes beside those of a fit."""
-    row = found["rows"][0]
+    """Encoders beside fits; only the first encoder's codes are shown, which the others begin at."""
     if not found["fits"]:
         return []
+    first, *others = found["rows"]
     text = (
-        f"The first {found['fits']} of them, `{row['encoder']}` beside fits, which take "
-        f"{number(row['seconds_fit_200'])} s of a core a picture:"
+        f"The first {found['fits']} of them beside fits, which take {number(first['seconds_fit_200'])} s of "
+        "a core a picture. The side is yaw +-0.5, which neither encoder nor fit has seen:"
     )
-    return [*prose(text), "", *table(list(_FITTED.values()), [[number(row[name]) for name in _FITTED]])]
+    rows = [(first, key) for key in list(_FITTED)[:3]]
+    rows += [(row, "psnr_refined_of_fitted") for row in others if row.get("psnr_refined_of_fitted")]
+    lines = [
+        [_FITTED[key].format(row["encoder"]), number(row[key]), number(row[f"{key}_side"])]
+        for row, key in rows
+    ]
+    return [*prose(text), "", *table(["", "from the front", "from the side"], lines)]
 
 
 def behind(found: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.encoders import problem, refined
+from benchmarks import encoders as benchmark
+from benchmarks.encoders import SIDES, Fits, People, Second, fit_figures, problem, refined
 from benchmarks.encoders_behind import covered, smiles
 from benchmarks.figures_encoders import encoders
 from inverters.generators.load import load_generator
@@ -36,6 +37,29 @@ def test_an_encoder_without_a_second_stage_has_no_refined_pictures() -> None:
     assert refined("e4e-mask", "", load_generator("bundled"), images) is None
 
 
+def test_fits_are_seen_from_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code that is right is no further from the truth from the side, and a second stage has its own row."""
+    generator = load_generator("bundled")
+    scores = sample_scores(2, torch.Generator().manual_seed(0))
+    ws = generator.mapping(to_z(scores, generator.config.z_dim))
+    seen = {
+        yaw: torch.stack([benchmark.rendered(generator, w[None], yaw, benchmark.SIZE) for w in ws])
+        for yaw in (0.0, *SIDES)
+    }
+    true = People(scores, seen[0.0], {yaw: seen[yaw] for yaw in SIDES}).first(1)
+    mean = generator.backbone.mapping.w_avg.expand(1, generator.num_ws, -1)
+    monkeypatch.setattr(benchmark, "fitted", lambda g, image, start=None: mean if start is None else start.ws)
+    black = Second({yaw: torch.full_like(images, -1.0) for yaw, images in seen.items()}, 1.0)
+    found = fit_figures(generator, "e4e-mask", Fits.of(generator, true), ws, black)
+    for end in ("", "_side"):
+        right, flat, dark = (
+            found[f"psnr_{name}{end}"] for name in ("w_of_fitted", "fit_200", "refined_of_fitted")
+        )
+        assert right is not None and flat is not None and dark is not None
+        assert right == found[f"psnr_start_200{end}"] > 60 and dark < flat < 25
+    assert "psnr_refined_of_fitted" not in fit_figures(generator, "w", Fits.of(generator, true), ws, None)
+
+
 def test_smiles_of_true_codes_are_read_and_half_of_them_is_half_the_gain() -> None:
     generator = load_generator("bundled")
     scores = sample_scores(200, torch.Generator().manual_seed(1))
@@ -59,7 +83,9 @@ def test_page_tells_every_row_and_what_is_missing() -> None:
     row |= {"smile_behind_mask": {"correlation": 0.26, "gain": 0.2, "sign_right": 0.74}}
     row |= {"psnr_behind": {"mask": 19.9}, "psnr_behind_mean": {"mask": 18.1}}
     row |= {"psnr_w_of_fitted": 21.0, "psnr_fit_200": 22.5, "psnr_start_200": 23.5, "seconds_fit_200": 12.0}
+    row |= {"psnr_w_of_fitted_side": 20.0, "psnr_fit_200_side": 18.5, "psnr_start_200_side": 19.5}
     other = row | {"encoder": "e3dge", "psnr_refined": 25.7, "psnr_refined_side": 22.5}
+    other |= {"psnr_refined_of_fitted": 26.1, "psnr_refined_of_fitted_side": 20.1}
     other |= {"psnr_unaligned_side": 20.9}
     machine = {"date": "2026-01-01", "cores": 2, "cpu": "some", "gpu": "none", "torch": "2"}
     found = {"people": 5, "covered": 4, "fits": 3, "threads": 1, "rows": [row, other], "machine": machine}
@@ -69,5 +95,6 @@ def test_page_tells_every_row_and_what_is_missing() -> None:
     assert "74 % are told so" in text
     few = [row | {"smile_behind_mask": None}]
     assert "surgical" not in "\n".join(encoders({"encoders": found | {"rows": few}}))
-    assert "| mean face | 18.1 |" in text and "| 21.0 | 22.5 | 23.5 |" in text
+    assert "| mean face | 18.1 |" in text and "| `e4e-mask`, codes | 21.0 | 20.0 |" in text
+    assert "mean face | 22.5 | 18.5 |" in text and "| `e3dge`, with the second stage | 26.1 | 20.1 |" in text
     assert "beside fits" not in "\n".join(encoders({"encoders": found | {"fits": 0}}))
