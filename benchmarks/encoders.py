@@ -15,8 +15,8 @@ the true face behind each occluder, in the pixels that it covers; `psnr_behind_m
 `mask_iou`: the soft mask at half against the true one. `smile_behind_mask`: told and true smile of people
 who wear a mask (`benchmarks.encoders_behind`). `frames_per_second`: the network and its framing, in batches
 of 16; `frames_per_second_refined`: both stages, and the raw picture of each frame that they show, with the
-faster precision of the machine. With `--clips FILE...`, `real`: the codes of each clip's first eight frames by the
-encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it
+faster precision of the machine. With `--clips FILE...`, `real`: the codes of each clip's first eight frames
+by the encoder alone, by 200 steps of `w+` from the mean face, and by `w+` as `draft` has it
 (`benchmarks.generator_clips`).
 """
 
