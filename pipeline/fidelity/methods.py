@@ -24,6 +24,11 @@ class BenchMethod:
     """A quarter of the steps of preset `draft` for 8 frames; 0 for encoders."""
 
     @property
+    def file_name(self) -> str:
+        """The name as part of a file's."""
+        return self.name.replace(" ", "_").replace("/", "-")
+
+    @property
     def quick(self) -> BenchMethod:
         """This method with `quick_steps`, and a quarter of the fine-tuning where it has one."""
         if not self.quick_steps:

@@ -88,7 +88,7 @@ class Run:
 
     def _file(self, kind: str, suffix: str) -> Path:
         """Path of this run's file of a kind."""
-        return self.folder / kind / self.clip.name / f"{self.method.name.replace(' ', '_')}{suffix}"
+        return self.folder / kind / self.clip.name / f"{self.method.file_name}{suffix}"
 
     @property
     def strip(self) -> Path:
@@ -106,7 +106,7 @@ class Run:
     def measure(self) -> dict[str, Any]:
         """Run, score and draw the job on a prepared clip and store the row. Raises FailedRunError."""
         key = self.key
-        place = self.folder / "jobs" / f"{self.clip.name}-{self.method.name.replace(' ', '_')}"
+        place = self.folder / "jobs" / f"{self.clip.name}-{self.method.file_name}"
         shutil.rmtree(place, ignore_errors=True)
         try:
             shutil.copytree(_prepared(self.clip, self.folder), place / "cache")

@@ -207,6 +207,8 @@ def test_every_method_is_a_request_that_can_be_met() -> None:
     for method in BENCH_METHODS:
         check_settings(parse(["clip.mp4", *method.words]).settings)
     methods = {method.words[1] for method in BENCH_METHODS}
+    assert len({Path(m.file_name).name for m in BENCH_METHODS}) == len(BENCH_METHODS)
+    assert all(Path(m.file_name).name == m.file_name for m in BENCH_METHODS)  # no folder of its own
     shipped = {name for name in ENCODERS if encoder_file(name).is_file()}
     assert methods == {"w", "w+", "pti", "pose-opt", "vive3d", "hfgi3d", "in-n-out"} | shipped
 
