@@ -57,7 +57,7 @@ def fits(found: Mapping[str, Any]) -> list[str]:
     rows = [(first, key) for key in list(_FITTED)[:3]]
     rows += [(row, "psnr_refined_of_fitted") for row in others if row.get("psnr_refined_of_fitted")]
     lines = [
-        [_FITTED[key].format(row["encoder"]), number(row[key]), number(row[f"{key}_side"])]
+        [_FITTED[key].format(row["encoder"]), number(row[key]), number(row.get(f"{key}_side"))]
         for row, key in rows
     ]
     return [*prose(text), "", *table(["", "from the front", "from the side"], lines)]
