@@ -302,6 +302,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         row |= {"real": real(args, name)} if args.clips else {}
         print_aside(row)
         rows.append(row)
+    rows.sort(key=lambda row: row["psnr_refined"] is not None)  # others begin at codes of the first
     return {
         "machine": machine(),
         "generator": generator.card.fingerprint,
